@@ -1,0 +1,62 @@
+"""Where a number comes from: commit, package versions, host, device."""
+
+import json
+import os
+import platform
+import socket
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("ser-ray", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", "pyarrow")
+
+
+def git_commit() -> str | None:
+    """Return the commit that this package's code stands at, with "+" if the tree has changes, or None outside git."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", str(folder))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if dirty else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    # optional locks off: reading the state must not write into a repository that others use at the same time
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env=environment,
+    )
+    return done.stdout.strip()
+
+
+def versions() -> str:
+    """Return the versions of Python and of the packages that numbers depend on, as JSON."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return json.dumps(found, sort_keys=True)
+
+
+def host_name() -> str:
+    """Return the name of this host."""
+    return socket.gethostname()
+
+
+def cpu_name() -> str:
+    """Return the processor's model name, or its architecture where the system does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
