@@ -1,0 +1,147 @@
+"""The layout `table`: a table of recordings beside folders of audio, labels and, where known, single raters.
+
+SRC/recordings.csv (or partitions.csv)   name, partition, speaker; further columns are kept
+SRC/audio/NAME.*                         any format, rate and number of channels that soundfile reads
+SRC/labels/NAME.csv                      time (seconds) and one column per target
+SRC/raters/NAME.csv                      time and one column TARGET_RATER per target and rater, such as arousal_R1
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import soundfile
+
+from ser_ray.corpus.layouts.description import Description, Source, partition_named
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.progress import track
+from ser_ray.corpus.schema import INDEX_SCHEMA
+from ser_ray.corpus.traces import Traces, read_rows, read_traces
+from ser_ray.errors import InputError
+
+TABLES = ("recordings.csv", "partitions.csv")
+FURTHER_SUFFIXES = ("aif", "oga", "opus")
+"""Suffixes that libsndfile reads without listing them as a format."""
+
+
+def read(source: Path) -> Description:
+    """Return what a folder in the layout `table` holds.
+
+    Args:
+        source: the folder.
+
+    Raises:
+        InputError: if the table is missing or wrong, or audio is missing; several mistakes at once.
+    """
+    table = _find_table(source)
+    header, rows, lines = read_rows(table)
+    missing = [column for column in ("name", "partition") if column not in header]
+    if missing:
+        raise InputError(f"{table} lacks the column {' and '.join(missing)}; it has {', '.join(header)}")
+    problems = Problems(source)
+    audio = _files_by_stem(source / "audio")
+    seen: dict[str, int] = {}
+    sources = []
+    for line, fields in track(list(zip(lines, rows, strict=True)), "reading labels"):
+        row = dict(zip(header, fields, strict=True))
+        with problems.collecting():
+            name = _name(row.pop("name"), f"{table}, line {line}", seen, line)
+            partition = partition_named(row.pop("partition"), f"{table}, line {line}")
+            sources.append(
+                Source(
+                    name=name,
+                    partition=partition,
+                    speaker=row.pop("speaker", "") or name,
+                    audio=_audio_of(source / "audio", name, audio),
+                    labels=_traces(source / "labels" / f"{name}.csv"),
+                    ratings=_ratings(source / "raters" / f"{name}.csv"),
+                    extra={_free(column): value for column, value in row.items()},
+                )
+            )
+    problems.refuse()
+    notice = source / "NOTICE"
+    return Description(tuple(sources), notice.read_text(encoding="utf-8") if notice.is_file() else "")
+
+
+def _find_table(source: Path) -> Path:
+    for name in TABLES:
+        if (source / name).is_file():
+            return source / name
+    found = "it does not exist"
+    if source.is_dir():
+        names = sorted(path.name + ("/" if path.is_dir() else "") for path in source.iterdir())
+        found = f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+    raise InputError(
+        f"no table of recordings in {source}: looked for {' and '.join(TABLES)} (columns name, partition, speaker), "
+        f"but {found}"
+    )
+
+
+def _name(name: str, where: str, seen: dict[str, int], line: int) -> str:
+    if not name or "/" in name or "\\" in name:
+        raise InputError(f"{where}: name is {name!r}, but must be a file name without folder and suffix")
+    if name in seen:
+        raise InputError(f"{where}: recording {name!r} stands in line {seen[name]} already; a name must be unique")
+    seen[name] = line
+    return name
+
+
+def _files_by_stem(folder: Path) -> Mapping[str, list[Path]]:
+    files: dict[str, list[Path]] = defaultdict(list)
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            files[path.stem].append(path)
+    return files
+
+
+def _audio_of(folder: Path, name: str, files: Mapping[str, list[Path]]) -> Path:
+    """Return the audio file of a recording.
+
+    Raises:
+        InputError: if there is none, or several.
+    """
+    suffixes = {*(suffix.lower() for suffix in soundfile.available_formats()), *FURTHER_SUFFIXES}
+    present = files.get(name, [])
+    readable = [path for path in present if path.suffix[1:].lower() in suffixes]
+    if len(readable) == 1:
+        return readable[0]
+    if readable:
+        raise InputError(f"audio of {name} is ambiguous: {' and '.join(map(str, readable))}; keep one")
+    if present:
+        raise InputError(f"{present[0]}: this format is not read; convert it to wav or flac")
+    raise InputError(f"{folder / name}.* is missing: audio of recording {name} (wav, flac, ogg, mp3, ...)")
+
+
+def _traces(path: Path) -> Traces | None:
+    return read_traces(path) if path.is_file() else None
+
+
+def _ratings(path: Path) -> dict[str, Traces]:
+    """Return the raters' traces per target, from columns named TARGET_RATER."""
+    if not path.is_file():
+        return {}
+    traces = read_traces(path)
+    by_target: dict[str, dict[str, str]] = defaultdict(dict)
+    for column in traces.values:
+        target, _, rater = column.partition("_")
+        if rater:
+            by_target[target][rater] = column
+    if not by_target:
+        raise InputError(
+            f"{path} has the columns {', '.join(traces.values) or 'time alone'}, but a rater's column is named "
+            "TARGET_RATER, such as arousal_R1"
+        )
+    return {
+        target: Traces(
+            path,
+            traces.times_s,
+            {rater: traces.values[column] for rater, column in columns.items()},
+            traces.lines,
+        )
+        for target, columns in by_target.items()
+    }
+
+
+def _free(column: str) -> str:
+    """Return a column's name for the index, where some names are taken."""
+    return f"table_{column}" if column in INDEX_SCHEMA.names else column

@@ -1,0 +1,47 @@
+"""Collects what is wrong with a user's data, so that one run shows several mistakes and not the first alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ser_ray.errors import InputError
+
+SHOWN = 5
+
+
+class Problems:
+    """A list of mistakes in one source of data.
+
+    Args:
+        source: what the data is called in the message.
+    """
+
+    def __init__(self, source: object) -> None:
+        self._source = source
+        self._messages: list[str] = []
+
+    def add(self, message: str) -> None:
+        """Note a mistake."""
+        self._messages.append(message)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Note the InputError that ends the block, if any, and go on behind it."""
+        try:
+            yield
+        except InputError as error:
+            self.add(str(error))
+
+    def refuse(self) -> None:
+        """End here if anything was noted.
+
+        Raises:
+            InputError: showing the first few mistakes and the number of all.
+        """
+        count = len(self._messages)
+        if count == 1:
+            raise InputError(self._messages[0])
+        if count:
+            lines = [f"{self._source}: {count} mistakes", *(f"  {message}" for message in self._messages[:SHOWN])]
+            if count > SHOWN:
+                lines.append(f"  and {count - SHOWN} more")
+            raise InputError("\n".join(lines))

@@ -1,0 +1,238 @@
+"""What a corpus on disk consists of: manifest, index, shards, and the fingerprint of them all.
+
+DIR/corpus.json       the manifest, written last: a folder without it is not a corpus
+DIR/index.parquet     one row per recording
+DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recording
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ser_ray.errors import InputError
+
+SCHEMA_VERSION = 1
+SAMPLE_RATE = 16_000
+"""Samples per second of every corpus, whatever the rate of the audio it was imported from."""
+
+PARTITIONS = ("train", "devel", "test")
+MANIFEST, INDEX, SHARDS = "corpus.json", "index.parquet", "shards"
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("recording", pa.string()),
+        ("partition", pa.string()),  # train | devel | test
+        ("speaker", pa.string()),
+        ("shard", pa.string()),  # file in shards/
+        ("batch", pa.int32()),  # record batch in that file
+        ("samples", pa.int64()),
+        ("frames", pa.int64()),
+        ("mean", pa.float64()),  # of the recording's int16 samples
+        ("std", pa.float64()),  # population
+        ("labelled", pa.bool_()),
+    ]
+)
+"""Columns of index.parquet; further ones are text, kept from the user's own table."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of recordings, as the manifest describes it.
+
+    Args:
+        name: file name in shards/.
+        sha256: hash of its bytes, 64 hexadecimal digits.
+        size_bytes: its length.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What corpus.json says.
+
+    Args:
+        name: of the corpus, for people.
+        label_rate: frames per second; divides the sample rate.
+        targets: what is labelled, such as arousal and valence.
+        shards: the files of recordings.
+        fingerprint: see `fingerprint`.
+        notice: licence, source and remarks that travel with the data.
+        sample_rate: samples per second.
+        schema_version: of the layout on disk.
+    """
+
+    name: str
+    label_rate: float
+    targets: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    fingerprint: str
+    notice: str = ""
+    sample_rate: int = SAMPLE_RATE
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a corpus: a row of its index.
+
+    Args:
+        name: unique in the corpus.
+        partition: "train", "devel" or "test".
+        speaker: who is heard.
+        samples: length in samples, a whole number of frames.
+        frames: length in frames.
+        mean: of its int16 samples.
+        std: population standard deviation of its int16 samples; above 0.
+        labelled: False where no gold exists.
+        shard: file in shards/.
+        batch: record batch in that file.
+        extra: further columns of the user's own table, as text.
+    """
+
+    name: str
+    partition: str
+    speaker: str
+    samples: int
+    frames: int
+    mean: float
+    std: float
+    labelled: bool
+    shard: str
+    batch: int
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+def samples_per_frame(label_rate: float) -> int:
+    """Return the hop: how many samples one frame covers.
+
+    Args:
+        label_rate: labels per second.
+
+    Raises:
+        InputError: if a frame is not a whole number of samples, naming the nearest rates that are.
+    """
+    if label_rate > 0:
+        hop = round(SAMPLE_RATE / label_rate)
+        if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= 1e-6 * label_rate:
+            return hop
+        ideal = SAMPLE_RATE / label_rate
+        hops = sorted({max(1, int(ideal)), int(ideal) + 1})
+        near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
+        fits = f"rates that fit nearby: {near}"
+    else:
+        fits = "it must be above 0"
+    raise InputError(
+        f"label rate is {label_rate:.6g} Hz, which is not a whole number of samples per frame at "
+        f"{SAMPLE_RATE} Hz; {fits}"
+    )
+
+
+def index_table(recordings: Sequence[Recording]) -> pa.Table:
+    """Return the index of recordings as a table.
+
+    Args:
+        recordings: in the order of the index.
+
+    Returns:
+        One row per recording: the columns of INDEX_SCHEMA, then one text column per key of `extra`.
+    """
+    extra_names = list(dict.fromkeys(key for recording in recordings for key in recording.extra))
+    own = {
+        column: [getattr(r, "name" if column == "recording" else column) for r in recordings]
+        for column in INDEX_SCHEMA.names
+    }
+    extra = {key: [recording.extra.get(key) for recording in recordings] for key in extra_names}
+    schema = pa.schema([*INDEX_SCHEMA, *((key, pa.string()) for key in extra_names)])
+    return pa.table({**own, **extra}, schema=schema)
+
+
+def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
+    """Return the rows of an index as recordings.
+
+    Args:
+        index: a table as `index_table` makes it.
+
+    Raises:
+        InputError: if a column is missing.
+    """
+    missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
+    if missing:
+        raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
+    recordings = []
+    for row in index.to_pylist():
+        own = {column: row.pop(column) for column in INDEX_SCHEMA.names}
+        extra = {key: value for key, value in row.items() if value is not None}
+        recordings.append(Recording(name=own.pop("recording"), extra=extra, **own))
+    return tuple(recordings)
+
+
+def fingerprint(
+    shards: Sequence[Shard],
+    recordings: Sequence[Recording],
+    *,
+    targets: Sequence[str],
+    label_rate: float,
+    sample_rate: int = SAMPLE_RATE,
+) -> str:
+    """Return a hash of a corpus's content, the same wherever it lies and whatever it is called.
+
+    Args:
+        shards: of the manifest.
+        recordings: of the index, in its order.
+        targets: of the manifest.
+        label_rate: frames per second.
+        sample_rate: samples per second.
+
+    Returns:
+        16 hexadecimal digits. The folder, the corpus's name and its notice are no part of it.
+    """
+    content = {
+        "shards": [asdict(shard) for shard in shards],
+        "index": [asdict(recording) for recording in recordings],
+        "targets": list(targets),
+        "label_rate": float(label_rate),
+        "sample_rate": sample_rate,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """Return the text of corpus.json."""
+    return json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return what a corpus.json says.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: if it is not such a file, or of a later version of ser_ray.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = int(values["schema_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a corpus manifest ({error}): import the corpus again") from error
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema_version {version}, but this ser_ray reads up to {SCHEMA_VERSION}: "
+            "update ser_ray, or import the corpus again with this one"
+        )
+    try:
+        values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
+        values["targets"] = tuple(values["targets"])
+        return Manifest(**values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a corpus manifest ({error}): import the corpus again") from error
