@@ -1,0 +1,19 @@
+"""The networks. The configuration is here at once; what needs PyTorch comes when it is asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+from ser_ray.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from ser_ray.models.network import build
+
+__all__ = ["ModelConfig", "build"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import PyTorch's part of the package on first use."""
+    if name == "build":
+        from ser_ray.models.network import build
+
+        return build
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,77 @@
+"""The configuration of a network; its defaults are the paper's (1,299,906 parameters)."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
+
+from ser_ray.overlap import overlap_ratio, receptive_field
+
+Count = Annotated[int, Strict(), Field(ge=1)]
+Pooling = Literal["max", "average", "stride"]
+Target = Literal["arousal", "valence"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ModelConfig:
+    """A network of convolutional blocks, LSTM layers and one linear head.
+
+    Args:
+        channels: filters of each convolution.
+        kernels: kernel size of each convolution, in steps of its input.
+        pools: pool size of each block; their product is the hop, the samples of one output frame.
+        pooling: "max" as in the paper, "average", or "stride" for convolutions with that stride and no pool.
+        dropout: probability of dropping a value after each pool, in [0, 1).
+        hidden: units of each LSTM layer.
+        lstm_layers: unidirectional LSTM layers.
+        targets: what the head predicts, one output each.
+    """
+
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128, 256)
+    kernels: Annotated[tuple[Count, ...], Field(min_length=1)] = (8, 6, 6)
+    pools: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 8, 8)
+    pooling: Pooling = "max"
+    dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.5
+    hidden: Count = 256
+    lstm_layers: Count = 2
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)] = ("arousal", "valence")
+
+    def __post_init__(self) -> None:
+        """Refuse lists of different lengths and doubled targets."""
+        if not len(self.channels) == len(self.kernels) == len(self.pools):
+            raise ValueError(
+                f"channels {list(self.channels)}, kernels {list(self.kernels)} and pools {list(self.pools)} describe "
+                f"{len(self.channels)}, {len(self.kernels)} and {len(self.pools)} layers: need as many of each"
+            )
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError(f"targets {list(self.targets)} name one twice")
+
+    @property
+    def hop(self) -> int:
+        """Samples of one output frame."""
+        product = 1
+        for pool in self.pools:
+            product *= pool
+        return product
+
+    @property
+    def overlap_ratios(self) -> tuple[float, ...]:
+        """Eq. 2 for each layer."""
+        return tuple(overlap_ratio(k, p) for k, p in zip(self.kernels, self.pools, strict=True))
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame of the convolutional part depends on."""
+        return receptive_field(self.kernels, self.pools, pooled=self.pooling != "stride")
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of the network: convolutions, LSTM layers (two biases per gate) and head."""
+        total, inputs = 0, 1
+        for filters, kernel in zip(self.channels, self.kernels, strict=True):
+            total += kernel * inputs * filters + filters
+            inputs = filters
+        for _ in range(self.lstm_layers):
+            total += 4 * self.hidden * (inputs + self.hidden) + 8 * self.hidden
+            inputs = self.hidden
+        return total + (inputs + 1) * len(self.targets)
