@@ -1,0 +1,5 @@
+"""Training and evaluation. The configuration is here at once; what needs PyTorch is in the modules."""
+
+from ser_ray.training.config import TrainingConfig
+
+__all__ = ["TrainingConfig"]

@@ -1,0 +1,76 @@
+"""The configuration of a training; its defaults are the paper's."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
+
+from ser_ray.errors import InputError
+
+Count = Annotated[int, Strict(), Field(ge=1)]
+Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+Loss = Literal["ccc", "mse"]
+Optimizer = Literal["rmsprop", "rmsprop_tf", "adam"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TrainingConfig:
+    """How a network is trained.
+
+    Args:
+        epochs: the most epochs to train.
+        patience: epochs without a better devel CCC after which training ends; None never ends it early.
+        batch_size: segments in a batch.
+        sequence_s: length of a training segment in seconds; a whole number of frames.
+        loss: "ccc" for 1 - CCC pooled over the batch, "mse" for the mean squared error.
+        optimizer: "rmsprop" as PyTorch does it, "rmsprop_tf" as the paper's framework did (mean square starting at
+            one, epsilon inside the root), or "adam".
+        learning_rate: step size, the paper's 1e-4.
+        decay: decay rate of RMSprop's mean square.
+        momentum: RMSprop's momentum.
+        label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
+            moved back later by it. A whole number of frames; 0 is the paper's own setting.
+        seed: of the weights, the order of segments and the dropout.
+        limit_recordings: use only so many recordings of each partition; None uses all.
+        limit_s: use only the first seconds of each recording; None uses all.
+    """
+
+    epochs: Count = 100
+    patience: Count | None = None
+    batch_size: Count = 5
+    sequence_s: Positive = 20.0
+    loss: Loss = "ccc"
+    optimizer: Optimizer = "rmsprop"
+    learning_rate: Positive = 1e-4
+    decay: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.1
+    label_shift_s: Number = 0.0
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+    limit_recordings: Count | None = None
+    limit_s: Positive | None = None
+
+
+def whole_frames(seconds: float, label_rate: float, name: str) -> int:
+    """Return a duration as a number of frames.
+
+    Args:
+        seconds: the duration.
+        label_rate: frames per second.
+        name: of the setting, for the error.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        InputError: if it is no whole number of frames, naming the nearest that are.
+    """
+    frames = seconds * label_rate
+    if abs(frames - round(frames)) > 1e-6:
+        below, above = math.floor(frames) / label_rate, math.ceil(frames) / label_rate
+        raise InputError(
+            f"{name} is {seconds} s, which is {frames:g} frames of {1 / label_rate:g} s; "
+            f"the nearest whole numbers of frames are {below:g} s and {above:g} s"
+        )
+    return round(frames)

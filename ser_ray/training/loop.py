@@ -1,0 +1,241 @@
+"""The training of one network: epochs until the last or until patience ends, resumable at every epoch's end."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ser_ray.corpus import Corpus
+from ser_ray.models import ModelConfig
+from ser_ray.models.network import Network, build
+from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from ser_ray.training.config import TrainingConfig, whole_frames
+from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
+from ser_ray.training.loss import ccc_loss, mse_loss
+from ser_ray.training.numerics import prepare_process
+from ser_ray.training.optimizers import make_optimizer
+from ser_ray.training.segments import cut_segments, make_batch, recordings_of, shuffled_batches
+
+LARGEST_LOSS = 1e3
+"""A loss above this has diverged: gold lies in [-1, 1] or nearby, 1 - CCC in [0, 2]."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """A training whose loss became NaN, infinite or absurdly large."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch came to.
+
+    Args:
+        epoch: counted from 1.
+        train_loss: mean over the epoch's batches.
+        devel: CCC on devel, before any post-processing.
+        best: whether its devel mean is the best so far.
+        train_seconds: of this epoch's training.
+        evaluate_seconds: of this epoch's evaluation.
+        ended_at: when, UTC.
+    """
+
+    epoch: int
+    train_loss: float
+    devel: Scores
+    best: bool
+    train_seconds: float
+    evaluate_seconds: float
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that came to its end.
+
+    Args:
+        model: with the weights of the best epoch by devel CCC before post-processing.
+        epochs: reports of all epochs.
+        best_epoch: counted from 1.
+    """
+
+    model: Network
+    epochs: tuple[EpochReport, ...]
+    best_epoch: int
+
+
+def train(
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    corpus: Corpus,
+    checkpoints: Path,
+    *,
+    device: torch.device,
+    on_epoch: Callable[[tuple[EpochReport, ...]], None],
+) -> Trained:
+    """Return a network trained on a corpus, the best epoch's weights in it.
+
+    Starts from `checkpoints`/last.pt where that exists, and then ends with the very weights of a run that was never
+    interrupted (on a CPU of the same kind).
+
+    Args:
+        model_config: the network.
+        config: the training.
+        corpus: its train partition is trained on, devel chooses the epoch.
+        checkpoints: folder of last.pt and best.pt.
+        device: where to train.
+        on_epoch: called after each epoch, when its checkpoint is written, with the reports of all epochs so far.
+
+    Returns:
+        The training's result.
+
+    Raises:
+        TrainingDivergedError: if the loss is NaN, infinite or above 1000.
+    """
+    prepare_process()
+    run = _Run(model_config, config, corpus, checkpoints, device)
+    run.resume()
+    if run.epochs:
+        on_epoch(tuple(run.epochs))
+    while not run.ended():
+        run.run_epoch()
+        on_epoch(tuple(run.epochs))
+    return run.result()
+
+
+class _Run:
+    """The state of one training: what last.pt holds."""
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TrainingConfig,
+        corpus: Corpus,
+        checkpoints: Path,
+        device: torch.device,
+    ):
+        self.config, self.corpus, self.checkpoints, self.device = (
+            config,
+            corpus,
+            checkpoints,
+            device,
+        )
+        self.targets = model_config.targets
+        self.target_columns = [corpus.targets.index(target) for target in self.targets]
+        self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
+        self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
+        self.segments = cut_segments(recordings_of(corpus, "train", config), self.sequence_frames)
+        self.devel = recordings_of(corpus, "devel", config)
+        self.devel_gold = gold_of(corpus, self.devel, self.targets)
+        torch.manual_seed(config.seed)
+        self.model = build(model_config).to(device)
+        self.optimizer = make_optimizer(config, self.model.parameters())
+        self.loss = ccc_loss if config.loss == "ccc" else mse_loss
+        self.epochs: list[EpochReport] = []
+        self.best_epoch = 0
+
+    def ended(self) -> bool:
+        done = len(self.epochs)
+        patience = self.config.patience
+        out_of_patience = patience is not None and done > 0 and done - self.best_epoch >= patience
+        return done >= self.config.epochs or out_of_patience
+
+    def run_epoch(self) -> None:
+        epoch = len(self.epochs) + 1
+        begin = time.perf_counter()
+        train_loss = self._train_epoch(epoch)
+        between = time.perf_counter()
+        predictions = predict_recordings(self.model, self.corpus, self.devel, shift_frames=self.shift_frames)
+        devel = score(predictions, self.devel_gold, self.targets)
+        best = not self.epochs or _rank(devel) > _rank(self.epochs[self.best_epoch - 1].devel)
+        if best:
+            self.best_epoch = epoch
+        self.epochs.append(
+            EpochReport(
+                epoch=epoch,
+                train_loss=train_loss,
+                devel=devel,
+                best=best,
+                train_seconds=between - begin,
+                evaluate_seconds=time.perf_counter() - between,
+                ended_at=datetime.now(UTC),
+            )
+        )
+        self._save(best)
+
+    def _train_epoch(self, epoch: int) -> float:
+        losses = []
+        for segments in shuffled_batches(self.segments, self.config.batch_size, self.config.seed, epoch):
+            batch = make_batch(self.corpus, segments, self.sequence_frames, self.shift_frames, self.target_columns).to(
+                self.device
+            )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.loss(self.model(batch.waveform), batch.gold, batch.mask)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            losses.append(loss.item())
+            if not losses[-1] <= LARGEST_LOSS:
+                raise TrainingDivergedError(
+                    f"the {self.config.loss} loss is {losses[-1]:g} in epoch {epoch}, batch {len(losses)}: the training "
+                    f"diverged; a learning rate below {self.config.learning_rate:g} may help"
+                )
+        return math.fsum(losses) / len(losses)
+
+    def _save(self, best: bool) -> None:
+        if best:
+            save_checkpoint(
+                self.checkpoints / "best.pt",
+                {"model": self.model.state_dict(), "epoch": self.best_epoch},
+            )
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "epochs": [_to_plain(report) for report in self.epochs],
+            "best_epoch": self.best_epoch,
+        }
+        save_checkpoint(self.checkpoints / "last.pt", content)
+
+    def resume(self) -> None:
+        path = self.checkpoints / "last.pt"
+        if not path.exists():
+            return
+        content = load_checkpoint(path)
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["random"])
+        if content["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["random_cuda"], self.device)
+        self.epochs = [_from_plain(report) for report in content["epochs"]]
+        self.best_epoch = content["best_epoch"]
+
+    def result(self) -> Trained:
+        self.model.load_state_dict(load_checkpoint(self.checkpoints / "best.pt")["model"])
+        return Trained(self.model, tuple(self.epochs), self.best_epoch)
+
+
+def _rank(devel: Scores) -> float:
+    mean = devel.pooled["mean"]
+    return mean if not math.isnan(mean) else -math.inf
+
+
+def _to_plain(report: EpochReport) -> dict[str, Any]:
+    return {
+        **vars(report),
+        "devel": vars(report.devel),
+        "ended_at": report.ended_at.isoformat(),
+    }
+
+
+def _from_plain(content: dict[str, Any]) -> EpochReport:
+    return EpochReport(
+        **{
+            **content,
+            "devel": Scores(**content["devel"]),
+            "ended_at": datetime.fromisoformat(content["ended_at"]),
+        }
+    )

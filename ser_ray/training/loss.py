@@ -1,0 +1,55 @@
+"""The losses: 1 - CCC pooled over a batch (Eq. 3 of the paper), and the mean squared error that it argues against."""
+
+import torch
+from torch import Tensor
+
+
+def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return 1 - CCC, pooled over all frames of the batch, as the mean over the targets (Eq. 3).
+
+    Population moments and no epsilon, in the inputs' dtype. The gradient with respect to a prediction x_i is (2 / N)
+    times Eq. 5: (2 / N) (2 cov (x_i - mean_y) / psi^2 + (mean_y - y_i) / psi).
+
+    Args:
+        prediction: [B, T, targets].
+        gold: [B, T, targets]; may be NaN where masked.
+        mask: bool [B, T], True where a frame counts; None counts all.
+
+    Returns:
+        A scalar in [0, 2]. Where CCC is 0/0 (no frames, or prediction and gold constant and equal) it counts as 0 and
+        its gradient is zero.
+    """
+    x, y = prediction.flatten(0, 1), gold.flatten(0, 1)  # [B T, targets]
+    counted = torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask.flatten()[:, None]
+    n = counted.sum().clamp(min=1)
+    # Relative to the first counted frame a constant is exactly zero, so that 0/0 is seen as such.
+    first = counted.flatten().to(torch.uint8).argmax()
+    x_first, y_first = x[first].detach(), torch.where(counted[first], y[first], 0)
+    dx = torch.where(counted, x - x_first, 0)
+    dy = torch.where(counted, y - y_first, 0)
+    mean_x, mean_y = dx.sum(0) / n, dy.sum(0) / n
+    dx = torch.where(counted, dx - mean_x, 0)
+    dy = torch.where(counted, dy - mean_y, 0)
+    bias = (x_first - y_first) + (mean_x - mean_y)
+    if not bool(counted.any()):
+        bias = torch.zeros_like(bias)
+    psi = (dx.square().sum(0) + dy.square().sum(0)) / n + bias.square()
+    ccc = 2 * (dx * dy).sum(0) / n / torch.where(psi == 0, 1, psi)
+    return (1 - ccc).mean()
+
+
+def mse_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean squared error over the counted frames and the targets.
+
+    Args:
+        prediction: [B, T, targets].
+        gold: [B, T, targets]; may be NaN where masked.
+        mask: bool [B, T], True where a frame counts; None counts all.
+
+    Returns:
+        A scalar; 0 if no frame counts.
+    """
+    if mask is None:
+        return (prediction - gold).square().mean()
+    error = torch.where(mask[..., None], prediction - gold, 0)
+    return error.square().sum() / (mask.sum() * prediction.shape[-1]).clamp(min=1)
