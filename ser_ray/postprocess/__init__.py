@@ -1,0 +1,38 @@
+"""Post-processing of predictions: chains of simple steps, and the searches that choose one on the devel partition.
+
+The configuration is here at once; what needs SciPy and Numba comes when it is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ser_ray.postprocess.config import SearchConfig
+
+if TYPE_CHECKING:
+    from ser_ray.postprocess.chain import PostProcessing, apply
+    from ser_ray.postprocess.exhaustive import search_exhaustive
+    from ser_ray.postprocess.search import SearchResult, search_greedy
+
+__all__ = [
+    "PostProcessing",
+    "SearchConfig",
+    "SearchResult",
+    "apply",
+    "search_exhaustive",
+    "search_greedy",
+]
+
+_LAZY = {
+    "PostProcessing": "chain",
+    "SearchResult": "search",
+    "apply": "chain",
+    "search_exhaustive": "exhaustive",
+    "search_greedy": "search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the package on first use."""
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,216 @@
+"""The chain of post-processing steps of a trained model's predictions: median filter, centring, scaling, shift.
+
+The steps and their order are those of the paper (section 5.1). What the chain needs of the devel
+partition (means and deviations) is part of it, so that the test partition, or any other audio, goes
+through the very same steps.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import median_filter
+
+from ser_ray.errors import InputError
+
+# Squares and ratios of squares of values within this stay finite in float64.
+LARGEST_VALUE = 1e50
+# Up to this a deviation is what underflow left of none.
+SMALLEST_STD = 1e-100
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostProcessing:
+    """A chain: median filter, centring, scaling about the mean, shift, in this order.
+
+    Args:
+        median_window: length of the median filter in frames; odd, 1 filters nothing.
+        centre: whether predictions are moved from `prediction_mean` to `gold_mean`.
+        scale: whether their deviations from `prediction_mean` are multiplied by `gold_std /
+            prediction_std`.
+        shift: frames by which predictions are moved later in time; negative moves them earlier.
+        prediction_mean: mean of the filtered devel predictions, pooled over recordings.
+        prediction_std: their population standard deviation.
+        gold_mean: mean of the devel gold, pooled over recordings.
+        gold_std: its population standard deviation.
+
+    Raises:
+        InputError: if the window is even or below 1, a length is not whole, a constant is not
+            finite, a deviation is negative, or predictions without any deviation are to be scaled.
+    """
+
+    median_window: int = 1
+    centre: bool = False
+    scale: bool = False
+    shift: int = 0
+    prediction_mean: float = 0.0
+    prediction_std: float = 1.0
+    gold_mean: float = 0.0
+    gold_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Hold the fields to what is legal; NumPy's numbers become Python's."""
+        window = whole("median_window", self.median_window)
+        if window < 1 or window % 2 == 0:
+            raise InputError(f"median_window is {window}, but must be an odd number of frames, 1 (no filter) or more")
+        object.__setattr__(self, "median_window", window)
+        object.__setattr__(self, "shift", whole("shift", self.shift))
+        for name in ("centre", "scale"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
+        for name in ("prediction_mean", "prediction_std", "gold_mean", "gold_std"):
+            value = float(getattr(self, name))
+            if not math.isfinite(value) or (name.endswith("std") and value < 0):
+                legal = "finite" if name.endswith("mean") else "finite and not negative"
+                raise InputError(f"{name} is {value}, but must be {legal}: fit it on the devel partition")
+            object.__setattr__(self, name, value)
+        if self.scale and self.prediction_std == 0:
+            raise InputError(
+                "prediction_std is 0, but scale is on: constant predictions have nothing to scale, switch scale off"
+            )
+
+
+def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+    """Return the predictions after the steps of a chain.
+
+    Each recording is processed by itself. The median filter and the shift repeat the value at the
+    recording's edge, so that a window may be longer than a recording; a shift by its length or more
+    leaves the edge value alone.
+
+    Args:
+        chain: the steps, with constants fitted on the devel partition.
+        predictions: one array of frames per recording.
+
+    Returns:
+        New arrays [frames], float64, in the order of `predictions`.
+
+    Raises:
+        InputError: if a recording is not one-dimensional, or holds values that are not finite.
+    """
+    return [
+        _shifted(_rescaled(median_filtered(trace, chain.median_window), chain), chain.shift)
+        for trace in checked_traces("predictions", predictions)
+    ]
+
+
+def fitted(
+    chain: PostProcessing,
+    filtered: Sequence[NDArray[np.float64]],
+    gold: Sequence[NDArray[np.float64]],
+) -> PostProcessing:
+    """Return a chain with the constants of devel.
+
+    Args:
+        chain: the steps; its constants are replaced.
+        filtered: devel predictions after the chain's median filter, one array of frames per
+            recording.
+        gold: the devel gold, likewise.
+
+    Returns:
+        The chain with means and population deviations, pooled over recordings.
+    """
+    prediction_mean, prediction_std = mean_and_std(filtered)
+    gold_mean, gold_std = mean_and_std(gold)
+    return replace(
+        chain,
+        prediction_mean=prediction_mean,
+        prediction_std=prediction_std,
+        gold_mean=gold_mean,
+        gold_std=gold_std,
+    )
+
+
+def mean_and_std(traces: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return mean and population standard deviation of all frames; of a constant they are exact, the latter 0.
+
+    Args:
+        traces: one array of frames per recording, not all empty.
+    """
+    pooled = np.concatenate(traces)
+    relative = pooled - pooled[0]
+    mean = relative.mean()
+    relative -= mean
+    return float(pooled[0] + mean), math.sqrt(float(relative @ relative) / relative.size)
+
+
+def median_filtered(trace: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Return the running median of a recording, its edge values repeated beyond its ends.
+
+    Args:
+        trace: [frames].
+        window: odd length in frames.
+
+    Returns:
+        A new array [frames].
+    """
+    if window == 1 or trace.size == 0:
+        return trace.copy()
+    # Past the recording's own length a window grows by one first and one last value at a time,
+    # between which the median then lies: it stays the same, and an enormous window costs nothing.
+    half = min(window // 2, trace.size)
+    padded = np.pad(trace, half, mode="edge")
+    filtered: NDArray[np.float64] = median_filter(padded, size=2 * half + 1, mode="nearest")
+    return filtered[half : half + trace.size].copy()
+
+
+def _rescaled(trace: NDArray[np.float64], chain: PostProcessing) -> NDArray[np.float64]:
+    if not chain.centre and not chain.scale:
+        return trace
+    factor = chain.gold_std / chain.prediction_std if chain.scale else 1.0
+    target = chain.gold_mean if chain.centre else chain.prediction_mean
+    return (trace - chain.prediction_mean) * factor + target
+
+
+def _shifted(trace: NDArray[np.float64], shift: int) -> NDArray[np.float64]:
+    if shift == 0 or trace.size == 0:
+        return trace
+    frames = min(abs(shift), trace.size)
+    if shift > 0:
+        return np.concatenate([np.repeat(trace[:1], frames), trace[: trace.size - frames]])
+    return np.concatenate([trace[frames:], np.repeat(trace[-1:], frames)])
+
+
+def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+    """Return traces as float64 arrays.
+
+    Args:
+        name: what the traces are, for messages.
+        traces: one array of frames per recording.
+
+    Raises:
+        InputError: if a recording is not one-dimensional, or holds values that are not finite or
+            beyond 1e50.
+    """
+    checked = []
+    for index, trace in enumerate(traces):
+        values = np.asarray(trace, np.float64)
+        if values.ndim != 1:
+            raise InputError(
+                f"{name}: recording {index} has shape {values.shape}, but {name} must be a list with one 1-D array"
+                " of frames per recording"
+            )
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        if bad:
+            raise InputError(
+                f"{name}: recording {index} has {bad} of {values.size} frames that are NaN or infinite: post-processing"
+                " needs numbers, leave such frames or the recording out"
+            )
+        if values.size and np.abs(values).max() > LARGEST_VALUE:
+            raise InputError(
+                f"{name}: recording {index} has values beyond {LARGEST_VALUE:g}: no emotion is that strong"
+            )
+        checked.append(values)
+    return checked
+
+
+def whole(name: str, value: object) -> int:
+    """Return a number of frames as an int.
+
+    Raises:
+        InputError: if it is not a whole number.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}, but must be a whole number of frames")
+    return int(value)

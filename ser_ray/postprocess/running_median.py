@@ -1,0 +1,134 @@
+"""Running medians of one trace for many window lengths at once, at a constant cost per median.
+
+For a fixed centre the window of k frames to either side loses two frames on the way to k - 1, so
+its median moves to a neighbour in sorted order or stays. A doubly linked list of the window's
+frames in sorted order, from which frames are taken two by two, therefore gives the medians of all
+windows about a centre, the longest first. Frames are compared by rank, ties broken by time, so the
+medians are exact values of the trace.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kernel = Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float64]], None]
+
+# Centres that share a sorted neighbourhood: more make each list longer, fewer sort more often.
+_BLOCK = 64
+
+
+def running_medians(
+    padded: NDArray[np.float64], windows: Sequence[int], out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the medians of all windows about all centres.
+
+    Args:
+        padded: [centres + longest window - 1], finite; the trace with half of the longest window
+            before its first centre and after its last one, be these neighbouring frames or repeated
+            edge values.
+        windows: odd lengths in frames, each larger than the one before.
+        out: [windows, centres], float64: where to write them; None for a new array.
+
+    Returns:
+        [windows, centres].
+    """
+    halves = np.asarray(windows, np.int64) // 2
+    longest = int(halves[-1])
+    rows = np.full(longest + 1, -1, np.int64)
+    rows[halves] = np.arange(halves.size)
+    if out is None:
+        out = np.empty((halves.size, padded.size - 2 * longest))
+    assert out.shape == (halves.size, padded.size - 2 * longest)
+    _kernel()(padded, np.argsort(padded, kind="stable"), rows, int(halves[0]), out)
+    return out
+
+
+@functools.cache
+def _kernel() -> Kernel:
+    """The compiled kernel; from Numba's cache on disk where there is one."""
+    import numba
+
+    signature = "void(float64[::1], int64[::1], int64[::1], int64, float64[:, :])"
+    compiled: Kernel
+    try:
+        compiled = numba.njit(signature, cache=True)(_fill_medians)
+    except (OSError, RuntimeError):
+        # No folder that can be written (RuntimeError), or no room in it: compile anew in each
+        # process.
+        compiled = numba.njit(signature)(_fill_medians)
+    return compiled
+
+
+def _fill_medians(
+    padded: NDArray[np.float64],
+    order: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    shortest: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Write the medians.
+
+    Args:
+        padded: [centres + 2 longest].
+        order: the frames of `padded` in ascending order of value.
+        rows: [longest + 1], the row of `out` for a window of k frames to either side, -1 for none.
+        shortest: the smallest k asked for.
+        out: [windows, centres].
+    """
+    longest = rows.size - 1
+    centres = out.shape[1]
+    capacity = min(_BLOCK, centres) + 2 * longest + 2
+    # Frames of a block go by their ranks, 1 .. ranks; 0 and ranks + 1 are the ends of the lists.
+    rank = np.empty(capacity, np.int32)  # of a frame
+    value = np.empty(capacity, np.float64)  # of a rank
+    inside = np.empty(capacity, np.bool_)  # whether a rank is in the widest window
+    widest_before, before = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    widest_after, after = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    for start in range(0, centres, _BLOCK):
+        stop = min(start + _BLOCK, centres)
+        ranks = tail = middle = members = 0
+        inside[0] = True
+        for i in order:
+            if start <= i < stop + 2 * longest:
+                ranks += 1
+                rank[i - start] = ranks
+                value[ranks] = padded[i]
+                inside[ranks] = i <= start + 2 * longest
+                if inside[ranks]:
+                    widest_after[tail], widest_before[ranks] = ranks, tail
+                    tail = ranks
+                    if members == longest:
+                        middle = ranks
+                    members += 1
+        widest_after[tail], widest_before[ranks + 1] = ranks + 1, tail
+        for centre in range(stop - start):
+            if centre > 0:
+                old, new = rank[centre - 1], rank[centre + 2 * longest]
+                below = new - 1
+                while not inside[below]:
+                    below -= 1
+                above = widest_after[below]
+                widest_after[below], widest_before[new] = new, below
+                widest_after[new], widest_before[above] = above, new
+                lower, higher = widest_before[middle], widest_after[middle]
+                balance = (old < middle) + (new > middle) - (old > middle) - (new < middle)
+                middle = higher if balance > 0 else (lower if balance < 0 else middle)
+                widest_after[widest_before[old]] = widest_after[old]
+                widest_before[widest_after[old]] = widest_before[old]
+                inside[old], inside[new] = False, True
+            for r in range(ranks + 2):
+                before[r], after[r] = widest_before[r], widest_after[r]
+            median = middle
+            for k in range(longest, shortest, -1):
+                if rows[k] >= 0:
+                    out[rows[k], start + centre] = value[median]
+                a, b = rank[centre + longest - k], rank[centre + longest + k]
+                lower, higher = before[median], after[median]
+                # The loss of more frames below than above moves the median up, and the reverse.
+                balance = (a < median) + (b < median) - (a > median) - (b > median)
+                median = higher if balance > 0 else (lower if balance < 0 else median)
+                after[before[a]], before[after[a]] = after[a], before[a]
+                after[before[b]], before[after[b]] = after[b], before[b]
+            out[rows[shortest], start + centre] = value[median]
