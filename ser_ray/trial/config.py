@@ -1,0 +1,87 @@
+"""What a trial is: its configuration, and the key that follows from it."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from ser_ray.corpus import Corpus
+from ser_ray.models import ModelConfig
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import SweepFolder
+from ser_ray.training.config import TrainingConfig
+
+TRIAL_VERSION = 1
+"""Raised only when an equal configuration would give other numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TrialConfig:
+    """Everything that a trial's numbers depend on, beside the corpus.
+
+    Args:
+        model: the network.
+        training: how it is trained.
+        search: how its devel predictions are post-processed; not part of the key.
+    """
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial of a sweep: what to compute and where its results go.
+
+    Args:
+        key: its name, see `trial_key`.
+        config: its configuration.
+        corpus: what it trains on.
+        sweep: name of the sweep.
+        folder: the sweep's folder.
+        git_commit: of the code that runs it, if known.
+    """
+
+    key: str
+    config: TrialConfig
+    corpus: Corpus
+    sweep: str
+    folder: SweepFolder
+    git_commit: str | None = None
+
+
+def keyed_config(config: TrialConfig, corpus_fingerprint: str) -> dict[str, Any]:
+    """Return what a trial's key is made of, as plain data.
+
+    Args:
+        config: the trial's configuration, all defaults filled in.
+        corpus_fingerprint: of the corpus it trains on.
+
+    Returns:
+        The model's and the training's fields, the corpus fingerprint and TRIAL_VERSION. Not the search: its result
+        can be made again from stored predictions.
+    """
+    return {
+        "trial_version": TRIAL_VERSION,
+        "corpus_fingerprint": corpus_fingerprint,
+        "model": dataclasses.asdict(config.model),
+        "training": dataclasses.asdict(config.training),
+    }
+
+
+def trial_key(config: TrialConfig, corpus_fingerprint: str) -> str:
+    """Return the name of a trial: a hash of its resolved configuration and corpus.
+
+    Args:
+        config: the trial's configuration.
+        corpus_fingerprint: of the corpus it trains on.
+
+    Returns:
+        12 hexadecimal digits, equal for equal configurations whatever the order of their keys.
+    """
+    text = json.dumps(keyed_config(config, corpus_fingerprint), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

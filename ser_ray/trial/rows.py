@@ -1,0 +1,180 @@
+"""What a trial leaves in the tables, made of its configuration and of its training."""
+
+import json
+import resource
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ser_ray import provenance, results
+from ser_ray.corpus import Recording
+from ser_ray.trial.config import Trial, keyed_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from ser_ray.training.loop import EpochReport, Trained
+
+SCORED_PARTITIONS = ("devel", "test")
+
+
+def configured_columns(trial: Trial) -> dict[str, Any]:
+    """Return the columns of a trial's row that its configuration and corpus determine.
+
+    Args:
+        trial: the trial.
+
+    Returns:
+        Column -> value.
+    """
+    model, training, corpus = trial.config.model, trial.config.training, trial.corpus
+    return {
+        "key": trial.key,
+        "sweep": trial.sweep,
+        "model": "conv_lstm",
+        "pooling": model.pooling,
+        "targets": list(model.targets),
+        "kernels": list(model.kernels),
+        "pools": list(model.pools),
+        "overlap_ratios": list(model.overlap_ratios),
+        "channels": list(model.channels),
+        "hidden": model.hidden,
+        "lstm_layers": model.lstm_layers,
+        "dropout": model.dropout,
+        "sequence_s": training.sequence_s,
+        "label_shift_s": training.label_shift_s,
+        "batch_size": training.batch_size,
+        "loss": training.loss,
+        "optimizer": training.optimizer,
+        "learning_rate": training.learning_rate,
+        "seed": training.seed,
+        "max_epochs": training.epochs,
+        "parameters": model.parameters,
+        "receptive_field_ms": 1000 * model.receptive_field / corpus.sample_rate,
+        "git_commit": trial.git_commit,
+        "versions": provenance.versions(),
+        "corpus": corpus.name,
+        "corpus_fingerprint": corpus.fingerprint,
+        "config": json.dumps(keyed_config(trial.config, corpus.fingerprint), sort_keys=True),
+    }
+
+
+def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") -> dict[str, Any]:
+    """Return the columns of a trial's row that its training determines.
+
+    Args:
+        trial: the trial.
+        trained: the training's result.
+        device: where it was trained.
+
+    Returns:
+        Column -> value.
+    """
+    import torch
+
+    from ser_ray.training.segments import recordings_of
+
+    reports = trained.epochs
+    train_seconds = sum(report.train_seconds for report in reports)
+    samples = sum(r.frames * trial.corpus.hop for r in recordings_of(trial.corpus, "train", trial.config.training))
+    on_gpu = device.type == "cuda"
+    first = reports[0]
+    peak = (
+        torch.cuda.max_memory_allocated(device) if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    )
+    return {
+        "epochs": len(reports),
+        "best_epoch": trained.best_epoch,
+        "train_seconds": train_seconds + sum(report.evaluate_seconds for report in reports),
+        "samples_per_second": samples * len(reports) / train_seconds,
+        "peak_memory_bytes": peak,
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu: {provenance.cpu_name()}",
+        "host": provenance.host_name(),
+        "started_at": first.ended_at - timedelta(seconds=first.train_seconds + first.evaluate_seconds),
+    }
+
+
+def epoch_row(key: str, report: "EpochReport") -> dict[str, Any]:
+    """Return a row of `epochs`.
+
+    Args:
+        key: the trial's key.
+        report: of the epoch.
+
+    Returns:
+        Column -> value.
+    """
+    return {
+        "key": key,
+        "epoch": report.epoch,
+        "train_loss": report.train_loss,
+        **{f"ccc_devel_{target}": value for target, value in report.devel.pooled.items()},
+        **{f"ccc_devel_{target}_per_recording": value for target, value in report.devel.per_recording.items()},
+        "best": report.best,
+        "train_seconds": report.train_seconds,
+        "evaluate_seconds": report.evaluate_seconds,
+        "ended_at": report.ended_at,
+    }
+
+
+def prediction_rows(
+    recording: Recording,
+    targets: Sequence[str],
+    label_rate: float,
+    prediction: NDArray[np.floating],
+    gold: NDArray[np.floating],
+) -> pa.Table:
+    """Return the rows of `predictions` of one recording.
+
+    Args:
+        recording: the recording.
+        targets: what was predicted, names of the columns.
+        label_rate: frames per second.
+        prediction: [frames, targets], raw.
+        gold: [frames, targets]; NaN where there is no label.
+
+    Returns:
+        The table.
+    """
+    frames = len(prediction)
+    columns: dict[str, Any] = {
+        "recording": [recording.name] * frames,
+        "partition": [recording.partition] * frames,
+        "frame": np.arange(frames, dtype=np.int32),
+        "time_s": np.arange(frames) / label_rate,
+    }
+    for target in results.TARGETS:
+        known = target in targets
+        column = targets.index(target) if known else 0
+        columns[f"gold_{target}"] = pa.array(gold[:, column], from_pandas=True) if known else pa.nulls(frames)
+        columns[f"prediction_{target}"] = pa.array(prediction[:, column]) if known else pa.nulls(frames)
+    return pa.table(columns).select(results.PREDICTIONS.names).cast(results.PREDICTIONS)
+
+
+def write_unfinished(trial: Trial, status: str, error: str | None) -> None:
+    """Write the row of a trial that was stopped early or failed.
+
+    Args:
+        trial: the trial.
+        status: "stopped" or "failed".
+        error: why it failed, in one or a few lines; None for a stopped one.
+    """
+    epochs = results.read_table(trial.folder, "epochs", keys=[trial.key]).to_pylist()
+    row = {
+        **configured_columns(trial),
+        "status": status,
+        "error": error,
+        "epochs": len(epochs),
+        "host": provenance.host_name(),
+        "ended_at": datetime.now(UTC),
+    }
+    if epochs:
+        best = max((epoch for epoch in epochs if epoch["best"]), key=lambda epoch: epoch["epoch"])
+        row["best_epoch"] = best["epoch"]
+        row["train_seconds"] = sum(epoch["train_seconds"] + epoch["evaluate_seconds"] for epoch in epochs)
+        row |= {column: best[column] for column in best if column.startswith("ccc_devel_")}
+    results.write_part(trial.folder, "trials", trial.key, results.make_table("trials", [row]))

@@ -1,0 +1,77 @@
+"""The first half of a trial: train the network, leave the raw predictions of its best epoch."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import pyarrow as pa
+import torch
+
+from ser_ray import results
+from ser_ray.training.config import whole_frames
+from ser_ray.training.evaluate import gold_of, predict_recordings
+from ser_ray.training.loop import EpochReport, train
+from ser_ray.training.segments import recordings_of
+from ser_ray.trial.config import Trial
+from ser_ray.trial.rows import (
+    SCORED_PARTITIONS,
+    configured_columns,
+    epoch_row,
+    prediction_rows,
+    trained_columns,
+)
+
+
+def train_trial(
+    trial: Trial,
+    device: torch.device,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+) -> None:
+    """Train a trial's network and write its parts of `epochs` and `predictions`.
+
+    Goes on from its last checkpoint where one exists.
+
+    Args:
+        trial: the trial.
+        device: where to train.
+        on_epoch: called after each epoch, its row written, with its report.
+
+    Raises:
+        TrainingDivergedError: if the loss is NaN, infinite or absurdly large.
+    """
+
+    def record(reports: tuple[EpochReport, ...]) -> None:
+        table = results.make_table("epochs", [epoch_row(trial.key, report) for report in reports])
+        results.write_part(trial.folder, "epochs", trial.key, table)
+        on_epoch(reports[-1])
+
+    config, corpus = trial.config, trial.corpus
+    trained = train(
+        config.model,
+        config.training,
+        corpus,
+        trial.folder.checkpoints(trial.key),
+        device=device,
+        on_epoch=record,
+    )
+    shift_frames = whole_frames(config.training.label_shift_s, corpus.label_rate, "training.label_shift_s")
+    tables = []
+    for partition in SCORED_PARTITIONS:
+        recordings = recordings_of(corpus, partition, config.training)
+        predictions = predict_recordings(trained.model, corpus, recordings, shift_frames=shift_frames)
+        gold = gold_of(corpus, recordings, config.model.targets)
+        tables += [
+            prediction_rows(recording, config.model.targets, corpus.label_rate, p, g)
+            for recording, p, g in zip(recordings, predictions, gold, strict=True)
+        ]
+    row = {**configured_columns(trial), **trained_columns(trial, trained, device)}
+    results.write_part(
+        trial.folder,
+        "predictions",
+        trial.key,
+        pa.concat_tables(tables),
+        metadata={
+            "trial": json.dumps(row, default=str),
+            "search": json.dumps(dataclasses.asdict(config.search)),
+        },
+    )
