@@ -1,0 +1,74 @@
+"""`ser-ray report DIR`: the page, the figures and the leaderboard of a sweep as files."""
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ser_ray.errors import InputError
+from ser_ray.report.drawing import save
+from ser_ray.report.export import write_csv
+from ser_ray.report.figures import draw_figures
+from ser_ray.report.page import page
+from ser_ray.report.status import read_progress, summary
+from ser_ray.report.tables import read_sweep
+from ser_ray.results import SweepFolder, open_sweep
+
+
+def write_report(folder: SweepFolder, out: Path) -> list[str]:
+    """Write the report of a sweep.
+
+    Args:
+        folder: the sweep's folder; only its parquet tables and its sweep.yaml are read.
+        out: where to; it is made, and what an earlier report left there under the same names is replaced.
+
+    Returns:
+        What was written, a line each.
+
+    Raises:
+        InputError: if the sweep has no trial at all, a part cannot be read, or `out` cannot be written.
+    """
+    progress = read_progress(folder)
+    if progress.empty:
+        raise InputError(f"{folder.path} has no trial yet, so there is nothing to report; run the sweep first")
+    sweep = read_sweep(folder)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror}); --out DIR writes elsewhere") from error
+    drawings = draw_figures(sweep)
+    save(drawings, out / "figures")
+    write_csv(sweep, out / "leaderboard.csv")
+    (out / "index.html").write_text(page(sweep, progress, drawings, datetime.now(UTC)), encoding="utf-8")
+    names = ", ".join(drawing.name for drawing in drawings) or "none: no trial has ended an epoch"
+    return [
+        f"{summary(progress)}; {len(sweep.configurations)} configurations",
+        f"{out / 'index.html'}   the report, figures in it",
+        f"{out / 'leaderboard.csv'}   every CCC column",
+        f"{out / 'figures'}   as .png and .pdf: {names}",
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the report of a sweep and say where it is; return 0.
+
+    Args:
+        argv: arguments of the command line.
+
+    Raises:
+        InputError: see `write_report`.
+    """
+    parser = argparse.ArgumentParser("ser-ray report", description="Leaderboard, figures and a page of a sweep.")
+    parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; <sweep>/report if unsaid")
+    arguments = parser.parse_args(argv)
+    folder = open_sweep(arguments.folder)
+    for line in write_report(folder, arguments.out or folder.path / "report"):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    from ser_ray.cli import run
+
+    run(main)

@@ -1,0 +1,144 @@
+"""Learning curves: devel CCC and training loss of every trial, epoch by epoch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ser_ray.report.columns import varying_columns
+from ser_ray.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, Drawing, add_legend, new_figure, set_labels
+from ser_ray.report.tables import SweepTables
+from ser_ray.results import TARGETS, SweepFolder, read_table
+
+FEW = 12
+"""Up to so many trials have lines of their own; of more, single ones cannot be followed."""
+BEST = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial's course.
+
+    Args:
+        key: the trial's key.
+        epochs: [n] counted from 1.
+        devel: [n] devel CCC, NaN where there is none.
+        loss: [n] training loss, NaN where there is none.
+    """
+
+    key: str
+    epochs: NDArray[np.float64]
+    devel: NDArray[np.float64]
+    loss: NDArray[np.float64]
+
+    @property
+    def best(self) -> int | None:
+        """Index of the epoch with the best devel CCC; None if there is no CCC."""
+        return None if np.isnan(self.devel).all() else int(np.nanargmax(self.devel))
+
+    @property
+    def best_devel(self) -> float:
+        """The best devel CCC; minus infinity if there is none."""
+        return -np.inf if self.best is None else float(self.devel[self.best])
+
+
+def read_curves(folder: SweepFolder) -> tuple[list[Curve], str]:
+    """Return the course of every trial that has ended an epoch, the best first.
+
+    Args:
+        folder: the sweep's folder.
+
+    Returns:
+        The curves, and the target that their CCC are of: "mean", or the only one that networks predict.
+    """
+    scores = {target: f"ccc_devel_{target}" for target in (*TARGETS, "mean")}
+    columns = ["key", "epoch", "train_loss", *scores.values()]
+    table = read_table(folder, "epochs", columns=columns)
+    single = [t for t in TARGETS if table[scores[t]].null_count < table.num_rows]
+    target = single[0] if len(single) == 1 else "mean"
+    keys = np.asarray(table["key"].to_pylist(), dtype=object)
+    epoch, devel, loss = (
+        np.asarray(table[name].to_pylist(), dtype=np.float64) for name in ("epoch", scores[target], "train_loss")
+    )
+    curves = []
+    for key in dict.fromkeys(keys):
+        rows = np.flatnonzero(keys == key)
+        rows = rows[np.argsort(epoch[rows], kind="stable")]
+        curves.append(Curve(str(key), epoch[rows], devel[rows], loss[rows]))
+    return sorted(curves, key=lambda curve: -curve.best_devel), target
+
+
+def median_curve(
+    epochs: Sequence[NDArray[np.float64]], values: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the median over trials of each epoch that at least half of them have reached.
+
+    Args:
+        epochs: one array of epoch numbers per trial.
+        values: likewise; NaN is no value.
+
+    Returns:
+        Epochs and medians, [n] each.
+    """
+    all_epochs, all_values = np.concatenate(epochs), np.concatenate(values)
+    known = ~np.isnan(all_values)
+    all_epochs, all_values = all_epochs[known], all_values[known]
+    reached = [e for e in np.unique(all_epochs) if 2 * np.count_nonzero(all_epochs == e) >= len(epochs)]
+    return np.asarray(reached), np.asarray([np.median(all_values[all_epochs == e]) for e in reached])
+
+
+def draw_curves(sweep: SweepTables) -> Drawing | None:
+    """Return the figure of devel CCC above training loss per epoch; None if no trial has ended an epoch."""
+    curves, target = read_curves(sweep.folder)
+    if not curves:
+        return None
+    figure, (top, bottom) = new_figure(f"{sweep.title}: learning curves", 2, 1, 4.8, share_x=True)
+    names = _names(sweep)
+    for curve in curves[len(BEST) :]:
+        _draw_curve(top, bottom, curve, style=(PALE if len(curves) > FEW else GREY, "-", 0.6), name="_other")
+    for curve, (color, dashes) in zip(curves, BEST, strict=False):
+        _draw_curve(top, bottom, curve, style=(color, dashes, 1.4), name=names.get(curve.key, curve.key))
+    if len(curves) > len(BEST):
+        label = f"median of {len(curves)} trials"
+        for panel, values in ((top, [c.devel for c in curves]), (bottom, [c.loss for c in curves])):
+            panel.plot(*median_curve([c.epochs for c in curves], values), color=BLACK, linewidth=2.0, label=label)
+    set_labels(top, y="devel CCC (mean of targets)" if target == "mean" else f"devel CCC of {target}")
+    set_labels(bottom, x="epoch", y="training loss")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    add_legend(figure, top)
+    return Drawing("learning_curves", "Learning curves", _caption(target, len(curves)), figure)
+
+
+def _draw_curve(top: Axes, bottom: Axes, curve: Curve, *, style: tuple[str, str, float], name: str) -> None:
+    color, dashes, width = style
+    top.plot(curve.epochs, curve.devel, dashes, color=color, linewidth=width, label=name)
+    bottom.plot(curve.epochs, curve.loss, dashes, color=color, linewidth=width, label=name)
+    if curve.best is not None:
+        x, y = curve.epochs[curve.best], curve.devel[curve.best]
+        top.plot([x], [y], "o", color=color, markersize=1.5 + 2 * width, label="_best epoch")
+
+
+def _names(sweep: SweepTables) -> Mapping[str, str]:
+    """Return what tells each trial from the others: its varying fields and seed."""
+    columns = [column for column in varying_columns(sweep.configurations) if column.label != "overlap"]
+    names = {}
+    for configuration in sweep.configurations:
+        parts = [
+            c.text(configuration) if c.label == "kernel/pool" else f"{c.label} {c.text(configuration)}" for c in columns
+        ]
+        for row in configuration.trials:
+            names[row["key"]] = ", ".join([*parts, f"seed {row['seed']}"])
+    return names
+
+
+def _caption(target: str, count: int) -> str:
+    what = "the mean of the CCC of arousal and valence" if target == "mean" else f"the CCC of {target}"
+    median = ", and the median (black) over the trials wherever at least half of them got" if count > len(BEST) else ""
+    return (
+        f"Devel CCC ({what}, pooled, raw predictions) and training loss after each epoch, of all {count} trials that "
+        f"ended an epoch, stopped, failed and running ones among them: the {min(count, len(BEST))} with the highest "
+        f"devel CCC in colour{median}. Dots: each trial's best epoch."
+    )

@@ -1,0 +1,133 @@
+"""What all figures have in common: size, colours, and how they become files and images of a page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ser_ray.errors import InputError
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+"""Told apart by colour-blind readers (Okabe and Ito 2008); markers and dashes tell them apart in grey."""
+BLACK, GREY, PALE = "#000000", "#777777", "#c4c4c4"
+
+WIDTH_IN = 7.0
+FONT_PT = 9.0
+DPI = 200
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the report.
+
+    Args:
+        name: of its files.
+        title: what it shows, in a few words.
+        caption: what a reader must know to read it.
+        figure: the picture.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def new_figure(
+    title: str, rows: int, columns: int, height_in: float, *, share_x: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with its panels, drawn without any global state.
+
+    Args:
+        title: says sweep and corpus.
+        rows: of panels.
+        columns: of panels; those of one row share their vertical axis.
+        height_in: height in inches; all figures are as wide as a page's text.
+        share_x: True if panels above each other share their horizontal axis.
+
+    Returns:
+        The figure and its panels, row by row.
+    """
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    figure.suptitle(title, fontsize=FONT_PT + 1)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey="row", sharex="col" if share_x else False)
+    panels = list(grid.ravel())
+    for panel in panels:
+        panel.tick_params(labelsize=FONT_PT - 1)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(visible=True, color="#e6e6e6", linewidth=0.6)
+        panel.set_axisbelow(True)
+    return figure, panels
+
+
+def set_labels(panel: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Write the labels of a panel's axes, with units, and its title."""
+    panel.set_xlabel(x, fontsize=FONT_PT)
+    panel.set_ylabel(y, fontsize=FONT_PT)
+    panel.set_title(title, fontsize=FONT_PT)
+
+
+def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None:
+    """Write the legend of a panel beside all panels, or below them if it has no title, where it hides nothing."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        loc="outside right upper" if title else "outside lower center",
+        ncols=1 if title else 2,
+        fontsize=FONT_PT - 1,
+        title_fontsize=FONT_PT - 1,
+        frameon=False,
+    )
+
+
+def save(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
+    """Write figures as NAME.png and NAME.pdf.
+
+    Args:
+        drawings: the figures.
+        folder: where to; it is made.
+
+    Returns:
+        The files' paths.
+
+    Raises:
+        InputError: if they cannot be written.
+    """
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawing in drawings:
+            for kind, content in (("png", png(drawing.figure)), ("pdf", _pdf(drawing.figure))):
+                path = folder / f"{drawing.name}.{kind}"
+                path.write_bytes(content)
+                written.append(path)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); --out DIR writes elsewhere") from error
+    return written
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file's content."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()
+
+
+def _pdf(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    # TrueType fonts: journals refuse matplotlib's own default; no date: equal results give equal files.
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(content, format="pdf", metadata={"CreationDate": None})
+    return content.getvalue()
+
+
+def data_uri(content: bytes) -> str:
+    """Return a PNG file's content as an address that a page can hold in itself."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

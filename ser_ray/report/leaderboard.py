@@ -1,0 +1,150 @@
+"""The configurations of a sweep, the best first: `ser-ray leaderboard DIR`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from ser_ray.errors import InputError
+from ser_ray.report.columns import (
+    MISSING,
+    cells,
+    constant_columns,
+    describe,
+    left_out,
+    shown_figures,
+    shown_stages,
+    varying_columns,
+)
+from ser_ray.report.export import write_csv
+from ser_ray.report.status import Progress, read_progress, summary
+from ser_ray.report.tables import Configuration, SweepTables, has_any, read_sweep
+from ser_ray.report.terminal import natural_width, open_console
+from ser_ray.results import ccc_column, open_sweep
+
+IN_SAMPLE = "Searches are fitted on devel: their gain there is in sample, only test tells what holds."
+
+
+def _wide_table(ranked: Sequence[Configuration], shown: Sequence[Configuration], suffix: str) -> Table:
+    stages, figures = shown_stages(ranked), shown_figures(ranked)
+    described = varying_columns(ranked)
+    partial = any(left_out(configuration) for configuration in ranked)
+    table = _empty_table([column.label for column in described], stages)
+    for partition, target in figures:
+        table.add_column(f"{partition}\n{target}", no_wrap=True)
+    if partial:
+        table.add_column("not\ncounted", no_wrap=True)
+    for rank, configuration in enumerate(shown, start=1):
+        lines = ["\n".join(cells(configuration, *f, stages, suffix)) for f in figures]
+        start = [str(rank), *(column.text(configuration) for column in described)]
+        end = ["\n".join(left_out(configuration))] if partial else []
+        table.add_row(*start, *_middle(configuration, stages), *lines, *end)
+    return table
+
+
+def _narrow_table(ranked: Sequence[Configuration], shown: Sequence[Configuration], sort: str) -> Table:
+    """Return the table of a narrow terminal: configurations in one cell each, and one target."""
+    stages, described = shown_stages(ranked), varying_columns(ranked)
+    target, suffix = sorted_target(sort)
+    table = _empty_table(["configuration"], stages)
+    partitions = [p for p in ("devel", "test") if has_any(ranked, ccc_column(p, target))]
+    for partition in partitions:
+        table.add_column(f"{partition}\n{target}", no_wrap=True)
+    for rank, configuration in enumerate(shown, start=1):
+        lines = ["\n".join(cells(configuration, p, target, stages, suffix)) for p in partitions]
+        description = "\n".join([*describe(configuration, described), *left_out(configuration)]) or MISSING
+        table.add_row(str(rank), description, *_middle(configuration, stages), *lines)
+    return table
+
+
+def _empty_table(descriptions: Sequence[str], stages: Sequence[str]) -> Table:
+    leading = 1 if len(stages) > 1 else 0
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, leading=leading)
+    table.add_column("#", justify="right", no_wrap=True)
+    for label in descriptions:
+        table.add_column(label.replace("_", " "))
+    table.add_column("n", justify="right", no_wrap=True)
+    if len(stages) > 1:
+        table.add_column("search", no_wrap=True)
+    return table
+
+
+def _middle(configuration: Configuration, stages: Sequence[str]) -> list[str]:
+    n = str(len(configuration.finished))
+    return [n, "\n".join(stage or "raw" for stage in stages)] if len(stages) > 1 else [n]
+
+
+def sorted_target(sort: str) -> tuple[str, str]:
+    """Return the target of a CCC column, and its suffix: "_per_recording" or ""."""
+    pooled = sort.removesuffix("_per_recording")
+    return pooled.rpartition("_")[2], sort[len(pooled) :]
+
+
+def footnote(sweep: SweepTables) -> str:
+    """Return what the numbers of a sweep's leaderboard are, in a few sentences."""
+    per_recording = bool(sorted_target(sweep.sort)[1])
+    what = (
+        "mean over the recordings of each one's CCC" if per_recording else "CCC pooled over all frames of a partition"
+    )
+    searched = f" {IN_SAMPLE}" if len(shown_stages(sweep.configurations)) > 1 else ""
+    return (
+        f"Sorted by {sweep.sort}. Figures: {what}, mean ± 95 % interval (Student t) over the n "
+        f"finished seeds.{searched}"
+    )
+
+
+def print_leaderboard(console: Console, sweep: SweepTables, progress: Progress, top: int) -> None:
+    """Print the best configurations of a sweep.
+
+    Args:
+        console: where to; its width decides how much a table shows.
+        sweep: the sweep's trials.
+        progress: how far it has come.
+        top: how many configurations to print.
+    """
+    console.print(f"{sweep.title}; {summary(progress)}")
+    ranked = sweep.configurations
+    if not any(configuration.finished for configuration in ranked):
+        console.print("no trial has finished yet: there is nothing to rank")
+        return
+    constants = ", ".join(f"{c.label} {c.text(ranked[0])}" for c in constant_columns(ranked))
+    console.print(f"the same in all: {constants}")
+    table = _wide_table(ranked, ranked[:top], sorted_target(sweep.sort)[1])
+    width = natural_width(console, table)
+    if not console.is_terminal:
+        console.width = max(width, console.width)
+    elif width > console.width:
+        table = _narrow_table(ranked, ranked[:top], sweep.sort)
+    console.print(table)
+    console.print(footnote(sweep))
+    if len(ranked) > top:
+        console.print(f"{top} of {len(ranked)} configurations: --top {len(ranked)} shows all")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the best configurations of a sweep, write all of them as CSV if asked; return 0.
+
+    Args:
+        argv: arguments of the command line.
+
+    Raises:
+        InputError: if there is no such sweep or column, or the CSV file cannot be written.
+    """
+    parser = argparse.ArgumentParser("ser-ray leaderboard", description="The best configurations.")
+    parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
+    parser.add_argument("--sort", metavar="COLUMN", help="a CCC column; ccc_devel_mean if unsaid")
+    parser.add_argument("--top", metavar="N", type=int, default=20, help="how many; 20 if unsaid")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write all configurations here")
+    arguments = parser.parse_args(argv)
+    if arguments.top < 1:
+        raise InputError(f"--top is {arguments.top}, but must be at least 1")
+    folder = open_sweep(arguments.folder)
+    progress = read_progress(folder)
+    sweep = read_sweep(folder, sort=arguments.sort)
+    print_leaderboard(open_console(), sweep, progress, arguments.top)
+    if arguments.csv is not None:
+        write_csv(sweep, arguments.csv)
+    return 0

@@ -1,0 +1,205 @@
+"""The report page: one HTML file that holds its figures and needs nothing beside it."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from ser_ray.report.columns import (
+    MISSING,
+    cells,
+    constant_columns,
+    left_out,
+    shown_figures,
+    shown_stages,
+    varying_columns,
+)
+from ser_ray.report.drawing import Drawing, data_uri, png
+from ser_ray.report.leaderboard import footnote, sorted_target
+from ser_ray.report.status import Progress, format_age, summary
+from ser_ray.report.tables import Configuration, SweepTables
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 72rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+.scroll { overflow: auto; max-height: 80vh; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: left; white-space: nowrap; vertical-align: top; }
+thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid #111; }
+tbody tr.first td { border-top: 1px solid #ddd; }
+figure { margin: 1.5rem 0; } figure img { width: 100%; max-width: 56rem; }
+figcaption, p.note { max-width: 56rem; color: #333; font-size: .9rem; }
+pre { background: #f5f5f5; padding: .8rem; overflow: auto; font-size: .8rem; }
+dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
+"""
+
+
+def page(sweep: SweepTables, progress: Progress, drawings: Sequence[Drawing], now: datetime) -> str:
+    """Return the report of a sweep as an HTML page.
+
+    Args:
+        sweep: the sweep's trials.
+        progress: how far it has come.
+        drawings: its figures; they are held in the page.
+        now: the present, with its time zone.
+
+    Returns:
+        The page; every text of the sweep in it is escaped.
+    """
+    heading = escape(sweep.title[0].upper() + sweep.title[1:])
+    parts = [
+        f"<h1>{heading}</h1>",
+        f"<p>{escape(summary(progress))}; {len(sweep.configurations)} configurations. "
+        f"Stopped and failed trials are in no mean. Made {now:%Y-%m-%d %H:%M} UTC.</p>",
+        _leaderboard(sweep),
+        *(_figure(drawing) for drawing in drawings),
+        _definitions(),
+        _unfinished(progress, now),
+        _provenance(sweep),
+        _sweep_file(sweep),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{heading}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _leaderboard(sweep: SweepTables) -> str:
+    ranked = sweep.configurations
+    if not any(configuration.finished for configuration in ranked):
+        return "<h2>Leaderboard</h2>\n<p>No trial has finished yet: there is nothing to rank.</p>"
+    described, stages, figures = varying_columns(ranked), shown_stages(ranked), shown_figures(ranked)
+    headings = ["#", *(column.label for column in described), "n", "search"]
+    headings += [f"{partition} {target}" for partition, target in figures] + ["not counted"]
+    suffix = sorted_target(sweep.sort)[1]
+    rows = []
+    for rank, configuration in enumerate(ranked, start=1):
+        start = [str(rank), *(column.text(configuration) for column in described), str(len(configuration.finished))]
+        scores = [cells(configuration, *figure, stages, suffix) for figure in figures]
+        rows += _rows(configuration, start, [stage or "raw" for stage in stages], scores)
+    constants = ", ".join(f"{column.label} {column.text(ranked[0])}" for column in constant_columns(ranked))
+    return (
+        f'<h2>Leaderboard</h2>\n<div class="scroll">{_table(headings, rows)}</div>\n'
+        f'<p class="note">{escape(footnote(sweep))} The same in all: {escape(constants)}. '
+        "All columns are in leaderboard.csv.</p>"
+    )
+
+
+def _rows(
+    configuration: Configuration, start: Sequence[str], stages: Sequence[str], scores: Sequence[Sequence[str]]
+) -> list[str]:
+    """Return the rows of one configuration, one per stage; what describes it stands in the first."""
+    rows = []
+    for number, stage in enumerate(stages):
+        described = start if number == 0 else [""] * len(start)
+        left = ", ".join(left_out(configuration)) if number == 0 else ""
+        rows.append(_row([*described, stage, *(column[number] for column in scores), left], first=number == 0))
+    return rows
+
+
+def _row(values: Iterable[str], *, first: bool = False) -> str:
+    opening = '<tr class="first">' if first else "<tr>"
+    return opening + "".join(f"<td>{escape(value)}</td>" for value in values) + "</tr>"
+
+
+def _table(headings: Iterable[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>"
+
+
+def _figure(drawing: Drawing) -> str:
+    source = data_uri(png(drawing.figure))
+    return (
+        f'<h2>{escape(drawing.title)}</h2>\n<figure>\n<img alt="{escape(drawing.title)}" src="{source}">\n'
+        f"<figcaption>{escape(drawing.caption)}</figcaption>\n</figure>"
+    )
+
+
+def _definitions() -> str:
+    return """<h2>What the numbers are</h2>
+<dl>
+<dt>CCC</dt><dd>Concordance correlation coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)<sup>2</sup>), with
+population moments: 1 is perfect agreement, 0 none.</dd>
+<dt>pooled, per recording</dt><dd>Pooled: one CCC over the frames of all recordings of a partition. Per recording: the
+mean over recordings of each one's own CCC, another number. Figures here are pooled unless their name says otherwise.</dd>
+<dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
+exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
+devel; on devel this is in sample, only test tells what holds.</dd>
+<dt>mean ± interval</dt><dd>Mean over the n finished seeds of a configuration, and half its 95 % confidence interval
+(Student t, n - 1 degrees of freedom); none for one seed. Not corrected for the number of configurations compared.</dd>
+<dt>overlap ratio</dt><dd>(K - 1) / (K + P - 1) of a layer's kernel K and pool P: the share of its window that the
+neighbouring window sees too.</dd>
+</dl>"""
+
+
+def _unfinished(progress: Progress, now: datetime) -> str:
+    parts = []
+    if progress.failed:
+        rows = (_row(failure) for failure in progress.failed)
+        parts.append(f"<h2>Failed trials</h2>\n{_table(['key', 'reason'], rows)}")
+    if progress.unsearched:
+        parts.append(f"<h2>Trained, not searched yet</h2>\n<p>{escape(' '.join(progress.unsearched))}</p>")
+    if progress.under_way:
+        rows = (
+            _row(
+                [
+                    trial.key,
+                    MISSING if trial.epoch is None else str(trial.epoch),
+                    MISSING if trial.best_devel is None else f"{trial.best_devel:.3f}",
+                    MISSING if trial.last_sign is None else f"{format_age(now - trial.last_sign)} ago",
+                ]
+            )
+            for trial in progress.under_way
+        )
+        parts.append(f"<h2>Under way</h2>\n{_table(['key', 'epoch', 'best devel CCC', 'last sign'], rows)}")
+    return "\n".join(parts)
+
+
+def _provenance(sweep: SweepTables) -> str:
+    rows = sweep.trials
+    if not rows:
+        return ""
+    versions = Counter(
+        ", ".join(f"{package} {version}" for package, version in json.loads(row["versions"] or "{}").items())
+        for row in rows
+    )
+    starts = [row["started_at"] for row in rows if row["started_at"]]
+    ends = [row["ended_at"] for row in rows if row["ended_at"]]
+    facts = [
+        ("commit", _counted(row["git_commit"] for row in rows)),
+        ("versions", _said(versions)),
+        ("corpus", _counted(row["corpus"] for row in rows)),
+        ("corpus fingerprint", _counted(row["corpus_fingerprint"] for row in rows)),
+        ("hosts", _counted(row["host"] for row in rows)),
+        ("devices", _counted(row["device"] for row in rows)),
+        ("run", f"{min(starts):%Y-%m-%d %H:%M} to {max(ends):%Y-%m-%d %H:%M} UTC" if starts and ends else MISSING),
+        ("training, search", f"{_hours(rows, 'train_seconds')}, {_hours(rows, 'search_seconds')} h over all trials"),
+    ]
+    items = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+    return f"<h2>Provenance</h2>\n<dl>\n{items}\n</dl>"
+
+
+def _counted(values: Iterable[str | None]) -> str:
+    return _said(Counter(value or "unknown" for value in values))
+
+
+def _said(counts: Counter[str]) -> str:
+    """Return a value that all trials share as it is, several each with its number of trials."""
+    if len(counts) == 1:
+        return next(iter(counts)) or MISSING
+    return "; ".join(f"{value or 'unknown'} ({number} trials)" for value, number in counts.most_common())
+
+
+def _hours(rows: Iterable[Mapping[str, Any]], column: str) -> str:
+    return f"{sum(row[column] or 0.0 for row in rows) / 3600:.2g}"
+
+
+def _sweep_file(sweep: SweepTables) -> str:
+    text = sweep.folder.sweep_file.read_text(encoding="utf-8", errors="replace")
+    return f"<h2>The sweep, as run</h2>\n<pre>{escape(text)}</pre>"

@@ -1,0 +1,21 @@
+"""The console that tables are printed on, as wide as the terminal if there is one."""
+
+import sys
+
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+
+PLAIN_WIDTH = 160
+"""Columns of a line in a file or pipe."""
+
+
+def open_console() -> Console:
+    """Return the console of standard output, which takes texts literally, without markup."""
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(file=sys.stdout, width=width, markup=False, highlight=False, soft_wrap=False)
+
+
+def natural_width(console: Console, content: RenderableType) -> int:
+    """Return the columns that a table takes when nothing in it is wrapped."""
+    unbounded = console.options.update(width=10_000)
+    return Measurement.get(console, unbounded, content).maximum
