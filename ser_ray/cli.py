@@ -1,0 +1,82 @@
+"""The door: hands each command to its room, importing it only then, and says the user's mistakes without a traceback."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ser_ray import __version__
+from ser_ray.errors import InputError
+
+COMMANDS = {
+    "sweep": ("ser_ray.sweep.__main__", "run a sweep file, or go on with it"),
+    "status": ("ser_ray.report.status", "where a sweep stands, from its files alone"),
+    "leaderboard": ("ser_ray.report.leaderboard", "a sweep's configurations, best first"),
+    "logs": ("ser_ray.report.logs", "what a trial printed"),
+    "report": ("ser_ray.report.__main__", "a page with a sweep's figures and tables"),
+    "corpus": ("ser_ray.corpus.__main__", "make, import, describe or check a corpus"),
+    "predict": ("ser_ray.predict", "a trained model's predictions for audio files"),
+}
+"""Command -> the module whose `main` it is, and what it does."""
+
+EXIT_INPUT_WRONG = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of `ser-ray` and return its exit code.
+
+    Args:
+        argv: the arguments after `ser-ray`; None takes those of this process.
+
+    Returns:
+        The exit code: 2 if the input is wrong.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--version"]:
+        print(f"ser_ray {__version__}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else EXIT_INPUT_WRONG
+    if arguments[0] not in COMMANDS:
+        print(f"error: no command {arguments[0]!r}\n\n{_usage()}", file=sys.stderr)
+        return EXIT_INPUT_WRONG
+    module, _ = COMMANDS[arguments[0]]
+    return guarded(importlib.import_module(module).main, arguments[1:])
+
+
+def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command; print an InputError as one message and return 2.
+
+    Args:
+        command: takes the arguments and returns an exit code.
+        argv: the arguments; None lets the command take those of this process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return command(argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_INPUT_WRONG
+    except BrokenPipeError:
+        # the reader (head, less) has seen enough; Python would complain once more when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run(command: Callable[[Sequence[str] | None], int]) -> NoReturn:
+    """Run a command as this process and exit with its code: what `python -m ser_ray.<room>` does.
+
+    Args:
+        command: takes the arguments and returns an exit code.
+    """
+    sys.exit(guarded(command))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  ser-ray {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(["usage: ser-ray COMMAND ...", "", *lines, "", "`ser-ray COMMAND --help` tells more."])

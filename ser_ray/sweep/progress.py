@@ -1,0 +1,212 @@
+"""Where a running sweep stands, shown as it suits the place: a live view in a terminal, lines in a log.
+
+Every event is one line of the sweep's log (`sweep.log`); where the output is no terminal it is a line there too.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+SHOWN_TRIALS = 12
+
+
+@dataclass
+class Running:
+    """A trial under way: its label, how far it is, and its best devel CCC so far."""
+
+    label: str
+    epochs: int
+    epoch: int = 0
+    best: float | None = None
+    searching: bool = False
+
+
+@dataclass
+class Tally:
+    """Counts of a sweep: what was planned, and what became of it."""
+
+    planned: int
+    done: int = 0
+    stopped: int = 0
+    failed: int = 0
+    running: dict[str, Running] = field(default_factory=dict)
+    best: tuple[float, str] | None = None
+    epochs_to_do: int = 0
+    epochs_done: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def waiting(self) -> int:
+        """Trials that have not started."""
+        return self.planned - self.done - self.stopped - self.failed - len(self.running)
+
+    def seconds_left(self) -> float | None:
+        """Return an estimate from the epochs done so far, or None before the first."""
+        if not self.epochs_done:
+            return None
+        elapsed = time.monotonic() - self.began
+        return elapsed / self.epochs_done * max(0, self.epochs_to_do - self.epochs_done)
+
+
+class Progress:
+    """Tells what happens in a sweep.
+
+    Args:
+        labels: key -> what distinguishes the trial in this sweep, of all trials planned.
+        epochs: key -> epochs the trial has at most, of the trials to be trained now.
+        done: trials whose result stood before.
+        log: path of the sweep's log, appended to.
+        out: where the user looks.
+    """
+
+    def __init__(self, labels: Mapping[str, str], epochs: Mapping[str, int], done: int, log: Path, out: TextIO):
+        self._labels, self._epochs = labels, epochs
+        self._tally = Tally(planned=len(labels), done=done, epochs_to_do=sum(epochs.values()))
+        self._lock = threading.RLock()
+        self._console = Console(file=out)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = open(log, "a", buffering=1)  # noqa: SIM115 - closed by __exit__
+        self._live = (
+            Live(get_renderable=self._view, console=self._console, refresh_per_second=2, transient=True)
+            if self._console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> "Progress":
+        """Start the live view where there is a terminal."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the live view and close the log."""
+        if self._live:
+            self._live.stop()
+        self._log.close()
+
+    def say(self, text: str) -> None:
+        """Tell one line, in the log and to the user."""
+        with self._lock:
+            line = f"{datetime.now():%H:%M:%S}  {text}"
+            print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def started(self, key: str) -> None:
+        """Tell that a trial got its resources."""
+        with self._lock:
+            self._tally.running[key] = Running(self._labels[key], self._epochs.get(key, 0))
+            self.say(f"start     {key}  {self._labels[key]}")
+
+    def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
+        """Tell the figures of an epoch; in a terminal the live view has them."""
+        with self._lock:
+            running = self._tally.running.get(key)
+            if running is None:
+                return
+            self._tally.epochs_done += max(0, figures["epoch"] - running.epoch) if running.epoch else 1
+            running.epoch = figures["epoch"]
+            score = figures["ccc_devel_mean"]
+            running.best = score if running.best is None else max(running.best, score)
+            if self._tally.best is None or running.best > self._tally.best[0]:
+                self._tally.best = (running.best, key)
+            if not self._live:
+                parts = ", ".join(
+                    f"{target} {figures[f'ccc_devel_{target}']:.3f}"
+                    for target in ("arousal", "valence")
+                    if f"ccc_devel_{target}" in figures
+                )
+                self.say(
+                    f"epoch     {key}  {running.epoch}/{running.epochs}  loss {figures['train_loss']:.3f}  "
+                    f"devel CCC {score:.3f} ({parts})  {figures['seconds']:.0f} s"
+                )
+
+    def trained(self, key: str) -> None:
+        """Tell that a trial is trained and waits for its search."""
+        with self._lock:
+            running = self._tally.running.setdefault(key, Running(self._labels[key], self._epochs.get(key, 0)))
+            # epochs that patience spared are not to be done any more
+            self._tally.epochs_to_do -= max(0, running.epochs - running.epoch) if running.epoch else 0
+            running.searching = True
+
+    def finished(self, key: str, row: Mapping[str, Any]) -> None:
+        """Tell that a trial's row is written."""
+        with self._lock:
+            self._tally.running.pop(key, None)
+            self._tally.done += 1
+            self.say(f"done      {key}  {_scores(row)}  {self._counts()}")
+
+    def stopped(self, key: str) -> None:
+        """Tell that the scheduler ended a trial early."""
+        with self._lock:
+            running = self._tally.running.pop(key, None)
+            if running:
+                self._tally.epochs_to_do -= running.epochs - running.epoch
+            self._tally.stopped += 1
+            self.say(f"stopped   {key}  early, by the schedule  {self._counts()}")
+
+    def failed(self, key: str, reason: str) -> None:
+        """Tell that a trial failed, and why."""
+        with self._lock:
+            running = self._tally.running.pop(key, None)
+            if running:
+                self._tally.epochs_to_do -= running.epochs - running.epoch
+            self._tally.failed += 1
+            self.say(f"FAILED    {key}  {reason}  {self._counts()}")
+
+    def _counts(self) -> str:
+        tally = self._tally
+        left = tally.seconds_left()
+        return f"[{tally.done + tally.stopped + tally.failed}/{tally.planned}{f', {_duration(left)} left' if left else ''}]"
+
+    def _view(self) -> Group:
+        # Called under rich's lock, which `say` takes while it holds ours: taking ours here could wait for ever. A view
+        # that is half an event behind does no harm.
+        tally = self._tally
+        left = tally.seconds_left()
+        head = Text.assemble(
+            (f"{len(tally.running)} running", "bold"),
+            f"  {tally.waiting} waiting  {tally.done} done",
+            f"  {tally.stopped} stopped" if tally.stopped else "",
+            (f"  {tally.failed} failed", "red") if tally.failed else "",
+            f"  best devel CCC {tally.best[0]:.3f} ({tally.best[1]})" if tally.best else "",
+            f"  {_duration(left)} left" if left else "",
+        )
+        return Group(head, self._running_table(list(tally.running.items())))
+
+    def _running_table(self, running: Sequence[tuple[str, Running]]) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for key, trial in running[:SHOWN_TRIALS]:
+            bar = ProgressBar(total=max(1, trial.epochs), completed=trial.epoch, width=20)
+            state = "searching" if trial.searching else f"epoch {trial.epoch}/{trial.epochs}"
+            table.add_row(key, bar, state, "" if trial.best is None else f"best {trial.best:.3f}", trial.label)
+        if len(running) > SHOWN_TRIALS:
+            table.add_row(f"and {len(running) - SHOWN_TRIALS} more")
+        return table
+
+
+def _scores(row: Mapping[str, Any]) -> str:
+    def figure(column: str) -> str:
+        return "-" if row.get(column) is None else f"{row[column]:.3f}"
+
+    text = f"devel CCC {figure('ccc_devel_mean')}, searched {figure('ccc_devel_exhaustive_mean')}"
+    if row.get("ccc_test_mean") is not None:
+        text += f"; test {figure('ccc_test_mean')}, searched {figure('ccc_test_exhaustive_mean')}"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

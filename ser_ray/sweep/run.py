@@ -1,0 +1,177 @@
+"""A sweep from its plan to its results: what stands is kept, what is missing is trained and searched."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder, read_table, write_whole
+from ser_ray.sweep.config import SweepConfig
+from ser_ray.sweep.progress import Progress
+from ser_ray.sweep.standing import Standing, adopt_checkpoints, forget_failed, read_standing
+from ser_ray.trial import Trial, write_unfinished
+
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A sweep that is to be run.
+
+    Args:
+        config: the sweep.
+        resolved: its file as run, resolved.
+        folder: where its results go.
+        trials: the plan's trials.
+        labels: key -> what distinguishes the trial in this sweep.
+    """
+
+    config: SweepConfig
+    resolved: str
+    folder: SweepFolder
+    trials: Sequence[Trial]
+    labels: Mapping[str, str]
+
+    def run(self, *, retry_failed: bool = False) -> int:
+        """Train and search what is missing, and return the sweep's exit code.
+
+        Args:
+            retry_failed: run trials again that failed before.
+
+        Returns:
+            0 if every planned trial is finished or was stopped by the schedule, 1 if some failed, 75 if the run was
+            interrupted before the end.
+
+        Raises:
+            InputError: if the results cannot be written.
+        """
+        self._prepare()
+        standing = read_standing(self.folder, self.trials)
+        if retry_failed and standing.failed:
+            forget_failed(self.folder, standing.failed)
+            standing = read_standing(self.folder, self.trials)
+        done = len(standing.finished) + len(standing.stopped) + len(standing.failed)
+        if done:
+            print(f"{done} of {len(self.trials)} trials stand already in {self.folder.path}")
+        if standing.to_train or standing.to_search:
+            with contextlib.suppress(KeyboardInterrupt), _sigterm_as_sigint():
+                self._work(standing)
+        shutil.rmtree(self.folder.tmp, ignore_errors=True)
+        return self._exit_code()
+
+    def _prepare(self) -> None:
+        try:
+            # a write that is synced and renamed shows at once whether results can be kept here
+            write_whole(self.folder, self.folder.sweep_file, lambda path: path.write_text(self.resolved))
+        except OSError as error:
+            raise InputError(
+                f"results cannot be written to {self.folder.path}: {error.strerror or error}; "
+                "choose another folder with --results DIR"
+            ) from error
+
+    def _work(self, standing: Standing) -> None:
+        from ser_ray.sweep.cluster import cluster
+        from ser_ray.sweep.search_pool import SearchPool
+        from ser_ray.sweep.tune import Events, train_trials
+
+        by_key = {trial.key: trial for trial in self.trials}
+        epochs = {trial.key: trial.config.training.epochs for trial in standing.to_train}
+        done = len(self.trials) - len(standing.to_train) - len(standing.to_search)
+        log = self.folder.path / "sweep.log"
+        # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
+        with Progress(self.labels, epochs, done, log, sys.stdout) as progress:
+            for key, donor in adopt_checkpoints(self.folder, standing.to_train).items():
+                progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
+            progress.say("starting Ray")
+            with cluster(os.environ.get("RAY_ADDRESS") or None) as machines:
+                share = self._share(machines.gpus)
+                progress.say(
+                    f"Ray has {machines.cpus:g} CPUs and {machines.gpus:g} GPUs on {machines.nodes} node(s); a trial takes "
+                    + " and ".join(f"{amount:g} {kind.upper()}" for kind, amount in share.items() if amount)
+                )
+                pool = SearchPool(
+                    self.folder, self._actors(machines.cpus, len(epochs)), self._on_searched(progress, by_key)
+                )
+                try:
+                    for trial in standing.to_search:
+                        progress.trained(trial.key)
+                        pool.submit(trial.key)
+
+                    def trained(key: str) -> None:
+                        progress.trained(key)
+                        pool.submit(key)
+
+                    if standing.to_train:
+                        events = Events(
+                            started=progress.started,
+                            epoch=progress.epoch,
+                            trained=trained,
+                            stopped=progress.stopped,
+                            failed=progress.failed,
+                        )
+                        train_trials(
+                            standing.to_train, self.config.schedule, share, events, self.folder.tmp.resolve()
+                        )
+                finally:
+                    pool.close()
+
+    def _share(self, gpus: float) -> dict[str, float]:
+        """Return what a trial takes; without a GPU one core, since it trains in one thread."""
+        resources = self.config.resources
+        if gpus and resources.gpus:
+            return {"cpu": float(resources.cpus), "gpu": float(resources.gpus)}
+        return {"cpu": 1.0, "gpu": 0.0}
+
+    def _actors(self, cpus: float, trials: int) -> int:
+        # a search takes about a second: one process keeps up with several trials, and memory is not free
+        wanted = self.config.resources.search_actors or max(1, int(cpus) // 8)
+        return min(wanted, max(1, trials))
+
+    def _on_searched(
+        self, progress: Progress, trials: Mapping[str, Trial]
+    ) -> Callable[[str, Exception | None], None]:
+        def on_searched(key: str, error: Exception | None) -> None:
+            if error is not None:
+                reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
+                write_unfinished(trials[key], "failed", reason)
+                progress.failed(key, reason)
+                return
+            (row,) = read_table(self.folder, "trials", keys=[key]).to_pylist()
+            progress.finished(key, row)
+
+        return on_searched
+
+    def _exit_code(self) -> int:
+        standing = read_standing(self.folder, self.trials)
+        left = len(standing.to_train) + len(standing.to_search)
+        if left:
+            print(f"{left} of {len(self.trials)} trials are open: run the same command again to go on with them")
+            return EXIT_INTERRUPTED
+        if standing.failed:
+            print(f"{len(standing.failed)} of {len(self.trials)} trials failed (--retry-failed runs them again):")
+            for key, reason in sorted(standing.failed.items()):
+                print(f"  {key}  {reason}  (log: {self.folder.log(key)})")
+            return EXIT_FAILED
+        return EXIT_DONE
+
+
+@contextlib.contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """Treat the signal that schedulers send like the one from a keyboard: Tune ends its trials on it."""
+
+    def forward(number: int, frame: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,94 @@
+"""The pool of Ray actors that search the post-processing of trained trials while further trials train.
+
+The pool is fed with keys; an actor reads the trial's predictions from the sweep's folder and writes its result there, so
+that a search done twice leaves the same files and a lost actor loses nothing. Actors claim no CPU of Ray's count: a
+search takes about a second, and a node of one core must still be able to train.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from ser_ray.results import SweepFolder
+from ser_ray.trial import search_trial
+
+POLL_S = 0.2
+
+
+@ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
+class SearchActor:
+    """A process that searches one trial after the other."""
+
+    def search(self, folder: Path, key: str) -> None:
+        """Search the post-processing of one trial and write its row."""
+        search_trial(SweepFolder(folder), key)
+
+
+class SearchPool:
+    """Actors, and the thread of the driver that feeds them.
+
+    Args:
+        folder: the sweep's folder.
+        actors: how many processes.
+        on_done: called from the feeding thread after each search with its key, and the error that ended it or None.
+    """
+
+    def __init__(self, folder: SweepFolder, actors: int, on_done: Callable[[str, Exception | None], None]):
+        self._folder, self._on_done = folder, on_done
+        # Searches are arithmetic on the CPU: the actors must not wake a GPU that a trial is using.
+        options = {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}}}
+        self._idle = [SearchActor.options(**options).remote() for _ in range(actors)]
+        self._actors = list(self._idle)
+        self._running: dict[Any, tuple[str, Any]] = {}
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._feed, name="search-pool", daemon=True)
+        self._thread.start()
+
+    def submit(self, key: str) -> None:
+        """Queue a trained trial for its search.
+
+        Args:
+            key: its key; its predictions are in the sweep's folder.
+        """
+        self._waiting.put(key)
+
+    def close(self) -> None:
+        """Return when everything that was submitted is searched, and end the actors."""
+        self._closing.set()
+        self._thread.join()
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def _feed(self) -> None:
+        while self._running or not self._waiting.empty() or not self._closing.is_set():
+            self._start_searches()
+            if not self._running:
+                self._closing.wait(POLL_S)
+                continue
+            ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
+            for reference in ready:
+                key, actor = self._running.pop(reference)
+                self._on_done(key, _error_of(reference))
+                self._idle.append(actor)
+
+    def _start_searches(self) -> None:
+        while self._idle and not self._waiting.empty():
+            key = self._waiting.get()
+            actor = self._idle.pop(0)
+            self._running[actor.search.remote(self._folder.path, key)] = (key, actor)
+
+
+def _error_of(reference: Any) -> Exception | None:
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        return cause if isinstance(cause, Exception) else error
+    except ray.exceptions.RayError as error:
+        return error
+    return None

@@ -1,0 +1,97 @@
+"""What a value may be, in words, from the JSON schema of its type; and how to put a wrong one right."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ser_ray.sweep.yaml_file import closest
+
+Schema = dict[str, Any]
+
+
+def allowed(schema: Schema) -> str:
+    """Return in words what a schema allows, such as "a whole number of at least 1 or null"."""
+    if "description" in schema:
+        return str(schema["description"])
+    if "anyOf" in schema:
+        return " or ".join(allowed(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    words: dict[str, Callable[[], str]] = {
+        "array": lambda: (
+            f"a list{' of at least one' if schema.get('minItems') else ''}, each {allowed(schema['items'])}"
+        ),
+        "integer": lambda: "a whole number" + _bounds(schema),
+        "number": lambda: "a number" + _bounds(schema),
+        "string": lambda: "a text",
+        "null": lambda: "null",
+    }
+    return words[schema["type"]]()
+
+
+def of_items(schema: Schema) -> Schema:
+    """Return what a schema of lists says of their items; another schema as it is."""
+    return next((part["items"] for part in _alternatives(schema) if "items" in part), schema)
+
+
+def takes_lists(schema: Schema) -> bool:
+    """Return whether a schema allows lists."""
+    return any(part.get("type") == "array" for part in _alternatives(schema))
+
+
+def mending(value: Any, schema: Schema) -> str:
+    """Return how to put right a value that a schema refuses, or nothing where that cannot be told."""
+    kinds = {part.get("type") for part in _alternatives(schema)}
+    numeric = bool(kinds & {"integer", "number"})
+    if isinstance(value, str):
+        return _mending_text(value, schema, numeric, "null" in kinds)
+    if isinstance(value, list):
+        return "; lists of values to try go under explore" if numeric else ""
+    if numeric and isinstance(value, float) and not math.isfinite(value):
+        return "; infinite and undefined numbers are refused"
+    if value is None or isinstance(value, dict) or _words(schema):
+        return ""
+    if takes_lists(schema):
+        return f"; write [{value}]"
+    return f'; write "{value}" in quotes' if "string" in kinds else ""
+
+
+def _mending_text(value: str, schema: Schema, numeric: bool, nullable: bool) -> str:
+    if _words(schema):
+        return closest(value, _words(schema))
+    if numeric and _is_number(value):
+        return f"; write {value} without quotes"
+    if takes_lists(schema):
+        return f"; write [{value}]"
+    return "; write null" if nullable and value.lower() == "none" else ""
+
+
+def _least(schema: Schema) -> str:
+    return " of at least one" if schema.get("minItems") else ""
+
+
+def _words(schema: Schema) -> list[str]:
+    return [str(word) for part in _alternatives(schema) for word in part.get("enum", [])]
+
+
+def _bounds(schema: Schema) -> str:
+    words = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    said = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    return " " + " and ".join(said) if said else ""
+
+
+def _alternatives(schema: Schema) -> list[Schema]:
+    return list(schema.get("anyOf", [schema]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,263 @@
+"""A sweep file's text as plain data, with the place in the file that each key came from."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from ser_ray.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions from the top of a file down to a value."""
+
+_CORE = "tag:yaml.org,2002:"
+_TEXTS = {_CORE + "str", _CORE + "timestamp"}
+_NUMBERS = {_CORE + "int": "int", _CORE + "float": "float", _CORE + "bool": "bool"}
+_MOST_VALUES = 200_000
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML text says, in dicts, lists, texts, numbers, true, false and None.
+
+    Args:
+        name: what messages call the text: its file, or an option of the command line.
+        data: the top-level mapping.
+        origins: for each key and list item the place it came from, such as "sweeps/demo.yaml:3:5".
+    """
+
+    name: str
+    data: dict[str, Any]
+    origins: Mapping[KeyPath, str] = field(repr=False)
+
+    def at(self, path: KeyPath) -> Any:
+        """Return the value at a path that exists."""
+        value: Any = self.data
+        for step in path:
+            value = value[step]
+        return value
+
+    def where(self, path: KeyPath) -> str:
+        """Return the place of a path: its own, or that of the nearest thing it stands in."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+        return self.name
+
+
+def read_document(file: Path) -> Document:
+    """Return the contents of a YAML file.
+
+    Args:
+        file: a YAML 1.2 file, UTF-8, with a mapping at its top.
+
+    Returns:
+        The document, whose name is the file as given.
+
+    Raises:
+        InputError: if the file is missing, unreadable or not what `parse_document` takes.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file{_files_near(file)}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not a text in UTF-8 (byte {error.start}: {error.reason})") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    return parse_document(text, str(file))
+
+
+def parse_document(text: str, name: str) -> Document:
+    """Return what a YAML 1.2 text says.
+
+    Only plain data is read: a tag that names a type or code to import is refused, as are keys given twice.
+
+    Args:
+        text: the YAML text.
+        name: what messages call it.
+
+    Returns:
+        The document.
+
+    Raises:
+        InputError: naming line and column of the first thing that is wrong.
+    """
+    data, origins = _parse(text, name, lambda node: f"{name}:{_line(node)}:{_column(node)}")
+    if not isinstance(data, dict):
+        said = "is empty" if data is None else f"holds {shown(data)}"
+        raise InputError(f"{name}: {said}, but a sweep file is a mapping, such as\nname: my-sweep")
+    return Document(name, data, origins)
+
+
+def parse_value(text: str, option: str) -> Any:
+    """Return what the value of a command line option says, read as YAML.
+
+    Args:
+        text: the value.
+        option: the whole option, as messages call it.
+
+    Returns:
+        Plain data.
+
+    Raises:
+        InputError: if the text is no YAML or is empty.
+    """
+    if not text.strip():
+        raise InputError(f"{option}: no value after '='; write null for none")
+    return _parse(text, option, lambda node: option)[0]
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: as YAML would write it, cut to a readable length."""
+    if isinstance(value, dict):
+        text = "{" + ", ".join(f"{key}: {shown(inner)}" for key, inner in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(shown(inner) for inner in value) + "]"
+    elif isinstance(value, str):
+        text = f'"{value}"'
+    elif value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    else:
+        text = repr(value)
+    return text if len(text) <= 80 else text[:76] + " ..."
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known word nearest to one, or nothing if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class _Walk:
+    """Turns the nodes of a text into plain data and remembers where each key stands."""
+
+    def __init__(self, yaml: YAML, name: str, place: Callable[[Node], str]) -> None:
+        self.yaml, self.name, self.place = yaml, name, place
+        self.origins: dict[KeyPath, str] = {}
+        self.open: set[int] = set()
+        self.count = 0
+
+    def value(self, node: Node, path: KeyPath) -> Any:
+        """Return a node's plain data."""
+        self.count += 1
+        if id(node) in self.open or self.count > _MOST_VALUES:
+            raise self.wrong(node, f"aliases (*) make this endless or above {_MOST_VALUES} values")
+        self.open.add(id(node))
+        data = self.contents(node, path)
+        self.open.remove(id(node))
+        return data
+
+    def contents(self, node: Node, path: KeyPath) -> Any:
+        if isinstance(node, MappingNode) and node.tag == _CORE + "map":
+            return self.mapping(node, path)
+        if isinstance(node, SequenceNode) and node.tag == _CORE + "seq":
+            items = []
+            for index, item in enumerate(node.value):
+                self.origins[(*path, index)] = self.place(item)
+                items.append(self.value(item, (*path, index)))
+            return items
+        if isinstance(node, ScalarNode):
+            return self.scalar(node)
+        raise self.tag_refused(node)
+
+    def mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _CORE + "merge":
+                raise self.wrong(key_node, "merge keys (<<) are not read; write the keys out")
+            key = self.value(key_node, path)
+            if not isinstance(key, str):
+                raise self.wrong(key_node, f"key {shown(key)} is not a text")
+            if key in data:
+                raise self.wrong(key_node, f"key {key} stands here and in line {lines[key]}; keep one of them")
+            lines[key] = _line(key_node)
+            self.origins[(*path, key)] = self.place(key_node)
+            data[key] = self.value(value_node, (*path, key))
+        return data
+
+    def scalar(self, node: ScalarNode) -> Any:
+        if node.tag in _TEXTS:
+            return node.value
+        if node.tag == _CORE + "null":
+            return None
+        if node.tag not in _NUMBERS:
+            raise self.tag_refused(node)
+        construct = getattr(self.yaml.constructor, f"construct_yaml_{_NUMBERS[node.tag]}")
+        try:
+            return construct(node)
+        except (ValueError, KeyError):
+            raise self.wrong(node, f"{node.value!r} is no {_NUMBERS[node.tag]}") from None
+
+    def tag_refused(self, node: Node) -> InputError:
+        tag = str(node.tag).replace(_CORE, "!!")
+        return self.wrong(
+            node,
+            f"tag {tag} is refused: a sweep file holds texts, numbers, lists and mappings, "
+            "and never names code or types to load; remove the tag",
+        )
+
+    def wrong(self, node: Node, text: str) -> InputError:
+        return InputError(f"{self.place(node)}: {text}")
+
+
+def _parse(text: str, name: str, place: Callable[[Node], str]) -> tuple[Any, dict[KeyPath, str]]:
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        nodes = list(yaml.compose_all(text))
+        walk = _Walk(yaml, name, place)
+        data = walk.value(nodes[0], ()) if nodes and nodes[0] is not None else None
+    except MarkedYAMLError as error:
+        raise InputError(_syntax_message(error, name, text)) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{name}:{line}: the character {error.character!r} has no place in YAML") from None
+    except YAMLError as error:
+        raise InputError(f"{name}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{name}: lists and mappings stand too deep in one another") from None
+    if len(nodes) > 1:
+        raise InputError(f"{place(nodes[1])}: a second document (---); a sweep file holds one")
+    return data, walk.origins
+
+
+def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    said = error.problem or error.context or "cannot be read"
+    if error.context and error.context_mark and error.problem:
+        said += f", {error.context} that begins in line {error.context_mark.line + 1}"
+    if mark is None or ("\n" not in text and name.startswith("--")):
+        return f"{name}: not valid YAML: {said}; quote texts with special characters"
+    message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {said}"
+    lines = text.splitlines()
+    return f"{message}\n  {lines[mark.line].strip()}" if mark.line < len(lines) else message
+
+
+def _line(node: Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _column(node: Node) -> int:
+    return int(node.start_mark.column) + 1
+
+
+def _files_near(file: Path) -> str:
+    """Say which sweep files are near a missing one: in its folder or in sweeps/."""
+    folders = [folder for folder in (file.parent, Path("sweeps")) if folder.is_dir()]
+    known = dict.fromkeys(
+        str(found) for folder in folders for found in sorted(folder.iterdir()) if found.suffix in (".yaml", ".yml")
+    )
+    if not known:
+        return f", and no sweep file in {file.parent}"
+    by_stem = {Path(path).stem: path for path in known}
+    near = difflib.get_close_matches(file.stem, by_stem, n=1, cutoff=0.5)
+    listed = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
+    meant = f"; did you mean {by_stem[near[0]]}?" if near else ""
+    return f"{meant} (there are: {listed})"
