@@ -1,0 +1,192 @@
+"""A small sweep as it stands in the middle of its run, written with the project's own writer."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ser_ray.overlap import overlap_ratio, receptive_field
+from ser_ray.results import STAGES, TARGETS, SweepFolder, ccc_column, make_table, write_part
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DESIGNS = [
+    ((3, 3, 3), (10, 8, 8)),
+    ((8, 6, 6), (10, 8, 8)),
+    ((11, 9, 9), (10, 8, 8)),
+    ((4, 12, 6), (4, 20, 8)),
+]
+YAML = 'name: overlap\ncorpus: synthetic  # <small> & "quoted"\nreplicates: 3\n'
+
+
+@dataclass
+class FakeSweep:
+    """A sweep's folder that trials can be added to."""
+
+    folder: SweepFolder
+    test_gold: bool = True
+    targets: tuple[str, ...] = TARGETS
+    name: str = "overlap"
+    keys: dict[str, list[str]] = field(default_factory=dict)
+
+    def config(self, design: int = 0, seed: int = 0, **training: Any) -> dict[str, Any]:
+        kernels, pools = DESIGNS[design]
+        return {
+            "trial_version": 1,
+            "corpus_fingerprint": "0123456789abcdef" * 4,
+            "model": {
+                "channels": [64, 128, 256],
+                "kernels": list(kernels),
+                "pools": list(pools),
+                "hidden": 256,
+                "targets": list(self.targets),
+            },
+            "training": {"epochs": 20, "sequence_s": 6.0, "learning_rate": 1e-4, "seed": seed} | training,
+        }
+
+    def scores(self, rng: np.random.Generator, level: float) -> dict[str, float]:
+        partitions = ("devel", "test") if self.test_gold else ("devel",)
+        found: dict[str, float] = {}
+        for partition in partitions:
+            for number, stage in enumerate(STAGES):
+                for suffix in ("", "_per_recording"):
+                    values = {
+                        target: level + 0.1 * (target == "arousal") + 0.03 * number + rng.normal(0, 0.02)
+                        for target in self.targets
+                    }
+                    values["mean"] = float(np.mean(list(values.values())))
+                    for target, value in values.items():
+                        found[ccc_column(partition, target, stage=stage) + suffix] = value
+        return found
+
+    def row(self, key: str, config: dict[str, Any], status: str = "finished", **columns: Any) -> dict[str, Any]:
+        kernels, pools = config["model"]["kernels"], config["model"]["pools"]
+        return {
+            "key": key,
+            "sweep": self.name,
+            "status": status,
+            "kernels": kernels,
+            "pools": pools,
+            "overlap_ratios": [overlap_ratio(k, p) for k, p in zip(kernels, pools, strict=True)],
+            "targets": list(self.targets),
+            "seed": config["training"]["seed"],
+            "sequence_s": config["training"]["sequence_s"],
+            "learning_rate": config["training"]["learning_rate"],
+            "parameters": 1_299_906,
+            "receptive_field_ms": receptive_field(kernels, pools) / 16,
+            "train_seconds": 100.0,
+            "search_seconds": 3.0,
+            "device": "cpu",
+            "host": "node1",
+            "started_at": NOW - timedelta(hours=2),
+            "ended_at": NOW - timedelta(hours=1),
+            "git_commit": "abc1234",
+            "versions": json.dumps({"torch": "2.11.0", "ray": "2.60.0"}),
+            "corpus": "synthetic",
+            "corpus_fingerprint": config["corpus_fingerprint"],
+            "config": json.dumps(config),
+            **columns,
+        }
+
+    def write(self, table: str, key: str, rows: list[dict[str, Any]]) -> None:
+        write_part(self.folder, table, key, make_table(table, rows))
+
+    def write_epochs(self, key: str, count: int, level: float, last: datetime = NOW) -> None:
+        rng = np.random.default_rng(len(key) + count)
+        epochs = np.arange(1, count + 1)
+        mean = level * (1 - np.exp(-epochs / 5)) + rng.normal(0, 0.01, count)
+        rows = []
+        for epoch, score in zip(epochs, mean, strict=True):
+            scores = {f"ccc_devel_{target}": float(score) for target in (*self.targets, "mean")}
+            rows.append(
+                {
+                    "key": key,
+                    "epoch": int(epoch),
+                    "train_loss": float(1 - score + 0.05),
+                    **scores,
+                    "ended_at": last - timedelta(minutes=int(count - epoch)),
+                }
+            )
+        self.write("epochs", key, rows)
+
+    def write_predictions(self, key: str, quality: float) -> None:
+        rng = np.random.default_rng(7)
+        rows = []
+        for partition in ("devel", "test"):
+            for number in range(3):
+                time = np.arange(250) / 25
+                for frame, now in enumerate(time):
+                    row: dict[str, Any] = {
+                        "recording": f"{partition}_{number}",
+                        "partition": partition,
+                        "frame": frame,
+                        "time_s": float(now),
+                    }
+                    for target in self.targets:
+                        gold = float(np.sin(now + number + (target == "valence")))
+                        row[f"prediction_{target}"] = quality * gold + rng.normal(0, 0.1 * (number + 1))
+                        if partition == "devel" or self.test_gold:
+                            row[f"gold_{target}"] = gold
+                    rows.append(row)
+        self.write("predictions", key, rows)
+
+    def write_log(self, key: str, text: str) -> None:
+        log = self.folder.log(key)
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(text)
+
+    def add(self, key: str, config: dict[str, Any], level: float, status: str = "finished", **columns: Any) -> None:
+        rng = np.random.default_rng(int(key[:8], 16))
+        scores = {} if status == "failed" else self.scores(rng, level)
+        self.write_epochs(key, 20 if status == "finished" else 6, level)
+        if status != "failed":
+            self.write_predictions(key, quality=min(1.0, level))
+        self.write("trials", key, [self.row(key, config, status, **(scores | columns))])
+        self.write_log(key, f"log of {key}\n")
+        self.keys.setdefault(status, []).append(key)
+
+
+def fill(sweep: FakeSweep) -> FakeSweep:
+    """Four designs of three seeds; of the last one seed failed and one was stopped early."""
+    for design, level in enumerate([0.30, 0.52, 0.45, 0.41]):
+        for seed in range(3):
+            status = {(3, 1): "failed", (3, 2): "stopped"}.get((design, seed), "finished")
+            error = "RuntimeError: <b>out of [memory]</b>\nat step 3" if status == "failed" else None
+            key = f"{design + 1}{seed}cd{design * 3 + seed:02d}ef0123"
+            # the stopped trial's figures would show in any mean that took it
+            shown = level + 0.5 if status == "stopped" else level
+            sweep.add(key, sweep.config(design, seed), shown, status, error=error)
+    return sweep
+
+
+@pytest.fixture
+def new_sweep(tmp_path: Path) -> Callable[..., FakeSweep]:
+    """Return a function that makes an empty sweep."""
+
+    def make(name: str = "overlap", **settings: Any) -> FakeSweep:
+        folder = SweepFolder(tmp_path / name)
+        folder.path.mkdir()
+        folder.sweep_file.write_text(YAML)
+        return FakeSweep(folder, name=name, **settings)
+
+    return make
+
+
+@pytest.fixture
+def sweep(new_sweep: Callable[..., FakeSweep]) -> FakeSweep:
+    """Return a sweep with trials of every status, one not searched, two under way."""
+    made = fill(new_sweep())
+    made.write_epochs("aaaaaaaaaaaa", 20, 0.4)
+    made.write_predictions("aaaaaaaaaaaa", 0.4)
+    made.write_epochs("bbbbbbbbbbbb", 7, 0.35, last=NOW - timedelta(minutes=3))
+    made.write_log("cccccccccccc", "begins\n")
+    return made
+
+
+@pytest.fixture
+def sweep_without_test_gold(new_sweep: Callable[..., FakeSweep]) -> FakeSweep:
+    return fill(new_sweep(test_gold=False))
