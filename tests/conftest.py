@@ -1,0 +1,47 @@
+"""A corpus so small that a network trains on it in a second, with recordings of unequal lengths."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
+from ser_ray.models import ModelConfig
+from ser_ray.training.config import TrainingConfig
+from ser_ray.trial import TrialConfig
+
+TINY_HOP = 64  # 250 labels a second: the fewest samples for a frame, so that tests are quick
+TINY_LENGTHS = {"train": (60, 45, 37), "devel": (50, 33), "test": (40, 28)}
+
+
+def write_tiny_corpus(out: Path, *, test_gold: bool = True, seed: int = 0) -> Path:
+    """Noise whose loudness follows arousal and whose sign pattern follows valence."""
+    rng = np.random.default_rng(seed)
+    with CorpusWriter(out, name="tiny", label_rate=16000 / TINY_HOP, targets=("arousal", "valence")) as writer:
+        for partition, lengths in TINY_LENGTHS.items():
+            for number, frames in enumerate(lengths, start=1):
+                gold = np.cumsum(rng.normal(0, 0.2, (frames, 2)), axis=0).clip(-1, 1)
+                loudness = np.repeat(1.5 + gold[:, 0], TINY_HOP)
+                audio = (1500 * loudness * rng.normal(size=frames * TINY_HOP)).clip(-32768, 32767).astype(np.int16)
+                known = gold.astype(np.float32) if partition != "test" or test_gold else None
+                writer.add(f"{partition}_{number}", partition, f"S{partition}{number}", audio, known)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return open_corpus(write_tiny_corpus(tmp_path_factory.mktemp("corpora") / "tiny"))
+
+
+@pytest.fixture
+def tiny_config() -> Callable[..., TrialConfig]:
+    """Returns a configuration for the tiny corpus, with training fields as given."""
+
+    def make(**training: Any) -> TrialConfig:
+        fields = {"epochs": 3, "sequence_s": 0.08, "batch_size": 3, "learning_rate": 1e-3, "seed": 1, **training}
+        model = ModelConfig(channels=(3, 4), kernels=(4, 6), pools=(8, 8), hidden=5)
+        return TrialConfig(model=model, training=TrainingConfig(**fields))
+
+    return make

@@ -1,0 +1,197 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig, build
+from ser_ray.models.network import Block, count_parameters
+from ser_ray.overlap import receptive_field
+
+small_layers = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)), min_size=1, max_size=3
+)
+
+
+def small_network(layers, pooling, seed=0, hidden=3):
+    channels, kernels, pools = zip(*layers, strict=True)
+    torch.manual_seed(seed)
+    config = ModelConfig(channels=channels, kernels=kernels, pools=pools, pooling=pooling, hidden=hidden)
+    return build(config).double().eval()
+
+
+def literal_block(block, x):
+    """The block's formula, position by position, in numpy: conv ('same', odd pad right), ReLU, pool."""
+    weight, bias = block.conv.weight.detach().numpy(), block.conv.bias.detach().numpy()
+    kernel = weight.shape[2]
+    left = (kernel - 1) // 2
+    length = x.shape[1]
+    conv = np.empty((weight.shape[0], length))
+    for t in range(length):
+        total = bias.copy()
+        for k in range(kernel):
+            if 0 <= t + k - left < length:
+                total = total + weight[:, :, k] @ x[:, t + k - left]
+        conv[:, t] = np.maximum(total, 0)
+    windows = conv[:, : length // block.pool * block.pool].reshape(len(conv), -1, block.pool)
+    if block.pooling == "max":
+        return windows.max(-1)
+    return windows.mean(-1) if block.pooling == "average" else windows[:, :, 0]
+
+
+def test_the_papers_network():
+    model = build(ModelConfig())
+    assert model.training
+    assert count_parameters(model) == 1_299_906 == ModelConfig().parameters
+    assert [block.conv.out_channels for block in model.blocks] == [64, 128, 256]
+    assert (model.lstm.num_layers, model.lstm.hidden_size, model.lstm.bidirectional) == (2, 256, False)
+    assert isinstance(model.head, nn.Linear)
+    assert (model.config.dropout, model.lstm.dropout) == (0.5, 0)
+
+
+def test_20_s_are_500_frames():
+    assert build(ModelConfig(channels=(2, 2, 2), hidden=4))(torch.zeros(1, 320_000)).shape == (1, 500, 2)
+
+
+def test_300_s_are_7500_frames():
+    model = build(ModelConfig(channels=(1, 1, 1), hidden=2)).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 4_800_000)).shape == (1, 7500, 2)
+
+
+def test_even_kernels_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(ModelConfig(channels=(2, 2, 2), hidden=2))(torch.zeros(1, 6400))
+
+
+def test_the_odd_padding_is_on_the_right():
+    block = Block(1, 1, 8, 1, "max", 0.0)
+    assert (block.pad_left, block.pad_right) == (3, 4)
+    with torch.no_grad():
+        block.conv.weight.zero_()
+        block.conv.bias.zero_()
+        block.conv.weight[0, 0, 0] = 1  # looks pad_left steps back
+    pulse = torch.zeros(1, 1, 20)
+    pulse[0, 0, 5] = 1
+    assert block(pulse)[0, 0].nonzero().flatten().tolist() == [8]
+
+
+@given(small_layers, st.sampled_from(["max", "average", "stride"]))
+@settings(deadline=None, max_examples=30)
+def test_blocks_compute_their_formula(layers, pooling):
+    model = small_network(layers, pooling)
+    waveform = torch.randn(1, 5 * model.config.hop, dtype=torch.float64)
+    x = waveform.numpy()
+    for block in model.blocks:
+        x = literal_block(block, x)
+    with torch.no_grad():
+        np.testing.assert_allclose(model.features(waveform)[0].T.numpy(), x, atol=1e-12)
+
+
+@given(small_layers, st.sampled_from(["max", "average", "stride"]))
+@settings(deadline=None, max_examples=20)
+def test_receptive_field_is_what_the_gradient_sees(layers, pooling):
+    model = small_network(layers, pooling)
+    with torch.no_grad():  # all weights positive and alike, so that no ReLU hides an input
+        for block in model.blocks:
+            block.conv.weight.fill_(0.1)
+            block.conv.bias.zero_()
+    _, kernels, pools = zip(*layers, strict=True)
+    field = receptive_field(kernels, pools, pooled=pooling != "stride")
+    assert field == model.config.receptive_field
+    frames = 2 * (field // model.config.hop + 2) + 1
+    reached = set()
+    for seed in range(40 if pooling == "max" else 1):  # a max shows one input at a time
+        torch.manual_seed(seed)
+        waveform = torch.rand(1, frames * model.config.hop, dtype=torch.float64, requires_grad=True)
+        model.features(waveform)[0, frames // 2].sum().backward()
+        reached |= set(waveform.grad[0].nonzero().flatten().tolist())
+    assert max(reached) - min(reached) + 1 <= field
+    if pooling != "max":
+        assert max(reached) - min(reached) + 1 == field
+
+
+@given(small_layers, st.sampled_from(["max", "average", "stride"]), st.integers(1, 9), st.integers(1, 12))
+@settings(deadline=None, max_examples=30)
+def test_chunks_equal_the_whole_pass(layers, pooling, chunk, frames):
+    model = small_network(layers, pooling)
+    waveform = torch.randn(2, frames * model.config.hop, dtype=torch.float64)
+    with torch.no_grad():
+        whole = model.features(waveform)
+        parts = [model.features_between(waveform, a, min(a + chunk, frames)) for a in range(0, frames, chunk)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-15)
+
+
+def test_chunks_of_the_papers_network_equal_the_whole_pass_bit_for_bit():
+    torch.manual_seed(0)
+    model = build(ModelConfig()).eval()
+    waveform = torch.randn(1, 130 * 640)
+    with torch.no_grad():
+        whole, _ = model.recur(model.features(waveform))
+        state, outputs = None, []
+        for start in range(0, 130, 47):
+            output, state = model.recur(model.features_between(waveform, start, min(start + 47, 130)), state)
+            outputs.append(output)
+    assert torch.equal(torch.cat(outputs, dim=1), whole)
+
+
+def test_pooling_before_the_relu_has_the_same_values_and_gradients():
+    torch.manual_seed(0)
+    block = Block(2, 3, 4, 5, "max", 0.0).double()
+    x = torch.randn(2, 2, 50, dtype=torch.float64, requires_grad=True)
+    y = torch.relu(block.conv(nn.functional.pad(x, (1, 2))))
+    after = nn.functional.max_pool1d(y, 5)
+    torch.testing.assert_close(block(x), after, rtol=0, atol=0)
+    (mine,) = torch.autograd.grad(block(x).square().sum(), x)
+    (theirs,) = torch.autograd.grad(after.square().sum(), x)
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-14)
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_training():
+    model = build(ModelConfig(channels=(8, 8), kernels=(4, 4), pools=(4, 4), hidden=4))
+    waveform = torch.randn(1, 160)
+    assert not torch.equal(model(waveform), model(waveform))
+    model.eval()
+    assert torch.equal(model(waveform), model(waveform))
+
+
+@pytest.mark.parametrize("lstm_layers", [1, 3])
+def test_other_numbers_of_lstm_layers_and_single_targets(lstm_layers):
+    model = build(ModelConfig(channels=(2,), kernels=(3,), pools=(4,), lstm_layers=lstm_layers, targets=("valence",), hidden=5))
+    assert model(torch.zeros(2, 40)).shape == (2, 10, 1)
+    assert count_parameters(model) == model.config.parameters
+
+
+@given(small_layers, st.integers(1, 9), st.integers(1, 3))
+@settings(deadline=None, max_examples=20)
+def test_the_closed_formula_counts_the_parameters(layers, hidden, lstm_layers):
+    channels, kernels, pools = zip(*layers, strict=True)
+    config = ModelConfig(channels=channels, kernels=kernels, pools=pools, hidden=hidden, lstm_layers=lstm_layers)
+    assert config.parameters == count_parameters(build(config))
+
+
+def test_part_frames_are_refused():
+    with pytest.raises(InputError, match="641 samples are no whole number of frames of 640 samples"):
+        build(ModelConfig(channels=(2, 2, 2), hidden=2))(torch.zeros(1, 641))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"channels": (1, 2)}, "2, 3 and 3 layers: need as many of each"),
+        ({"targets": ("arousal", "arousal")}, "name one twice"),
+        ({"dropout": 1.0}, "less than 1"),
+        ({"kernels": (8, 6, 0)}, "greater than or equal to 1"),
+        ({"hidden": "256"}, "valid integer"),
+        ({"pooling": "median"}, "'max', 'average' or 'stride'"),
+    ],
+)
+def test_configurations_that_make_no_network_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        ModelConfig(**fields)

@@ -1,0 +1,186 @@
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+from ser_ray.corpus import open_corpus
+from ser_ray.errors import InputError
+from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from ser_ray.training.loop import TrainingDivergedError, train
+
+CPU = torch.device("cpu")
+
+
+def run(corpus, config, folder, on_epoch=lambda reports: None):
+    return train(config.model, config.training, corpus, folder, device=CPU, on_epoch=on_epoch)
+
+
+def weights(folder, name="last.pt"):
+    return load_checkpoint(folder / name)["model"]
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_epoch(tiny_corpus, tiny_config, tmp_path):
+    config = tiny_config(epochs=12, optimizer="adam", learning_rate=5e-3)
+    trained = run(tiny_corpus, config, tmp_path)
+    scores = [report.devel.pooled["mean"] for report in trained.epochs]
+    assert trained.epochs[-1].train_loss < trained.epochs[0].train_loss
+    assert trained.best_epoch == scores.index(max(scores)) + 1
+    assert [report.best for report in trained.epochs] == [s > max(scores[:i], default=-9) for i, s in enumerate(scores)]
+    assert_same(trained.model.state_dict(), weights(tmp_path, "best.pt"))
+    assert load_checkpoint(tmp_path / "best.pt")["epoch"] == trained.best_epoch
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"loss": "mse"},
+        {"optimizer": "rmsprop_tf"},
+        {"optimizer": "adam", "label_shift_s": 0.02},
+        {"limit_recordings": 1, "limit_s": 0.1},
+    ],
+)
+def test_variants_train_and_repeat_bit_for_bit(tiny_corpus, tiny_config, tmp_path, options):
+    config = tiny_config(**options)
+    first, second = run(tiny_corpus, config, tmp_path / "a"), run(tiny_corpus, config, tmp_path / "b")
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert [r.train_loss for r in first.epochs] == [r.train_loss for r in second.epochs]
+
+
+def test_another_seed_gives_other_weights(tiny_corpus, tiny_config, tmp_path):
+    run(tiny_corpus, tiny_config(seed=1), tmp_path / "a")
+    run(tiny_corpus, tiny_config(seed=2), tmp_path / "b")
+    assert not torch.equal(weights(tmp_path / "a")["head.weight"], weights(tmp_path / "b")["head.weight"])
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_tf", "adam"])
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
+    tiny_corpus, tiny_config, tmp_path, optimizer, stop_after
+):
+    config = tiny_config(epochs=5, optimizer=optimizer, patience=4)
+    whole = run(tiny_corpus, config, tmp_path / "whole")
+
+    def interrupt(reports):
+        if len(reports) == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_corpus, config, tmp_path / "cut", interrupt)
+    torch.manual_seed(12345)  # whatever happened in between
+    torch.randn(7)
+    resumed = run(tiny_corpus, config, tmp_path / "cut")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert_same(whole.model.state_dict(), resumed.model.state_dict())
+    assert [r.devel for r in whole.epochs] == [r.devel for r in resumed.epochs]
+
+
+def _train_and_tell(path, config, folder, epochs):
+    def tell(reports):
+        epochs.put(len(reports))
+
+    run(open_corpus(path), config, folder, tell)
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_killed_process_started_again_ends_with_the_same_weights(tiny_corpus, tiny_config, tmp_path, when):
+    config = tiny_config(epochs=40)
+    run(tiny_corpus, config, tmp_path / "whole")
+    context = multiprocessing.get_context("spawn")
+    epochs = context.Queue()
+    process = context.Process(
+        target=_train_and_tell, args=(tiny_corpus.path, config, tmp_path / "cut", epochs), daemon=True
+    )
+    process.start()
+    while epochs.get(timeout=120) < when:
+        pass
+    os.kill(process.pid, signal.SIGKILL)  # anywhere in the epochs that follow, in a step or in a checkpoint
+    process.join()
+    assert len(load_checkpoint(tmp_path / "cut" / "last.pt")["epochs"]) < 40
+    run(tiny_corpus, config, tmp_path / "cut")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert_same(weights(tmp_path / "whole", "best.pt"), weights(tmp_path / "cut", "best.pt"))
+
+
+def test_threads_of_the_host_do_not_change_the_weights(tiny_corpus, tiny_config, tmp_path):
+    run(tiny_corpus, tiny_config(), tmp_path / "one")
+    torch.set_num_threads(2)
+    run(tiny_corpus, tiny_config(), tmp_path / "two")
+    assert torch.get_num_threads() == 1
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_more_epochs_go_on_from_fewer(tiny_corpus, tiny_config, tmp_path):
+    run(tiny_corpus, tiny_config(epochs=2), tmp_path / "a")
+    run(tiny_corpus, tiny_config(epochs=5), tmp_path / "a")
+    run(tiny_corpus, tiny_config(epochs=5), tmp_path / "b")
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_patience_ends_a_training_without_progress(tiny_corpus, tiny_config, tmp_path):
+    trained = run(tiny_corpus, tiny_config(epochs=60, patience=3, learning_rate=0.05), tmp_path)
+    assert len(trained.epochs) == trained.best_epoch + 3 < 60
+
+
+def test_a_diverging_loss_ends_the_training_with_its_reason(tiny_corpus, tiny_config, tmp_path):
+    config = tiny_config(loss="mse", learning_rate=1e6, epochs=50)
+    with pytest.raises(TrainingDivergedError, match=r"the mse loss is .* in epoch \d+, batch \d+: the training diverged"):
+        run(tiny_corpus, config, tmp_path)
+
+
+def test_a_nan_loss_ends_the_training(tiny_corpus, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("ser_ray.training.loop.ccc_loss", lambda p, g, m: p.sum() * float("nan"))
+    with pytest.raises(TrainingDivergedError, match="the ccc loss is nan in epoch 1, batch 1"):
+        run(tiny_corpus, tiny_config(), tmp_path)
+
+
+def test_a_single_target_trains_on_its_own_column(tiny_corpus, tiny_config, tmp_path):
+    config = tiny_config()
+    model = type(config.model)(**{**vars(config.model), "targets": ("valence",)})
+    trained = train(model, config.training, tiny_corpus, tmp_path, device=CPU, on_epoch=lambda r: None)
+    assert set(trained.epochs[0].devel.pooled) == {"valence", "mean"}
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"epoch": 1})
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, {"epoch": 2})
+    assert load_checkpoint(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_damaged_checkpoints_are_named(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"epoch": 1})
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"last.pt is no readable checkpoint .* delete it to train from the start"):
+        load_checkpoint(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        load_checkpoint(path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Bomb()}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        load_checkpoint(tmp_path / "last.pt")
+    assert not (tmp_path / "exploded").exists()

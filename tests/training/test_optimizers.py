@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+
+from ser_ray.training.config import TrainingConfig
+from ser_ray.training.optimizers import RMSpropTF, make_optimizer
+
+
+def gradients(steps=6):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(4, generator=generator, dtype=torch.float64) for _ in range(steps)]
+
+
+def test_rmsprop_of_the_papers_framework_is_its_formula():
+    weight = nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    optimizer = RMSpropTF([weight], 1e-2, decay=0.9, momentum=0.1, epsilon=1e-10)
+    expected, mean_square, moving = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64), torch.zeros(4)
+    for gradient in gradients():
+        weight.grad = gradient.clone()
+        optimizer.step()
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        moving = 0.1 * moving + 1e-2 * gradient / torch.sqrt(mean_square + 1e-10)
+        expected = expected - moving
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-12, atol=0)
+
+
+def test_rmsprop_is_pytorchs_with_the_papers_numbers():
+    weight = nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    optimizer = make_optimizer(TrainingConfig(), [weight])
+    mean_square, moving, expected = torch.zeros(4), torch.zeros(4), torch.zeros(4, dtype=torch.float64)
+    for gradient in gradients():
+        weight.grad = gradient.clone()
+        optimizer.step()
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        moving = 0.1 * moving + gradient / (torch.sqrt(mean_square) + 1e-8)
+        expected = expected - 1e-4 * moving
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-9, atol=0)
+
+
+def test_the_two_differ_most_at_first():
+    steps = []
+    for name in ("rmsprop", "rmsprop_tf"):
+        weight = nn.Parameter(torch.zeros(1))
+        optimizer = make_optimizer(TrainingConfig(optimizer=name), [weight])
+        weight.grad = torch.full((1,), 1e-3)
+        optimizer.step()
+        steps.append(abs(weight.item()))
+    assert steps[0] / steps[1] == pytest.approx(1000 * 3, rel=0.1)
+
+
+def test_adam_has_the_learning_rate():
+    optimizer = make_optimizer(TrainingConfig(optimizer="adam", learning_rate=5e-4), [nn.Parameter(torch.zeros(1))])
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["lr"] == 5e-4
+
+
+def test_state_goes_through_a_checkpoint():
+    def run(saved_after):
+        weight = nn.Parameter(torch.zeros(4, dtype=torch.float64))
+        optimizer = RMSpropTF([weight], 1e-2, momentum=0.1)
+        for number, gradient in enumerate(gradients()):
+            if number == saved_after:
+                state = optimizer.state_dict()
+                optimizer = RMSpropTF([weight], 1e-2, momentum=0.1)
+                optimizer.load_state_dict(state)
+            weight.grad = gradient.clone()
+            optimizer.step()
+        return weight.detach()
+
+    assert torch.equal(run(None), run(3))
+
+
+def test_a_closure_is_evaluated_with_gradients():
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = RMSpropTF([weight], 0.1)
+
+    def closure():
+        loss = weight.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert optimizer.step(closure) == 1.0
+    assert weight.item() < 1
