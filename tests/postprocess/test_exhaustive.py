@@ -6,6 +6,7 @@ from postprocess_oracle import devel_sets, naive_table
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import apply, search_exhaustive, search_greedy
+from ser_ray.postprocess.exhaustive import _simplest_best
 
 
 def complexity(window, centre, scale, shift):
@@ -75,3 +76,24 @@ def test_of_equal_chains_the_simplest_is_taken():
     prediction[20] = 1.0
     chain = search_exhaustive([prediction], [gold], max_window_frames=1, max_shift_frames=8).chain
     assert chain.shift == 5
+
+
+@pytest.mark.parametrize(
+    ("equals", "simplest"),
+    [
+        ([(0, 1, 1, 2), (2, 0, 0, 2)], (5, False, False, 0)),  # one step before two, whatever its window
+        ([(2, 0, 0, 2), (1, 0, 0, 2)], (3, False, False, 0)),
+        ([(1, 0, 0, 2), (0, 0, 0, 4)], (1, False, False, 2)),  # of one step, the smaller window
+        ([(0, 0, 0, 4), (0, 0, 0, 1)], (1, False, False, -1)),
+        ([(0, 0, 0, 1), (0, 0, 0, 3)], (1, False, False, 1)),
+        ([(0, 0, 1, 2), (0, 1, 0, 2)], (1, True, False, 0)),
+        ([(0, 1, 0, 1), (0, 0, 1, 3)], (1, False, True, 1)),  # the shift's direction before the kind of step
+        ([(0, 0, 0, 2), (2, 1, 1, 4)], (1, False, False, 0)),
+    ],
+)
+def test_the_order_of_simplicity(equals, simplest):
+    table = np.zeros((3, 2, 2, 5))
+    for number, index in enumerate(equals):
+        table[index] = 0.5 + number * 1e-13
+    chain = _simplest_best(table, np.array([1, 3, 5]), np.arange(-2, 3))
+    assert (chain.median_window, chain.centre, chain.scale, chain.shift) == simplest
