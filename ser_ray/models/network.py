@@ -1,8 +1,9 @@
 """The paper's network in plain PyTorch: convolutional blocks on the raw waveform, LSTM layers, one linear head.
 
-Source: Tzirakis et al. 2018, Section 3.1 and Fig. 1; what the paper leaves open follows its authors' published code:
-'same' padding, dropout after the pools alone, no peepholes or clipping (which the paper does not mention), a linear head
-without squashing, both targets at once. The CNN runs over the whole sequence, not frame by frame.
+Source: Tzirakis et al. 2018, Section 3.1 and Fig. 1. What the paper leaves open follows its authors' published code:
+'same' padding, dropout after the pools alone, a linear head without squashing, both targets at once, and a CNN that runs
+over the whole sequence, not frame by frame. Peepholes and clipping of the LSTM, which the paper does not mention, are
+left out.
 """
 
 import torch
@@ -40,14 +41,8 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        kernel: int,
-        pool: int,
-        pooling: str,
-        dropout: float,
-    ):
+        self, channels_in: int, channels_out: int, *, kernel: int, pool: int, pooling: str, dropout: float
+    ) -> None:
         super().__init__()
         self.pool, self.pooling, self.dropout = pool, pooling, dropout
         # 'same' by hand, the odd one out on the right as in the authors' framework; PyTorch's own warns on even kernels
@@ -84,7 +79,14 @@ class Network(nn.Module):
         self.config = config
         widths = (1, *config.channels)
         self.blocks = nn.ModuleList(
-            Block(widths[i], widths[i + 1], kernel, pool, config.pooling, config.dropout)
+            Block(
+                widths[i],
+                widths[i + 1],
+                kernel=kernel,
+                pool=pool,
+                pooling=config.pooling,
+                dropout=config.dropout,
+            )
             for i, (kernel, pool) in enumerate(zip(config.kernels, config.pools, strict=True))
         )
         self.lstm = nn.LSTM(config.channels[-1], config.hidden, config.lstm_layers, batch_first=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import ray
 
+from ser_ray.training.allocator import ENVIRONMENT
+
 OBJECT_STORE_BYTES = 200 * 2**20
 """Enough: what travels between our processes are keys and configurations, the data lies in files."""
 
@@ -49,7 +51,11 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    common: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": ENVIRONMENT},
+    }
     # Sockets lie in this folder and their paths may have 107 bytes, so it must be short; and it is ours alone, since
     # the default is shared by all users of a machine.
     folder = tempfile.mkdtemp(prefix="ser_ray_", dir="/tmp") if address is None else None
@@ -65,8 +71,8 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
             )
         else:
             ray.init(address=address, **common)
-        resources = ray.cluster_resources()
-        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
         yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes, embedded=address is None)
     finally:
         ray.shutdown()

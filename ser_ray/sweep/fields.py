@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.wording import Schema, allowed, mending, of_items
-from ser_ray.sweep.yaml_file import Document, KeyPath, closest, shown
+from ser_ray.sweep.wording import Schema, allowed, closest, mending, of_items
+from ser_ray.sweep.yaml_file import Document, KeyPath, shown
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from ser_ray.models.config import Count
 from ser_ray.sweep.fields import Reader, dotted, field_paths, field_schema
-from ser_ray.sweep.wording import takes_lists
-from ser_ray.sweep.yaml_file import KeyPath, closest, shown
+from ser_ray.sweep.wording import closest_path, takes_lists
+from ser_ray.sweep.yaml_file import KeyPath, shown
 from ser_ray.trial import TrialConfig
 
 MOST_CONFIGURATIONS = 100_000
@@ -172,12 +172,12 @@ def _not_explorable(path: KeyPath, key: str) -> str:
             f"{key} in {place} cannot be explored: every search runs on the same predictions; "
             "name them all in trial.search.methods"
         )
-    first, *_, last = key.split(".") * 2
-    sections = [known for known in explorable() if known.startswith(f"{first}.")]
-    same = [known for known in explorable() if known.endswith(f".{last}")]
-    meant = f"; did you mean {same[0]}?" if same else closest(key, explorable())
-    listed = "" if meant else f" (known: {', '.join(sections or explorable())})"
-    return f"unknown key {key} in {place}{meant}{listed}"
+    first = key.split(".", maxsplit=1)[0]
+    section = [known for known in explorable() if known.startswith(f"{first}.")]
+    if key == first and section:
+        return f"{key} in {place} is a section; explore one of its keys, such as {section[0]}"
+    meant = closest_path(key, explorable())
+    return f"unknown key {key} in {place}" + (meant or f" (known: {', '.join(section or explorable())})")
 
 
 def _read_range(reader: Reader, path: KeyPath, key: str) -> tuple[Any, ...]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.yaml_file import Document, KeyPath, closest, parse_value
+from ser_ray.sweep.wording import closest_path
+from ser_ray.sweep.yaml_file import Document, KeyPath, parse_value
 
 
 def override(document: Document, assignments: Sequence[str], keys: Sequence[str]) -> Document:
@@ -50,9 +51,7 @@ def _path(key: str, option: str, keys: Sequence[str]) -> KeyPath:
             f"{option}: explore is a list and set as a whole, such as "
             "--set 'explore=[{training.sequence_s: [6, 20]}]'; to plan fewer trials, set schedule.max_configurations"
         )
-    last = key.rsplit(".", maxsplit=1)[-1]
-    same = [known for known in short if known.split(".")[-1] == last]
-    meant = f"; did you mean {same[0]}?" if same else closest(key, short)
+    meant = closest_path(key, short)
     raise InputError(f"{option}: unknown key {key}" + (meant or f" (known: {', '.join(short)})"))
 
 

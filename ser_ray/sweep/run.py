@@ -114,9 +114,7 @@ class SweepRun:
                             stopped=progress.stopped,
                             failed=progress.failed,
                         )
-                        train_trials(
-                            standing.to_train, self.config.schedule, share, events, self.folder.tmp.resolve()
-                        )
+                        train_trials(standing.to_train, self.config.schedule, share, events, self.folder.tmp.resolve())
                 finally:
                     pool.close()
 
@@ -132,9 +130,7 @@ class SweepRun:
         wanted = self.config.resources.search_actors or max(1, int(cpus) // 8)
         return min(wanted, max(1, trials))
 
-    def _on_searched(
-        self, progress: Progress, trials: Mapping[str, Trial]
-    ) -> Callable[[str, Exception | None], None]:
+    def _on_searched(self, progress: Progress, trials: Mapping[str, Trial]) -> Callable[[str, Exception | None], None]:
         def on_searched(key: str, error: Exception | None) -> None:
             if error is not None:
                 reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -19,7 +19,6 @@ from ser_ray.trial import search_trial
 POLL_S = 0.2
 
 
-@ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
 class SearchActor:
     """A process that searches one trial after the other."""
 
@@ -40,8 +39,15 @@ class SearchPool:
     def __init__(self, folder: SweepFolder, actors: int, on_done: Callable[[str, Exception | None], None]):
         self._folder, self._on_done = folder, on_done
         # Searches are arithmetic on the CPU: the actors must not wake a GPU that a trial is using.
-        options = {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}}}
-        self._idle = [SearchActor.options(**options).remote() for _ in range(actors)]
+        environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        options: dict[str, Any] = {
+            "runtime_env": {"env_vars": environment},
+            "num_cpus": 0,
+            "max_restarts": 3,
+            "max_task_retries": 3,
+        }
+        remote = ray.remote(SearchActor)
+        self._idle: list[Any] = [remote.options(**options).remote() for _ in range(actors)]
         self._actors = list(self._idle)
         self._running: dict[Any, tuple[str, Any]] = {}
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()

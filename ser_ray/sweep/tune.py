@@ -93,24 +93,27 @@ def _name_of(trial: TuneTrial) -> str:
 
 def _scheduler(schedule: Schedule, epochs: int, stopped: set[str]) -> TrialScheduler:
     """Return Tune's scheduler, made to note the trials that it stops."""
+    grace = min(schedule.grace_epochs, epochs)
     if schedule.early_stopping == "asha":
         # one past the last epoch: at max_t Tune ends a trial, which then could not write its predictions
-        grace = min(schedule.grace_epochs, epochs)
-        return _noting(ASHAScheduler, stopped)(time_attr="epoch", max_t=epochs + 1, grace_period=grace)
+        return _noting(ASHAScheduler(time_attr="epoch", max_t=epochs + 1, grace_period=grace), stopped)
     if schedule.early_stopping == "median":
-        return _noting(MedianStoppingRule, stopped)(time_attr="epoch", grace_period=schedule.grace_epochs)
-    return FIFOScheduler()
+        return _noting(MedianStoppingRule(time_attr="epoch", grace_period=grace), stopped)
+    return FIFOScheduler()  # type: ignore[no-untyped-call]
 
 
-def _noting(scheduler: type[TrialScheduler], stopped: set[str]) -> type[TrialScheduler]:
-    class Noting(scheduler):  # type: ignore[misc, valid-type]
-        def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-            decision = str(super().on_trial_result(tune_controller, trial, result))
-            if decision == TrialScheduler.STOP:
-                stopped.add(_name_of(trial))
-            return decision
+def _noting(scheduler: TrialScheduler, stopped: set[str]) -> TrialScheduler:
+    """Let a scheduler note the keys of trials that it stops: Tune itself does not tell why a trial ended."""
+    decide = scheduler.on_trial_result
 
-    return Noting
+    def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        decision = str(decide(controller, trial, result))
+        if decision == TrialScheduler.STOP:
+            stopped.add(_name_of(trial))
+        return decision
+
+    scheduler.on_trial_result = decide_and_note  # type: ignore[method-assign]
+    return scheduler
 
 
 def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial]) -> None:
@@ -170,7 +173,7 @@ def _reason(trial: Trial) -> str:
     return str(row["error"])
 
 
-class _Reporter(tune.Callback):  # type: ignore[misc]
+class _Reporter(tune.Callback):
     """Turns Tune's callbacks into our events."""
 
     def __init__(self, trials: Mapping[str, Trial], events: Events, stopped: set[str]):

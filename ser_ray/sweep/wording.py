@@ -1,10 +1,9 @@
 """What a value may be, in words, from the JSON schema of its type; and how to put a wrong one right."""
 
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
-
-from ser_ray.sweep.yaml_file import closest
 
 Schema = dict[str, Any]
 
@@ -27,6 +26,32 @@ def allowed(schema: Schema) -> str:
         "null": lambda: "null",
     }
     return words[schema["type"]]()
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known word nearest to one, or nothing if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def closest_path(key: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the dotted key nearest to one, or nothing if none is near.
+
+    Args:
+        key: what was given.
+        known: the dotted keys that exist.
+
+    Returns:
+        The same name elsewhere, else the nearest name in the same section, else the nearest key.
+    """
+    *section, last = key.split(".")
+    names = [(path.split(".")[:-1], path.split(".")[-1], path) for path in known]
+    beside = {name: path for place, name, path in names if place == section}
+    near = [path for _, name, path in names if name == last]
+    near += [beside[name] for name in difflib.get_close_matches(last, beside, n=1, cutoff=0.55)]
+    if near or (section and beside):
+        return f"; did you mean {near[0]}?" if near else ""
+    return closest(key, [path for _, _, path in names])
 
 
 def of_items(schema: Schema) -> Schema:

@@ -1,7 +1,7 @@
 """A sweep file's text as plain data, with the place in the file that each key came from."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:76] + " ..."
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known word nearest to one, or nothing if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 class _Walk:
     """Turns the nodes of a text into plain data and remembers where each key stands."""
 
@@ -218,7 +212,7 @@ def _parse(text: str, name: str, place: Callable[[Node], str]) -> tuple[Any, dic
         raise InputError(_syntax_message(error, name, text)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise InputError(f"{name}:{line}: the character {error.character!r} has no place in YAML") from None
+        raise InputError(f"{name}:{line}: the character {text[error.position]!r} has no place in YAML") from None
     except YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from None
     except RecursionError:
@@ -233,7 +227,9 @@ def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
     said = error.problem or error.context or "cannot be read"
     if error.context and error.context_mark and error.problem:
         said += f", {error.context} that begins in line {error.context_mark.line + 1}"
-    if mark is None or ("\n" not in text and name.startswith("--")):
+    if "'\\t'" in said:
+        said += "; indent with spaces, not tabs"
+    if mark is None or name.startswith("--"):
         return f"{name}: not valid YAML: {said}; quote texts with special characters"
     message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {said}"
     lines = text.splitlines()

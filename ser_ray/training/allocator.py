@@ -1,0 +1,32 @@
+"""How a training process keeps its buffers: without PyTorch, so that who starts the process can say it too.
+
+A step of the paper's network takes and frees about 2 GB of buffers. glibc by itself returns them to the kernel and has
+them faulted in again in the next step, which is half of the step's time (benchmarks/bench_allocator.py).
+"""
+
+import ctypes
+
+# parameters of glibc's mallopt(3)
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_NEVER, _TOP_PAD_BYTES = 2**31 - 1, 2**28
+
+ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(_NEVER),
+    "MALLOC_TRIM_THRESHOLD_": str(_NEVER),
+    "MALLOC_TOP_PAD_": str(_TOP_PAD_BYTES),
+    # Ray runs a trial in a thread, and the heaps of threads are too small for a step's buffers: one heap for all
+    "MALLOC_ARENA_MAX": "1",
+}
+"""What a process that trains in a thread needs in its environment when it starts."""
+
+
+def keep_buffers() -> None:
+    """Let this process keep freed buffers for its next step; enough where its main thread trains.
+
+    Where another C library than glibc allocates, nothing is set.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _NEVER)
+        mallopt(_TRIM_THRESHOLD, _NEVER)
+        mallopt(_TOP_PAD, _TOP_PAD_BYTES)
