@@ -86,11 +86,10 @@ def make_labels(
 def _check_labelled(sources: Sequence[Source], method: str | None, problems: Problems) -> None:
     """Note recordings without labels that need some."""
     for source in sources:
-        if source.partition == "test":
-            continue
-        if method is not None and not source.ratings:
+        training = source.partition != "test"
+        if method is not None and not source.ratings and (training or source.labels is not None):
             problems.add(f"recording {source.name} has no raters' traces, of which gold standard {method} is made")
-        elif source.labels is None and not source.ratings:
+        elif training and source.labels is None and not source.ratings:
             problems.add(
                 f"{source.partition} recording {source.name} has no labels: training needs those of train and devel; "
                 "add them, or move it to test"

@@ -21,7 +21,7 @@ from ser_ray.corpus.gold import gold_standard
 from ser_ray.corpus.progress import track
 from ser_ray.corpus.schema import MANIFEST, PARTITIONS
 from ser_ray.corpus.speech import CONTROL_RATE, draw_voice, one_pole, speak
-from ser_ray.corpus.writer import CorpusWriter
+from ser_ray.corpus.writer import CorpusWriter, check_free
 from ser_ray.errors import InputError
 
 GENERATOR_VERSION = 1
@@ -90,6 +90,7 @@ def built_in(name: str, folder: str | Path) -> Path:
     out = Path(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     if (out / MANIFEST).is_file():
         return out
+    check_free(out)
     # Made under a name of its own, then moved: the later of two processes finds the place taken and
     # drops its copy.
     made = Path(folder) / f".{out.name}.{secrets.token_hex(4)}"

@@ -44,7 +44,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         path: of a file with a header, its fields divided by commas or semicolons.
 
     Returns:
-        The names of the columns in lower case, the rows, and the line number of each row. Blank lines are left out.
+        The names of the columns, the rows, and the line number of each row. Blank lines are left out.
 
     Raises:
         InputError: if it is no text, is empty, names a column twice, or a row has more or fewer fields than the header.
@@ -59,9 +59,10 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         raise InputError(f"{path} is not a text table in UTF-8 ({error}): save it as CSV") from error
     if not numbered:
         raise InputError(f"{path} is empty: it needs a header and rows")
-    header = [name.lower() for name in numbered[0][1]]
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+    header = numbered[0][1]
+    lowered = [name.lower() for name in header]
+    if len(set(lowered)) != len(header):
+        twice = next(name for name in lowered if lowered.count(name) > 1)
         raise InputError(f"{path} has two columns {twice!r}: remove one")
     for line, row in numbered[1:]:
         if len(row) != len(header):
@@ -83,12 +84,13 @@ def read_traces(path: Path) -> Traces:
         InputError: if the table is malformed, has no time, or a number in it cannot be read.
     """
     header, rows, lines = read_rows(path)
-    if "time" not in header:
+    time = next((name for name in header if name.lower() == "time"), None)
+    if time is None:
         raise InputError(f"{path} has no column time (in seconds), only {', '.join(header)}")
     if not rows:
         raise InputError(f"{path} has a header, but no rows")
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    times = _numbers(path, "time", columns.pop("time"), lines)
+    times = _numbers(path, "time", columns.pop(time), lines)
     values = {
         name: _numbers(path, name, texts, lines) for name, texts in columns.items() if any(map(_has_digit, texts))
     }

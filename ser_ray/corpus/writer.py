@@ -217,8 +217,10 @@ def moments(audio: NDArray[np.int16]) -> tuple[float, float]:
     Returns:
         Both as correctly as float64 holds them, the same on every machine.
     """
-    wide = audio.astype(np.int64)
-    n, total, squares = audio.size, int(wide.sum()), int(wide @ wide)
+    n, total, squares = audio.size, 0, 0
+    for start in range(0, n, 2**22):
+        wide = audio[start : start + 2**22].astype(np.int64)
+        total, squares = total + int(wide.sum()), squares + int(wide @ wide)
     return total / n, float(np.sqrt((n * squares - total * total) / (n * n)))
 
 

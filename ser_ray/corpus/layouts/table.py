@@ -8,6 +8,7 @@ SRC/raters/NAME.csv                      time and one column TARGET_RATER per ta
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
@@ -20,6 +21,7 @@ from ser_ray.corpus.traces import Traces, read_rows, read_traces
 from ser_ray.errors import InputError
 
 TABLES = ("recordings.csv", "partitions.csv")
+OWN_COLUMNS = ("name", "partition", "speaker")
 FURTHER_SUFFIXES = ("aif", "oga", "opus")
 """Suffixes that libsndfile reads without listing them as a format."""
 
@@ -35,6 +37,7 @@ def read(source: Path) -> Description:
     """
     table = _find_table(source)
     header, rows, lines = read_rows(table)
+    header = [column.lower() if column.lower() in OWN_COLUMNS else column for column in header]
     missing = [column for column in ("name", "partition") if column not in header]
     if missing:
         raise InputError(f"{table} lacks the column {' and '.join(missing)}; it has {', '.join(header)}")
@@ -113,7 +116,10 @@ def _audio_of(folder: Path, name: str, files: Mapping[str, list[Path]]) -> Path:
 
 
 def _traces(path: Path) -> Traces | None:
-    return read_traces(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    traces = read_traces(path)
+    return replace(traces, values={column.lower(): values for column, values in traces.values.items()})
 
 
 def _ratings(path: Path) -> dict[str, Traces]:
@@ -125,19 +131,14 @@ def _ratings(path: Path) -> dict[str, Traces]:
     for column in traces.values:
         target, _, rater = column.partition("_")
         if rater:
-            by_target[target][rater] = column
+            by_target[target.lower()][rater] = column
     if not by_target:
         raise InputError(
             f"{path} has the columns {', '.join(traces.values) or 'time alone'}, but a rater's column is named "
             "TARGET_RATER, such as arousal_R1"
         )
     return {
-        target: Traces(
-            path,
-            traces.times_s,
-            {rater: traces.values[column] for rater, column in columns.items()},
-            traces.lines,
-        )
+        target: replace(traces, values={rater: traces.values[column] for rater, column in columns.items()})
         for target, columns in by_target.items()
     }
 
