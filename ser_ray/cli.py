@@ -1,4 +1,4 @@
-"""The door: hands each command to its room, importing it only then, and says the user's mistakes without a traceback."""
+"""The door: hands each command to its room, importing it only then; says the user's mistakes without traceback."""
 
 import importlib
 import os

@@ -43,7 +43,7 @@ def ccc(prediction: ArrayLike, gold: ArrayLike, *, variant: Variant = "populatio
     n = x.size
     if n == 0 or (variant == "avec" and n == 1):
         return float("nan")
-    # Relative to its first value a constant is exactly zero, so that 0/0 is seen as such whatever the rounding of means.
+    # Relative to its first value a constant is exactly zero, so that 0/0 is seen as such, however means are rounded.
     dx, dy = x - x[0], y - y[0]
     mean_x, mean_y = dx.mean(), dy.mean()
     dx, dy = dx - mean_x, dy - mean_y

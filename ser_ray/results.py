@@ -2,10 +2,11 @@
 
 A sweep's folder holds one parquet part per trial and table (`trials/<key>.parquet`, ...). A part is written under
 `.tmp/` and renamed into its place, so that a reader never sees half a file, and nothing else lies in those folders: so
-pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs. Each table has one schema, here
-in code; its version stands in every row.
+pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs. Each table has one schema,
+here in code; its version stands in every row.
 """
 
+import math
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -235,11 +236,15 @@ def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         unknown = set(row) - known
         if unknown:
             raise ValueError(f"table {name} has no columns {sorted(unknown)}")
-        values = {column: None if value != value else value for column, value in row.items()}  # NaN is no figure
+        values = {column: None if _is_nan(value) else value for column, value in row.items()}
         if "schema_version" in known:
             values.setdefault("schema_version", SCHEMA_VERSION)
         clean.append(values)
     return pa.Table.from_pylist(clean, schema=schema)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def write_part(

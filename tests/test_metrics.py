@@ -11,7 +11,9 @@ from ser_ray.errors import InputError
 from ser_ray.metrics import ccc, ccc_per_recording, ccc_pooled, pearson
 
 values = st.floats(-3, 3, allow_nan=False, width=32)
-pairs = st.integers(2, 60).flatmap(lambda n: st.tuples(arrays(np.float64, n, elements=values), arrays(np.float64, n, elements=values)))
+pairs = st.integers(2, 60).flatmap(
+    lambda n: st.tuples(arrays(np.float64, n, elements=values), arrays(np.float64, n, elements=values))
+)
 
 
 def literal_ccc(x, y):
@@ -97,7 +99,9 @@ def test_avec_variant_divides_variances_by_n_minus_1():
     x = np.random.default_rng(4).normal(size=10)
     assert ccc(x, x, variant="avec") == pytest.approx(0.9)
     y = x + np.random.default_rng(5).normal(size=10)
-    literal = 2 * np.mean((x - x.mean()) * (y - y.mean())) / (x.var(ddof=1) + y.var(ddof=1) + (x.mean() - y.mean()) ** 2)
+    literal = (
+        2 * np.mean((x - x.mean()) * (y - y.mean())) / (x.var(ddof=1) + y.var(ddof=1) + (x.mean() - y.mean()) ** 2)
+    )
     assert ccc(x, y, variant="avec") == pytest.approx(literal, abs=1e-14)
     assert math.isnan(ccc([1.0], [1.0], variant="avec"))
 
@@ -108,7 +112,9 @@ def test_pooled_is_not_the_mean_over_recordings():
     predictions = [np.full_like(g, g.mean()) + rng.normal(0, 0.1, g.size) for g in gold]
     pooled, mean = ccc_pooled(predictions, gold), ccc_per_recording(predictions, gold)
     assert pooled == pytest.approx(literal_ccc(np.concatenate(predictions), np.concatenate(gold)), abs=1e-12)
-    assert mean == pytest.approx(np.mean([literal_ccc(p, g) for p, g in zip(predictions, gold, strict=True)]), abs=1e-12)
+    assert mean == pytest.approx(
+        np.mean([literal_ccc(p, g) for p, g in zip(predictions, gold, strict=True)]), abs=1e-12
+    )
     assert pooled - mean > 0.5
 
 

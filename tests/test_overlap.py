@@ -88,7 +88,9 @@ def test_designs_follow_the_rule():
 
 
 def test_pools_that_miss_the_hop_are_refused_with_the_nearest():
-    with pytest.raises(InputError, match=r"pools \[10, 8, 7\] multiply to 560, but one frame .* 640 samples.*\[10, 8, 8\]"):
+    with pytest.raises(
+        InputError, match=r"pools \[10, 8, 7\] multiply to 560, but one frame .* 640 samples.*\[10, 8, 8\]"
+    ):
         check_pools((10, 8, 7), 640)
     check_pools((10, 8, 8), 640)
 

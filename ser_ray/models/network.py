@@ -1,9 +1,9 @@
 """The paper's network in plain PyTorch: convolutional blocks on the raw waveform, LSTM layers, one linear head.
 
 Source: Tzirakis et al. 2018, Section 3.1 and Fig. 1. What the paper leaves open follows its authors' published code:
-'same' padding, dropout after the pools alone, a linear head without squashing, both targets at once, and a CNN that runs
-over the whole sequence, not frame by frame. Peepholes and clipping of the LSTM, which the paper does not mention, are
-left out.
+'same' padding, dropout after the pools alone, a linear head without squashing, both targets at once, and a CNN that
+runs over the whole sequence, not frame by frame. Peepholes and clipping of the LSTM, which the paper does not mention,
+are left out.
 """
 
 import torch

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from ser_ray.errors import InputError
 from ser_ray.report.drawing import save
 from ser_ray.report.export import write_csv
@@ -36,11 +39,13 @@ def write_report(folder: SweepFolder, out: Path) -> list[str]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be made ({error.strerror}); --out DIR writes elsewhere") from error
-    drawings = draw_figures(sweep)
-    save(drawings, out / "figures")
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
+    drawn = track(draw_figures(sweep), "figures", console=console, disable=quiet, transient=True)
+    figures = [(drawing, save(drawing, out / "figures")) for drawing in drawn]
     write_csv(sweep, out / "leaderboard.csv")
-    (out / "index.html").write_text(page(sweep, progress, drawings, datetime.now(UTC)), encoding="utf-8")
-    names = ", ".join(drawing.name for drawing in drawings) or "none: no trial has ended an epoch"
+    (out / "index.html").write_text(page(sweep, progress, figures, datetime.now(UTC)), encoding="utf-8")
+    names = ", ".join(drawing.name for drawing, _ in figures) or "none: no trial has ended an epoch"
     return [
         f"{summary(progress)}; {len(sweep.configurations)} configurations",
         f"{out / 'index.html'}   the report, figures in it",

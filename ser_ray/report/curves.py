@@ -59,15 +59,17 @@ def read_curves(folder: SweepFolder) -> tuple[list[Curve], str]:
     table = read_table(folder, "epochs", columns=columns)
     single = [t for t in TARGETS if table[scores[t]].null_count < table.num_rows]
     target = single[0] if len(single) == 1 else "mean"
-    keys = np.asarray(table["key"].to_pylist(), dtype=object)
+    keys = table["key"].to_pylist()
     epoch, devel, loss = (
         np.asarray(table[name].to_pylist(), dtype=np.float64) for name in ("epoch", scores[target], "train_loss")
     )
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
     curves = []
-    for key in dict.fromkeys(keys):
-        rows = np.flatnonzero(keys == key)
-        rows = rows[np.argsort(epoch[rows], kind="stable")]
-        curves.append(Curve(str(key), epoch[rows], devel[rows], loss[rows]))
+    for key, members in places.items():
+        rows = np.asarray(members)[np.argsort(epoch[members])]
+        curves.append(Curve(key, epoch[rows], devel[rows], loss[rows]))
     return sorted(curves, key=lambda curve: -curve.best_devel), target
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,30 +86,27 @@ def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None
     )
 
 
-def save(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
-    """Write figures as NAME.png and NAME.pdf.
+def save(drawing: Drawing, folder: Path) -> bytes:
+    """Write a figure as NAME.png and NAME.pdf.
 
     Args:
-        drawings: the figures.
+        drawing: the figure.
         folder: where to; it is made.
 
     Returns:
-        The files' paths.
+        The content of the PNG file.
 
     Raises:
         InputError: if they cannot be written.
     """
-    written = []
+    picture = png(drawing.figure)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for drawing in drawings:
-            for kind, content in (("png", png(drawing.figure)), ("pdf", _pdf(drawing.figure))):
-                path = folder / f"{drawing.name}.{kind}"
-                path.write_bytes(content)
-                written.append(path)
+        (folder / f"{drawing.name}.png").write_bytes(picture)
+        (folder / f"{drawing.name}.pdf").write_bytes(_pdf(drawing.figure))
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); --out DIR writes elsewhere") from error
-    return written
+    return picture
 
 
 def png(figure: Figure) -> bytes:

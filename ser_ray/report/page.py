@@ -2,10 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from html import escape
-from typing import Any
 
 from ser_ray.report.columns import (
     MISSING,
@@ -16,18 +15,18 @@ from ser_ray.report.columns import (
     shown_stages,
     varying_columns,
 )
-from ser_ray.report.drawing import Drawing, data_uri, png
+from ser_ray.report.drawing import Drawing, data_uri
 from ser_ray.report.leaderboard import footnote, sorted_target
 from ser_ray.report.status import Progress, format_age, summary
-from ser_ray.report.tables import Configuration, SweepTables
+from ser_ray.report.tables import Row, SweepTables
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 72rem; margin: 2rem auto;
+body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 80rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
-.scroll { overflow: auto; max-height: 80vh; }
+.scroll { overflow: auto; max-height: 36rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; text-align: left; white-space: nowrap; vertical-align: top; }
+th, td { padding: .15rem .55rem; text-align: left; white-space: nowrap; vertical-align: top; }
 thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid #111; }
 tbody tr.first td { border-top: 1px solid #ddd; }
 figure { margin: 1.5rem 0; } figure img { width: 100%; max-width: 56rem; }
@@ -37,13 +36,13 @@ dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
 """
 
 
-def page(sweep: SweepTables, progress: Progress, drawings: Sequence[Drawing], now: datetime) -> str:
+def page(sweep: SweepTables, progress: Progress, figures: Sequence[tuple[Drawing, bytes]], now: datetime) -> str:
     """Return the report of a sweep as an HTML page.
 
     Args:
         sweep: the sweep's trials.
         progress: how far it has come.
-        drawings: its figures; they are held in the page.
+        figures: its figures, each with the content of its PNG file, which the page holds.
         now: the present, with its time zone.
 
     Returns:
@@ -52,10 +51,10 @@ def page(sweep: SweepTables, progress: Progress, drawings: Sequence[Drawing], no
     heading = escape(sweep.title[0].upper() + sweep.title[1:])
     parts = [
         f"<h1>{heading}</h1>",
-        f"<p>{escape(summary(progress))}; {len(sweep.configurations)} configurations. "
+        f"<p>{escape(summary(progress).capitalize())}; {len(sweep.configurations)} configurations. "
         f"Stopped and failed trials are in no mean. Made {now:%Y-%m-%d %H:%M} UTC.</p>",
         _leaderboard(sweep),
-        *(_figure(drawing) for drawing in drawings),
+        *(_figure(drawing, picture) for drawing, picture in figures),
         _definitions(),
         _unfinished(progress, now),
         _provenance(sweep),
@@ -75,32 +74,27 @@ def _leaderboard(sweep: SweepTables) -> str:
     if not any(configuration.finished for configuration in ranked):
         return "<h2>Leaderboard</h2>\n<p>No trial has finished yet: there is nothing to rank.</p>"
     described, stages, figures = varying_columns(ranked), shown_stages(ranked), shown_figures(ranked)
-    headings = ["#", *(column.label for column in described), "n", "search"]
-    headings += [f"{partition} {target}" for partition, target in figures] + ["not counted"]
     suffix = sorted_target(sweep.sort)[1]
+    partial = ["not counted"] if any(left_out(configuration) for configuration in ranked) else []
+    scored = [f"{partition} {target}" for partition, target in figures]
     rows = []
     for rank, configuration in enumerate(ranked, start=1):
         start = [str(rank), *(column.text(configuration) for column in described), str(len(configuration.finished))]
         scores = [cells(configuration, *figure, stages, suffix) for figure in figures]
-        rows += _rows(configuration, start, [stage or "raw" for stage in stages], scores)
+        end = [", ".join(left_out(configuration))] if partial else []
+        for number, stage in enumerate(stages):
+            first = number == 0
+            blank = [""] * len(start)
+            figures_of_stage = [column[number] for column in scores]
+            row = [*(start if first else blank), stage or "raw", *figures_of_stage, *(end if first else [])]
+            rows.append(_row(row, first=first))
     constants = ", ".join(f"{column.label} {column.text(ranked[0])}" for column in constant_columns(ranked))
+    headings = ["#", *(column.label for column in described), "n", "search", *scored, *partial]
     return (
         f'<h2>Leaderboard</h2>\n<div class="scroll">{_table(headings, rows)}</div>\n'
         f'<p class="note">{escape(footnote(sweep))} The same in all: {escape(constants)}. '
         "All columns are in leaderboard.csv.</p>"
     )
-
-
-def _rows(
-    configuration: Configuration, start: Sequence[str], stages: Sequence[str], scores: Sequence[Sequence[str]]
-) -> list[str]:
-    """Return the rows of one configuration, one per stage; what describes it stands in the first."""
-    rows = []
-    for number, stage in enumerate(stages):
-        described = start if number == 0 else [""] * len(start)
-        left = ", ".join(left_out(configuration)) if number == 0 else ""
-        rows.append(_row([*described, stage, *(column[number] for column in scores), left], first=number == 0))
-    return rows
 
 
 def _row(values: Iterable[str], *, first: bool = False) -> str:
@@ -113,8 +107,8 @@ def _table(headings: Iterable[str], rows: Iterable[str]) -> str:
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>"
 
 
-def _figure(drawing: Drawing) -> str:
-    source = data_uri(png(drawing.figure))
+def _figure(drawing: Drawing, picture: bytes) -> str:
+    source = data_uri(picture)
     return (
         f'<h2>{escape(drawing.title)}</h2>\n<figure>\n<img alt="{escape(drawing.title)}" src="{source}">\n'
         f"<figcaption>{escape(drawing.caption)}</figcaption>\n</figure>"
@@ -127,7 +121,7 @@ def _definitions() -> str:
 <dt>CCC</dt><dd>Concordance correlation coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)<sup>2</sup>), with
 population moments: 1 is perfect agreement, 0 none.</dd>
 <dt>pooled, per recording</dt><dd>Pooled: one CCC over the frames of all recordings of a partition. Per recording: the
-mean over recordings of each one's own CCC, another number. Figures here are pooled unless their name says otherwise.</dd>
+mean over recordings of each one's own CCC, another number. What is not called so is pooled.</dd>
 <dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
 exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
 devel; on devel this is in sample, only test tells what holds.</dd>
@@ -179,7 +173,8 @@ def _provenance(sweep: SweepTables) -> str:
         ("hosts", _counted(row["host"] for row in rows)),
         ("devices", _counted(row["device"] for row in rows)),
         ("run", f"{min(starts):%Y-%m-%d %H:%M} to {max(ends):%Y-%m-%d %H:%M} UTC" if starts and ends else MISSING),
-        ("training, search", f"{_hours(rows, 'train_seconds')}, {_hours(rows, 'search_seconds')} h over all trials"),
+        ("training, all trials together", _total(rows, "train_seconds")),
+        ("search, all trials together", _total(rows, "search_seconds")),
     ]
     items = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return f"<h2>Provenance</h2>\n<dl>\n{items}\n</dl>"
@@ -196,8 +191,8 @@ def _said(counts: Counter[str]) -> str:
     return "; ".join(f"{value or 'unknown'} ({number} trials)" for value, number in counts.most_common())
 
 
-def _hours(rows: Iterable[Mapping[str, Any]], column: str) -> str:
-    return f"{sum(row[column] or 0.0 for row in rows) / 3600:.2g}"
+def _total(rows: Iterable[Row], column: str) -> str:
+    return format_age(timedelta(seconds=sum(row[column] or 0.0 for row in rows)))
 
 
 def _sweep_file(sweep: SweepTables) -> str:

@@ -31,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: if the sweep file, the corpus or an option is wrong.
     """
     options = _parser().parse_args(argv)
-    overrides = [*options.set, *([f"corpus={options.corpus}"] if options.corpus else [])]
-    config = load_sweep(options.file, overrides)
+    config = load_sweep(options.file, options.set, corpus=options.corpus)
     if options.quick:
         config, shrunk = shrink(config)
         print("quick:", "; ".join(shrunk))

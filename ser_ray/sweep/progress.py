@@ -165,8 +165,8 @@ class Progress:
 
     def _counts(self) -> str:
         tally = self._tally
-        left = tally.seconds_left()
-        return f"[{tally.done + tally.stopped + tally.failed}/{tally.planned}{f', {_duration(left)} left' if left else ''}]"
+        ended, left = tally.done + tally.stopped + tally.failed, tally.seconds_left()
+        return f"[{ended}/{tally.planned}{f', {_duration(left)} left' if left else ''}]"
 
     def _view(self) -> Group:
         # Called under rich's lock, which `say` takes while it holds ours: taking ours here could wait for ever. A view

@@ -59,7 +59,7 @@ class SweepRun:
         if done:
             print(f"{done} of {len(self.trials)} trials stand already in {self.folder.path}")
         if standing.to_train or standing.to_search:
-            with contextlib.suppress(KeyboardInterrupt), _sigterm_as_sigint():
+            with contextlib.suppress(KeyboardInterrupt):
                 self._work(standing)
         shutil.rmtree(self.folder.tmp, ignore_errors=True)
         return self._exit_code()
@@ -88,10 +88,10 @@ class SweepRun:
             for key, donor in adopt_checkpoints(self.folder, standing.to_train).items():
                 progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
             progress.say("starting Ray")
-            with cluster(os.environ.get("RAY_ADDRESS") or None) as machines:
+            with cluster(os.environ.get("RAY_ADDRESS") or None) as machines, _sigterm_as_sigint():
                 share = self._share(machines.gpus)
                 progress.say(
-                    f"Ray has {machines.cpus:g} CPUs and {machines.gpus:g} GPUs on {machines.nodes} node(s); a trial takes "
+                    f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs on {machines.nodes} node(s); a trial has "
                     + " and ".join(f"{amount:g} {kind.upper()}" for kind, amount in share.items() if amount)
                 )
                 pool = SearchPool(
@@ -158,7 +158,10 @@ class SweepRun:
 
 @contextlib.contextmanager
 def _sigterm_as_sigint() -> Iterator[None]:
-    """Treat the signal that schedulers send like the one from a keyboard: Tune ends its trials on it."""
+    """Treat the signal that schedulers send like the one from a keyboard: Tune ends its trials on it.
+
+    Inside the cluster's context, since Ray puts in a handler of its own when it starts.
+    """
 
     def forward(number: int, frame: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,7 +1,7 @@
 """The pool of Ray actors that search the post-processing of trained trials while further trials train.
 
-The pool is fed with keys; an actor reads the trial's predictions from the sweep's folder and writes its result there, so
-that a search done twice leaves the same files and a lost actor loses nothing. Actors claim no CPU of Ray's count: a
+The pool is fed with keys; an actor reads the trial's predictions from the sweep's folder and writes its result there,
+so that a search done twice leaves the same files and a lost actor loses nothing. Actors claim no CPU of Ray's count: a
 search takes about a second, and a node of one core must still be able to train.
 """
 

@@ -112,7 +112,7 @@ def _noting(scheduler: TrialScheduler, stopped: set[str]) -> TrialScheduler:
             stopped.add(_name_of(trial))
         return decision
 
-    scheduler.on_trial_result = decide_and_note  # type: ignore[method-assign]
+    scheduler.on_trial_result = decide_and_note  # type: ignore[method-assign, assignment]
     return scheduler
 
 

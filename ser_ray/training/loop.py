@@ -179,8 +179,8 @@ class _Run:
             losses.append(loss.item())
             if not losses[-1] <= LARGEST_LOSS:
                 raise TrainingDivergedError(
-                    f"the {self.config.loss} loss is {losses[-1]:g} in epoch {epoch}, batch {len(losses)}: the training "
-                    f"diverged; a learning rate below {self.config.learning_rate:g} may help"
+                    f"the {self.config.loss} loss is {losses[-1]:g} in epoch {epoch}, batch {len(losses)}: the "
+                    f"training diverged; a learning rate below {self.config.learning_rate:g} may help"
                 )
         return math.fsum(losses) / len(losses)
 

@@ -2,16 +2,16 @@
 
 A trial has two halves. `train_trial` trains the network and leaves the raw predictions of its best epoch, with the
 figures so far in their metadata; `search_trial` needs nothing but that part: it searches the post-processing and writes
-the trial's row last. So predictions without a row mean "trained, search it". What needs PyTorch comes when it is asked
-for.
+the trial's row last. So predictions without a row mean "trained, search it". What is not configuration comes when it is
+asked for.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from ser_ray.trial.config import TRIAL_VERSION, Trial, TrialConfig, keyed_config, trial_key
-from ser_ray.trial.rows import write_unfinished
 
 if TYPE_CHECKING:
+    from ser_ray.trial.rows import write_unfinished
     from ser_ray.trial.search import search_trial
     from ser_ray.trial.train import train_trial
 
@@ -37,4 +37,8 @@ def __getattr__(name: str) -> Any:
         from ser_ray.trial.search import search_trial
 
         return search_trial
+    if name == "write_unfinished":
+        from ser_ray.trial.rows import write_unfinished
+
+        return write_unfinished
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

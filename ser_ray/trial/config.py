@@ -3,16 +3,18 @@
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from ser_ray.corpus import Corpus
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
-from ser_ray.results import SweepFolder
 from ser_ray.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from ser_ray.corpus import Corpus
+    from ser_ray.results import SweepFolder
 
 TRIAL_VERSION = 1
 """Raised only when an equal configuration would give other numbers."""
@@ -48,9 +50,9 @@ class Trial:
 
     key: str
     config: TrialConfig
-    corpus: Corpus
+    corpus: "Corpus"
     sweep: str
-    folder: SweepFolder
+    folder: "SweepFolder"
     git_commit: str | None = None
 
 

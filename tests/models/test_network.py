@@ -13,9 +13,7 @@ from ser_ray.models import ModelConfig, build
 from ser_ray.models.network import Block, count_parameters
 from ser_ray.overlap import receptive_field
 
-small_layers = st.lists(
-    st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)), min_size=1, max_size=3
-)
+small_layers = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)), min_size=1, max_size=3)
 
 
 def small_network(layers, pooling, seed=0, hidden=3):
@@ -163,7 +161,9 @@ def test_dropout_is_off_in_evaluation_and_on_in_training():
 
 @pytest.mark.parametrize("lstm_layers", [1, 3])
 def test_other_numbers_of_lstm_layers_and_single_targets(lstm_layers):
-    model = build(ModelConfig(channels=(2,), kernels=(3,), pools=(4,), lstm_layers=lstm_layers, targets=("valence",), hidden=5))
+    model = build(
+        ModelConfig(channels=(2,), kernels=(3,), pools=(4,), lstm_layers=lstm_layers, targets=("valence",), hidden=5)
+    )
     assert model(torch.zeros(2, 40)).shape == (2, 10, 1)
     assert count_parameters(model) == model.config.parameters
 

@@ -1,8 +1,11 @@
 """A small sweep as it stands in the middle of its run, written with the project's own writer."""
 
+import copy
+import functools
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -118,7 +121,7 @@ class FakeSweep:
         rows = []
         for partition in ("devel", "test"):
             for number in range(3):
-                time = np.arange(250) / 25
+                time = np.arange(100) / 25
                 for frame, now in enumerate(time):
                     row: dict[str, Any] = {
                         "recording": f"{partition}_{number}",
@@ -163,23 +166,24 @@ def fill(sweep: FakeSweep) -> FakeSweep:
     return sweep
 
 
+def make_sweep(parent: Path, name: str = "overlap", **settings: Any) -> FakeSweep:
+    """An empty sweep."""
+    folder = SweepFolder(parent / name)
+    folder.path.mkdir()
+    folder.sweep_file.write_text(YAML)
+    return FakeSweep(folder, name=name, **settings)
+
+
 @pytest.fixture
 def new_sweep(tmp_path: Path) -> Callable[..., FakeSweep]:
     """Return a function that makes an empty sweep."""
-
-    def make(name: str = "overlap", **settings: Any) -> FakeSweep:
-        folder = SweepFolder(tmp_path / name)
-        folder.path.mkdir()
-        folder.sweep_file.write_text(YAML)
-        return FakeSweep(folder, name=name, **settings)
-
-    return make
+    return functools.partial(make_sweep, tmp_path)
 
 
-@pytest.fixture
-def sweep(new_sweep: Callable[..., FakeSweep]) -> FakeSweep:
+@pytest.fixture(scope="session")
+def whole_sweep(tmp_path_factory: pytest.TempPathFactory) -> FakeSweep:
     """Return a sweep with trials of every status, one not searched, two under way."""
-    made = fill(new_sweep())
+    made = fill(make_sweep(tmp_path_factory.mktemp("sweep")))
     made.write_epochs("aaaaaaaaaaaa", 20, 0.4)
     made.write_predictions("aaaaaaaaaaaa", 0.4)
     made.write_epochs("bbbbbbbbbbbb", 7, 0.35, last=NOW - timedelta(minutes=3))
@@ -188,5 +192,13 @@ def sweep(new_sweep: Callable[..., FakeSweep]) -> FakeSweep:
 
 
 @pytest.fixture
-def sweep_without_test_gold(new_sweep: Callable[..., FakeSweep]) -> FakeSweep:
-    return fill(new_sweep(test_gold=False))
+def sweep(whole_sweep: FakeSweep, tmp_path: Path) -> FakeSweep:
+    """Return a copy of the whole sweep, for one test to change as it likes."""
+    path = Path(shutil.copytree(whole_sweep.folder.path, tmp_path / "overlap", copy_function=shutil.copyfile))
+    return replace(whole_sweep, folder=SweepFolder(path), keys=copy.deepcopy(whole_sweep.keys))
+
+
+@pytest.fixture(scope="session")
+def sweep_without_test_gold(tmp_path_factory: pytest.TempPathFactory) -> FakeSweep:
+    """Return a sweep whose test partition has no gold; it is not to be changed."""
+    return fill(make_sweep(tmp_path_factory.mktemp("without_gold"), test_gold=False))

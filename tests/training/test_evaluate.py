@@ -79,5 +79,8 @@ def test_frames_without_gold_are_left_out():
 
 def test_gold_of_picks_the_targets(tiny_corpus):
     recordings = tiny_corpus.recordings("devel")
-    (both, _), (valence, _) = gold_of(tiny_corpus, recordings, ("arousal", "valence")), gold_of(tiny_corpus, recordings, ("valence",))
+    (both, _), (valence, _) = (
+        gold_of(tiny_corpus, recordings, ("arousal", "valence")),
+        gold_of(tiny_corpus, recordings, ("valence",)),
+    )
     np.testing.assert_array_equal(both[:, 1:], valence)

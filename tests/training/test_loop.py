@@ -131,7 +131,9 @@ def test_patience_ends_a_training_without_progress(tiny_corpus, tiny_config, tmp
 
 def test_a_diverging_loss_ends_the_training_with_its_reason(tiny_corpus, tiny_config, tmp_path):
     config = tiny_config(loss="mse", learning_rate=1e6, epochs=50)
-    with pytest.raises(TrainingDivergedError, match=r"the mse loss is .* in epoch \d+, batch \d+: the training diverged"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"the mse loss is .* in epoch \d+, batch \d+: the training diverged"
+    ):
         run(tiny_corpus, config, tmp_path)
 
 

@@ -14,7 +14,11 @@ def gradients(steps=6):
 def test_rmsprop_of_the_papers_framework_is_its_formula():
     weight = nn.Parameter(torch.zeros(4, dtype=torch.float64))
     optimizer = RMSpropTF([weight], 1e-2, decay=0.9, momentum=0.1, epsilon=1e-10)
-    expected, mean_square, moving = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64), torch.zeros(4)
+    expected, mean_square, moving = (
+        torch.zeros(4, dtype=torch.float64),
+        torch.ones(4, dtype=torch.float64),
+        torch.zeros(4),
+    )
     for gradient in gradients():
         weight.grad = gradient.clone()
         optimizer.step()

@@ -1,0 +1,87 @@
+import pytest
+
+from ser_ray.report.columns import (
+    cells,
+    constant_columns,
+    describe,
+    format_estimate,
+    format_value,
+    left_out,
+    shown_figures,
+    shown_stages,
+    varying_columns,
+    varying_fields,
+)
+from ser_ray.report.tables import estimate, group, read_sweep
+
+
+def test_what_varies_is_a_column_and_what_does_not_is_said_once(sweep):
+    configurations = read_sweep(sweep.folder).configurations
+    assert [column.label for column in varying_columns(configurations)] == ["kernel/pool", "overlap"]
+    constants = {column.label: column.text(configurations[0]) for column in constant_columns(configurations)}
+    assert constants == {
+        "trial_version": "1",
+        "corpus_fingerprint": "0123456789ab",
+        "channels": "64 128 256",
+        "hidden": "256",
+        "targets": "arousal valence",
+        "epochs": "20",
+        "sequence_s": "6",
+        "learning_rate": "0.0001",
+    }
+    assert describe(configurations[0], varying_columns(configurations)) == ["8/10 6/8 6/8", "overlap 0.394"]
+
+
+def test_seed_never_varies(sweep):
+    rows = [sweep.row(f"k{seed}", sweep.config(0, seed)) for seed in range(3)]
+    assert varying_fields(group(rows)) == []
+
+
+def test_a_field_that_only_some_configurations_have_varies(sweep):
+    rows = [sweep.row("a", sweep.config(0)), sweep.row("b", sweep.config(0, label_shift_s=2.0))]
+    configurations = group(rows)
+    (column,) = varying_columns(configurations)
+    assert [column.text(c) for c in configurations] == ["none", "2"]
+
+
+def test_figures_that_nobody_has_are_not_shown(sweep, sweep_without_test_gold):
+    with_gold = read_sweep(sweep.folder).configurations
+    assert ("test", "mean") in shown_figures(with_gold)
+    assert shown_stages(with_gold) == ["", "greedy", "exhaustive"]
+    without = read_sweep(sweep_without_test_gold.folder).configurations
+    assert shown_figures(without) == [("devel", "arousal"), ("devel", "valence"), ("devel", "mean")]
+    assert cells(without[0], "test", "mean", ["", "greedy"], "") == ["-", "-"]
+
+
+def test_a_single_target_has_no_mean_beside_it(new_sweep):
+    single = new_sweep("single", targets=("arousal",))
+    single.add("00aa00aa00aa", single.config(0), 0.4)
+    assert shown_figures(read_sweep(single.folder).configurations) == [("devel", "arousal"), ("test", "arousal")]
+
+
+def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):
+    rows = [sweep.row(f"k{seed}", sweep.config(0, seed), ccc_devel_mean=0.5) for seed in range(3)]
+    rows = [{**dict.fromkeys(["ccc_devel_mean"]), **row} for row in rows]
+    rows[2]["ccc_devel_mean"] = None
+    (configuration,) = group(rows)
+    assert cells(configuration, "devel", "mean", [""], "") == ["0.500 ± 0.000 (n 2)"]
+
+
+def test_left_out_counts_what_is_in_no_mean(sweep):
+    said = {tuple(left_out(c)) for c in read_sweep(sweep.folder).configurations}
+    assert said == {(), ("1 stopped", "1 failed")}
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([], "-"), ([0.0], "0.000"), ([0.5], "0.500"), ([0.25, 0.75], "0.500 ± 3.177")]
+)
+def test_estimates_are_printed_with_a_dash_for_none(values, text):
+    assert format_estimate(estimate(values)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (1e-4, "0.0001"), (20.0, "20"), ([8, 6], "8 6"), ("max", "max"), ("ab" * 32, "abababababab")],
+)
+def test_values_are_printed_short(value, text):
+    assert format_value(value) == text

@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from ser_ray.errors import InputError
+from ser_ray.report.tables import check_ccc_column, estimate, group, headline_target, read_sweep, sort_configurations
+from ser_ray.results import CCC_COLUMNS
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8))
+def test_interval_is_students(values):
+    figure = estimate(values)
+    low = high = values[0]
+    if np.std(values) > 0:  # scipy's own interval of no width is NaN
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert figure.mean == pytest.approx(np.mean(values), abs=1e-12)
+    assert figure.mean - figure.interval == pytest.approx(low, abs=1e-9)
+    assert figure.mean + figure.interval == pytest.approx(high, abs=1e-9)
+    assert figure.n == len(values)
+
+
+def test_one_value_has_no_interval_and_none_has_no_mean():
+    assert (estimate([0.3]).mean, estimate([0.3]).interval, estimate([0.3]).n) == (0.3, None, 1)
+    assert (estimate([]).mean, estimate([]).interval, estimate([]).n) == (None, None, 0)
+
+
+def test_every_field_but_the_seed_separates_configurations(sweep):
+    base = sweep.config(0, seed=0)
+    other_seed = sweep.config(0, seed=7)
+    rows = [sweep.row("a", base), sweep.row("b", other_seed)]
+    assert len(group(rows)) == 1
+    for name in base["model"]:
+        changed = json.loads(json.dumps(base))
+        changed["model"][name] = "changed"
+        assert len(group([rows[0], {**rows[1], "config": json.dumps(changed)}])) == 2, name
+    for name in set(base["training"]) - {"seed"}:
+        assert len(group([rows[0], sweep.row("c", sweep.config(0, seed=7, **{name: 0.5}))])) == 2, name
+    other_corpus = {**base, "corpus_fingerprint": "ff"}
+    assert len(group([rows[0], {**rows[1], "config": json.dumps(other_corpus)}])) == 2
+
+
+def test_a_seed_elsewhere_in_the_configuration_is_no_replicate(sweep):
+    rows = []
+    for seed in (0, 1):
+        config = sweep.config(0)
+        config["model"]["seed"] = seed
+        rows.append({**sweep.row(f"k{seed}", config), "config": json.dumps(config)})
+    assert len(group(rows)) == 2
+
+
+def test_the_order_of_keys_in_the_json_is_nothing(sweep):
+    config = sweep.config(0)
+    turned = {name: config[name] for name in reversed(config)}
+    rows = [sweep.row("a", config), {**sweep.row("b", config), "config": json.dumps(turned)}]
+    assert len(group(rows)) == 1
+
+
+def test_means_leave_out_stopped_and_failed_trials(sweep):
+    tables = read_sweep(sweep.folder)
+    assert len(tables.configurations) == 4
+    rows = {row["key"]: row for row in tables.trials}
+    partial = next(c for c in tables.configurations if c.count("failed"))
+    assert (partial.count("finished"), partial.count("stopped"), partial.count("failed")) == (1, 1, 1)
+    finished = next(key for key, row in rows.items() if row in partial.finished)
+    assert partial.estimate("ccc_devel_mean").values == (rows[finished]["ccc_devel_mean"],)
+    assert rows[finished]["status"] == "finished"
+    assert tables.configurations[0].estimate("ccc_devel_mean").n == 3
+
+
+def test_configurations_are_sorted_by_the_mean_of_the_column(sweep):
+    for column in ("ccc_devel_mean", "ccc_test_greedy_valence", "ccc_devel_exhaustive_arousal_per_recording"):
+        tables = read_sweep(sweep.folder, sort=column)
+        by_hand = []
+        for configuration in tables.configurations:
+            values = [row[column] for row in configuration.trials if row["status"] == "finished"]
+            by_hand.append(sum(values) / len(values))
+        assert by_hand == sorted(by_hand, reverse=True)
+        assert tables.sort == column
+
+
+def test_a_configuration_without_the_figure_comes_last(sweep):
+    tables = read_sweep(sweep.folder)
+    failed = [row for row in tables.trials if row["status"] == "failed"]
+    none = group(failed)[0]
+    assert none.estimate("ccc_devel_mean").mean is None
+    assert sort_configurations([none, *tables.configurations], "ccc_devel_mean")[-1] is none
+
+
+def test_unknown_column_names_the_closest():
+    with pytest.raises(
+        InputError, match=r"--sort ccc_dev_mean: no such column; closest: ccc_devel_mean.*\nlegal: ccc_"
+    ):
+        check_ccc_column("ccc_dev_mean")
+    with pytest.raises(InputError, match=r"--sort x: no such column\nlegal"):
+        check_ccc_column("x")
+    for column in CCC_COLUMNS:
+        check_ccc_column(column)
+
+
+def test_a_configuration_that_is_no_json_names_the_part(sweep):
+    with pytest.raises(InputError, match=r"trials/a\.parquet: its column config is no JSON"):
+        group([{**sweep.row("a", sweep.config()), "config": None}])
+
+
+def test_overlap_ratio_is_the_mean_of_eq_2(sweep):
+    configuration = next(c for c in read_sweep(sweep.folder).configurations if c.fields["model.kernels"] == [8, 6, 6])
+    assert configuration.overlap_ratio == pytest.approx((7 / 17 + 5 / 13 + 5 / 13) / 3)
+
+
+def test_the_only_target_is_the_headline(new_sweep):
+    single = new_sweep("single", targets=("valence",))
+    single.add("00aa00aa00aa", single.config(0), 0.4)
+    tables = read_sweep(single.folder)
+    assert headline_target(tables.configurations) == "valence"
+    assert tables.sort == "ccc_devel_valence"
+
+
+def test_title_says_sweep_and_corpus(sweep, new_sweep):
+    assert read_sweep(sweep.folder).title == "sweep overlap on corpus synthetic"
+    assert read_sweep(new_sweep("empty").folder).title == "sweep empty"
