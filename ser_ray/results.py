@@ -51,7 +51,7 @@ CCC_COLUMNS = tuple(
 )
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-_TIME = pa.timestamp("us", tz="UTC")
+_TIME = pa.timestamp("us")  # UTC; not marked so, since duckdb wants a further package for times with a zone
 
 TRIALS = pa.schema(
     [
@@ -325,15 +325,18 @@ def read_table(
     """
     schema = SCHEMAS[name]
     wanted = folder.keys(name) if keys is None else folder.keys(name) & set(keys)
-    parts = [_read_part(folder.part(name, key), schema, columns) for key in sorted(wanted)]
+    read = (_read_part(folder.part(name, key), schema, columns) for key in sorted(wanted))
+    parts = [part for part in read if part is not None]
     if columns is not None:
         schema = pa.schema([schema.field(column) for column in columns])
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
-def _read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+def _read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table | None:
     try:
         table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+    except FileNotFoundError:
+        return None  # taken away since the folder was listed, as a failed trial's row is when it is tried again
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete it and run the sweep again to make it anew"

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ BLACK, GREY, PALE = "#000000", "#777777", "#c4c4c4"
 WIDTH_IN = 7.0
 FONT_PT = 9.0
 DPI = 200
+LEGEND_CHARACTERS = 90
+"""Of a line of a legend below the panels; half as many where two stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,13 @@ def set_labels(panel: Axes, *, x: str = "", y: str = "", title: str = "") -> Non
 def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None:
     """Write the legend of a panel beside all panels, or below them if it has no title, where it hides nothing."""
     handles, labels = panel.get_legend_handles_labels()
+    wide = any(len(label) > LEGEND_CHARACTERS // 2 for label in labels)
     figure.legend(
         handles,
-        labels,
+        [textwrap.fill(label, LEGEND_CHARACTERS) for label in labels],
         title=title,
         loc="outside right upper" if title else "outside lower center",
-        ncols=1 if title else 2,
+        ncols=1 if title or wide else 2,
         fontsize=FONT_PT - 1,
         title_fontsize=FONT_PT - 1,
         frameon=False,

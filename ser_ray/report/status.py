@@ -92,7 +92,9 @@ def _last_sign(folder: SweepFolder, key: str, rows: list[dict[str, Any]]) -> Und
         written = datetime.fromtimestamp(log.stat().st_mtime, UTC) if log.exists() else None
         return UnderWay(key, None, None, written)
     last = max(rows, key=lambda row: row["epoch"])
-    return UnderWay(key, last["epoch"], _best_devel(rows), last["ended_at"])
+    ended_at = last["ended_at"]  # UTC, unmarked
+    last_sign = None if ended_at is None else ended_at.replace(tzinfo=UTC)
+    return UnderWay(key, last["epoch"], _best_devel(rows), last_sign)
 
 
 def _best_devel(rows: list[dict[str, Any]]) -> float | None:

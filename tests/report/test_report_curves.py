@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,21 @@ def test_the_best_are_named_by_what_tells_them_apart(sweep):
     assert len(texts) == 4
     assert texts[0] == "4/4 12/20 6/8, seed 2"  # the stopped one had the highest devel CCC
     assert texts[3] == "median of 14 trials"
+
+
+@pytest.mark.parametrize("words", [1, 4, 30])
+def test_long_names_stay_inside_the_figure(sweep, words):
+    best = sweep.keys["stopped"][0]
+    row = read_table(sweep.folder, "trials", keys=[best]).to_pylist()[0]
+    config = json.loads(row["config"])
+    config["training"]["something_else"] = "a word " * words
+    sweep.write("trials", best, [{**row, "config": json.dumps(config)}])
+    figure = draw_curves(read_sweep(sweep.folder)).figure
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0
 
 
 def test_labels(sweep):

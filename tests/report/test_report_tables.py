@@ -89,6 +89,8 @@ def test_a_configuration_without_the_figure_comes_last(sweep):
     none = group(failed)[0]
     assert none.estimate("ccc_devel_mean").mean is None
     assert sort_configurations([none, *tables.configurations], "ccc_devel_mean")[-1] is none
+    (negative,) = group([{**sweep.row("a", sweep.config()), "ccc_devel_mean": -0.1}])
+    assert sort_configurations([none, negative], "ccc_devel_mean") == [negative, none]
 
 
 def test_unknown_column_names_the_closest():
