@@ -1,7 +1,7 @@
 # The environment is .venv here; `make env` makes it, or brings it up to date when the requirements changed.
 # PYTHON=python3.12 make env   chooses another interpreter (3.11 to 3.13).
 .DELETE_ON_ERROR:
-.PHONY: env demo test check lock bench
+.PHONY: env demo test check lock bench reference
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,3 +42,8 @@ lock: $(BIN)/uv
 
 bench: env
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+# trains the reference sweep anew and keeps its rows; only when numbers are meant to move (say why in CHANGELOG)
+reference: env
+	$(BIN)/python -m ser_ray.sweep results/reference/reference.yaml --results $(RESULTS)
+	$(BIN)/python results/keep.py $(RESULTS)/reference results/reference

@@ -5,12 +5,13 @@ carried from chunk to chunk: the values of one pass over each whole recording, a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 
 from ser_ray.corpus import Corpus, Recording
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
@@ -34,7 +35,6 @@ class Scores:
     per_recording: dict[str, float]
 
 
-@torch.no_grad()
 def predict_recordings(
     model: Network, corpus: Corpus, recordings: Sequence[Recording], *, shift_frames: int = 0
 ) -> list[NDArray[np.float32]]:
@@ -49,35 +49,52 @@ def predict_recordings(
     Returns:
         One array [frames, targets] per recording.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        predictions: list[NDArray[np.float32]] = []
-        for start in range(0, len(recordings), RECORDINGS_AT_ONCE):
-            predictions += _predict_group(model, corpus, recordings[start : start + RECORDINGS_AT_ONCE])
-    finally:
-        model.train(was_training)
+    predictions: list[NDArray[np.float32]] = []
+    for start in range(0, len(recordings), RECORDINGS_AT_ONCE):
+        group = recordings[start : start + RECORDINGS_AT_ONCE]
+        predictions += predict_waveforms(model, (corpus.crop(r, 0, r.frames)[0] for r in group))
     return [delay(prediction, shift_frames) for prediction in predictions]
 
 
-def _predict_group(model: Network, corpus: Corpus, recordings: Sequence[Recording]) -> list[NDArray[np.float32]]:
-    device = device_of(model)
-    longest = max(recording.frames for recording in recordings)
-    features = torch.zeros(len(recordings), longest, model.config.channels[-1], device=device)
-    for row, recording in enumerate(recordings):
-        audio, _ = corpus.crop(recording, 0, recording.frames)
-        waveform = torch.from_numpy(audio)[None].to(device)
-        for start in range(0, recording.frames, CHUNK_FRAMES):
-            end = min(start + CHUNK_FRAMES, recording.frames)
-            features[row, start:end] = model.features_between(waveform, start, end)[0]
-    # Shorter recordings are padded at their end, which a unidirectional LSTM has not seen yet when it matters.
-    outputs: list[torch.Tensor] = []
-    state: LstmState | None = None
-    for start in range(0, longest, CHUNK_FRAMES):
-        output, state = model.recur(features[:, start : start + CHUNK_FRAMES], state)
-        outputs.append(output.cpu())
+@torch.no_grad()
+def predict_waveforms(model: Network, waveforms: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Return the predictions for a few whole recordings, the label shift still in them.
+
+    Args:
+        model: the network; it is put in eval mode for this and back afterwards.
+        waveforms: float32 [frames * hop], normalised, at least one of at least one frame; taken one after the other,
+            so that they need not be in memory together, as their features are.
+
+    Returns:
+        One array [frames, targets] per waveform.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        features = [_features(model, waveform) for waveform in waveforms]
+        lengths = [len(own) for own in features]
+        # Shorter recordings are padded at their end, which a unidirectional LSTM has not seen yet when it matters.
+        outputs: list[torch.Tensor] = []
+        state: LstmState | None = None
+        for start in range(0, max(lengths), CHUNK_FRAMES):
+            chunk = pad_sequence([own[start : start + CHUNK_FRAMES] for own in features], batch_first=True)
+            output, state = model.recur(chunk, state)
+            outputs.append(output.cpu())
+    finally:
+        model.train(was_training)
     predictions = torch.cat(outputs, dim=1).numpy()
-    return [predictions[row, : recording.frames].copy() for row, recording in enumerate(recordings)]
+    return [predictions[row, :length].copy() for row, length in enumerate(lengths)]
+
+
+def _features(model: Network, waveform: NDArray[np.float32]) -> torch.Tensor:
+    """Return the convolutional part's output [frames, channels] for a whole recording, on the model's device."""
+    samples = torch.from_numpy(waveform)[None].to(device_of(model))
+    frames = len(waveform) // model.config.hop
+    features = torch.empty(frames, model.config.channels[-1], device=samples.device)
+    for start in range(0, frames, CHUNK_FRAMES):
+        end = min(start + CHUNK_FRAMES, frames)
+        features[start:end] = model.features_between(samples, start, end)[0]
+    return features
 
 
 def delay(trace: NDArray[np.float32], frames: int) -> NDArray[np.float32]:

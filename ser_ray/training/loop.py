@@ -1,5 +1,6 @@
 """The training of one network: epochs until the last or until patience ends, resumable at every epoch's end."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -188,7 +189,7 @@ class _Run:
         if best:
             save_checkpoint(
                 self.checkpoints / "best.pt",
-                {"model": self.model.state_dict(), "epoch": self.best_epoch},
+                {"model": self.model.state_dict(), "epoch": self.best_epoch, **self._description()},
             )
         content = {
             "model": self.model.state_dict(),
@@ -199,6 +200,16 @@ class _Run:
             "best_epoch": self.best_epoch,
         }
         save_checkpoint(self.checkpoints / "last.pt", content)
+
+    def _description(self) -> dict[str, Any]:
+        """Return what best.pt needs beside its weights to predict any audio, as plain data."""
+        fields = dataclasses.asdict(self.model.config)
+        return {
+            "model_config": {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()},
+            "label_rate": self.corpus.label_rate,
+            "sample_rate": self.corpus.sample_rate,
+            "label_shift_s": self.config.label_shift_s,
+        }
 
     def resume(self) -> None:
         path = self.checkpoints / "last.pt"
