@@ -32,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 if the input is wrong.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(_dispatch, sys.argv[1:] if argv is None else argv)
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
+    arguments = list(argv or ())
     if arguments[:1] == ["--version"]:
         print(f"ser_ray {__version__}")
         return 0
@@ -40,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0 if arguments else EXIT_INPUT_WRONG
     if arguments[0] not in COMMANDS:
-        print(f"error: no command {arguments[0]!r}\n\n{_usage()}", file=sys.stderr)
-        return EXIT_INPUT_WRONG
+        raise InputError(f"no command {arguments[0]!r}\n\n{_usage()}")
     module, _ = COMMANDS[arguments[0]]
-    return guarded(importlib.import_module(module).main, arguments[1:])
+    command: Callable[[Sequence[str] | None], int] = importlib.import_module(module).main
+    return command(arguments[1:])
 
 
 def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
@@ -57,10 +61,13 @@ def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] 
         The exit code.
     """
     try:
-        return command(argv)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_INPUT_WRONG
+        try:
+            return command(argv)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_INPUT_WRONG
+        finally:
+            print(end="", flush=True)  # here, where a reader that has gone can be noticed; at the exit it cannot
     except BrokenPipeError:
         # the reader (head, less) has seen enough; Python would complain once more when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

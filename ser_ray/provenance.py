@@ -10,28 +10,37 @@ from pathlib import Path
 
 PACKAGES = ("ser-ray", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", "pyarrow")
 
+_REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
-def git_commit() -> str | None:
-    """Return the commit that this package's code stands at, with "+" if the tree has changes, or None outside git."""
-    folder = Path(__file__).resolve().parent
+
+def git_commit(folder: Path = Path(__file__).resolve().parent) -> str | None:
+    """Return the commit that this package's code stands at, with "+" if the tree has changes, or None outside git.
+
+    Args:
+        folder: of the code. Where git does not track it, as in an environment that lies within another project, that
+            project's commit would say nothing about it.
+    """
     try:
+        if not _git(folder, "ls-files", "--", "."):
+            return None
         commit = _git(folder, "rev-parse", "HEAD")
-        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", str(folder))
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if dirty else "")
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    # optional locks off: reading the state must not write into a repository that others use at the same time
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    # Optional locks off: reading the state must not write into a repository that others use at the same time. And
+    # where a hook of git runs us, its variables would point at that hook's repository.
+    others = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
     done = subprocess.run(
         ["git", "-C", str(folder), *arguments],
         capture_output=True,
         text=True,
         timeout=30,
         check=True,
-        env=environment,
+        env={**others, "GIT_OPTIONAL_LOCKS": "0"},
     )
     return done.stdout.strip()
 

@@ -159,6 +159,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 
 
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for a file that is no parquet file, or a damaged one."""
+
+
 @dataclass(frozen=True)
 class SweepFolder:
     """The folder of one sweep's results, and the place of everything in it.
@@ -333,21 +337,38 @@ def read_table(
 
 
 def _read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table | None:
+    expected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     try:
-        table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=None if columns is None else list(columns))
+            foreign = "schema_version" in schema.names and _foreign_version(file)
     except FileNotFoundError:
         return None  # taken away since the folder was listed, as a failed trial's row is when it is tried again
-    except (pa.ArrowInvalid, OSError) as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete it and run the sweep again to make it anew"
         ) from error
-    expected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
-    if table.schema.names != expected.names:
-        raise InputError(
-            f"{path} has other columns than schema version {SCHEMA_VERSION} of this table; "
-            "it was written by another version of ser_ray"
-        )
-    return table.replace_schema_metadata(None).cast(expected)
+    if foreign or table.schema.names != expected.names:
+        raise _other_schema(path)
+    try:
+        return table.replace_schema_metadata(None).cast(expected)
+    except pa.ArrowException as error:
+        raise _other_schema(path) from error
+
+
+def _foreign_version(file: pq.ParquetFile) -> bool:
+    """Return whether a part's rows say another schema version, or none."""
+    if "schema_version" not in file.schema_arrow.names:
+        return True
+    versions = file.read(columns=["schema_version"])["schema_version"].to_pylist()
+    return any(version != SCHEMA_VERSION for version in versions)
+
+
+def _other_schema(path: Path) -> InputError:
+    return InputError(
+        f"{path} does not have the columns of this table's schema version {SCHEMA_VERSION}; "
+        "it was written by another version of ser_ray"
+    )
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -364,6 +385,6 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
+        return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
+    except _UNREADABLE as error:
         raise InputError(f"{path} cannot be read ({error})") from error
-    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}

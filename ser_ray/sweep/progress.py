@@ -113,7 +113,9 @@ class Progress:
             running = self._tally.running.get(key)
             if running is None:
                 return
-            self._tally.epochs_done += max(0, figures["epoch"] - running.epoch) if running.epoch else 1
+            if not running.epoch:
+                self._tally.epochs_to_do -= figures["epoch"] - 1  # those before were trained in an earlier run
+            self._tally.epochs_done += 1
             running.epoch = figures["epoch"]
             score = figures["ccc_devel_mean"]
             running.best = score if running.best is None else max(running.best, score)

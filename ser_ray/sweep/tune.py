@@ -62,7 +62,8 @@ def train_trials(
     """
     by_key = {trial.key: trial for trial in trials}
     stopped: set[str] = set()
-    trainable = tune.with_resources(tune.with_parameters(_train_one, trials=by_key), dict(resources))
+    on_gpu = bool(resources.get("gpu"))
+    trainable = tune.with_resources(tune.with_parameters(_train_one, trials=by_key, on_gpu=on_gpu), dict(resources))
     tuner = tune.Tuner(
         trainable,
         param_space={"key": tune.grid_search(list(by_key))},
@@ -72,7 +73,7 @@ def train_trials(
             scheduler=_scheduler(schedule, max(trial.config.training.epochs for trial in trials), stopped),
             time_budget_s=None if schedule.max_hours is None else 3600 * schedule.max_hours,
             # On a GPU each trial gets a process of its own, so that it starts with clean memory.
-            reuse_actors=not resources.get("gpu"),
+            reuse_actors=not on_gpu,
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
         ),
@@ -116,12 +117,13 @@ def _noting(scheduler: TrialScheduler, stopped: set[str]) -> TrialScheduler:
     return scheduler
 
 
-def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial]) -> None:
+def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: bool) -> None:
     """Train one trial in the process that Tune gave it."""
     import torch
 
     trial = trials[config["key"]]
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    # by what the trial was given, not by what is there: Ray leaves GPUs visible to processes that got none
+    device = torch.device("cuda:0" if on_gpu else "cpu")
 
     def report(epoch: Any) -> None:
         pooled = epoch.devel.pooled
