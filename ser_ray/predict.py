@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.ingest import decode
 from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.corpus.writer import moments
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
-from ser_ray.postprocess import PostProcessing, apply
 from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table
 
 if TYPE_CHECKING:
     from ser_ray.models.network import Network
+    from ser_ray.postprocess import PostProcessing
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGAL = "MODEL is a best.pt, a folder that holds one, or a sweep's folder such as results/overlap"
@@ -62,16 +62,15 @@ def load_model(path: str | Path) -> TrainedModel:
     content = _read(checkpoint)
     try:
         config = ModelConfig(**content["model_config"])
-        rates = (content["sample_rate"], content["label_rate"] * config.hop)
-        if rates != (SAMPLE_RATE, SAMPLE_RATE):
-            raise ValueError(f"{rates} samples per second, but need {SAMPLE_RATE}")
+        if (content["sample_rate"], samples_per_frame(content["label_rate"])) != (SAMPLE_RATE, config.hop):
+            raise ValueError(f"frames of {config.hop} samples are not what its rates say")
         shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
         model = build(config)
         model.load_state_dict(content["model"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again with it"
+            f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"
         ) from error
     return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
 
@@ -137,7 +136,7 @@ def _best_of(folder: SweepFolder) -> Path:
     return checkpoint
 
 
-def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list[PostProcessing]:
+def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["PostProcessing"]:
     """Return the post-processing that a sweep found for a trial.
 
     Args:
@@ -151,6 +150,8 @@ def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list[P
     Raises:
         InputError: if the sweep holds no such chain, or the file lies in no sweep.
     """
+    from ser_ray.postprocess import PostProcessing
+
     place = checkpoint.resolve().parent
     key, folder = place.name, SweepFolder(place.parent.parent)
     part = folder.part("postprocessing", key)
@@ -207,6 +208,16 @@ def predict_audio(
     return delay(predict_waveforms(trained.model, [waveform])[0], trained.shift_frames)
 
 
+def postprocessed(chains: Sequence["PostProcessing"], prediction: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return predictions [frames, targets] after the chain of each target; without chains as they are."""
+    from ser_ray.postprocess import apply
+
+    if not chains:
+        return prediction
+    columns = zip(chains, prediction.T, strict=True)
+    return np.column_stack([apply(chain, [column])[0] for chain, column in columns])
+
+
 def write_csv(path: Path, targets: Sequence[str], label_rate: float, prediction: NDArray[np.floating]) -> None:
     """Write predictions as CSV, whole or not at all.
 
@@ -249,20 +260,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = load_model(checkpoint)
     targets = trained.config.targets
     chains = [] if arguments.postprocess == "none" else read_chains(checkpoint, arguments.postprocess, targets)
-    if checkpoint.parent != arguments.model and checkpoint != arguments.model:
+    if arguments.model not in (checkpoint, checkpoint.parent):
         print(f"{arguments.model}: trial {checkpoint.parent.name} has the highest {ccc_column('devel', 'mean')}")
     _prepare(trained, arguments.out)
     problems = Problems("audio")
     for audio, path in _tracked(outputs):
-        with problems.collecting():
+        try:
             samples = decode(audio)
-            prediction: NDArray[np.floating] = predict_audio(trained, samples, name=audio)
-            if chains:
-                columns = [apply(chain, [prediction[:, i]])[0] for i, chain in enumerate(chains)]
-                prediction = np.column_stack(columns)
-            write_csv(path, targets, trained.label_rate, prediction)
-            means = "  ".join(f"{t} {mean:+.4f}" for t, mean in zip(targets, prediction.mean(axis=0), strict=True))
-            print(f"{audio.name}  {samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}  {path}")
+            prediction = postprocessed(chains, predict_audio(trained, samples, name=audio))
+        except InputError as error:
+            problems.add(str(error))
+            continue
+        write_csv(path, targets, trained.label_rate, prediction)
+        means = "  ".join(f"{t} {mean:+.4f}" for t, mean in zip(targets, prediction.mean(axis=0), strict=True))
+        print(f"{audio.name}  {samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}  {path}")
     problems.refuse()
     return 0
 

@@ -13,7 +13,7 @@ PACKAGES = ("ser-ray", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", 
 _REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
-def git_commit(folder: Path = Path(__file__).resolve().parent) -> str | None:
+def git_commit(folder: Path = Path(__file__).parent) -> str | None:
     """Return the commit that this package's code stands at, with "+" if the tree has changes, or None outside git.
 
     Args:

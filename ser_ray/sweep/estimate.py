@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,13 +16,13 @@ from rich.progress import track
 from ser_ray.models import ModelConfig
 from ser_ray.models.network import build
 from ser_ray.provenance import cpu_name, host_name
-from ser_ray.training.config import TrainingConfig
+from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.loss import ccc_loss
 from ser_ray.training.numerics import prepare_process
-from ser_ray.training.segments import recordings_of
+from ser_ray.training.segments import cut_segments, recordings_of
 from ser_ray.trial import Trial
 
-MEASURED_S = 4.0
+MEASURED_S = 2.0
 """Length of the sequences in the measured step; its time is scaled to the trial's."""
 
 
@@ -43,18 +44,44 @@ def estimate_hours(trials: Sequence[Trial], cache: Path) -> list[float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     path = cache / f"{host_name()}.json"
-    known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    known = _read_known(path)
     designs = {_identity(trial, name): trial for trial in trials}
     missing = {identity: trial for identity, trial in designs.items() if identity not in known}
     console = Console(stderr=True)
+    if missing:
+        console.print(f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time")
     for identity in track(
-        missing, "measuring one step per design", console=console, disable=not console.is_terminal, transient=True
+        missing, "measuring", console=console, disable=not console.is_terminal, transient=True
     ):
         known[identity] = _measure(missing[identity], device)
     if missing:
-        cache.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=1, sort_keys=True))
+        try:
+            _keep(path, known)
+        except OSError as error:
+            console.print(f"the measured steps are not kept: {error}", markup=False)
     return [_hours(trial, known[_identity(trial, name)]) for trial in trials]
+
+
+def _read_known(path: Path) -> dict[str, float]:
+    """Return the steps measured before; none where the file is damaged, so that they are measured anew."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    pairs = content.items() if isinstance(content, dict) else ()
+    return {identity: step for identity, step in pairs if isinstance(step, float) and 0 < step < math.inf}
+
+
+def _keep(path: Path, known: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _identity(trial: Trial, device_name: str) -> str:
@@ -77,26 +104,25 @@ def _measure(trial: Trial, device: torch.device) -> float:
     waveform = torch.randn(training.batch_size, frames * trial.corpus.hop, device=device)
     gold = torch.randn(training.batch_size, frames, len(model_config.targets), device=device)
     seconds = []
-    for _ in range(4):
+    for _ in range(3):
         begin = time.perf_counter()
         loss = ccc_loss(model(waveform), gold)
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - begin)
     # the first steps also fetch memory and choose kernels; of the others the faster is less disturbed by the rest
-    return min(seconds[2:]) / (training.batch_size * frames / trial.corpus.label_rate)
+    return min(seconds[1:]) / (training.batch_size * frames / trial.corpus.label_rate)
 
 
 def _hours(trial: Trial, seconds_per_audio_second: float) -> float:
     training, corpus = trial.config.training, trial.corpus
-    audio_s = {
-        partition: sum(r.frames for r in recordings_of(corpus, partition, training)) / corpus.label_rate
-        for partition in ("train", "devel", "test")
+    frames = {
+        partition: sum(recording.frames for recording in recordings_of(corpus, partition, training))
+        for partition in ("devel", "test")
     }
-    # short sequences are padded to whole ones
-    padding = sum(
-        math.ceil(r.frames / corpus.label_rate / training.sequence_s) * training.sequence_s
-        for r in recordings_of(corpus, "train", training)
-    ) / max(audio_s["train"], 1e-9)
-    epoch_s = audio_s["train"] * padding + audio_s["devel"] / 3
-    return seconds_per_audio_second * (training.epochs * epoch_s + (audio_s["devel"] + audio_s["test"]) / 3) / 3600
+    sequence_frames = whole_frames(training.sequence_s, corpus.label_rate, "training.sequence_s")
+    segments = cut_segments(recordings_of(corpus, "train", training), sequence_frames)
+    trained = len(segments) * sequence_frames  # short sequences are padded to whole ones
+    evaluated = training.epochs * frames["devel"] + frames["devel"] + frames["test"]
+    audio_s = (training.epochs * trained + evaluated / 3) / corpus.label_rate
+    return seconds_per_audio_second * audio_s / 3600

@@ -103,7 +103,7 @@ def list_trials(plan: Plan, trials: Sequence[Trial], folder: SweepFolder, cache:
 
 def _row(planned: PlannedTrial, hours: float) -> list[str]:
     model, training = planned.config.model, planned.config.training
-    shown = ("model.kernels", "model.pools", "training.sequence_s", "training.seed", "design.overlap_ratio")
+    shown = ("model.kernels", "model.pools", "training.sequence_s", "training.seed")
     varied = [f"{path} {_plain(value)}" for path, value in planned.explored if path not in shown]
     return [
         planned.key,

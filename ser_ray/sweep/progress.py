@@ -3,6 +3,7 @@
 Every event is one line of the sweep's log (`sweep.log`); where the output is no terminal it is a line there too.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,14 @@ class Tally:
         return elapsed / self.epochs_done * max(0, self.epochs_to_do - self.epochs_done)
 
 
+class _Console(Console):
+    """A console whose reader may leave: a sweep goes on without it, and its log has everything."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 class Progress:
     """Tells what happens in a sweep.
 
@@ -73,12 +82,12 @@ class Progress:
         self._labels, self._epochs = labels, epochs
         self._tally = Tally(planned=len(labels), done=done, epochs_to_do=sum(epochs.values()))
         self._lock = threading.RLock()
-        self._console = Console(file=out)
+        self._console = _Console(file=out, emoji=False)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = open(log, "a", buffering=1)  # noqa: SIM115 - closed by __exit__
         self._live = (
             Live(get_renderable=self._view, console=self._console, refresh_per_second=2, transient=True)
-            if self._console.is_terminal
+            if self._console.is_interactive
             else None
         )
 
@@ -104,7 +113,8 @@ class Progress:
     def started(self, key: str) -> None:
         """Tell that a trial got its resources."""
         with self._lock:
-            self._tally.running[key] = Running(self._labels[key], self._epochs.get(key, 0))
+            # one that runs already lost its process, and goes on from its checkpoint
+            self._tally.running.setdefault(key, self._running(key))
             self.say(f"start     {key}  {self._labels[key]}")
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
@@ -113,9 +123,11 @@ class Progress:
             running = self._tally.running.get(key)
             if running is None:
                 return
-            if not running.epoch:
+            if running.epoch:
+                self._tally.epochs_done += max(0, figures["epoch"] - running.epoch)
+            else:
                 self._tally.epochs_to_do -= figures["epoch"] - 1  # those before were trained in an earlier run
-            self._tally.epochs_done += 1
+                self._tally.epochs_done += 1
             running.epoch = figures["epoch"]
             score = figures["ccc_devel_mean"]
             running.best = score if running.best is None else max(running.best, score)
@@ -135,9 +147,8 @@ class Progress:
     def trained(self, key: str) -> None:
         """Tell that a trial is trained and waits for its search."""
         with self._lock:
-            running = self._tally.running.setdefault(key, Running(self._labels[key], self._epochs.get(key, 0)))
-            # epochs that patience spared are not to be done any more
-            self._tally.epochs_to_do -= max(0, running.epochs - running.epoch) if running.epoch else 0
+            running = self._tally.running.setdefault(key, self._running(key))
+            self._spare_epochs(running)  # patience may have ended it before its last
             running.searching = True
 
     def finished(self, key: str, row: Mapping[str, Any]) -> None:
@@ -150,20 +161,24 @@ class Progress:
     def stopped(self, key: str) -> None:
         """Tell that the scheduler ended a trial early."""
         with self._lock:
-            running = self._tally.running.pop(key, None)
-            if running:
-                self._tally.epochs_to_do -= running.epochs - running.epoch
+            self._spare_epochs(self._tally.running.pop(key, None))
             self._tally.stopped += 1
             self.say(f"stopped   {key}  early, by the schedule  {self._counts()}")
 
     def failed(self, key: str, reason: str) -> None:
         """Tell that a trial failed, and why."""
         with self._lock:
-            running = self._tally.running.pop(key, None)
-            if running:
-                self._tally.epochs_to_do -= running.epochs - running.epoch
+            self._spare_epochs(self._tally.running.pop(key, None))
             self._tally.failed += 1
             self.say(f"FAILED    {key}  {reason}  {self._counts()}")
+
+    def _running(self, key: str) -> Running:
+        return Running(self._labels[key], self._epochs.get(key, 0))
+
+    def _spare_epochs(self, running: Running | None) -> None:
+        """Take the epochs that a trial will not train any more from those to do; a searched one's are taken already."""
+        if running is not None and not running.searching:
+            self._tally.epochs_to_do -= max(0, running.epochs - running.epoch)
 
     def _counts(self) -> str:
         tally = self._tally

@@ -17,6 +17,8 @@ from ser_ray.results import SweepFolder
 from ser_ray.trial import search_trial
 
 POLL_S = 0.2
+RETRIES = 3
+"""How often a search is done again whose actor was lost."""
 
 
 class SearchActor:
@@ -43,8 +45,8 @@ class SearchPool:
         options: dict[str, Any] = {
             "runtime_env": {"env_vars": environment},
             "num_cpus": 0,
-            "max_restarts": 3,
-            "max_task_retries": 3,
+            "max_restarts": -1,  # one that the system kills now and then in a long sweep must not end the pool
+            "max_task_retries": RETRIES,
         }
         remote = ray.remote(SearchActor)
         self._idle: list[Any] = [remote.options(**options).remote() for _ in range(actors)]
@@ -52,6 +54,7 @@ class SearchPool:
         self._running: dict[Any, tuple[str, Any]] = {}
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._raised: Exception | None = None
         self._thread = threading.Thread(target=self._feed, name="search-pool", daemon=True)
         self._thread.start()
 
@@ -64,11 +67,17 @@ class SearchPool:
         self._waiting.put(key)
 
     def close(self) -> None:
-        """Return when everything that was submitted is searched, and end the actors."""
+        """Return when everything that was submitted is searched, and end the actors.
+
+        Raises:
+            Exception: what `on_done` raised first, if it did.
+        """
         self._closing.set()
         self._thread.join()
         for actor in self._actors:
             ray.kill(actor)
+        if self._raised is not None:
+            raise self._raised
 
     def _feed(self) -> None:
         while self._running or not self._waiting.empty() or not self._closing.is_set():
@@ -79,8 +88,14 @@ class SearchPool:
             ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
             for reference in ready:
                 key, actor = self._running.pop(reference)
-                self._on_done(key, _error_of(reference))
                 self._idle.append(actor)
+                self._tell(key, _error_of(reference))
+
+    def _tell(self, key: str, error: Exception | None) -> None:
+        try:
+            self._on_done(key, error)
+        except Exception as raised:  # kept for `close`: it must not end this thread and with it the other searches
+            self._raised = self._raised or raised
 
     def _start_searches(self) -> None:
         while self._idle and not self._waiting.empty():

@@ -59,7 +59,7 @@ def read_standing(folder: SweepFolder, trials: Sequence[Trial]) -> Standing:
 def forget_failed(folder: SweepFolder, keys: Iterable[str]) -> None:
     """Remove the rows of failed trials, so that these are run again.
 
-    A diverged training would diverge again from its last checkpoint, so that goes too.
+    A diverged training would diverge again from its last checkpoint, so that goes too, with its epochs' figures.
 
     Args:
         folder: the sweep's folder.
@@ -68,6 +68,7 @@ def forget_failed(folder: SweepFolder, keys: Iterable[str]) -> None:
     for key in keys:
         if not folder.part("predictions", key).exists():
             shutil.rmtree(folder.checkpoints(key), ignore_errors=True)
+            folder.part("epochs", key).unlink(missing_ok=True)
         folder.part("trials", key).unlink(missing_ok=True)
 
 

@@ -31,8 +31,7 @@ def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Te
     dx = torch.where(counted, dx - mean_x, 0)
     dy = torch.where(counted, dy - mean_y, 0)
     bias = (x_first - y_first) + (mean_x - mean_y)
-    if not bool(counted.any()):
-        bias = torch.zeros_like(bias)
+    bias = torch.where(counted.any(), bias, 0)
     psi = (dx.square().sum(0) + dy.square().sum(0)) / n + bias.square()
     ccc = 2 * (dx * dy).sum(0) / n / torch.where(psi == 0, 1, psi)
     return (1 - ccc).mean()

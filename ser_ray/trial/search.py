@@ -67,10 +67,11 @@ def _read_traces(folder: SweepFolder, key: str, targets: Sequence[str]) -> dict[
     table = results.read_table(folder, "predictions", keys=[key])
     recordings = np.asarray(table["recording"].to_pylist())
     partitions = np.asarray(table["partition"].to_pylist())
-    times = table["time_s"].to_numpy()
+    frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
     borders = np.flatnonzero(recordings[1:] != recordings[:-1]) + 1
     slices = [slice(a, b) for a, b in zip([0, *borders], [*borders, len(recordings)], strict=True)]
-    label_rate = 1 / (times[1] - times[0]) if len(times) > 1 else float("nan")
+    last = int(np.argmax(frames))
+    label_rate = float(frames[last] / times[last]) if frames[last] else float("nan")
     traces = {}
     for target in targets:
         prediction = table[f"prediction_{target}"].to_numpy()

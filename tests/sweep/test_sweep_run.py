@@ -193,23 +193,23 @@ def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_exits_75_and_goes_on_to_the_same_results(tiny_corpus, tmp_path, number):
-    file = write_sweep(tmp_path, tiny_corpus, epochs=300, rates="[1e-3]", losses="[ccc]")
+    file = write_sweep(tmp_path, tiny_corpus, epochs=150, rates="[1e-3]", losses="[ccc]")
     results = tmp_path / "results"
-    process = start(file, results, "--set", "training.patience=298")
+    process = start(file, results, "--set", "training.patience=148")
     seen: list[str] = []
     for line in process.stdout:
         seen.append(line)
-        if "epoch  " in line and " 5/300 " in line:
+        if "epoch  " in line and " 5/150 " in line:
             os.kill(process.pid, number)
     process.stdout.close()
     process.wait(timeout=120)
     assert process.returncode == 75, "".join(seen)
     assert "1 of 1 trials are open: run the same command again to go on with them" in "".join(seen)
     assert rows(results) == {}
-    code, out = run(file, results, "--set", "training.patience=298")
+    code, out = run(file, results, "--set", "training.patience=148")
     assert code == 0, out
     if number == signal.SIGINT:
-        whole_code, _ = run(file, tmp_path / "whole", "--set", "training.patience=298")
+        whole_code, _ = run(file, tmp_path / "whole", "--set", "training.patience=148")
         assert whole_code == 0
         (one,), (other,) = rows(results).values(), rows(tmp_path / "whole").values()
         scores = [c for c in one if c.startswith("ccc_")]
