@@ -129,7 +129,7 @@ def gold_of(corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[s
         One array [frames, targets] per recording; NaN where there is no label.
     """
     columns = [corpus.targets.index(target) for target in targets]
-    return [corpus.crop(recording, 0, recording.frames)[1][:, columns] for recording in recordings]
+    return [corpus.gold(recording)[:, columns] for recording in recordings]
 
 
 def score(
