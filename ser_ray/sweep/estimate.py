@@ -50,9 +50,7 @@ def estimate_hours(trials: Sequence[Trial], cache: Path) -> list[float]:
     console = Console(stderr=True)
     if missing:
         console.print(f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time")
-    for identity in track(
-        missing, "measuring", console=console, disable=not console.is_terminal, transient=True
-    ):
+    for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
         known[identity] = _measure(missing[identity], device)
     if missing:
         try:

@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ser_ray.corpus import Corpus
+from ser_ray.report.terminal import natural_width, open_console
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.plan import Plan, PlannedTrial
 from ser_ray.sweep.standing import read_standing
 from ser_ray.trial import Trial
-
-PLAIN_WIDTH = 160
-"""Columns of a listing that goes to a file."""
 
 
 def labels(plan: Plan) -> dict[str, str]:
@@ -53,11 +50,11 @@ def describe_plan(plan: Plan, corpus: Corpus, folder: SweepFolder) -> str:
     """
     recordings = {partition: len(corpus.recordings(partition)) for partition in ("train", "devel", "test")}
     parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
-    extra = f", {plan.collapsed} equal ones planned once" if plan.collapsed else ""
-    extra += f", {plan.left_out} left out" if plan.left_out else ""
+    extra = f"; {plan.collapsed} equal ones are planned once" if plan.collapsed else ""
+    extra += f"; {plan.left_out} configurations are left out" if plan.left_out else ""
     return (
-        f"sweep {plan.sweep.name}: {len(plan.trials)} trials ({plan.configurations} configurations{extra} "
-        f"x {plan.sweep.replicates} seeds) -> {folder.path}\n"
+        f"sweep {plan.sweep.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
+        f"x {plan.sweep.replicates} seeds{extra}) -> {folder.path}\n"
         f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz"
     )
 
@@ -81,9 +78,26 @@ def list_trials(plan: Plan, trials: Sequence[Trial], folder: SweepFolder, cache:
         **dict.fromkeys(standing.stopped, "stopped"),
         **dict.fromkeys(standing.failed, "failed"),
     }
-    console = Console()
+    rows = [
+        (planned, estimate, states.get(planned.key, "to do"))
+        for planned, estimate in zip(plan.trials, hours, strict=True)
+    ]
+    console = open_console()
+    table = _wide_table(rows)
+    width = natural_width(console, table)
     if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+        console.width = max(width, console.width)
+    elif width > console.width:
+        table = _narrow_table(rows)
+    console.print(table)
+    open_hours = [estimate for planned, estimate, _ in rows if planned.key not in states]
+    print(
+        f"{len(open_hours)} to do, at most {sum(open_hours):.3g} hours one after the other on one device of this host "
+        "(a step measured once per design; patience and early stopping shorten it)"
+    )
+
+
+def _wide_table(rows: Sequence[tuple[PlannedTrial, float, str]]) -> Table:
     table = Table(box=None, padding=(0, 1))
     for column in ("key", "kernels", "pools", "overlap ratios"):
         table.add_column(column, no_wrap=True)
@@ -91,14 +105,20 @@ def list_trials(plan: Plan, trials: Sequence[Trial], folder: SweepFolder, cache:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("also varied", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for planned, estimate in zip(plan.trials, hours, strict=True):
-        table.add_row(*_row(planned, estimate), states.get(planned.key, "to do"))
-    console.print(table)
-    open_hours = [h for planned, h in zip(plan.trials, hours, strict=True) if planned.key not in states]
-    print(
-        f"{len(open_hours)} to do, at most {sum(open_hours):.3g} hours one after the other on one device of this host "
-        "(a step measured once per design; patience and early stopping shorten it)"
-    )
+    for planned, estimate, state in rows:
+        table.add_row(*_row(planned, estimate), state)
+    return table
+
+
+def _narrow_table(rows: Sequence[tuple[PlannedTrial, float, str]]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("key", no_wrap=True)
+    table.add_column("trial", overflow="fold")
+    table.add_column("hours", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for planned, estimate, state in rows:
+        table.add_row(planned.key, _label(planned), f"{estimate:.3g}", state)
+    return table
 
 
 def _row(planned: PlannedTrial, hours: float) -> list[str]:

@@ -205,7 +205,7 @@ class Progress:
         for key, trial in running[:SHOWN_TRIALS]:
             bar = ProgressBar(total=max(1, trial.epochs), completed=trial.epoch, width=20)
             state = "searching" if trial.searching else f"epoch {trial.epoch}/{trial.epochs}"
-            table.add_row(key, bar, state, "" if trial.best is None else f"best {trial.best:.3f}", trial.label)
+            table.add_row(key, bar, state, "" if trial.best is None else f"best {trial.best:.3f}", Text(trial.label))
         if len(running) > SHOWN_TRIALS:
             table.add_row(f"and {len(running) - SHOWN_TRIALS} more")
         return table

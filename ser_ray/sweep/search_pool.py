@@ -21,6 +21,10 @@ RETRIES = 3
 """How often a search is done again whose actor was lost."""
 
 
+class SearchLostError(RuntimeError):
+    """A search whose process was lost each time that it was tried."""
+
+
 class SearchActor:
     """A process that searches one trial after the other."""
 
@@ -110,6 +114,8 @@ def _error_of(reference: Any) -> Exception | None:
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         return cause if isinstance(cause, Exception) else error
+    except ray.exceptions.RayActorError:
+        return SearchLostError(f"its process was lost {RETRIES + 1} times (killed, or out of memory?)")
     except ray.exceptions.RayError as error:
         return error
     return None

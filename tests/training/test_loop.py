@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import zipfile
 
 import pytest
 import torch
@@ -173,6 +174,11 @@ def test_damaged_checkpoints_are_named(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(InputError, match="no readable checkpoint"):
         load_checkpoint(path)
+    with zipfile.ZipFile(path, "w") as archive:  # whole, but its pickle asks for an object that it never made
+        archive.writestr("last/data.pkl", b"\x80\x02h\x05.")
+        archive.writestr("last/version", b"3\n")
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        load_checkpoint(path)
 
 
 class Bomb:
@@ -186,3 +192,21 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no readable checkpoint"):
         load_checkpoint(tmp_path / "last.pt")
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_as_the_cpu_does_and_resumes_there(tiny_corpus, tiny_config, tmp_path):
+    config = tiny_config(epochs=3)
+    model = type(config.model)(**{**vars(config.model), "dropout": 0.0})  # the devices draw other masks
+
+    def on(device, folder):
+        return train(model, config.training, tiny_corpus, folder, device=device, on_epoch=lambda reports: None)
+
+    gpu = on(torch.device("cuda:0"), tmp_path / "gpu")
+    cpu = on(CPU, tmp_path / "cpu")
+    assert next(gpu.model.parameters()).is_cuda
+    for one, other in zip(gpu.epochs, cpu.epochs, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-3)
+    again = on(torch.device("cuda:0"), tmp_path / "gpu")
+    assert again.epochs == gpu.epochs

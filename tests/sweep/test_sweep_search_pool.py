@@ -1,0 +1,222 @@
+"""The pool of search actors, on a small Ray of its own."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from ser_ray.errors import InputError
+from ser_ray.results import PREDICTIONS, SweepFolder, read_table, write_part
+from ser_ray.sweep import search_pool
+from ser_ray.sweep.cluster import cluster
+from ser_ray.sweep.search_pool import SearchLostError, SearchPool
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def machines():
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder(tmp_path / "sweep")
+
+
+def put_predictions(folder, key, seed=0, frames=60):
+    rng = np.random.default_rng(seed)
+    columns = {
+        "recording": [],
+        "partition": [],
+        "frame": [],
+        "time_s": [],
+        "gold_arousal": [],
+        "prediction_arousal": [],
+    }
+    for partition in ("devel", "test"):
+        gold = np.cumsum(rng.normal(size=frames))
+        columns["recording"] += [partition] * frames
+        columns["partition"] += [partition] * frames
+        columns["frame"] += range(frames)
+        columns["time_s"] += (np.arange(frames) / 25).tolist()
+        columns["gold_arousal"] += gold.tolist()
+        columns["prediction_arousal"] += (0.5 * gold + rng.normal(size=frames)).tolist()
+    nulls = dict.fromkeys(("gold_valence", "prediction_valence"), pa.nulls(2 * frames))
+    table = pa.table({**columns, **nulls}).select(PREDICTIONS.names).cast(PREDICTIONS)
+    metadata = {
+        "trial": json.dumps({"key": key, "targets": ["arousal"]}),
+        "search": json.dumps({"methods": ["greedy", "exhaustive"]}),
+    }
+    return write_part(folder, "predictions", key, table, metadata=metadata)
+
+
+class Told:
+    """What a pool reports."""
+
+    def __init__(self):
+        self.events = []
+        self.rows = {}
+
+    def pool(self, folder, actors=1):
+        def on_done(key, error):
+            self.rows[key] = folder.part("trials", key).exists()
+            self.events.append((key, error))
+
+        return SearchPool(folder, actors, on_done)
+
+    def wait_for(self, count, seconds=120):
+        wait_until(lambda: len(self.events) >= count, seconds)
+
+    @property
+    def errors(self):
+        return dict(self.events)
+
+
+@pytest.fixture
+def told(machines):
+    return Told()
+
+
+def wait_until(true, seconds=120):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def pids_of(pool):
+    return [ray.get(actor.__ray_call__.remote(lambda actor: os.getpid())) for actor in pool._actors]
+
+
+def searching(pid):
+    """Ray names its processes by what they do."""
+    return b"search" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def dead(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def hold(path):
+    """Put a pipe in the place of a part: who opens it waits until `release`."""
+    held = path.with_name(f".{path.name}")
+    path.rename(held)
+    os.mkfifo(path)
+    return held
+
+
+@pytest.fixture
+def quick_actor(folder, monkeypatch):
+    """Actors whose search waits for a file of the key's name, and is deadly if the key says so."""
+    folder.path.mkdir()
+
+    class QuickActor:
+        def search(self, folder, key):
+            if key == "deadly":
+                with open(folder / "tries", "a") as tries:
+                    print(key, file=tries)
+                os.kill(os.getpid(), signal.SIGKILL)
+            while not (folder / key).exists():
+                time.sleep(0.01)
+
+    monkeypatch.setattr(search_pool, "SearchActor", QuickActor)
+
+
+def test_every_key_is_searched_and_told_once_and_damaged_parts_fail_alone(told, folder):
+    good, bad = ["k0", "k1", "k2", "k3"], ["damaged", "absent"]
+    for n, key in enumerate(good):
+        put_predictions(folder, key, seed=n)
+    folder.part("predictions", "damaged").write_bytes(b"PAR1 and then rubbish")
+    pool = told.pool(folder, actors=2)
+    environment = ray.get(pool._actors[0].__ray_call__.remote(lambda actor: dict(os.environ)))
+    for key in ("k0", "damaged", "k1"):
+        pool.submit(key)
+    told.wait_for(3)  # while it is open already
+    for key in ("absent", "k2", "k3"):
+        pool.submit(key)
+    pool.close()
+    assert sorted(key for key, _ in told.events) == sorted(good + bad)
+    assert {told.errors[key] for key in good} == {None}
+    for key in bad:
+        assert isinstance(told.errors[key], InputError)
+        assert str(told.errors[key]).startswith(f"{folder.part('predictions', key)} cannot be read")
+    assert told.rows == dict.fromkeys(good, True) | dict.fromkeys(bad, False), "told when the row is there"
+    rows = read_table(folder, "trials").to_pylist()
+    assert [row["key"] for row in rows] == good
+    assert {row["status"] for row in rows} == {"finished"}
+    assert len({row["ccc_devel_exhaustive_arousal"] for row in rows}) == len(good)
+    assert not pool._thread.is_alive()
+    assert environment["CUDA_VISIBLE_DEVICES"] == "", "a search must not wake a GPU"
+    assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_a_killed_search_is_done_again_and_closing_waits_for_it(machines, told, folder):
+    held = hold(put_predictions(folder, "slow"))
+    put_predictions(folder, "next")
+    pool = told.pool(folder)
+    (pid,) = pids_of(pool)
+    pool.submit("slow")
+    pool.submit("next")
+    wait_until(lambda: searching(pid))
+    assert ray.available_resources()["CPU"] == machines.cpus, "no core of a trial is taken"
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    closing.join(timeout=1)
+    assert closing.is_alive()
+    assert told.events == []
+    os.replace(held, folder.part("predictions", "slow"))  # for the search that is done again
+    os.kill(pid, signal.SIGKILL)
+    closing.join(timeout=120)
+    assert dead(pid)
+    assert told.errors == {"slow": None, "next": None}
+    assert [key for key, _ in told.events] == ["slow", "next"]
+
+
+def test_a_search_that_kills_its_actor_fails_alone(told, folder, quick_actor):
+    pool = told.pool(folder)
+    for key in ("k1", "deadly", "k2"):
+        (folder.path / key).write_text("go")
+        pool.submit(key)
+    pool.close()
+    assert [key for key, _ in told.events] == ["k1", "deadly", "k2"]
+    assert told.errors["k1"] is told.errors["k2"] is None
+    assert type(told.errors["deadly"]) is SearchLostError
+    assert str(told.errors["deadly"]) == "its process was lost 4 times (killed, or out of memory?)"
+    assert (folder.path / "tries").read_text() == "deadly\n" * 4, "once, and three times again"
+
+
+def test_what_is_raised_when_told_ends_no_search_and_is_raised_at_the_end(machines, folder, quick_actor):
+    told = []
+
+    def on_done(key, error):
+        told.append((key, error))
+        if len(told) < 3:
+            raise OSError(28, f"No space left for {key}")
+
+    for key in ("a", "b", "c"):
+        (folder.path / key).write_text("go")
+    pool = SearchPool(folder, 1, on_done)
+    for key in ("a", "b", "c"):
+        pool.submit(key)
+    with pytest.raises(OSError, match="No space left for a"):
+        pool.close()
+    assert told == [("a", None), ("b", None), ("c", None)]
+
+
+def test_a_pool_without_work_closes_at_once(told, folder):
+    begin = time.monotonic()
+    told.pool(folder).close()
+    assert time.monotonic() - begin < 60
+    assert told.events == []

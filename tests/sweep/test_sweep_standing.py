@@ -1,0 +1,259 @@
+"""What of a plan stands, from files alone, and which checkpoints a longer trial goes on from."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import SweepFolder, make_table, read_table, write_part
+from ser_ray.sweep.standing import adopt_checkpoints, forget_failed, read_standing
+from ser_ray.training.config import TrainingConfig
+from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
+
+
+@dataclass(frozen=True)
+class Fingerprinted:
+    fingerprint: str = "f0"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder(tmp_path / "sweep")
+
+
+@pytest.fixture
+def trial(folder):
+    """Make a trial; by default of 100 epochs."""
+
+    def make(*, fingerprint="f0", model=None, methods=("greedy",), **training):
+        config = TrialConfig(
+            model=ModelConfig(**(model or {})),
+            training=TrainingConfig(**training),
+            search=SearchConfig(methods=methods),
+        )
+        corpus = Fingerprinted(fingerprint)
+        return Trial(key=trial_key(config, fingerprint), config=config, corpus=corpus, sweep="s", folder=folder)
+
+    return make
+
+
+def write_row(folder, trial, status="finished", error=None):
+    row = {
+        "key": trial.key,
+        "status": status,
+        "error": error,
+        "max_epochs": trial.config.training.epochs,
+        "config": json.dumps(keyed_config(trial.config, trial.corpus.fingerprint), sort_keys=True),
+    }
+    write_part(folder, "trials", trial.key, make_table("trials", [row]))
+
+
+def write_predictions(folder, trial):
+    row = {"recording": "r", "partition": "devel", "frame": 0, "time_s": 0.0}
+    write_part(folder, "predictions", trial.key, make_table("predictions", [row]))
+
+
+def write_epochs(folder, trial):
+    write_part(folder, "epochs", trial.key, make_table("epochs", [{"key": trial.key, "epoch": 1}]))
+
+
+def write_checkpoint(folder, trial, text=None):
+    own = folder.checkpoints(trial.key)
+    own.mkdir(parents=True)
+    for name in ("last.pt", "best.pt"):
+        (own / name).write_text(f"{name} of {text or trial.key}")
+
+
+def checkpoint_of(folder, trial):
+    return {path.name: path.read_text() for path in folder.checkpoints(trial.key).iterdir()}
+
+
+def test_a_plan_without_a_folder_is_all_to_train(folder, trial):
+    trials = [trial(seed=n) for n in range(3)]
+    standing = read_standing(folder, trials)
+    assert standing.to_train == tuple(trials)
+    assert (standing.finished, standing.stopped, standing.failed, standing.to_search) == (set(), set(), {}, ())
+    assert not folder.path.exists()
+
+
+def test_the_files_say_what_became_of_each_trial(folder, trial):
+    trials = [trial(seed=n) for n in range(7)]
+    finished, stopped, failed, search_failed, trained, begun, _untouched = trials
+    write_row(folder, finished)
+    write_predictions(folder, finished)
+    write_row(folder, stopped, "stopped")
+    write_row(folder, failed, "failed", "the training diverged")
+    write_row(folder, search_failed, "failed", "post-processing search: ...")
+    write_predictions(folder, search_failed)
+    write_predictions(folder, trained)
+    write_checkpoint(folder, begun)
+    write_epochs(folder, begun)
+    stranger = trial(seed=99)  # of an earlier plan
+    write_row(folder, stranger)
+    standing = read_standing(folder, list(reversed(trials)))
+    assert standing.finished == {finished.key}
+    assert standing.stopped == {stopped.key}
+    assert standing.failed == {
+        failed.key: "the training diverged",
+        search_failed.key: "post-processing search: ...",
+    }
+    assert standing.to_search == (trained,)
+    assert [t.config.training.seed for t in standing.to_train] == [6, 5], "in the order of the plan"
+
+
+def test_a_damaged_row_is_named(folder, trial):
+    one = trial()
+    write_row(folder, one)
+    folder.part("trials", one.key).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=rf"{one.key}.parquet cannot be read"):
+        read_standing(folder, [one])
+
+
+def test_forgotten_trials_are_trained_or_searched_again(folder, trial):
+    diverged, search_failed, other = (trial(seed=n) for n in range(3))
+    for one in (diverged, search_failed, other):
+        write_row(folder, one, "failed", "why")
+        write_checkpoint(folder, one)
+        write_epochs(folder, one)
+    write_predictions(folder, search_failed)
+    forget_failed(folder, [diverged.key, search_failed.key])
+    standing = read_standing(folder, [diverged, search_failed, other])
+    assert standing.to_train == (diverged,)
+    assert standing.to_search == (search_failed,)
+    assert set(standing.failed) == {other.key}
+    assert not folder.checkpoints(diverged.key).exists(), "it would diverge again"
+    assert folder.keys("epochs") == {search_failed.key, other.key}
+    assert folder.keys("predictions") == {search_failed.key}
+    assert set(checkpoint_of(folder, search_failed)) == {"last.pt", "best.pt"}
+    assert read_table(folder, "trials", columns=["key"])["key"].to_pylist() == [other.key]
+
+
+def test_forgetting_what_left_nothing_is_no_error(folder):
+    forget_failed(folder, ["absent"])
+
+
+def test_the_longest_shorter_finished_trial_is_gone_on_from(folder, trial):
+    wanted = trial(epochs=50)
+    donors = {epochs: trial(epochs=epochs) for epochs in (5, 9, 30, 51, 100)}
+    for donor in donors.values():
+        write_row(folder, donor)
+        write_checkpoint(folder, donor)
+    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: donors[30].key}
+    assert checkpoint_of(folder, wanted) == checkpoint_of(folder, donors[30])
+    assert checkpoint_of(folder, wanted)["last.pt"] == f"last.pt of {donors[30].key}"
+    assert not list(folder.tmp.iterdir())
+
+
+def test_a_longer_trial_is_never_gone_on_from(folder, trial):
+    longer, wanted = trial(epochs=100), trial(epochs=50)
+    write_row(folder, longer)
+    write_checkpoint(folder, longer)
+    assert adopt_checkpoints(folder, [wanted]) == {}
+    assert not folder.checkpoints(wanted.key).exists()
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed", None])
+def test_only_a_finished_trial_is_gone_on_from(folder, trial, status):
+    donor, wanted = trial(epochs=5), trial(epochs=50)
+    if status:
+        write_row(folder, donor, status)
+    write_checkpoint(folder, donor)
+    assert adopt_checkpoints(folder, [wanted]) == {}
+
+
+def test_a_finished_trial_without_its_checkpoint_gives_none(folder, trial):
+    short, shorter, wanted = trial(epochs=9), trial(epochs=5), trial(epochs=50)
+    for donor in (short, shorter):
+        write_row(folder, donor)
+    write_checkpoint(folder, shorter)
+    folder.checkpoints(short.key).mkdir()
+    (folder.checkpoints(short.key) / "best.pt").write_text("alone")
+    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: shorter.key}
+
+
+OTHER_TRAINING = {
+    "patience": 7,
+    "batch_size": 4,
+    "sequence_s": 6.0,
+    "loss": "mse",
+    "optimizer": "adam",
+    "learning_rate": 2e-4,
+    "decay": 0.8,
+    "momentum": 0.0,
+    "label_shift_s": 0.4,
+    "seed": 1,
+    "limit_recordings": 2,
+    "limit_s": 30.0,
+}
+OTHER_MODEL = {
+    "channels": (8, 8, 8),
+    "kernels": (3, 3, 3),
+    "pools": (8, 10, 8),
+    "pooling": "average",
+    "dropout": 0.1,
+    "hidden": 8,
+    "lstm_layers": 1,
+    "targets": ("arousal",),
+}
+
+
+def test_these_are_all_the_fields_there_are():
+    assert {"epochs", *OTHER_TRAINING} == {field.name for field in dataclasses.fields(TrainingConfig)}
+    assert set(OTHER_MODEL) == {field.name for field in dataclasses.fields(ModelConfig)}
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        *({name: value} for name, value in OTHER_TRAINING.items()),
+        *({"model": {name: value}} for name, value in OTHER_MODEL.items()),
+        {"fingerprint": "f1"},
+    ],
+    ids=str,
+)
+def test_a_trial_that_differs_in_anything_else_is_not_gone_on_from(folder, trial, different):
+    donor, wanted = trial(epochs=5, **different), trial(epochs=50)
+    write_row(folder, donor)
+    write_checkpoint(folder, donor)
+    assert adopt_checkpoints(folder, [wanted]) == {}
+
+
+def test_the_search_makes_no_difference(folder, trial):
+    donor, wanted = trial(epochs=5, methods=("greedy",)), trial(epochs=50, methods=("exhaustive",))
+    write_row(folder, donor)
+    write_checkpoint(folder, donor)
+    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: donor.key}
+
+
+def test_an_own_checkpoint_is_never_overwritten(folder, trial):
+    donor, wanted = trial(epochs=5), trial(epochs=50)
+    write_row(folder, donor)
+    write_checkpoint(folder, donor)
+    write_checkpoint(folder, wanted, "mine")
+    assert adopt_checkpoints(folder, [wanted]) == {}
+    assert checkpoint_of(folder, wanted) == {"last.pt": "last.pt of mine", "best.pt": "best.pt of mine"}
+
+
+def test_leftovers_without_a_last_checkpoint_make_room(folder, trial):
+    donor, wanted = trial(epochs=5), trial(epochs=50)
+    write_row(folder, donor)
+    write_checkpoint(folder, donor)
+    for leftover in (folder.checkpoints(wanted.key), folder.tmp / f"checkpoints-{wanted.key}"):
+        leftover.mkdir(parents=True)
+        (leftover / ".last.pt.ab12").write_text("half of one")
+    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: donor.key}
+    assert checkpoint_of(folder, wanted) == checkpoint_of(folder, donor)
+
+
+def test_several_trials_go_on_each_from_its_own(folder, trial):
+    donors = [trial(epochs=5, seed=n) for n in range(3)]
+    for donor in donors:
+        write_row(folder, donor)
+        write_checkpoint(folder, donor)
+    wanted = [trial(epochs=50, seed=n) for n in range(4)]
+    adopted = adopt_checkpoints(folder, wanted)
+    assert adopted == {w.key: d.key for w, d in zip(wanted, donors, strict=False)}

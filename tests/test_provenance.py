@@ -1,0 +1,132 @@
+"""Where a number comes from: the commit of the code, and the packages it ran with."""
+
+import json
+import platform
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import numba
+import numpy
+import pytest
+import scipy
+
+from ser_ray import __version__, provenance
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package in a repository of its own, with one commit."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    folder = tmp_path / "repository" / "package"
+    folder.mkdir(parents=True)
+    (folder / "code.py").write_text("x = 1\n")
+    (folder.parent / "notes.txt").write_text("notes\n")
+    git(folder.parent, "init", "--quiet")
+    git(folder.parent, "add", ".")
+    git(folder.parent, "commit", "--quiet", "-m", "first")
+    return folder
+
+
+@needs_git
+def test_the_commit_of_a_clean_tree(package):
+    assert provenance.git_commit(package) == git(package, "rev-parse", "HEAD")
+    assert re.fullmatch("[0-9a-f]{40}", provenance.git_commit(package))
+
+
+@needs_git
+def test_a_plus_where_the_code_was_changed(package):
+    commit = provenance.git_commit(package)
+    (package / "code.py").write_text("x = 2\n")
+    assert provenance.git_commit(package) == commit + "+"
+    git(package, "add", "code.py")
+    assert provenance.git_commit(package) == commit + "+"
+    git(package, "commit", "--quiet", "-m", "second")
+    assert provenance.git_commit(package) not in (commit, commit + "+")
+    assert provenance.git_commit(package) == git(package, "rev-parse", "HEAD")
+
+
+@needs_git
+def test_what_is_not_the_packages_code_is_no_change(package):
+    commit = provenance.git_commit(package)
+    (package.parent / "notes.txt").write_text("more notes\n")
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "code.pyc").write_text("")
+    assert provenance.git_commit(package) == commit
+
+
+@needs_git
+def test_asking_writes_nothing_into_the_repository(package):
+    git(package, "status")
+    (package / "code.py").touch()
+    index = package.parent / ".git" / "index"
+    before = index.read_bytes()
+    provenance.git_commit(package)
+    assert index.read_bytes() == before
+
+
+@needs_git
+def test_none_outside_git_and_before_the_first_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert provenance.git_commit(tmp_path) is None
+    assert provenance.git_commit(tmp_path / "absent") is None
+    (tmp_path / "code.py").write_text("x = 1\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    assert provenance.git_commit(tmp_path) is None
+
+
+@needs_git
+def test_none_for_code_installed_within_somebody_elses_repository(package):
+    installed = package.parent / ".venv" / "site-packages" / "package"
+    installed.mkdir(parents=True)
+    (installed / "code.py").write_text("x = 1\n")
+    assert provenance.git_commit(installed) is None
+
+
+@needs_git
+def test_the_repository_is_the_codes_own_even_within_a_hook_of_another(package, tmp_path, monkeypatch):
+    commit = provenance.git_commit(package)
+    git(tmp_path, "init", "--quiet", "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
+    assert provenance.git_commit(package) == commit
+
+
+def test_none_without_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_commit() is None
+
+
+def test_versions_are_those_that_run():
+    found = json.loads(provenance.versions())
+    assert set(found) >= {"python", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", "pyarrow"}
+    assert found["python"] == platform.python_version()
+    for package in (numpy, scipy, numba):
+        assert found[package.__name__] == package.__version__
+    assert found.get("ser-ray", __version__) == __version__
+    assert list(found) == sorted(found)
+
+
+def test_a_package_that_is_not_installed_is_left_out(monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package-anywhere"))
+    assert set(json.loads(provenance.versions())) == {"python", "numpy"}
+
+
+def test_host_and_processor_have_names(monkeypatch):
+    assert provenance.host_name() == socket.gethostname()
+    assert provenance.cpu_name().strip() == provenance.cpu_name() != ""
+    if Path("/proc/cpuinfo").is_file() and "model name" in Path("/proc/cpuinfo").read_text():
+        assert provenance.cpu_name() in Path("/proc/cpuinfo").read_text()
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    assert provenance.cpu_name() in (platform.processor(), platform.machine())

@@ -1,0 +1,353 @@
+"""Tables on disk: their schemas, parts that are whole or absent, and what a reader is told."""
+
+import errno
+import json
+import math
+import os
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ser_ray import results
+from ser_ray.errors import InputError
+from ser_ray.results import (
+    CCC_COLUMNS,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    SweepFolder,
+    ccc_column,
+    make_table,
+    open_sweep,
+    read_metadata,
+    read_table,
+    write_part,
+    write_whole,
+)
+
+TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
+
+PROMISED_TRIALS = {
+    "schema_version": pa.int32(),
+    **dict.fromkeys(["key", "sweep", "status", "error", "model", "loss", "optimizer", "device", "host"], TEXT),
+    **dict.fromkeys(["git_commit", "versions", "corpus", "corpus_fingerprint"], TEXT),
+    **dict.fromkeys(["kernels", "pools", "channels"], pa.list_(INT)),
+    "overlap_ratios": pa.list_(FLOAT),
+    **dict.fromkeys(["hidden", "batch_size", "seed", "epochs", "best_epoch", "parameters", "peak_memory_bytes"], INT),
+    **dict.fromkeys(["dropout", "sequence_s", "label_shift_s", "learning_rate", "receptive_field_ms"], FLOAT),
+    **dict.fromkeys(["train_seconds", "search_seconds", "samples_per_second"], FLOAT),
+    **dict.fromkeys(["started_at", "ended_at"], pa.timestamp("us")),
+    **{
+        f"ccc_{partition}_{stage}{target}{suffix}": FLOAT
+        for partition in ("devel", "test")
+        for stage in ("", "greedy_", "exhaustive_")
+        for target in ("arousal", "valence", "mean")
+        for suffix in ("", "_per_recording")
+    },
+}
+PROMISED_PREDICTIONS = {
+    "recording": TEXT,
+    "partition": TEXT,
+    "frame": pa.int32(),
+    "time_s": FLOAT,
+    "gold_arousal": pa.float32(),
+    "gold_valence": pa.float32(),
+    "prediction_arousal": pa.float32(),
+    "prediction_valence": pa.float32(),
+}
+PROMISED_CHAINS = ["key", "target", "method", "median_window", "centre", "scale", "shift"]
+PROMISED_CHAINS += [f"gain_{step}" for step in ("median", "centre", "scale", "shift")]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder(tmp_path / "sweep")
+
+
+def put(folder, key="a", name="trials", **columns):
+    return write_part(folder, name, key, make_table(name, [{"key": key, **columns}]))
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder.path)) for p in folder.path.rglob("*") if p.is_file())
+
+
+def test_trials_have_the_columns_that_are_promised():
+    schema = SCHEMAS["trials"]
+    assert {name: schema.field(name).type for name in PROMISED_TRIALS} == PROMISED_TRIALS
+    assert set(CCC_COLUMNS) == {name for name in PROMISED_TRIALS if name.startswith("ccc_")}
+    assert len(set(schema.names)) == len(schema.names)
+
+
+def test_the_other_tables_have_the_columns_that_are_promised():
+    assert dict(zip(SCHEMAS["predictions"].names, SCHEMAS["predictions"].types, strict=True)) == PROMISED_PREDICTIONS
+    assert set(PROMISED_CHAINS) <= set(SCHEMAS["postprocessing"].names)
+    assert {"key", "epoch", "train_loss", "ccc_devel_mean", "best"} <= set(SCHEMAS["epochs"].names)
+    assert set(SCHEMAS) == {"trials", "epochs", "postprocessing", "predictions"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"partition": "devel", "target": "mean"}, "ccc_devel_mean"),
+        ({"partition": "test", "target": "arousal", "stage": "greedy"}, "ccc_test_greedy_arousal"),
+        ({"partition": "test", "target": "valence", "per_recording": True}, "ccc_test_valence_per_recording"),
+        (
+            {"partition": "devel", "target": "arousal", "stage": "exhaustive", "per_recording": True},
+            "ccc_devel_exhaustive_arousal_per_recording",
+        ),
+    ],
+)
+def test_the_name_of_a_score_says_what_it_is(arguments, name):
+    assert ccc_column(**arguments) == name
+    assert name in CCC_COLUMNS
+
+
+def test_nan_and_missing_are_null_and_the_version_is_in_every_row():
+    table = make_table("trials", [{"key": "a", "ccc_test_mean": math.nan, "dropout": 0.0}, {"key": "b"}])
+    assert table.schema == SCHEMAS["trials"]
+    assert table["ccc_test_mean"].to_pylist() == [None, None]
+    assert table["dropout"].to_pylist() == [0.0, None]
+    assert table["schema_version"].to_pylist() == [SCHEMA_VERSION] * 2
+
+
+def test_a_column_that_no_table_has_is_refused():
+    with pytest.raises(ValueError, match=r"table epochs has no columns \['acuracy', 'zeal'\]"):
+        make_table("epochs", [{"key": "a", "zeal": 1, "acuracy": 0.5}])
+
+
+def test_times_are_kept_in_utc(folder):
+    local = datetime(2026, 1, 2, 3, 4, 5, 678901, timezone(timedelta(hours=5)))
+    put(folder, started_at=local)
+    (row,) = read_table(folder, "trials", columns=["started_at"]).to_pylist()
+    assert row["started_at"].replace(tzinfo=UTC) == local
+
+
+def test_a_part_is_read_back_with_its_metadata(folder):
+    table = make_table("predictions", [{"recording": "r", "partition": "test", "frame": 3, "time_s": 0.12}])
+    path = write_part(folder, "predictions", "k", table, metadata={"trial": json.dumps({"seed": 1}), "ö": "ü"})
+    assert path == folder.part("predictions", "k")
+    assert read_metadata(path) == {"trial": '{"seed": 1}', "ö": "ü"}
+    assert read_table(folder, "predictions").equals(table)
+
+
+def test_keys_and_columns_choose_what_is_read(folder):
+    for key in ("c", "a", "b"):
+        put(folder, key, seed=ord(key))
+    assert read_table(folder, "trials", columns=["key"])["key"].to_pylist() == ["a", "b", "c"]
+    some = read_table(folder, "trials", keys=["c", "a", "absent"], columns=["seed", "key"])
+    assert some.to_pylist() == [{"seed": 97, "key": "a"}, {"seed": 99, "key": "c"}]
+    assert folder.keys("trials") == {"a", "b", "c"}
+    assert folder.keys("epochs") == set()
+    nothing = read_table(folder, "trials", keys=[], columns=["key", "kernels"])
+    assert (nothing.num_rows, nothing.schema.types) == (0, [TEXT, pa.list_(INT)])
+    assert read_table(folder, "epochs").schema == SCHEMAS["epochs"]
+
+
+def test_a_sweep_without_results_has_none(tmp_path):
+    assert read_table(SweepFolder(tmp_path / "nowhere"), "trials").num_rows == 0
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("place", ["sync", "write", "rename"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_full_disk_leaves_no_part_and_the_earlier_one_untouched(folder, monkeypatch, place, earlier):
+    if earlier:
+        put(folder, seed=1)
+
+    def write_some_and_fail(table, path, **options):
+        path.write_bytes(b"PAR1 and then no more")
+        full_disk()
+
+    if place == "write":
+        monkeypatch.setattr(pq, "write_table", write_some_and_fail)
+    else:
+        monkeypatch.setattr(os, {"sync": "fsync", "rename": "replace"}[place], full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        put(folder, seed=2)
+    monkeypatch.undo()
+    assert files(folder) == (["trials/a.parquet"] if earlier else [])
+    assert read_table(folder, "trials", columns=["seed"])["seed"].to_pylist() == ([1] if earlier else [])
+
+
+def test_a_part_is_on_the_disk_before_it_is_in_its_place(folder, monkeypatch):
+    order = []
+    sync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (order.append("sync"), sync(number))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append("rename"), rename(a, b))[1])
+    put(folder)
+    assert order == ["sync", "rename"]
+
+
+def test_only_whole_parts_lie_in_the_folders_of_the_tables(folder):
+    inside = []
+    write_whole(
+        folder,
+        folder.part("trials", "a"),
+        lambda path: (path.write_text("x"), inside.extend(files(folder)), inside.append(path.parent)),
+    )
+    assert inside[-1] == folder.tmp
+    assert all(name.startswith(".tmp/") for name in inside[:-1])
+    assert files(folder) == ["trials/a.parquet"]
+
+
+def test_what_is_written_now_can_be_read_now(folder):
+    keys, stop, errors = [f"k{n}" for n in range(4)], threading.Event(), []
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            key = keys[number % len(keys)]
+            put(folder, key, "epochs", epoch=number)
+            if number % 7 == 0:
+                folder.part("epochs", keys[number % 3]).unlink(missing_ok=True)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = set()
+        while len(seen) < 25:
+            rows = read_table(folder, "epochs", columns=["key", "epoch"]).to_pylist()
+            errors += [row for row in rows if row["key"] != keys[row["epoch"] % len(keys)]]
+            seen |= {row["epoch"] for row in rows}
+    finally:
+        stop.set()
+        writer.join()
+    assert errors == []
+
+
+@pytest.mark.parametrize("length", [0, 3, 0.5, 0.99], ids=["empty", "three bytes", "half", "nearly whole"])
+def test_a_part_cut_short_is_named_with_the_way_out(folder, length):
+    put(folder, "b")
+    path = put(folder)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: length if isinstance(length, int) else int(length * len(whole))])
+    with pytest.raises(InputError) as raised:
+        read_table(folder, "trials")
+    assert str(raised.value).startswith(f"{path} cannot be read (")
+    assert str(raised.value).endswith("delete it and run the sweep again to make it anew")
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
+        read_metadata(path)
+    path.unlink()
+    assert read_table(folder, "trials").num_rows == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=20))
+def test_damage_anywhere_is_read_or_named_and_never_a_traceback(tmp_path_factory, changes):
+    folder = SweepFolder(tmp_path_factory.mktemp("damaged"))
+    table = make_table("trials", [{"key": "a", "kernels": [8, 6], "error": "x" * 100}])
+    path = write_part(folder, "trials", "a", table, metadata={"trial": "{}"})
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    for read in (lambda: read_table(folder, "trials"), lambda: read_metadata(path)):
+        try:
+            read()
+        except InputError as error:
+            assert str(error).startswith(str(path))  # noqa: PT017 - it need not be raised
+
+
+def without(table, column):
+    return table.drop_columns([column])
+
+
+def replaced(column, values):
+    return lambda table: table.set_column(table.schema.get_field_index(column), column, pa.array(values))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: without(table, "seed"),
+        lambda table: without(table, "schema_version"),
+        lambda table: table.append_column("accuracy", pa.array([0.5])),
+        lambda table: table.select([*reversed(table.schema.names)]),
+        replaced("schema_version", [SCHEMA_VERSION + 1]),
+        replaced("seed", ["one"]),
+        replaced("kernels", ["8-6-6"]),
+    ],
+    ids=["one less", "no version", "one more", "other order", "other version", "text for a number", "text for a list"],
+)
+def test_a_part_of_another_schema_is_refused(folder, change):
+    path = put(folder, seed=1)
+    pq.write_table(change(pq.ParquetFile(path).read()), path)
+    with pytest.raises(InputError) as raised:
+        read_table(folder, "trials")
+    assert str(raised.value) == (
+        f"{path} does not have the columns of this table's schema version {SCHEMA_VERSION}; "
+        "it was written by another version of ser_ray"
+    )
+
+
+def test_another_version_is_seen_whatever_columns_are_read(folder):
+    path = put(folder)
+    pq.write_table(replaced("schema_version", [0])(pq.ParquetFile(path).read()), path)
+    with pytest.raises(InputError, match="schema version 1"):
+        read_table(folder, "trials", columns=["key"])
+
+
+def test_a_sweep_is_found_by_its_file(tmp_path):
+    for name in ("overlap", "demo"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "sweep.yaml").write_text("name: x")
+    assert open_sweep(tmp_path / "results" / "demo") == SweepFolder(tmp_path / "results" / "demo")
+    near = f"sweeps nearby: {tmp_path / 'results' / 'demo'}, {tmp_path / 'results' / 'overlap'}"
+    for wrong in ("results", "results/overlapp"):
+        with pytest.raises(InputError) as raised:
+            open_sweep(tmp_path / wrong)
+        assert str(raised.value) == (
+            f"{tmp_path / wrong} holds no sweep (a folder with sweep.yaml, such as results/overlap); {near}"
+        )
+    with pytest.raises(InputError, match=r"holds no sweep \(a folder with sweep.yaml, such as results/overlap\)$"):
+        open_sweep(tmp_path / "nowhere" / "at" / "all")
+
+
+def values_of(kind):
+    if pa.types.is_list(kind):
+        return st.lists(values_of(kind.value_type), max_size=3)
+    if pa.types.is_boolean(kind):
+        return st.booleans()
+    if pa.types.is_timestamp(kind):
+        return st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1))
+    if pa.types.is_floating(kind):
+        return st.floats(width=kind.bit_width, allow_nan=False)
+    if pa.types.is_integer(kind):
+        return st.integers(-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
+    return st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+
+
+@st.composite
+def tables(draw):
+    name = draw(st.sampled_from(sorted(SCHEMAS)))
+    schema = SCHEMAS[name]
+    columns = draw(st.lists(st.sampled_from([n for n in schema.names if n != "schema_version"]), unique=True))
+    values = {column: st.none() | values_of(schema.field(column).type) for column in columns}
+    return name, draw(st.lists(st.fixed_dictionaries(values), max_size=3))
+
+
+@settings(deadline=None, max_examples=80)
+@given(tables())
+def test_rows_come_back_as_they_were(tmp_path_factory, given_rows):
+    name, rows = given_rows
+    folder = SweepFolder(tmp_path_factory.mktemp("rows"))
+    write_part(folder, name, "k", make_table(name, rows))
+    found = read_table(folder, name).to_pylist()
+    assert len(found) == len(rows)
+    for row, back in zip(rows, found, strict=True):
+        version = {"schema_version": SCHEMA_VERSION} if "schema_version" in SCHEMAS[name].names else {}
+        assert back == {**dict.fromkeys(SCHEMAS[name].names), **row, **version}
+
+
+def test_statuses_and_targets_are_those_of_the_design():
+    assert results.STATUSES == ("finished", "stopped", "failed")
+    assert results.TARGETS == ("arousal", "valence")

@@ -1,0 +1,83 @@
+"""Trials on the tiny corpus and on copies of it with less gold; predictions written by hand."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
+from ser_ray.results import PREDICTIONS, SweepFolder, write_part
+from ser_ray.trial import Trial, TrialConfig, trial_key
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "sweep")
+
+
+@pytest.fixture
+def make_trial(folder: SweepFolder, tiny_corpus: Corpus) -> Callable[..., Trial]:
+    """Returns a trial of a configuration, on the tiny corpus unless said otherwise."""
+
+    def make(config: TrialConfig, corpus: Corpus = tiny_corpus) -> Trial:
+        key = trial_key(config, corpus.fingerprint)
+        return Trial(key=key, config=config, corpus=corpus, sweep="tiny", folder=folder, git_commit="abc+")
+
+    return make
+
+
+@pytest.fixture
+def without_gold(tiny_corpus: Corpus, tmp_path: Path) -> Callable[..., Corpus]:
+    """Returns a copy of the tiny corpus in which some recordings have no gold."""
+
+    def make(unlabelled: Iterable[str]) -> Corpus:
+        out = tmp_path / "less gold"
+        with CorpusWriter(out, name="less", label_rate=tiny_corpus.label_rate, targets=tiny_corpus.targets) as writer:
+            for partition in ("train", "devel", "test"):
+                for recording in tiny_corpus.recordings(partition):
+                    gold = None if recording.name in unlabelled else tiny_corpus.gold(recording)
+                    writer.add(recording.name, partition, recording.speaker, tiny_corpus.audio(recording), gold)
+        return open_corpus(out)
+
+    return make
+
+
+@pytest.fixture
+def put_predictions(folder: SweepFolder) -> Callable[..., None]:
+    """Writes the predictions of a trial as training leaves them: [frames] per recording and target."""
+
+    def put(
+        key: str,
+        recordings: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray | None]]],
+        *,
+        label_rate: float = 25.0,
+        methods: tuple[str, ...] = ("greedy", "exhaustive"),
+        **row: Any,
+    ) -> None:
+        targets = list(next(iter(recordings.values())))
+        tables = []
+        for (name, partition), pairs in recordings.items():
+            frames = len(next(iter(pairs.values()))[0])
+            columns: dict[str, Any] = {
+                "recording": [name] * frames,
+                "partition": [partition] * frames,
+                "frame": np.arange(frames, dtype=np.int32),
+                "time_s": np.arange(frames) / label_rate,
+            }
+            for target in ("arousal", "valence"):
+                prediction, gold = pairs.get(target, (None, None))
+                for kind, values in (("gold", gold), ("prediction", prediction)):
+                    column = pa.nulls(frames, pa.float32()) if values is None else pa.array(values, pa.float32())
+                    columns[f"{kind}_{target}"] = column
+            tables.append(pa.table(columns).select(PREDICTIONS.names).cast(PREDICTIONS))
+        metadata = {
+            "trial": json.dumps({"key": key, "targets": targets, **row}),
+            "search": json.dumps({"methods": methods}),
+        }
+        write_part(folder, "predictions", key, pa.concat_tables(tables), metadata=metadata)
+
+    return put

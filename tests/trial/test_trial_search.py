@@ -1,0 +1,281 @@
+"""Both halves of a trial without Ray: raw predictions, their search, and a row that follows from them."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ser_ray import postprocess, results
+from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import CCC_COLUMNS, read_metadata, read_table
+from ser_ray.trial import TrialConfig, search_trial, train_trial
+
+CPU = torch.device("cpu")
+TIMES = {"search_seconds", "ended_at"}
+
+
+def literal_ccc(prediction, gold):
+    """Eq. 3, word by word."""
+    x, y = np.concatenate(prediction).astype(np.float64), np.concatenate(gold).astype(np.float64)
+    covariance = np.mean((x - x.mean()) * (y - y.mean()))
+    return 2 * covariance / (np.var(x) + np.var(y) + (x.mean() - y.mean()) ** 2)
+
+
+def run(trial):
+    train_trial(trial, CPU)
+    search_trial(trial.folder, trial.key)
+    return the_row(trial.folder, trial.key)
+
+
+def the_row(folder, key):
+    (row,) = read_table(folder, "trials", keys=[key]).to_pylist()
+    return row
+
+
+def chains_of(folder, key):
+    return {(row["method"], row["target"]): row for row in read_table(folder, "postprocessing", keys=[key]).to_pylist()}
+
+
+def stored(folder, key, partition, target):
+    """Stored predictions and gold of the recordings that have gold."""
+    rows = read_table(folder, "predictions", keys=[key]).to_pylist()
+    names = list(dict.fromkeys(row["recording"] for row in rows if row["partition"] == partition))
+    traces = []
+    for name in names:
+        own = [row for row in rows if row["recording"] == name]
+        if own[0][f"gold_{target}"] is not None:
+            traces.append([[row[f"{kind}_{target}"] for row in own] for kind in ("prediction", "gold")])
+    return [np.array(p) for p, _ in traces], [np.array(g) for _, g in traces]
+
+
+def check_figures(folder, row, targets):
+    """Every figure of the row from the stored predictions and chains alone."""
+    chains, key = chains_of(folder, row["key"]), row["key"]
+    for partition in ("devel", "test"):
+        for stage in ("", "greedy", "exhaustive"):
+            pooled, single = [], []
+            for target in targets:
+                predictions, gold = stored(folder, key, partition, target)
+                if stage:
+                    fields = {
+                        f.name: chains[stage, target][f.name] for f in dataclasses.fields(postprocess.PostProcessing)
+                    }
+                    predictions = postprocess.apply(postprocess.PostProcessing(**fields), predictions)
+                pooled.append(literal_ccc(predictions, gold))
+                single.append(np.mean([literal_ccc([p], [g]) for p, g in zip(predictions, gold, strict=True)]))
+                name = "_".join(part for part in ("ccc", partition, stage, target) if part)
+                assert row[name] == pytest.approx(pooled[-1], abs=1e-9), name
+                assert row[f"{name}_per_recording"] == pytest.approx(single[-1], abs=1e-9), name
+            mean = "_".join(part for part in ("ccc", partition, stage, "mean") if part)
+            assert row[mean] == pytest.approx(np.mean(pooled), abs=1e-9), mean
+            assert row[f"{mean}_per_recording"] == pytest.approx(np.mean(single), abs=1e-9), mean
+
+
+def test_a_trial_from_its_configuration_to_its_row(make_trial, tiny_config):
+    trial, seen = make_trial(tiny_config()), []
+    train_trial(trial, CPU, lambda report: seen.append((report.epoch, len(read_table(trial.folder, "epochs")))))
+    assert seen == [(1, 1), (2, 2), (3, 3)], "an epoch's row is there when it is told"
+    assert trial.folder.keys("predictions") == {trial.key}
+    assert trial.folder.keys("trials") == set(), "no row before the search"
+    search_trial(trial.folder, trial.key)
+    row = the_row(trial.folder, trial.key)
+    assert (row["status"], row["error"], row["epochs"], row["git_commit"]) == ("finished", None, 3, "abc+")
+    assert None not in {row[column] for column in CCC_COLUMNS}
+    check_figures(trial.folder, row, ("arousal", "valence"))
+    epochs = read_table(trial.folder, "epochs").to_pylist()
+    best = epochs[row["best_epoch"] - 1]
+    for column in (name for name in epochs[0] if name.startswith("ccc_")):
+        assert best[column] == pytest.approx(row[column], abs=1e-6), column
+    assert row["started_at"] <= epochs[0]["ended_at"] <= epochs[-1]["ended_at"] <= row["ended_at"]
+    assert not list(trial.folder.tmp.iterdir())
+
+
+def test_a_test_set_without_gold_leaves_nulls_there_alone(make_trial, tiny_config, without_gold):
+    corpus = without_gold(["test_1", "test_2"])
+    trial = make_trial(tiny_config(epochs=1), corpus)
+    row = run(trial)
+    assert row["status"] == "finished"
+    test = {column for column in CCC_COLUMNS if column.startswith("ccc_test")}
+    assert {row[column] for column in test} == {None}
+    assert None not in {row[column] for column in set(CCC_COLUMNS) - test}
+    table = read_table(trial.folder, "predictions")
+    for partition, nulls in (("devel", 0), ("test", sum(r.frames for r in corpus.recordings("test")))):
+        here = table.filter(np.array(table["partition"].to_pylist()) == partition)
+        for target in ("arousal", "valence"):
+            assert here[f"gold_{target}"].null_count == nulls
+            assert here[f"prediction_{target}"].null_count == 0
+
+
+def test_recordings_without_gold_are_left_out_of_the_figures(make_trial, tiny_config, without_gold):
+    trial = make_trial(tiny_config(epochs=1), without_gold(["test_2", "devel_1"]))
+    row = run(trial)
+    check_figures(trial.folder, row, ("arousal", "valence"))
+    assert row["ccc_test_mean_per_recording"] == pytest.approx(row["ccc_test_mean"])
+    assert len(stored(trial.folder, trial.key, "devel", "arousal")[0]) == 1
+
+
+@pytest.mark.parametrize("target", ["arousal", "valence"])
+def test_one_target_leaves_the_other_null(make_trial, tiny_config, target):
+    base = tiny_config(epochs=1)
+    model = ModelConfig(**{**dataclasses.asdict(base.model), "targets": (target,)})
+    trial = make_trial(TrialConfig(model=model, training=base.training))
+    row = run(trial)
+    check_figures(trial.folder, row, (target,))
+    other = {"arousal": "valence", "valence": "arousal"}[target]
+    assert {row[column] for column in CCC_COLUMNS if other in column} == {None}
+    assert row["ccc_test_greedy_mean"] == row[f"ccc_test_greedy_{target}"]
+    table = read_table(trial.folder, "predictions")
+    assert table[f"gold_{other}"].null_count == table[f"prediction_{other}"].null_count == len(table)
+    assert set(chains_of(trial.folder, trial.key)) == {("greedy", target), ("exhaustive", target)}
+
+
+def test_the_key_and_the_predictions_do_not_know_the_search(make_trial, tiny_config):
+    base = tiny_config(epochs=1)
+    rows = {}
+    for methods in (("greedy",), ("exhaustive", "greedy")):
+        config = TrialConfig(model=base.model, training=base.training, search=SearchConfig(methods=methods))
+        trial = make_trial(config)
+        rows[methods] = run(trial)
+        found = {method for method, _ in chains_of(trial.folder, trial.key)}
+        assert found == set(methods)
+    one, both = rows.values()
+    assert one["key"] == both["key"]
+    assert one["config"] == both["config"]
+    searched = {column for column in CCC_COLUMNS if "exhaustive" in column}
+    assert {one[column] for column in searched} == {None}
+    assert {c: one[c] for c in set(CCC_COLUMNS) - searched} == {c: both[c] for c in set(CCC_COLUMNS) - searched}
+
+
+def voice(seed, frames, lag=0):
+    rng = np.random.default_rng(seed)
+    gold = np.cumsum(rng.normal(0, 0.1, frames + lag))
+    return (0.5 * gold[lag:] + rng.normal(0, 0.05, frames)).astype(np.float32), gold[:frames].astype(np.float32)
+
+
+def recordings(frames=120, **lags):
+    return {
+        (f"{partition}_{number}", partition): {
+            target: voice(10 * number + seed, frames, lags.get(target, 0))
+            for seed, target in enumerate(("arousal", "valence"))
+        }
+        for partition in ("devel", "test")
+        for number in (1, 2)
+    }
+
+
+def test_a_search_needs_the_predictions_alone(put_predictions, folder):
+    put_predictions("k", recordings(), sweep="s", seed=3, started_at="2026-01-02 03:04:05.678901+00:00")
+    search_trial(folder, "k")
+    row = the_row(folder, "k")
+    check_figures(folder, row, ("arousal", "valence"))
+    assert (row["key"], row["sweep"], row["seed"]) == ("k", "s", 3)
+    assert row["started_at"].isoformat() == "2026-01-02T03:04:05.678901"
+    assert row["search_seconds"] > 0
+
+
+def test_the_chain_is_kept_with_its_gains_and_in_seconds(put_predictions, folder):
+    put_predictions("k", recordings(arousal=5), label_rate=12.5)
+    search_trial(folder, "k")
+    row, chains = the_row(folder, "k"), chains_of(folder, "k")
+    assert set(chains) == {(m, t) for m in ("greedy", "exhaustive") for t in ("arousal", "valence")}
+    for (method, target), chain in chains.items():
+        assert chain["shift_s"] == pytest.approx(chain["shift"] / 12.5)
+        assert chain["median_window_s"] == pytest.approx(chain["median_window"] / 12.5)
+        assert chain["ccc_devel_raw"] == pytest.approx(row[f"ccc_devel_{target}"], abs=1e-12)
+        assert chain["ccc_devel"] == pytest.approx(row[f"ccc_devel_{method}_{target}"], abs=1e-12)
+        gains = math.fsum(chain[f"gain_{step}"] for step in ("median", "centre", "scale", "shift"))
+        assert chain["ccc_devel"] == pytest.approx(chain["ccc_devel_raw"] + gains, abs=1e-9)
+        assert chain["seconds"] > 0
+    assert chains["exhaustive", "arousal"]["shift"] > 0, "it came too early"
+    for target in ("arousal", "valence"):
+        assert chains["exhaustive", target]["ccc_devel"] >= chains["greedy", target]["ccc_devel"] - 1e-12
+
+
+def test_only_devel_is_searched(put_predictions, folder):
+    given = recordings()
+    put_predictions("a", given)
+    swapped = {
+        (name, partition): {t: (p, -g if partition == "test" else g) for t, (p, g) in pairs.items()}
+        for (name, partition), pairs in given.items()
+    }
+    put_predictions("b", swapped)
+    for key in ("a", "b"):
+        search_trial(folder, key)
+    plain = [
+        {pair: {n: v for n, v in chain.items() if n not in ("key", "seconds")} for pair, chain in found.items()}
+        for found in (chains_of(folder, "a"), chains_of(folder, "b"))
+    ]
+    assert plain[0] == plain[1]
+    assert the_row(folder, "a")["ccc_test_mean"] != the_row(folder, "b")["ccc_test_mean"]
+
+
+def test_the_rate_is_read_even_if_the_first_recording_is_one_frame(put_predictions, folder):
+    short = {("devel_0", "devel"): {t: (np.float32([0.1]), np.float32([0.2])) for t in ("arousal", "valence")}}
+    put_predictions("k", short | recordings(arousal=5))
+    search_trial(folder, "k")
+    chain = chains_of(folder, "k")["exhaustive", "arousal"]
+    assert chain["shift_s"] == pytest.approx(chain["shift"] / 25)
+    assert chain["median_window_s"] == pytest.approx(chain["median_window"] / 25)
+
+
+def test_a_figure_that_does_not_exist_is_null(put_predictions, folder):
+    given = recordings()
+    constant = np.full(120, 0.25, np.float32)
+    for pairs in given.values():
+        pairs["valence"] = (constant, constant)
+    put_predictions("k", given)
+    search_trial(folder, "k")
+    row = the_row(folder, "k")
+    check = {column for column in CCC_COLUMNS if "valence" in column or "mean" in column}
+    assert {row[column] for column in check} == {None}
+    assert None not in {row[column] for column in set(CCC_COLUMNS) - check}
+    assert row["status"] == "finished"
+
+
+def test_a_search_done_again_leaves_the_same(put_predictions, folder):
+    put_predictions("k", recordings())
+    search_trial(folder, "k")
+    row, chains = the_row(folder, "k"), chains_of(folder, "k")
+    search_trial(folder, "k")
+    again = the_row(folder, "k")
+    assert {name for name in row if row[name] != again[name]} <= TIMES
+    for pair, chain in chains_of(folder, "k").items():
+        assert {name for name in chain if chain[name] != chains[pair][name]} <= {"seconds"}
+
+
+def test_the_row_is_written_last(put_predictions, folder, monkeypatch):
+    put_predictions("k", recordings(), methods=("greedy",))
+    write = results.write_part
+
+    def write_no_row(folder, name, *arguments, **options):
+        if name == "trials":
+            raise OSError(28, "No space left on device")
+        return write(folder, name, *arguments, **options)
+
+    monkeypatch.setattr(results, "write_part", write_no_row)
+    with pytest.raises(OSError, match="No space left"):
+        search_trial(folder, "k")
+    assert folder.keys("postprocessing") == {"k"}
+    assert folder.keys("trials") == set()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 half a file"], ids=["absent", "empty", "half"])
+def test_predictions_that_cannot_be_read_are_named(folder, content):
+    path = folder.part("predictions", "k")
+    path.parent.mkdir(parents=True)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        search_trial(folder, "k")
+    assert str(raised.value).startswith(f"{path} cannot be read")
+    assert folder.keys("trials") == set()
+
+
+def test_what_the_search_needs_travels_with_the_predictions(make_trial, tiny_config):
+    trial = make_trial(tiny_config(epochs=1))
+    train_trial(trial, CPU)
+    assert set(read_metadata(trial.folder.part("predictions", trial.key))) == {"trial", "search"}
