@@ -11,6 +11,9 @@ import pytest
 from ser_ray import __version__, cli
 from ser_ray.errors import InputError
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""As users run it: what is printed goes out in blocks, the last at the end."""
+
 
 def command(*arguments, module="ser_ray"):
     return [sys.executable, "-m", module, *arguments]
@@ -123,7 +126,9 @@ def test_a_reader_that_left_before_a_few_lines_came_is_no_error(arguments):
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run(command(*arguments), check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command(*arguments), check=False, stdout=writer, stderr=subprocess.PIPE, text=True, env=BUFFERED
+        )
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")

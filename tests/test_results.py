@@ -257,6 +257,30 @@ def test_damage_anywhere_is_read_or_named_and_never_a_traceback(tmp_path_factory
             assert str(error).startswith(str(path))  # noqa: PT017 - it need not be raised
 
 
+def test_a_part_that_goes_away_while_it_is_listed_is_no_error(folder, monkeypatch):
+    put(folder, "here")
+    monkeypatch.setattr(SweepFolder, "keys", lambda folder, name: {"here", "gone"})
+    assert read_table(folder, "trials", columns=["key"])["key"].to_pylist() == ["here"]
+
+
+def test_metadata_that_is_no_text_is_named(folder):
+    path = put(folder)
+    pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata({b"trial": b"\xff"}), path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_metadata(path)
+
+
+def test_a_part_that_pyarrow_cannot_understand_is_named(folder, monkeypatch):
+    put(folder)
+
+    def refuse(path):
+        raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    with pytest.raises(InputError, match=r"cannot be read \(Integers with more"):
+        read_table(folder, "trials")
+
+
 def without(table, column):
     return table.drop_columns([column])
 

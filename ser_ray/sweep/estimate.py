@@ -49,7 +49,8 @@ def estimate_hours(trials: Sequence[Trial], cache: Path) -> list[float]:
     missing = {identity: trial for identity, trial in designs.items() if identity not in known}
     console = Console(stderr=True)
     if missing:
-        console.print(f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time")
+        note = f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time"
+        console.print(note, soft_wrap=True)
     for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
         known[identity] = _measure(missing[identity], device)
     if missing:

@@ -69,7 +69,7 @@ def test_even_kernels_do_not_warn():
 
 
 def test_the_odd_padding_is_on_the_right():
-    block = Block(1, 1, 8, 1, "max", 0.0)
+    block = Block(1, 1, kernel=8, pool=1, pooling="max", dropout=0.0)
     assert (block.pad_left, block.pad_right) == (3, 4)
     with torch.no_grad():
         block.conv.weight.zero_()
@@ -141,7 +141,7 @@ def test_chunks_of_the_papers_network_equal_the_whole_pass_bit_for_bit():
 
 def test_pooling_before_the_relu_has_the_same_values_and_gradients():
     torch.manual_seed(0)
-    block = Block(2, 3, 4, 5, "max", 0.0).double()
+    block = Block(2, 3, kernel=4, pool=5, pooling="max", dropout=0.0).double()
     x = torch.randn(2, 2, 50, dtype=torch.float64, requires_grad=True)
     y = torch.relu(block.conv(nn.functional.pad(x, (1, 2))))
     after = nn.functional.max_pool1d(y, 5)

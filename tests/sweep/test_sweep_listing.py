@@ -95,7 +95,8 @@ def test_a_plan_is_described_with_its_corpus(read, corpus, folder):
     doubled = SWEEP.replace("[[64, 128, 256], [8, 16, 32]]", "[[8, 8, 8], [8, 8, 8]]")
     limited = make_plan(read(doubled + "schedule: {max_configurations: 5}\n"), corpus)
     assert describe_plan(limited, described, folder).startswith(
-        "sweep small: 10 trials (5 configurations, 6 equal ones planned once, 1 left out x 2 seeds)"
+        "sweep small: 10 trials (5 configurations x 2 seeds; 6 equal ones are planned once; "
+        "1 configurations are left out)"
     )
 
 
