@@ -1,0 +1,163 @@
+"""`ser-ray predict`: what comes out of a trained model on audio files."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from predict_cases import CHAINS, SHIFT_FRAMES, add_chains, add_trials, read, run
+from scipy.signal import resample_poly
+
+from ser_ray import postprocess, predict
+from ser_ray.errors import InputError
+from ser_ray.training.checkpoint import load_checkpoint
+from ser_ray.training.loop import train
+
+
+def test_a_recording_of_the_corpus_is_predicted_as_in_evaluation(case, tmp_path, capsys):
+    wav = case.wav()
+    assert run(case.model, wav, "--out", tmp_path / "new" / "out") == 0
+    path = tmp_path / "new" / "out" / "a.csv"
+    table, expected = pd.read_csv(path), case.expected()
+    assert list(table) == ["time_s", "arousal", "valence"]
+    np.testing.assert_allclose(table["time_s"], np.arange(50) / 250, atol=1e-12)
+    np.testing.assert_allclose(read(path), expected, atol=1e-6)
+    assert path.read_text().splitlines()[2].split(",")[0] == "0.004000"
+    means = expected.mean(axis=0)
+    line = f"a.wav  0.20 s  50 frames  arousal {means[0]:+.4f}  valence {means[1]:+.4f}  {path}\n"
+    assert capsys.readouterr() == (line, "")
+    assert [p.name for p in path.parent.iterdir()] == ["a.csv"]
+
+
+def test_the_label_shift_is_undone(case):
+    trained = predict.load_model(case.model)
+    assert trained.shift_frames == SHIFT_FRAMES
+    shifted = predict.predict_audio(trained, case.corpus.audio(case.recording()))
+    raw = case.expected(shift_frames=0)
+    np.testing.assert_allclose(shifted[SHIFT_FRAMES:], raw[:-SHIFT_FRAMES], atol=1e-6)
+    np.testing.assert_allclose(shifted[:SHIFT_FRAMES], np.repeat(raw[:1], SHIFT_FRAMES, axis=0), atol=1e-6)
+
+
+def test_samples_may_come_normalised(case):
+    trained = predict.load_model(case.model)
+    assert trained.label_rate == 250
+    assert trained.config == case.network.config
+    assert not trained.model.training
+    waveform, _ = case.corpus.crop(case.recording(), 0, case.recording().frames)
+    given = waveform.copy()
+    np.testing.assert_array_equal(
+        predict.predict_audio(trained, waveform),
+        predict.predict_audio(trained, case.corpus.audio(case.recording())),
+    )
+    np.testing.assert_array_equal(waveform, given)
+
+
+def test_a_trailing_part_frame_is_dropped_before_anything_is_made_of_it(case):
+    trained = predict.load_model(case.model)
+    samples = case.corpus.audio(case.recording())
+    longer = np.concatenate([samples, np.full(63, 32767, np.int16)])
+    np.testing.assert_array_equal(predict.predict_audio(trained, longer), predict.predict_audio(trained, samples))
+
+
+def test_stereo_at_another_rate(case, tmp_path):
+    rng = np.random.default_rng(0)
+    mono = resample_poly(rng.normal(0, 0.1, 8000), 2, 1)  # 1 s with nothing above 4 kHz
+    wide = resample_poly(mono, 441, 160)
+    side = rng.normal(0, 0.05, len(wide))
+    soundfile.write(case.audio / "cd.flac", np.column_stack([wide + side, wide - side]), 44100, subtype="PCM_24")
+    run(case.model, case.audio / "cd.flac", "--out", tmp_path)
+    expected = predict.predict_audio(predict.load_model(case.model), np.rint(mono * 32768).astype(np.int16))
+    found = read(tmp_path / "cd.csv")
+    assert found.shape == expected.shape == (250, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.ptp(expected, axis=0).min() > 5e-3
+
+
+def test_recordings_longer_than_a_chunk(case, monkeypatch):
+    trained = predict.load_model(case.model)
+    samples = case.corpus.audio(case.recording())
+    whole = predict.predict_audio(trained, samples)
+    monkeypatch.setattr("ser_ray.training.evaluate.CHUNK_FRAMES", 7)
+    np.testing.assert_allclose(predict.predict_audio(trained, samples), whole, atol=1e-6)
+
+
+def test_a_model_of_one_target_has_one_column(tiny_corpus, tiny_config, tmp_path, case):
+    config = tiny_config(epochs=1)
+    model = dataclasses.replace(config.model, targets=("valence",))
+    train(model, config.training, tiny_corpus, tmp_path / "one", device=torch.device("cpu"), on_epoch=lambda r: None)
+    run(tmp_path / "one", case.wav(), "--out", tmp_path)
+    assert list(pd.read_csv(tmp_path / "a.csv")) == ["time_s", "valence"]
+
+
+# which model
+
+
+def test_a_folder_stands_for_the_best_pt_in_it(case, tmp_path, capsys):
+    run(case.model.parent, case.wav(), "--out", tmp_path)
+    np.testing.assert_allclose(read(tmp_path / "a.csv"), case.expected(), atol=1e-6)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_of_a_sweep_the_best_finished_trial_is_taken_and_said(case, tmp_path, capsys):
+    add_trials(
+        case.sweep, ("low", "finished", 0.1), ("abc", "finished", 0.2), ("odd", "finished", None), ("s", "stopped", 0.9)
+    )
+    run(case.sweep.path, case.wav(), "--out", tmp_path)
+    np.testing.assert_allclose(read(tmp_path / "a.csv"), case.expected(), atol=1e-6)
+    assert capsys.readouterr().out.splitlines()[0] == f"{case.sweep.path}: trial abc has the highest ccc_devel_mean"
+
+
+def test_best_pt_describes_itself_in_plain_data(case):
+    content = load_checkpoint(case.model)
+    assert content.pop("model").keys() == case.network.state_dict().keys()
+    assert content == {
+        "epoch": 1,
+        "model_config": {
+            "channels": [3, 4],
+            "kernels": [4, 6],
+            "pools": [8, 8],
+            "pooling": "max",
+            "dropout": 0.5,
+            "hidden": 5,
+            "lstm_layers": 2,
+            "targets": ["arousal", "valence"],
+        },
+        "label_rate": 250.0,
+        "sample_rate": 16000,
+        "label_shift_s": 0.02,
+    }
+
+
+# post-processing
+
+
+def test_the_chain_of_each_target_is_applied(case, tmp_path, monkeypatch):
+    add_chains(case.sweep)
+    wav = case.wav()
+    monkeypatch.chdir(case.model.parent)  # where the sweep's folder is not part of the path
+    run("best.pt", wav, "--out", tmp_path, "--postprocess", "greedy")
+    raw = case.expected()
+    expected = [postprocess.apply(CHAINS[t], [raw[:, i]])[0] for i, t in enumerate(("arousal", "valence"))]
+    np.testing.assert_allclose(read(tmp_path / "a.csv"), np.column_stack(expected), atol=2e-5)
+    assert not np.allclose(read(tmp_path / "a.csv"), raw, atol=1e-3)
+
+
+def test_post_processing_that_was_not_searched_is_refused(case, tmp_path):
+    wav = case.wav()
+    with pytest.raises(
+        InputError,
+        match=r"--postprocess greedy: .*best.pt lies in no sweep that has searched its post-processing "
+        r"\(.*postprocessing/abc.parquet does not exist\); leave the option out for raw predictions",
+    ):
+        run(case.model, wav, "--out", tmp_path, "--postprocess", "greedy")
+    add_chains(case.sweep)
+    with pytest.raises(InputError, match=r"abc.parquet has no such chain of arousal; methods in it: greedy$"):
+        run(case.model, wav, "--out", tmp_path, "--postprocess", "exhaustive")
+    other = case.sweep.path / "elsewhere" / "abc"
+    other.mkdir(parents=True)
+    case.model.rename(other / "best.pt")
+    with pytest.raises(InputError, match="lies in no sweep"):
+        run(other, wav, "--out", tmp_path, "--postprocess", "greedy")
+    assert not (tmp_path / "a.csv").exists()

@@ -1,0 +1,191 @@
+"""`ser-ray predict`: mistakes in the model, the audio and the options, and the two ways in."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from predict_cases import add_trials, read, run
+
+from ser_ray import cli, predict
+from ser_ray.errors import InputError
+
+
+def refused(case, model, message, **options):
+    with pytest.raises(InputError, match=message):
+        run(model, case.wav(), "--out", case.audio, **options)
+    assert [p.name for p in case.audio.iterdir()] == ["a.wav"]
+
+
+def test_a_missing_model(case):
+    refused(case, "nowhere.pt", r"^nowhere.pt does not exist; MODEL is a best.pt, a folder that holds one, or a sweep")
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"(lp0\n.", b"PK\x03\x04 and no more"])
+def test_a_file_that_is_no_checkpoint(case, content):
+    case.model.write_bytes(content)
+    refused(case, case.model, r"best.pt is (damaged, or )?no checkpoint of ser_ray; MODEL is")
+
+
+def test_a_checkpoint_of_another_project(case):
+    torch.save({"state_dict": {}}, case.model)
+    refused(case, case.model, "best.pt is no checkpoint of ser_ray; MODEL is")
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_code_in_a_model_is_not_run(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Bomb(), "model_config": {}}, case.model)
+    refused(case, case.model, "no checkpoint of ser_ray")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_last_pt_points_to_best_pt(case):
+    refused(case, case.model.with_name("last.pt"), "last.pt is what a training goes on from; give the best.pt beside")
+
+
+def test_a_best_pt_without_description(case):
+    case.edit(model_config=None, label_rate=None, sample_rate=None, label_shift_s=None)
+    refused(case, case.model, r"best.pt does not describe its network, as an older version .* wrote it; train again$")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label_rate": None},
+        {"label_rate": 25.0},
+        {"label_rate": "250"},
+        {"sample_rate": 8000},
+        {"label_shift_s": 0.001},
+        {"model_config": {"channels": [3, 4]}},
+        {"model_config": {"attention": 8}},
+        {"model_config": [1]},
+        {"model": {}},
+    ],
+)
+def test_a_description_that_cannot_be_right(case, changes):
+    case.edit(**changes)
+    refused(
+        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
+    )
+
+
+def test_a_folder_without_a_model(case, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(case, tmp_path / "empty", "empty holds neither a best.pt nor a sweep; MODEL is")
+    refused(case, case.model.parents[1], r"checkpoints holds neither a best.pt nor a sweep; in it there are .*/abc;")
+    add_trials(case.sweep)
+    refused(case, tmp_path / "results", r"results holds neither a best.pt nor a sweep; in it there are .*/tiny; MODEL")
+
+
+def test_a_sweep_without_a_model(case):
+    add_trials(case.sweep, ("abc", "stopped", 0.2), ("odd", "finished", None))
+    refused(case, case.sweep.path, "tiny has no finished trial with a ccc_devel_mean yet; wait for one, or give")
+    add_trials(case.sweep, ("gone", "finished", 0.1))
+    refused(case, case.sweep.path, r"checkpoints/gone/best.pt is gone, of the trial with the highest ccc_devel_mean")
+
+
+# mistakes in the audio and the output
+
+
+def test_all_mistakes_in_names_are_found_before_anything_is_done(case, tmp_path):
+    wav, out = case.wav(), tmp_path / "out"
+    out.mkdir()
+    (out / "a.csv").write_text("mine")
+    other = tmp_path / "a.flac"
+    soundfile.write(other, case.corpus.audio(case.recording()), 16000)
+    with pytest.raises(InputError) as caught:
+        run("nowhere.pt", wav, other, "missing.wav", case.audio, "--out", out)
+    assert str(caught.value).splitlines() == [
+        "audio: 4 mistakes",
+        "  missing.wav does not exist",
+        f"  {case.audio} is a folder; name the audio files in it, such as {case.audio}/*.wav",
+        f"  {wav} and {other} would both be written to {out}/a.csv; predict them with another --out DIR each",
+        f"  {out}/a.csv exists; --overwrite replaces it, --out DIR writes elsewhere",
+    ]
+    assert (out / "a.csv").read_text() == "mine"
+
+
+def test_what_exists_is_replaced_when_that_is_said(case, tmp_path):
+    wav = case.wav()
+    (tmp_path / "a.csv").write_text("mine")
+    run(case.model, wav, "--out", tmp_path, "--overwrite")
+    assert len(read(tmp_path / "a.csv")) == 50
+
+
+def test_audio_that_cannot_be_predicted_is_named_and_the_rest_done(case, tmp_path, capsys):
+    silent, short, text = (case.audio / name for name in ("silent.wav", "short.wav", "text.wav"))
+    soundfile.write(silent, np.full(640, 7, np.int16), 16000)
+    soundfile.write(short, np.arange(63, dtype=np.int16), 16000)
+    text.write_text("no audio")
+    with pytest.raises(InputError) as caught:
+        run(case.model, silent, short, text, case.wav(), "--out", tmp_path)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "audio: 3 mistakes"
+    assert lines[:2] == [
+        f"  {silent} is silent: all its samples are 7",
+        f"  {short} has 63 samples at 16000 Hz: less than one frame of 64",
+    ]
+    assert lines[2].startswith(f"  {text} cannot be read as audio (")
+    assert [p.name for p in tmp_path.glob("*.csv")] == ["a.csv"]
+    assert capsys.readouterr().out.startswith("a.wav  0.20 s  50 frames")
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(640, np.float32), "^the audio is silent: all its samples are 0.0"),
+        (np.ones(0, np.int16), "^the audio has 0 samples at 16000 Hz: less than one frame of 64"),
+        (np.zeros((2, 640), np.int16), r"^the audio is int16 \[2, 640\], but must be int16 or float32 \[samples\]"),
+        (np.zeros(640), r"^the audio is float64 \[640\], but must be"),
+        (np.r_[np.nan, np.arange(639)].astype(np.float32), "^the audio holds samples that are not numbers"),
+    ],
+)
+def test_samples_that_cannot_be_predicted(case, samples, message):
+    with pytest.raises(InputError, match=message):
+        predict.predict_audio(predict.load_model(case.model), samples)
+
+
+def test_an_output_folder_that_cannot_be(case, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--out .*file cannot be made a folder \(File exists\); choose another"):
+        run(case.model, case.wav(), "--out", tmp_path / "file")
+
+
+@pytest.mark.parametrize("step", [(np, "savetxt"), (os, "replace")])
+def test_a_full_disk_leaves_what_was_there(case, tmp_path, monkeypatch, step):
+    (tmp_path / "a.csv").write_text("mine")
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*step, full_disk)
+    with pytest.raises(InputError, match=r"a.csv cannot be written \(No space left on device\); --out DIR writes"):
+        run(case.model, case.wav(), "--out", tmp_path, "--overwrite")
+    assert (tmp_path / "a.csv").read_text() == "mine"
+    assert not list(tmp_path.glob(".a.csv*"))
+
+
+# the doors
+
+
+def test_through_ser_ray(case, tmp_path, monkeypatch, capsys):
+    wav = case.wav()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["predict", str(case.model), str(wav)]) == 0
+    np.testing.assert_allclose(read("a.csv"), case.expected(), atol=1e-6)
+    assert cli.main(["predict", str(case.model), str(wav)]) == 2
+    assert capsys.readouterr().err == "error: a.csv exists; --overwrite replaces it, --out DIR writes elsewhere\n"
+
+
+def test_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "ser_ray.predict", "nowhere.pt", "missing.wav"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: missing.wav does not exist\n")
