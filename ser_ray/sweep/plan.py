@@ -181,7 +181,7 @@ class _Check:
         for field, least in (("sequence_s", 1), ("label_shift_s", 0)):
             seconds = getattr(training, field)
             frames = seconds * self.corpus.label_rate
-            if abs(frames - round(frames)) > 1e-4 or round(frames) < least:
+            if abs(frames - round(frames)) > 1e-6 or round(frames) < least:
                 near = sorted({max(least, math.floor(frames)), max(least, math.ceil(frames))})
                 fitting = " and ".join(f"{frame / self.corpus.label_rate:.10g}" for frame in near)
                 raise InputError(

@@ -1,0 +1,144 @@
+"""The schemas of all tables of results, one each, with the version that stands in every row."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+TARGETS = ("arousal", "valence")
+STATUSES = ("finished", "stopped", "failed")
+STAGES = ("", "greedy", "exhaustive")
+"""Stages of a prediction that is scored: raw (no name in the column), and after each search of the post-processing."""
+
+
+def ccc_column(partition: str, target: str, *, stage: str = "", per_recording: bool = False) -> str:
+    """Return the name of the column of `trials` that holds one CCC.
+
+    Args:
+        partition: "devel" or "test".
+        target: "arousal", "valence" or "mean".
+        stage: "" for the raw prediction, "greedy" or "exhaustive" after that search.
+        per_recording: True for the mean over recordings, False for the pooled CCC.
+
+    Returns:
+        The name, such as "ccc_devel_greedy_arousal_per_recording".
+    """
+    parts = ["ccc", partition, stage, target, "per_recording" if per_recording else ""]
+    return "_".join(part for part in parts if part)
+
+
+CCC_COLUMNS = tuple(
+    ccc_column(partition, target, stage=stage, per_recording=per_recording)
+    for partition in ("devel", "test")
+    for stage in STAGES
+    for target in (*TARGETS, "mean")
+    for per_recording in (False, True)
+)
+
+_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_TIME = pa.timestamp("us")  # UTC; not marked so, since duckdb wants a further package for times with a zone
+
+TRIALS = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("key", _TEXT),
+        ("sweep", _TEXT),
+        ("status", _TEXT),  # finished | stopped | failed
+        ("error", _TEXT),  # why a trial failed; null otherwise
+        ("model", _TEXT),  # family of the network
+        ("pooling", _TEXT),  # max | average | stride
+        ("targets", pa.list_(_TEXT)),
+        ("kernels", pa.list_(_INT)),
+        ("pools", pa.list_(_INT)),
+        ("overlap_ratios", pa.list_(_FLOAT)),
+        ("channels", pa.list_(_INT)),
+        ("hidden", _INT),
+        ("lstm_layers", _INT),
+        ("dropout", _FLOAT),
+        ("sequence_s", _FLOAT),
+        ("label_shift_s", _FLOAT),
+        ("batch_size", _INT),
+        ("loss", _TEXT),
+        ("optimizer", _TEXT),
+        ("learning_rate", _FLOAT),
+        ("seed", _INT),
+        ("max_epochs", _INT),  # as configured
+        ("epochs", _INT),  # as trained
+        ("best_epoch", _INT),  # counted from 1
+        ("parameters", _INT),
+        ("receptive_field_ms", _FLOAT),
+        *((column, _FLOAT) for column in CCC_COLUMNS),
+        ("train_seconds", _FLOAT),
+        ("search_seconds", _FLOAT),
+        ("samples_per_second", _FLOAT),  # audio samples trained on per second of training
+        ("peak_memory_bytes", _INT),
+        ("device", _TEXT),
+        ("host", _TEXT),
+        ("started_at", _TIME),
+        ("ended_at", _TIME),
+        ("git_commit", _TEXT),
+        ("versions", _TEXT),  # JSON: package -> version
+        ("corpus", _TEXT),
+        ("corpus_fingerprint", _TEXT),
+        ("config", _TEXT),  # JSON: the resolved configuration that the key is made of
+    ]
+)
+
+EPOCHS = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("key", _TEXT),
+        ("epoch", _INT),  # counted from 1
+        ("train_loss", _FLOAT),  # mean over the epoch's batches
+        *((f"ccc_devel_{target}", _FLOAT) for target in (*TARGETS, "mean")),
+        *((f"ccc_devel_{target}_per_recording", _FLOAT) for target in (*TARGETS, "mean")),
+        ("best", _BOOL),  # the best devel mean so far
+        ("train_seconds", _FLOAT),
+        ("evaluate_seconds", _FLOAT),
+        ("ended_at", _TIME),
+    ]
+)
+
+POSTPROCESSING = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("key", _TEXT),
+        ("target", _TEXT),
+        ("method", _TEXT),  # greedy | exhaustive
+        ("median_window", _INT),  # frames; 1 is no filter
+        ("median_window_s", _FLOAT),
+        ("centre", _BOOL),
+        ("scale", _BOOL),
+        ("shift", _INT),  # frames; positive moves predictions later
+        ("shift_s", _FLOAT),
+        ("prediction_mean", _FLOAT),  # constants fitted on the filtered devel predictions and gold
+        ("prediction_std", _FLOAT),
+        ("gold_mean", _FLOAT),
+        ("gold_std", _FLOAT),
+        ("ccc_devel_raw", _FLOAT),
+        ("ccc_devel", _FLOAT),  # of the whole chain, in sample
+        ("gain_median", _FLOAT),  # of each step in turn, on devel, in sample
+        ("gain_centre", _FLOAT),
+        ("gain_scale", _FLOAT),
+        ("gain_shift", _FLOAT),
+        ("seconds", _FLOAT),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        ("recording", _TEXT),
+        ("partition", _TEXT),
+        ("frame", pa.int32()),
+        ("time_s", _FLOAT),
+        *((f"gold_{target}", pa.float32()) for target in TARGETS),  # null where no gold exists
+        *((f"prediction_{target}", pa.float32()) for target in TARGETS),  # raw
+    ]
+)
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "trials": TRIALS,
+    "epochs": EPOCHS,
+    "postprocessing": POSTPROCESSING,
+    "predictions": PREDICTIONS,
+}
