@@ -273,7 +273,7 @@ def test_metadata_that_is_no_text_is_named(folder):
 def test_a_part_that_pyarrow_cannot_understand_is_named(folder, monkeypatch):
     put(folder)
 
-    def refuse(path):
+    def refuse(path, **options):
         raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
 
     monkeypatch.setattr(pq, "ParquetFile", refuse)
@@ -375,3 +375,15 @@ def test_rows_come_back_as_they_were(tmp_path_factory, given_rows):
 def test_statuses_and_targets_are_those_of_the_design():
     assert results.STATUSES == ("finished", "stopped", "failed")
     assert results.TARGETS == ("arousal", "valence")
+
+
+def test_a_flipped_byte_in_the_data_is_never_read_as_a_number(folder):
+    rows = [{"key": "k", "epoch": number, "train_loss": 1 / number} for number in range(1, 400)]
+    path = write_part(folder, "epochs", "k", make_table("epochs", rows))
+    whole, table = path.read_bytes(), read_table(folder, "epochs")
+    column = pq.ParquetFile(path).metadata.row_group(0).column(table.schema.get_field_index("train_loss"))
+    start = column.dictionary_page_offset or column.data_page_offset
+    for offset in range(start + 40, start + column.total_compressed_size, 97):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
+        with pytest.raises(InputError, match="cannot be read"):
+            read_table(folder, "epochs")
