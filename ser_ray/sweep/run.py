@@ -6,8 +6,10 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table, write_whole
@@ -17,6 +19,8 @@ from ser_ray.sweep.standing import Standing, adopt_checkpoints, forget_failed, r
 from ser_ray.trial import Trial, write_unfinished
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
+STALE_S = 3 * 24 * 3600
+"""Files under way that have not been touched for so long belong to no run."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class SweepRun:
         if standing.to_train or standing.to_search:
             with contextlib.suppress(KeyboardInterrupt):
                 self._work(standing)
-        shutil.rmtree(self.folder.tmp, ignore_errors=True)
+        self._tidy()
         return self._exit_code()
 
     def _prepare(self) -> None:
@@ -114,9 +118,25 @@ class SweepRun:
                             stopped=progress.stopped,
                             failed=progress.failed,
                         )
-                        train_trials(standing.to_train, self.config.schedule, share, events, self.folder.tmp.resolve())
+                        train_trials(standing.to_train, self.config.schedule, share, events, self._scratch)
                 finally:
                     pool.close()
+
+    @property
+    def _scratch(self) -> Path:
+        """Tune's own files of this run; another run of the same sweep has another place for its."""
+        return self.folder.tmp / f"tune-{os.getpid()}"
+
+    def _tidy(self) -> None:
+        """Remove what this run left under way, and what killed runs left there days ago."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        long_ago = time.time() - STALE_S
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.folder.tmp.iterdir():
+                if path.stat().st_mtime < long_ago:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with contextlib.suppress(OSError):
+            self.folder.tmp.rmdir()  # stays while another run has files in it
 
     def _share(self, gpus: float) -> dict[str, float]:
         """Return what a trial takes; without a GPU one core, since it trains in one thread."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,11 +149,18 @@ def test_one_line_reads_it_in_pandas_polars_and_duckdb(swept):
 
 def test_run_again_does_nothing_twice(swept):
     file, results, _, _ = swept
+    tmp = SweepFolder(results / "tiny").tmp
+    tmp.mkdir()
+    (tmp / "of_another_run").touch()
+    (tmp / "of_a_killed_run").touch()
+    os.utime(tmp / "of_a_killed_run", (0, 0))
     before = {p: p.stat().st_mtime_ns for p in (results / "tiny").rglob("*.p*t*")}
     code, out = run(file, results)
     assert code == 1
     assert "3 of 3 trials stand already" in out
     assert "starting Ray" not in out
+    assert [path.name for path in tmp.iterdir()] == ["of_another_run"]
+    shutil.rmtree(tmp)
     assert {p: p.stat().st_mtime_ns for p in (results / "tiny").rglob("*.p*t*")} == before
 
 
