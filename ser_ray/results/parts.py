@@ -3,7 +3,7 @@
 import math
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def write_part(
     return path
 
 
-def write_whole(folder: SweepFolder, path: Path, write: Any) -> None:
+def write_whole(folder: SweepFolder, path: Path, write: Callable[[Path], object]) -> None:
     """Give a file of a sweep its content in one step: written under .tmp, synced, renamed.
 
     Args:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +12,15 @@ from typing import Any
 
 import ray
 
+from ser_ray.errors import InputError
 from ser_ray.training.allocator import ENVIRONMENT
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Enough: what travels between our processes are keys and configurations, the data lies in files."""
+
+
+ANSWER_S = 10.0
+"""How long a cluster may take to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,12 @@ class Cluster:
     Args:
         cpus: CPU cores, all nodes together.
         gpus: GPUs, all nodes together.
-        nodes: live nodes.
-        embedded: whether it was started here and ends with this process.
+        nodes: (CPU cores, GPUs) of each live node.
     """
 
     cpus: float
     gpus: float
-    nodes: int
-    embedded: bool
+    nodes: tuple[tuple[float, float], ...]
 
 
 @contextlib.contextmanager
@@ -44,7 +48,12 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
 
     Yields:
         What the cluster has.
+
+    Raises:
+        InputError: if nothing answers at the address.
     """
+    if address is not None:
+        _check_address(address)
     # What Ray reads from the environment when it starts: no statistics sent home, no warning scrolls.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -71,10 +80,22 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
             )
         else:
             ray.init(address=address, **common)
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
-        yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes, embedded=address is None)
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
+        yield Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address at which nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    legal = "it must be host:port of a running Ray cluster; unset RAY_ADDRESS to start one on this machine"
+    if not host or not port.isdecimal():
+        raise InputError(f"RAY_ADDRESS is {address!r}, but {legal}")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"RAY_ADDRESS is {address!r}, but nothing answers there ({error}); {legal}") from error

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table, write_whole
@@ -17,6 +18,9 @@ from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.progress import Progress
 from ser_ray.sweep.standing import Standing, adopt_checkpoints, forget_failed, read_standing
 from ser_ray.trial import Trial, write_unfinished
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.cluster import Cluster
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
 STALE_S = 3 * 24 * 3600
@@ -93,9 +97,9 @@ class SweepRun:
                 progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
             progress.say("starting Ray")
             with cluster(os.environ.get("RAY_ADDRESS") or None) as machines, _sigterm_as_sigint():
-                share = self._share(machines.gpus)
+                share = self._share(machines)
                 progress.say(
-                    f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs on {machines.nodes} node(s); a trial has "
+                    f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
                     + " and ".join(f"{amount:g} {kind.upper()}" for kind, amount in share.items() if amount)
                 )
                 pool = SearchPool(
@@ -138,12 +142,22 @@ class SweepRun:
         with contextlib.suppress(OSError):
             self.folder.tmp.rmdir()  # stays while another run has files in it
 
-    def _share(self, gpus: float) -> dict[str, float]:
-        """Return what a trial takes; without a GPU one core, since it trains in one thread."""
+    def _share(self, machines: "Cluster") -> dict[str, float]:
+        """Return what a trial takes; without a GPU one core, since it trains in one thread.
+
+        Raises:
+            InputError: if no node has as much, so that trials would wait for ever.
+        """
         resources = self.config.resources
-        if gpus and resources.gpus:
-            return {"cpu": float(resources.cpus), "gpu": float(resources.gpus)}
-        return {"cpu": 1.0, "gpu": 0.0}
+        if not (machines.gpus and resources.gpus):
+            return {"cpu": 1.0, "gpu": 0.0}
+        if not any(cpus >= resources.cpus and gpus >= resources.gpus for cpus, gpus in machines.nodes):
+            nodes = ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(machines.nodes)))
+            raise InputError(
+                f"resources: a trial asks for cpus {resources.cpus} and gpus {resources.gpus:g}, but no node has "
+                f"as much (nodes have {nodes}); ask for less, with --set resources.cpus=N or resources.gpus=N"
+            )
+        return {"cpu": float(resources.cpus), "gpu": float(resources.gpus)}
 
     def _actors(self, cpus: float, trials: int) -> int:
         # a search takes about a second: one process keeps up with several trials, and memory is not free

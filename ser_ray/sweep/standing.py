@@ -59,16 +59,14 @@ def read_standing(folder: SweepFolder, trials: Sequence[Trial]) -> Standing:
 def forget_failed(folder: SweepFolder, keys: Iterable[str]) -> None:
     """Remove the rows of failed trials, so that these are run again.
 
-    A diverged training would diverge again from its last checkpoint, so that goes too, with its epochs' figures.
+    Checkpoints stay: a trial that failed for want of memory or disk goes on from its last epoch, and one that diverged
+    would do so again from the start as well.
 
     Args:
         folder: the sweep's folder.
         keys: of the failed trials.
     """
     for key in keys:
-        if not folder.part("predictions", key).exists():
-            shutil.rmtree(folder.checkpoints(key), ignore_errors=True)
-            folder.part("epochs", key).unlink(missing_ok=True)
         folder.part("trials", key).unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ on from those files alone, whatever version, host or order it is started with.
 """
 
 import contextlib
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
@@ -70,7 +72,7 @@ def train_trials(
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            scheduler=_scheduler(schedule, max(trial.config.training.epochs for trial in trials), stopped),
+            scheduler=_scheduler(schedule, {t.key: t.config.training.epochs for t in trials}, stopped),
             time_budget_s=None if schedule.max_hours is None else 3600 * schedule.max_hours,
             # On a GPU each trial gets a process of its own, so that it starts with clean memory.
             reuse_actors=not on_gpu,
@@ -92,25 +94,32 @@ def _name_of(trial: TuneTrial) -> str:
     return str(trial.config["key"])
 
 
-def _scheduler(schedule: Schedule, epochs: int, stopped: set[str]) -> TrialScheduler:
+def _scheduler(schedule: Schedule, epochs: Mapping[str, int], stopped: set[str]) -> TrialScheduler:
     """Return Tune's scheduler, made to note the trials that it stops."""
-    grace = min(schedule.grace_epochs, epochs)
+    most = max(epochs.values())
+    grace = min(schedule.grace_epochs, most)
     if schedule.early_stopping == "asha":
         # one past the last epoch: at max_t Tune ends a trial, which then could not write its predictions
-        return _noting(ASHAScheduler(time_attr="epoch", max_t=epochs + 1, grace_period=grace), stopped)
+        return _noting(ASHAScheduler(time_attr="epoch", max_t=most + 1, grace_period=grace), epochs, stopped)
     if schedule.early_stopping == "median":
-        return _noting(MedianStoppingRule(time_attr="epoch", grace_period=grace), stopped)
+        return _noting(MedianStoppingRule(time_attr="epoch", grace_period=grace), epochs, stopped)
     return FIFOScheduler()  # type: ignore[no-untyped-call]
 
 
-def _noting(scheduler: TrialScheduler, stopped: set[str]) -> TrialScheduler:
-    """Let a scheduler note the keys of trials that it stops: Tune itself does not tell why a trial ended."""
+def _noting(scheduler: TrialScheduler, epochs: Mapping[str, int], stopped: set[str]) -> TrialScheduler:
+    """Let a scheduler note the keys of trials that it stops, since Tune does not tell why a trial ended.
+
+    A trial that has trained all its epochs is not stopped any more: only its predictions are still to be written.
+    """
     decide = scheduler.on_trial_result
 
     def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         decision = str(decide(controller, trial, result))
+        key = _name_of(trial)
+        if decision == TrialScheduler.STOP and result["epoch"] >= epochs[key]:
+            return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
-            stopped.add(_name_of(trial))
+            stopped.add(key)
         return decision
 
     scheduler.on_trial_result = decide_and_note  # type: ignore[method-assign, assignment]
@@ -131,7 +140,7 @@ def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: b
             {
                 "epoch": epoch.epoch,
                 "train_loss": epoch.train_loss,
-                METRIC: pooled["mean"] if pooled["mean"] == pooled["mean"] else -1.0,
+                METRIC: -1.0 if math.isnan(pooled["mean"]) else pooled["mean"],  # schedulers cannot compare NaN
                 "seconds": epoch.train_seconds + epoch.evaluate_seconds,
                 **{f"ccc_devel_{target}": value for target, value in pooled.items() if target != "mean"},
             }
@@ -175,6 +184,13 @@ def _reason(trial: Trial) -> str:
     return str(row["error"])
 
 
+def _reason_of_loss(error: BaseException | None) -> str:
+    """Return why Tune gave a trial up, in one line: what it raised before its own care began, or a lost process."""
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        return f"{one_line(error.cause)} ({CRASHES_ALLOWED + 1} times)"
+    return f"its process was lost {CRASHES_ALLOWED + 1} times (killed, or out of memory?)"
+
+
 class _Reporter(tune.Callback):
     """Turns Tune's callbacks into our events."""
 
@@ -212,6 +228,6 @@ class _Reporter(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
-        reason = f"its process was lost {CRASHES_ALLOWED + 1} times (killed, or out of memory?)"
+        reason = _reason_of_loss(trial.get_pickled_error())
         write_unfinished(self._trials[key], "failed", reason)
         self._events.failed(key, reason)

@@ -56,7 +56,7 @@ def search_trial(folder: SweepFolder, key: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Traces:
-    """Predictions and gold of one partition and target, the labelled frames of each recording [frames]."""
+    """Predictions and gold of one partition and target, an array [frames] per recording labelled throughout."""
 
     predictions: Sequence[NDArray[np.floating]]
     gold: Sequence[NDArray[np.floating]]

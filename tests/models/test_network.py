@@ -65,7 +65,7 @@ def test_300_s_are_7500_frames():
 def test_even_kernels_do_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        build(ModelConfig(channels=(2, 2, 2), hidden=2))(torch.zeros(1, 6400))
+        assert build(ModelConfig(channels=(2, 2, 2), hidden=2))(torch.zeros(1, 6400)).shape == (1, 10, 2)
 
 
 def test_the_odd_padding_is_on_the_right():

@@ -125,8 +125,8 @@ def test_forgotten_trials_are_trained_or_searched_again(folder, trial):
     assert standing.to_train == (diverged,)
     assert standing.to_search == (search_failed,)
     assert set(standing.failed) == {other.key}
-    assert not folder.checkpoints(diverged.key).exists(), "it would diverge again"
-    assert folder.keys("epochs") == {search_failed.key, other.key}
+    assert set(checkpoint_of(folder, diverged)) == {"last.pt", "best.pt"}, "what was trained is not lost"
+    assert folder.keys("epochs") == {diverged.key, search_failed.key, other.key}
     assert folder.keys("predictions") == {search_failed.key}
     assert set(checkpoint_of(folder, search_failed)) == {"last.pt", "best.pt"}
     assert read_table(folder, "trials", columns=["key"])["key"].to_pylist() == [other.key]
@@ -134,6 +134,7 @@ def test_forgotten_trials_are_trained_or_searched_again(folder, trial):
 
 def test_forgetting_what_left_nothing_is_no_error(folder):
     forget_failed(folder, ["absent"])
+    assert folder.keys("trials") == set()
 
 
 def test_the_longest_shorter_finished_trial_is_gone_on_from(folder, trial):

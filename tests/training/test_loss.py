@@ -43,7 +43,7 @@ def test_gradient_is_2_over_n_times_equation_5():
 def test_gradient_is_that_of_finite_differences():
     x, y = batch(2)
     mask = torch.rand(3, 20, generator=torch.Generator().manual_seed(0)) > 0.3
-    torch.autograd.gradcheck(lambda p: ccc_loss(p, y, mask), x.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p: ccc_loss(p, y, mask), x.requires_grad_())
 
 
 @pytest.mark.parametrize("loss", [ccc_loss, mse_loss])
