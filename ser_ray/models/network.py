@@ -8,28 +8,31 @@ are left out.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ser_ray.errors import InputError
 from ser_ray.models.config import ModelConfig
+from ser_ray.models.conv_pool import Backend, choose, reference
+from ser_ray.models.dropout import Draw, Dropout
 
 LstmState = tuple[Tensor, Tensor]
 
 
-def build(config: ModelConfig) -> "Network":
+def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
     """Return a new network in train mode, its weights drawn from PyTorch's global generator.
 
     Args:
         config: the network's configuration.
+        backend: what computes its convolutional blocks: "reference" for plain PyTorch, "fused" for one operation per
+            block, "auto" for the fastest back end of the device that its input is on.
 
     Returns:
         A module that maps waveforms [B, samples] to predictions [B, samples / hop, targets].
     """
-    return Network(config)
+    return Network(config, backend)
 
 
 class Block(nn.Module):
-    """Convolution, ReLU, pool and dropout: [B, channels in, T] -> [B, channels out, T / pool].
+    """Convolution, ReLU, pool and dropout: [B, T, channels in] -> [B, T / pool, channels out].
 
     Args:
         channels_in: channels of the input.
@@ -37,34 +40,39 @@ class Block(nn.Module):
         kernel: kernel size.
         pool: pool size, or the stride of the convolution.
         pooling: "max", "average" or "stride".
-        dropout: probability of dropping a pooled value.
+        backend: what computes it, see `build`; other poolings than "max" have the reference alone.
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, kernel: int, pool: int, pooling: str, dropout: float
+        self, channels_in: int, channels_out: int, *, kernel: int, pool: int, pooling: str, backend: Backend = "auto"
     ) -> None:
         super().__init__()
-        self.pool, self.pooling, self.dropout = pool, pooling, dropout
+        self.pool, self.pooling, self.backend = pool, pooling, backend
         # 'same' by hand, the odd one out on the right as in the authors' framework; PyTorch's own warns on even kernels
         self.pad_left = (kernel - 1) // 2
         self.pad_right = kernel - 1 - self.pad_left
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride=pool if pooling == "stride" else 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for a whole input, zero-padded at its ends."""
-        return self.on_padded(F.pad(x, (self.pad_left, self.pad_right)))
+    def forward(
+        self, x: Tensor, *, padding: tuple[int, int] | None = None, dropout: Dropout | None = None
+    ) -> Tensor:
+        """Return the block's output.
 
-    def on_padded(self, x: Tensor) -> Tensor:
-        """Return the block's output for an input that has its kernel - 1 further steps around it already."""
-        x = self.conv(x)
-        if self.pooling == "max":
-            # the same values as pooling after the ReLU, which is monotone, at a fraction of the memory traffic
-            x = F.relu(F.max_pool1d(x, self.pool))
-        elif self.pooling == "average":
-            x = F.avg_pool1d(F.relu(x), self.pool)
-        else:
-            x = F.relu(x)
-        return F.dropout(x, self.dropout, self.training)
+        Args:
+            x: [B, T, channels in].
+            padding: zeros before and after; None pads a whole input, so that the output has T / pool steps.
+            dropout: what to drop; None drops nothing.
+        """
+        if padding is None:
+            padding = self.pad_left, self.pad_right
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None
+        if self.pooling != "max":
+            return reference.conv_pool(
+                x, weight, bias, pool=self.pool, padding=padding, dropout=dropout, pooling=self.pooling
+            )
+        conv_pool = choose(self.backend, x.device, x.dtype)
+        return conv_pool(x, weight, bias, pool=self.pool, padding=padding, dropout=dropout)
 
 
 class Network(nn.Module):
@@ -72,9 +80,10 @@ class Network(nn.Module):
 
     Args:
         config: the network's configuration.
+        backend: what computes its blocks, see `build`.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, backend: Backend = "auto"):
         super().__init__()
         self.config = config
         widths = (1, *config.channels)
@@ -85,18 +94,19 @@ class Network(nn.Module):
                 kernel=kernel,
                 pool=pool,
                 pooling=config.pooling,
-                dropout=config.dropout,
+                backend=backend,
             )
             for i, (kernel, pool) in enumerate(zip(config.kernels, config.pools, strict=True))
         )
         self.lstm = nn.LSTM(config.channels[-1], config.hidden, config.lstm_layers, batch_first=True)
         self.head = nn.Linear(config.hidden, len(config.targets))
 
-    def forward(self, waveform: Tensor) -> Tensor:
+    def forward(self, waveform: Tensor, draw: Draw | None = None) -> Tensor:
         """Return a prediction for each frame, the LSTM starting at zero.
 
         Args:
             waveform: [B, samples], samples a multiple of the hop.
+            draw: which dropout masks a network in train mode draws; None lets PyTorch's global generator choose.
 
         Returns:
             [B, samples / hop, targets].
@@ -104,16 +114,20 @@ class Network(nn.Module):
         Raises:
             InputError: if the samples are no whole number of frames.
         """
-        predictions, _ = self.recur(self.features(waveform))
+        predictions, _ = self.recur(self.features(waveform, draw))
         return predictions
 
-    def features(self, waveform: Tensor) -> Tensor:
+    def features(self, waveform: Tensor, draw: Draw | None = None) -> Tensor:
         """Return the convolutional part's output [B, frames, channels] for waveforms [B, samples]."""
         self._check(waveform.shape[-1])
-        x = waveform.unsqueeze(1)  # [B, 1, samples]
-        for block in self.blocks:
-            x = block(x)
-        return x.transpose(1, 2)
+        drops = self.training and self.config.dropout > 0
+        if drops and draw is None:
+            draw = Draw(seed=int(torch.randint(2**63 - 1, ())), step=0)
+        x = waveform.unsqueeze(-1)  # [B, samples, 1]
+        for layer, block in enumerate(self.blocks):
+            dropout = Dropout(self.config.dropout, layer, draw) if drops and draw is not None else None
+            x = block(x, dropout=dropout)
+        return x
 
     def recur(self, features: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
         """Return predictions [B, frames, targets] for features [B, frames, channels], and the LSTM's last state."""
@@ -135,19 +149,20 @@ class Network(nn.Module):
             [B, end_frame - start_frame, channels].
         """
         self._check(waveform.shape[-1])
-        return self._steps_of(len(self.blocks), waveform.unsqueeze(1), start_frame, end_frame).transpose(1, 2)
+        return self._steps_of(len(self.blocks), waveform.unsqueeze(-1), start_frame, end_frame)
 
     def _steps_of(self, depth: int, waveform: Tensor, start: int, end: int) -> Tensor:
         if depth == 0:
-            return waveform[:, :, start:end]
+            return waveform[:, start:end]
         block = self.blocks[depth - 1]
         assert isinstance(block, Block)
-        length = waveform.shape[-1]
+        length = waveform.shape[1]
         for below in self.config.pools[: depth - 1]:
             length //= below
         first, last = start * block.pool - block.pad_left, end * block.pool + block.pad_right
         x = self._steps_of(depth - 1, waveform, max(first, 0), min(last, length))
-        return block.on_padded(F.pad(x, (max(-first, 0), max(last - length, 0))))
+        output: Tensor = block(x, padding=(max(-first, 0), max(last - length, 0)))
+        return output
 
     def _check(self, samples: int) -> None:
         if samples % self.config.hop:

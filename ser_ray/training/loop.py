@@ -13,6 +13,7 @@ import torch
 
 from ser_ray.corpus import Corpus
 from ser_ray.models import ModelConfig
+from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network, build
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from ser_ray.training.config import TrainingConfig, whole_frames
@@ -168,13 +169,15 @@ class _Run:
         self._save(best)
 
     def _train_epoch(self, epoch: int) -> float:
-        losses = []
+        losses: list[float] = []
+        steps_per_epoch = math.ceil(len(self.segments) / self.config.batch_size)
         for segments in shuffled_batches(self.segments, self.config.batch_size, self.config.seed, epoch):
+            draw = Draw(self.config.seed, (epoch - 1) * steps_per_epoch + len(losses))
             batch = make_batch(self.corpus, segments, self.sequence_frames, self.shift_frames, self.target_columns).to(
                 self.device
             )
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.model(batch.waveform), batch.gold, batch.mask)
+            loss = self.loss(self.model(batch.waveform, draw), batch.gold, batch.mask)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             losses.append(loss.item())

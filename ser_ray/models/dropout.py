@@ -1,0 +1,128 @@
+"""Dropout masks from a counter: a value's fate follows from seed, layer, step and position alone.
+
+So a mask is the same on every device, in every number of threads, and beside whatever else is computed; it can be drawn
+before what it drops is computed, and need not be kept for the backward pass.
+
+The bits are those of Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC 2011),
+one call for four channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDS = 10
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+LOW_WORD = 0xFFFFFFFF
+LAYER_SHIFT = 16
+"""Bits of a counter's first word that count quads of channels; the layer stands above them."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which masks a training step draws.
+
+    Args:
+        seed: of the trial; its lowest 64 bits count.
+        step: of the training, counted over all epochs; its lowest 32 bits count.
+    """
+
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """What is dropped from one layer's output.
+
+    Args:
+        rate: probability of dropping a value, in (0, 1).
+        layer: of the network, from 0.
+        draw: which masks.
+    """
+
+    rate: float
+    layer: int
+    draw: Draw
+
+    @property
+    def threshold(self) -> int:
+        """A value is kept where its 32 random bits are at least this."""
+        return min(max(round(self.rate * 2**32), 1), LOW_WORD)
+
+    @property
+    def scale(self) -> float:
+        """Kept values are multiplied by this, so that their expectation stays."""
+        return 1 / (1 - self.rate)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The generator's key: the seed as two words of 32 bits."""
+        return self.draw.seed & LOW_WORD, (self.draw.seed >> 32) & LOW_WORD
+
+    @property
+    def step(self) -> int:
+        """The step as a word of 32 bits."""
+        return self.draw.step & LOW_WORD
+
+
+def quads(channels: int) -> int:
+    """Return how many calls of the generator decide on the channels of one frame.
+
+    Call q decides, by its four words, on the channels q, q + quads, q + 2 quads and q + 3 quads.
+    """
+    return -(-channels // 4)
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Return four words of 32 random bits for each counter.
+
+    Args:
+        counter: four int64 tensors that broadcast, each value in [0, 2^32).
+        key: two words of 32 bits.
+
+    Returns:
+        Four int64 tensors, each value in [0, 2^32).
+    """
+    a, b, c, d = counter
+    key_0, key_1 = key
+    for _ in range(ROUNDS):
+        high_a, low_a = _product(a, MULTIPLIERS[0])
+        high_c, low_c = _product(c, MULTIPLIERS[1])
+        a, b, c, d = high_c ^ b ^ key_0, low_c, high_a ^ d ^ key_1, low_a
+        key_0, key_1 = (key_0 + KEY_STEPS[0]) & LOW_WORD, (key_1 + KEY_STEPS[1]) & LOW_WORD
+    return a, b, c, d
+
+
+def _product(word: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
+    """Return the high and the low 32 bits of a product of two words, without the sign bit of int64 in the way."""
+    low_half = word * (multiplier & 0xFFFF)
+    high_half = word * (multiplier >> 16) + (low_half >> 16)
+    return high_half >> 16, (high_half << 16 | low_half & 0xFFFF) & LOW_WORD
+
+
+def keep_mask(dropout: Dropout, rows: int, frames: int, channels: int, device: torch.device) -> Tensor:
+    """Return which values of a layer's output are kept.
+
+    Args:
+        dropout: rate, layer and draw.
+        rows: B, the sequences of the batch.
+        frames: T, of the output, at most 2^32.
+        channels: C, of the output, at most 2^18.
+        device: where the mask is to be.
+
+    Returns:
+        bool [B, T, C].
+    """
+    n = quads(channels)
+    row, frame, quad = (torch.arange(size, device=device) for size in (rows, frames, n))
+    counter = (
+        (quad | dropout.layer << LAYER_SHIFT)[None, None, :],
+        frame[None, :, None],
+        row[:, None, None],
+        torch.tensor(dropout.step, device=device),
+    )
+    words = torch.cat([word.expand(rows, frames, n) for word in philox(counter, dropout.key)], dim=-1)
+    return words[..., :channels] >= dropout.threshold
