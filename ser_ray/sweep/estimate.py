@@ -20,7 +20,7 @@ from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.loss import ccc_loss
 from ser_ray.training.numerics import prepare_process
 from ser_ray.training.segments import cut_segments, recordings_of
-from ser_ray.trial import Trial
+from ser_ray.trial import TRIAL_VERSION, Trial
 
 MEASURED_S = 2.0
 """Length of the sequences in the measured step; its time is scaled to the trial's."""
@@ -87,6 +87,7 @@ def _identity(trial: Trial, device_name: str) -> str:
     content = {
         "device": device_name,
         "torch": torch.__version__,
+        "trial_version": TRIAL_VERSION,
         "model": dataclasses.asdict(trial.config.model),
         "batch_size": trial.config.training.batch_size,
         "sequence_s": min(MEASURED_S, trial.config.training.sequence_s),

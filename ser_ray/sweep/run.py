@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,16 +93,20 @@ class SweepRun:
         done = len(self.trials) - len(standing.to_train) - len(standing.to_search)
         log = self.folder.path / "sweep.log"
         # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
-        with Progress(self.labels, epochs, done, log, sys.stdout) as progress:
+        with ThreadPoolExecutor(1) as beside, Progress(self.labels, epochs, done, log, sys.stdout) as progress:
             for key, donor in adopt_checkpoints(self.folder, standing.to_train).items():
                 progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
             progress.say("starting Ray")
+            compiled = beside.submit(_compile_kernels, standing.to_train)
             with cluster(os.environ.get("RAY_ADDRESS") or None) as machines, _sigterm_as_sigint():
                 share = self._share(machines)
                 progress.say(
                     f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
                     + " and ".join(f"{amount:g} {kind.upper()}" for kind, amount in share.items() if amount)
                 )
+                if not compiled.done():
+                    progress.say("compiling the kernels of training, once for this kind of CPU")
+                compiled.result()
                 pool = SearchPool(
                     self.folder, self._actors(machines.cpus, len(epochs)), self._on_searched(progress, by_key)
                 )
@@ -188,6 +193,14 @@ class SweepRun:
                 print(f"  {key}  {reason}  (log: {self.folder.log(key)})")
             return EXIT_FAILED
         return EXIT_DONE
+
+
+def _compile_kernels(trials: Sequence[Trial]) -> None:
+    """Leave the kernels of training compiled on disk, lest each worker compiles them for itself."""
+    if trials:
+        from ser_ray.models.kernels import warm
+
+        warm()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ser_ray.corpus import Corpus
     from ser_ray.results import SweepFolder
 
-TRIAL_VERSION = 1
+TRIAL_VERSION = 2
 """Raised only when an equal configuration would give other numbers."""
 
 

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ser_ray.models.conv_pool import kernels
+from ser_ray.models import kernels
 from ser_ray.models.dropout import Dropout
-
-NARROW_TAPS, NARROW_PRODUCTS = 16, 256
-"""Up to so many inputs per output, and so many products per window and channel, channels are computed side by side."""
 
 
 def conv_pool(
@@ -46,7 +43,7 @@ class _ConvPool(torch.autograd.Function):
         winners = np.zeros(out.shape, np.min_scalar_type(pool - 1))
         real = x.numpy().dtype.type
         scale = real(1 if dropout is None else dropout.scale)
-        if inputs * kernel <= NARROW_TAPS and inputs * kernel * pool <= NARROW_PRODUCTS:
+        if kernels.is_narrow(inputs * kernel, pool):
             run = kernels.narrow_forward(inputs * kernel, inputs, pool)
             w = np.ascontiguousarray(weight.detach().permute(2, 1, 0).reshape(inputs * kernel, channels).numpy())
         else:

@@ -8,6 +8,7 @@ arrays with unsigned offsets and sums in several named accumulators are what mak
 is allowed to it, ignoring NaN is not.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,18 +16,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-JIT: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "reassoc", "nsz"},
-}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+
+
 LANES = 16
 """Rows of weights are filled up with zeros to a multiple of this, so that no sum has a rest."""
 BLOCK_VALUES = 8192
 """Values of the input that the backward pass works on at a time: they and their gradients stay in the fastest cache."""
 BLOCKS_PER_SUM = 64
 """Gradients of weights are summed over so many blocks before they are added to the total, against rounding."""
+NARROW_TAPS, NARROW_PRODUCTS = 16, 256
+"""Up to so many inputs per output, and so many products per window and channel, channels are computed side by side."""
 
 _u = np.uint64
 _M0, _M1 = _u(0xD2511F53), _u(0xCD9E8D57)
@@ -34,7 +34,15 @@ _K0, _K1 = _u(0x9E3779B9), _u(0xBB67AE85)
 _LOW, _HALF, _LAYER = _u(0xFFFFFFFF), _u(32), _u(16)
 
 
-@njit(**JIT)
+def compiled(function: Callable[..., Any]) -> Any:
+    """Return a function that numba compiles on its first call, and keeps on disk where a folder can be written."""
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder for the cache
+        return njit(**OPTIONS)(function)
+
+
+@compiled
 def draw(words, quads, layer, frame, row, step, key):  # type: ignore[no-untyped-def]
     """Fill words [4 quads] with the random bits of a frame's channels (Philox4x32-10, as models.dropout has it)."""
     for q in range(quads):
@@ -50,7 +58,7 @@ def draw(words, quads, layer, frame, row, step, key):  # type: ignore[no-untyped
         words[3 * quads + q] = d
 
 
-@njit(**JIT)
+@compiled
 def aligned(size, like):  # type: ignore[no-untyped-def]
     """Return zeros [size] that begin at a cache line."""
     raw = np.zeros(size + 64, like.dtype)
@@ -58,7 +66,7 @@ def aligned(size, like):  # type: ignore[no-untyped-def]
     return raw[skip : skip + size]
 
 
-@njit(**JIT)
+@compiled
 def load(window, x, row, start, steps):  # type: ignore[no-untyped-def]
     """Fill window with x [B, T, C] of a row from a step on, zero where there is none."""
     T, C = x.shape[1], x.shape[2]
@@ -73,7 +81,7 @@ def load(window, x, row, start, steps):  # type: ignore[no-untyped-def]
     window[end:] = 0
 
 
-@njit(**JIT)
+@compiled
 def dots_4x4(x, at, hop, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-def]
     """Return the products of four stretches of x, a hop apart, with four rows of w: per stretch, those of the rows."""
     x0, x1, x2, x3 = at, at + hop, at + hop + hop, at + hop + hop + hop
@@ -93,7 +101,7 @@ def dots_4x4(x, at, hop, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-
     return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3), (d0, d1, d2, d3)
 
 
-@njit(**JIT)
+@compiled
 def dots_1x4(x, at, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-def]
     """Return the products of one stretch of x with four rows of w."""
     a = b = c = d = x.dtype.type(0)
@@ -103,7 +111,7 @@ def dots_1x4(x, at, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-def]
     return a, b, c, d
 
 
-@njit(**JIT)
+@compiled
 def convolve(window, hop, pool, w, length, kept, n, values, stride):  # type: ignore[no-untyped-def]
     """Fill values [pool, stride] with the outputs of n kept channels at each step of a window."""
     whole = pool // 4 * 4
@@ -121,7 +129,7 @@ def convolve(window, hop, pool, w, length, kept, n, values, stride):  # type: ig
             values[to], values[to + _u(1)], values[to + _u(2)], values[to + _u(3)] = own
 
 
-@njit(**JIT)
+@compiled
 def pool_values(values, stride, pool, n, best, winner):  # type: ignore[no-untyped-def]
     """Find the largest of values [pool, stride] for n channels and its step, the first of equals; NaN beats all."""
     for m in range(_u(n)):
@@ -136,7 +144,7 @@ def pool_values(values, stride, pool, n, best, winner):  # type: ignore[no-untyp
             winner[m] = winner.dtype.type(p) if new else winner[m]
 
 
-@njit(**JIT)
+@compiled
 def forward(  # type: ignore[no-untyped-def]
     x, before, kernel, pool, w, bias, layer, step, key, threshold, scale, out, winners
 ):
@@ -186,7 +194,7 @@ def narrow_forward(taps: int, hop: int, pool: int) -> Any:
         A function of the arguments of `forward`, with w as [taps, C].
     """
 
-    @njit(**JIT)
+    @compiled
     def narrow(  # type: ignore[no-untyped-def]
         x, before, kernel, _pool, w, bias, layer, step, key, threshold, scale, out, winners
     ):
@@ -218,7 +226,7 @@ def narrow_forward(taps: int, hop: int, pool: int) -> Any:
     return narrow
 
 
-@njit(**JIT)
+@compiled
 def survivors(c, C, n_frames, step, errors, winners, hop, error, at):  # type: ignore[no-untyped-def]
     """List the frames of a block that pass a gradient on to channel c: its size, and where their inputs begin."""
     n, total = 0, errors.dtype.type(0)
@@ -234,7 +242,7 @@ def survivors(c, C, n_frames, step, errors, winners, hop, error, at):  # type: i
     return n, total
 
 
-@njit(**JIT)
+@compiled
 def backward(  # type: ignore[no-untyped-def]
     x, before, kernel, pool, w, scale, out, winners, grad, dw, db, dx, wants_dx
 ):
@@ -289,6 +297,24 @@ def backward(  # type: ignore[no-untyped-def]
                 db += sum_db
                 sum_dw[:] = 0
                 sum_db[:] = 0
+
+
+def is_narrow(taps: int, pool: int) -> bool:
+    """Return whether a layer of so many inputs per output takes `narrow_forward`."""
+    return taps <= NARROW_TAPS and taps * pool <= NARROW_PRODUCTS
+
+
+def warm() -> None:
+    """Compile the kernels for float32, or find them in numba's cache on disk, so that workers find them there.
+
+    Those of `narrow_forward` are left to the worker that needs them first: they are small, and one per design.
+    """
+    kernel, pool, inputs, channels = 2, 2, LANES, 4
+    x, one = np.zeros((1, kernel + pool, inputs), np.float32), np.float32(1)
+    out = np.zeros((1, 2, channels), np.float32)
+    w, bias, winners = padded_rows(np.zeros((channels, inputs, kernel), np.float32)), out[0, 0].copy(), out.astype("u1")
+    forward(x, 0, kernel, pool, w, bias, 0, 0, (0, 0), 1, one, out, winners)
+    backward(x, 0, kernel, pool, w, one, out, winners, out.copy(), w.copy(), bias.copy(), x.copy(), True)
 
 
 def padded_rows(weight: NDArray[np.floating]) -> NDArray[np.floating]:
