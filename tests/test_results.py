@@ -33,12 +33,15 @@ TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
 
 PROMISED_TRIALS = {
     "schema_version": pa.int32(),
-    **dict.fromkeys(["key", "sweep", "status", "error", "model", "loss", "optimizer", "device", "host"], TEXT),
+    **dict.fromkeys(
+        ["key", "sweep", "status", "error", "model", "loss", "optimizer", "segments", "device", "host"], TEXT
+    ),
     **dict.fromkeys(["git_commit", "versions", "corpus", "corpus_fingerprint"], TEXT),
     **dict.fromkeys(["kernels", "pools", "channels"], pa.list_(INT)),
     "overlap_ratios": pa.list_(FLOAT),
     **dict.fromkeys(["hidden", "batch_size", "seed", "epochs", "best_epoch", "parameters", "peak_memory_bytes"], INT),
-    **dict.fromkeys(["dropout", "sequence_s", "label_shift_s", "learning_rate", "receptive_field_ms"], FLOAT),
+    **dict.fromkeys(["dropout", "sequence_s", "label_shift_s", "learning_rate", "weight_decay"], FLOAT),
+    **dict.fromkeys(["receptive_field_ms"], FLOAT),
     **dict.fromkeys(["train_seconds", "search_seconds", "samples_per_second"], FLOAT),
     **dict.fromkeys(["started_at", "ended_at"], pa.timestamp("us")),
     **{

@@ -53,9 +53,7 @@ class Block(nn.Module):
         self.pad_right = kernel - 1 - self.pad_left
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride=pool if pooling == "stride" else 1)
 
-    def forward(
-        self, x: Tensor, *, padding: tuple[int, int] | None = None, dropout: Dropout | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, *, padding: tuple[int, int] | None = None, dropout: Dropout | None = None) -> Tensor:
         """Return the block's output.
 
         Args:

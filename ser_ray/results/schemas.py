@@ -61,6 +61,8 @@ TRIALS = pa.schema(
         ("loss", _TEXT),
         ("optimizer", _TEXT),
         ("learning_rate", _FLOAT),
+        ("weight_decay", _FLOAT),
+        ("segments", _TEXT),  # grid | random
         ("seed", _INT),
         ("max_epochs", _INT),  # as configured
         ("epochs", _INT),  # as trained

@@ -12,7 +12,8 @@ Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 Loss = Literal["ccc", "mse"]
-Optimizer = Literal["rmsprop", "rmsprop_tf", "adam"]
+Optimizer = Literal["rmsprop", "rmsprop_tf", "adam", "adamw"]
+Segments = Literal["grid", "random"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -26,13 +27,17 @@ class TrainingConfig:
         sequence_s: length of a training segment in seconds; a whole number of frames.
         loss: "ccc" for 1 - CCC pooled over the batch, "mse" for the mean squared error.
         optimizer: "rmsprop" as PyTorch does it, "rmsprop_tf" as the paper's framework did (mean square starting at
-            one, epsilon inside the root), or "adam".
+            one, epsilon inside the root), "adam", or "adamw", whose weight decay is decoupled from the gradient.
         learning_rate: step size, the paper's 1e-4.
         decay: decay rate of RMSprop's mean square.
         momentum: RMSprop's momentum.
+        weight_decay: this much of each weight is added to its gradient; for "adamw" the weight itself shrinks by this
+            times the learning rate, each step. 0 is the paper's own setting.
+        segments: "grid" cuts each recording at the same places in every epoch; "random" takes as many segments, each
+            beginning at a frame drawn anew in every epoch.
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
             moved back later by it. A whole number of frames; 0 is the paper's own setting.
-        seed: of the weights, the order of segments and the dropout.
+        seed: of the weights, the segments and their order, and the dropout.
         limit_recordings: use only so many recordings of each partition; None uses all.
         limit_s: use only the first seconds of each recording; None uses all.
     """
@@ -46,6 +51,8 @@ class TrainingConfig:
     learning_rate: Positive = 1e-4
     decay: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.9
     momentum: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.1
+    weight_decay: Number = 0.0
+    segments: Segments = "grid"
     label_shift_s: Number = 0.0
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
     limit_recordings: Count | None = None

@@ -21,7 +21,7 @@ from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, mse_loss
 from ser_ray.training.numerics import prepare_process
 from ser_ray.training.optimizers import make_optimizer
-from ser_ray.training.segments import cut_segments, make_batch, recordings_of, shuffled_batches
+from ser_ray.training.segments import cut_segments, make_batch, recordings_of, segments_of_epoch, shuffled_batches
 
 LARGEST_LOSS = 1e3
 """A loss above this has diverged: gold lies in [-1, 1] or nearby, 1 - CCC in [0, 2]."""
@@ -129,7 +129,7 @@ class _Run:
         self.target_columns = [corpus.targets.index(target) for target in self.targets]
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
         self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
-        self.segments = cut_segments(recordings_of(corpus, "train", config), self.sequence_frames)
+        self.grid = cut_segments(recordings_of(corpus, "train", config), self.sequence_frames)
         self.devel = recordings_of(corpus, "devel", config)
         self.devel_gold = gold_of(corpus, self.devel, self.targets)
         torch.manual_seed(config.seed)
@@ -170,9 +170,11 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> float:
         losses: list[float] = []
-        steps_per_epoch = math.ceil(len(self.segments) / self.config.batch_size)
-        for segments in shuffled_batches(self.segments, self.config.batch_size, self.config.seed, epoch):
-            draw = Draw(self.config.seed, (epoch - 1) * steps_per_epoch + len(losses))
+        config = self.config
+        steps_per_epoch = math.ceil(len(self.grid) / config.batch_size)
+        own = segments_of_epoch(self.grid, self.sequence_frames, config, epoch)
+        for segments in shuffled_batches(own, config.batch_size, config.seed, epoch):
+            draw = Draw(config.seed, (epoch - 1) * steps_per_epoch + len(losses))
             batch = make_batch(self.corpus, segments, self.sequence_frames, self.shift_frames, self.target_columns).to(
                 self.device
             )

@@ -1,4 +1,4 @@
-"""The optimisers: RMSprop as PyTorch does it, RMSprop as the paper's framework did it, and Adam."""
+"""The optimisers: RMSprop as PyTorch does it, RMSprop as the paper's framework did it, Adam and AdamW."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -13,7 +13,8 @@ class RMSpropTF(torch.optim.Optimizer):
     """RMSprop as TensorFlow 1 has it: the mean square starts at one and epsilon stands inside the root.
 
     s <- decay s + (1 - decay) g^2;  m <- momentum m + learning_rate g / sqrt(s + epsilon);  w <- w - m.
-    The first steps are therefore much smaller than PyTorch's, whose mean square starts at zero.
+    The first steps are therefore much smaller than PyTorch's, whose mean square starts at zero. Weight decay is
+    PyTorch's: g has weight_decay times w in it.
 
     Args:
         parameters: what to optimise.
@@ -21,6 +22,7 @@ class RMSpropTF(torch.optim.Optimizer):
         decay: of the mean square, in [0, 1).
         momentum: in [0, 1).
         epsilon: TensorFlow's 1e-10.
+        weight_decay: at least 0.
     """
 
     def __init__(
@@ -30,10 +32,17 @@ class RMSpropTF(torch.optim.Optimizer):
         decay: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-10,
+        weight_decay: float = 0.0,
     ):
         super().__init__(
             parameters,
-            {"lr": learning_rate, "decay": decay, "momentum": momentum, "epsilon": epsilon},
+            {
+                "lr": learning_rate,
+                "decay": decay,
+                "momentum": momentum,
+                "epsilon": epsilon,
+                "weight_decay": weight_decay,
+            },
         )
 
     @overload
@@ -65,6 +74,8 @@ class RMSpropTF(torch.optim.Optimizer):
         if not state:
             state["mean_square"] = torch.ones_like(weight)
             state["momentum"] = torch.zeros_like(weight)
+        if group["weight_decay"]:
+            gradient = gradient.add(weight, alpha=group["weight_decay"])
         mean_square, momentum = state["mean_square"], state["momentum"]
         mean_square.mul_(group["decay"]).addcmul_(gradient, gradient, value=1 - group["decay"])
         root = mean_square.add(group["epsilon"]).sqrt_()
@@ -76,14 +87,18 @@ def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -
     """Return the optimiser that a configuration names.
 
     Args:
-        config: its optimizer, learning_rate, decay and momentum.
+        config: its optimizer, learning_rate, decay, momentum and weight_decay.
         parameters: what to optimise.
 
     Returns:
         A new optimiser without state.
     """
+    rate, weight_decay = config.learning_rate, config.weight_decay
     if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=config.decay, momentum=config.momentum)
+        return torch.optim.RMSprop(
+            parameters, lr=rate, alpha=config.decay, momentum=config.momentum, weight_decay=weight_decay
+        )
     if config.optimizer == "rmsprop_tf":
-        return RMSpropTF(parameters, config.learning_rate, config.decay, config.momentum)
-    return torch.optim.Adam(parameters, lr=config.learning_rate)
+        return RMSpropTF(parameters, rate, config.decay, config.momentum, weight_decay=weight_decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=rate, weight_decay=weight_decay)

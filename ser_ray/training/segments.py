@@ -11,6 +11,9 @@ from torch import Tensor
 from ser_ray.corpus import Corpus, Recording
 from ser_ray.training.config import TrainingConfig
 
+_PLACES = 1
+"""Tells the draw of the segments' places from that of their order, which has seed and epoch alone."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -86,6 +89,46 @@ def cut_segments(recordings: Sequence[Recording], sequence_frames: int) -> list[
         for recording in recordings
         for start in range(0, recording.frames, sequence_frames)
     ]
+
+
+def draw_segments(grid: Sequence[Segment], sequence_frames: int, seed: int, epoch: int) -> list[Segment]:
+    """Return the segments of one epoch at places that only seed and epoch determine.
+
+    Args:
+        grid: of `cut_segments`.
+        sequence_frames: length of a segment.
+        seed: of the trial.
+        epoch: counted from 1.
+
+    Returns:
+        For each segment of the grid one of the same recording, which begins at a frame drawn uniformly from those
+        where a whole segment fits; of a recording shorter than that, the grid's.
+    """
+    latest = [max(0, segment.recording.frames - sequence_frames) for segment in grid]
+    starts = np.random.default_rng([seed, epoch, _PLACES]).integers(0, latest, endpoint=True)
+    return [
+        Segment(segment.recording, int(start), min(sequence_frames, segment.recording.frames))
+        for segment, start in zip(grid, starts, strict=True)
+    ]
+
+
+def segments_of_epoch(
+    grid: Sequence[Segment], sequence_frames: int, config: TrainingConfig, epoch: int
+) -> list[Segment]:
+    """Return what an epoch trains on, in the grid's order.
+
+    Args:
+        grid: of `cut_segments`.
+        sequence_frames: length of a segment.
+        config: its segments and seed.
+        epoch: counted from 1.
+
+    Returns:
+        As many segments as the grid has.
+    """
+    if config.segments == "grid":
+        return list(grid)
+    return draw_segments(grid, sequence_frames, config.seed, epoch)
 
 
 def shuffled_batches(segments: Sequence[Segment], batch_size: int, seed: int, epoch: int) -> Iterator[list[Segment]]:

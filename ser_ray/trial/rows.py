@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ser_ray import provenance, results
 from ser_ray.corpus import Recording
+from ser_ray.training.config import whole_frames
 from ser_ray.trial.config import Trial, keyed_config
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "loss": training.loss,
         "optimizer": training.optimizer,
         "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "segments": training.segments,
         "seed": training.seed,
         "max_epochs": training.epochs,
         "parameters": model.parameters,
@@ -76,11 +79,15 @@ def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") ->
     """
     import torch
 
-    from ser_ray.training.segments import recordings_of
+    from ser_ray.training.segments import cut_segments, recordings_of, segments_of_epoch
 
+    config, corpus = trial.config.training, trial.corpus
+    sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
+    grid = cut_segments(recordings_of(corpus, "train", config), sequence_frames)
+    # the places of random segments differ from epoch to epoch, their lengths do not
+    samples = sum(segment.frames * corpus.hop for segment in segments_of_epoch(grid, sequence_frames, config, epoch=1))
     reports = trained.epochs
     train_seconds = sum(report.train_seconds for report in reports)
-    samples = sum(r.frames * trial.corpus.hop for r in recordings_of(trial.corpus, "train", trial.config.training))
     on_gpu = device.type == "cuda"
     first = reports[0]
     peak = (

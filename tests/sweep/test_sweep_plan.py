@@ -32,6 +32,8 @@ OTHER_TRAINING = {
     "learning_rate": 2e-4,
     "decay": 0.8,
     "momentum": 0.2,
+    "weight_decay": 1e-4,
+    "segments": "random",
     "label_shift_s": 0.4,
     "seed": 1,
     "limit_recordings": 3,

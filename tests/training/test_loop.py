@@ -10,6 +10,7 @@ from ser_ray.corpus import open_corpus
 from ser_ray.errors import InputError
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from ser_ray.training.loop import TrainingDivergedError, train
+from ser_ray.training.segments import shuffled_batches
 
 CPU = torch.device("cpu")
 
@@ -45,6 +46,7 @@ def test_training_lowers_the_loss_and_keeps_the_best_epoch(tiny_corpus, tiny_con
         {"loss": "mse"},
         {"optimizer": "rmsprop_tf"},
         {"optimizer": "adam", "label_shift_s": 0.02},
+        {"optimizer": "adamw", "weight_decay": 0.1, "segments": "random"},
         {"limit_recordings": 1, "limit_s": 0.1},
     ],
 )
@@ -61,12 +63,44 @@ def test_another_seed_gives_other_weights(tiny_corpus, tiny_config, tmp_path):
     assert not torch.equal(weights(tmp_path / "a")["head.weight"], weights(tmp_path / "b")["head.weight"])
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_tf", "adam"])
+@pytest.mark.parametrize("options", [{"segments": "random"}, {"weight_decay": 0.1}, {"optimizer": "adamw"}], ids=str)
+def test_each_setting_trains_other_weights(tiny_corpus, tiny_config, tmp_path, options):
+    common = {"optimizer": "adam", "weight_decay": 0.01}
+    run(tiny_corpus, tiny_config(**common), tmp_path / "a")
+    run(tiny_corpus, tiny_config(**{**common, **options}), tmp_path / "b")
+    assert not torch.equal(weights(tmp_path / "a")["head.weight"], weights(tmp_path / "b")["head.weight"])
+
+
+def test_random_segments_are_drawn_anew_in_every_epoch(tiny_corpus, tiny_config, tmp_path, monkeypatch):
+    seen = []
+
+    def noting(segments, *arguments):
+        seen.append({(s.recording.name, s.start_frame, s.frames) for s in segments})
+        return shuffled_batches(segments, *arguments)
+
+    monkeypatch.setattr("ser_ray.training.loop.shuffled_batches", noting)
+    run(tiny_corpus, tiny_config(segments="random", epochs=2), tmp_path / "a")
+    run(tiny_corpus, tiny_config(segments="grid", epochs=2), tmp_path / "b")
+    assert seen[0] != seen[1]
+    assert seen[2] == seen[3] != seen[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "rmsprop"},
+        {"optimizer": "rmsprop_tf"},
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 0.1, "segments": "random"},
+        {"optimizer": "rmsprop_tf", "weight_decay": 0.1, "segments": "random"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
-    tiny_corpus, tiny_config, tmp_path, optimizer, stop_after
+    tiny_corpus, tiny_config, tmp_path, options, stop_after
 ):
-    config = tiny_config(epochs=5, optimizer=optimizer, patience=4)
+    config = tiny_config(epochs=5, patience=4, **options)
     whole = run(tiny_corpus, config, tmp_path / "whole")
 
     def interrupt(reports):
@@ -90,9 +124,13 @@ def _train_and_tell(path, config, folder, epochs):
     run(open_corpus(path), config, folder, tell)
 
 
-@pytest.mark.parametrize("when", [1, 2])
-def test_a_killed_process_started_again_ends_with_the_same_weights(tiny_corpus, tiny_config, tmp_path, when):
-    config = tiny_config(epochs=40)
+@pytest.mark.parametrize(
+    ("when", "options"),
+    [(1, {}), (2, {}), (2, {"optimizer": "adamw", "weight_decay": 0.1, "segments": "random"})],
+    ids=str,
+)
+def test_a_killed_process_started_again_ends_with_the_same_weights(tiny_corpus, tiny_config, tmp_path, when, options):
+    config = tiny_config(epochs=40, **options)
     run(tiny_corpus, config, tmp_path / "whole")
     context = multiprocessing.get_context("spawn")
     epochs = context.Queue()

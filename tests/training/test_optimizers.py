@@ -28,6 +28,65 @@ def test_rmsprop_of_the_papers_framework_is_its_formula():
     torch.testing.assert_close(weight.detach(), expected, rtol=1e-12, atol=0)
 
 
+def test_weight_decay_is_part_of_the_gradient_in_the_papers_framework_too():
+    start = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    weight, expected = nn.Parameter(start.clone()), start.clone()
+    optimizer = make_optimizer(
+        TrainingConfig(optimizer="rmsprop_tf", learning_rate=1e-2, momentum=0.3, weight_decay=0.05), [weight]
+    )
+    mean_square, moving = torch.ones(4, dtype=torch.float64), torch.zeros(4)
+    for gradient in gradients():
+        weight.grad = gradient.clone()
+        optimizer.step()
+        assert torch.equal(weight.grad, gradient)
+        decayed = gradient + 0.05 * expected
+        mean_square = 0.9 * mean_square + 0.1 * decayed**2
+        moving = 0.3 * moving + 1e-2 * decayed / torch.sqrt(mean_square + 1e-10)
+        expected = expected - moving
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("decoupled", [False, True], ids=["adam", "adamw"])
+def test_adams_weight_decay_is_part_of_the_gradient_and_adamws_is_not(decoupled):
+    start = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    weight, expected = nn.Parameter(start.clone()), start.clone()
+    config = TrainingConfig(optimizer="adamw" if decoupled else "adam", learning_rate=1e-2, weight_decay=0.05)
+    optimizer = make_optimizer(config, [weight])
+    first, second = torch.zeros(4), torch.zeros(4)
+    for step, gradient in enumerate(gradients(), start=1):
+        weight.grad = gradient.clone()
+        optimizer.step()
+        g = gradient if decoupled else gradient + 0.05 * expected
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        move = 1e-2 * (first / (1 - 0.9**step)) / (torch.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        expected = expected - move - (1e-2 * 0.05 * expected if decoupled else 0)
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-9, atol=0)
+
+
+def test_rmsprops_weight_decay_is_part_of_the_gradient():
+    start = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    weight, expected = nn.Parameter(start.clone()), start.clone()
+    optimizer = make_optimizer(TrainingConfig(weight_decay=0.05), [weight])
+    mean_square, moving = torch.zeros(4), torch.zeros(4)
+    for gradient in gradients():
+        weight.grad = gradient.clone()
+        optimizer.step()
+        decayed = gradient + 0.05 * expected
+        mean_square = 0.9 * mean_square + 0.1 * decayed**2
+        moving = 0.1 * moving + decayed / (torch.sqrt(mean_square) + 1e-8)
+        expected = expected - 1e-4 * moving
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_tf", "adam", "adamw"])
+def test_no_weight_decays_unless_asked_for(optimizer):
+    weight = nn.Parameter(torch.ones(3))
+    made = make_optimizer(TrainingConfig(optimizer=optimizer), [weight])
+    weight.grad = torch.zeros(3)
+    made.step()
+    assert torch.equal(weight.detach(), torch.ones(3))
+
+
 def test_rmsprop_is_pytorchs_with_the_papers_numbers():
     weight = nn.Parameter(torch.zeros(4, dtype=torch.float64))
     optimizer = make_optimizer(TrainingConfig(), [weight])

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_ray.training.config import TrainingConfig
-from ser_ray.training.segments import cut_segments, make_batch, recordings_of, shuffled_batches
+from ser_ray.training.segments import (
+    cut_segments,
+    draw_segments,
+    make_batch,
+    recordings_of,
+    segments_of_epoch,
+    shuffled_batches,
+)
 
 
 def pieces(corpus, sequence_frames, shift_frames=0):
@@ -54,6 +61,48 @@ def test_the_shift_moves_labels_and_not_audio(tiny_corpus):
     _, plain = pieces(tiny_corpus, 20)
     _, shifted = pieces(tiny_corpus, 20, 7)
     assert torch.equal(plain.waveform, shifted.waveform)
+
+
+@given(st.integers(1, 80), st.integers(0, 2**70), st.integers(1, 500))
+@settings(deadline=None, max_examples=60)
+def test_random_segments_are_as_many_as_the_grids_and_whole_where_one_fits(tiny_corpus, sequence_frames, seed, epoch):
+    grid = cut_segments(tiny_corpus.recordings("train"), sequence_frames)
+    drawn = draw_segments(grid, sequence_frames, seed, epoch)
+    assert [s.recording.name for s in drawn] == [s.recording.name for s in grid]
+    for segment in drawn:
+        frames = segment.recording.frames
+        assert segment.frames == min(sequence_frames, frames)
+        assert 0 <= segment.start_frame <= max(0, frames - sequence_frames)
+        if frames < sequence_frames:
+            assert segment in grid
+
+
+def test_every_place_where_a_segment_fits_is_drawn_equally_often(tiny_corpus):
+    (recording, *_) = tiny_corpus.recordings("train")
+    grid = cut_segments([recording], 57)  # of 60 frames: four places, two segments
+    starts = [s.start_frame for epoch in range(1, 1001) for s in draw_segments(grid, 57, 3, epoch)]
+    counts = np.bincount(starts, minlength=4)
+    assert counts.size == 4
+    # 2,000 draws: a chi-square of 3 degrees of freedom above 16.3 has a probability of 0.001
+    assert ((counts - 500) ** 2 / 500).sum() < 16.3
+
+
+def test_random_places_follow_from_seed_and_epoch_alone(tiny_corpus):
+    grid = cut_segments(tiny_corpus.recordings("train"), 10)
+
+    def starts(seed, epoch):
+        return [s.start_frame for s in draw_segments(grid, 10, seed, epoch)]
+
+    assert starts(0, 1) == starts(0, 1)
+    assert starts(0, 1) != starts(0, 2)
+    assert starts(0, 1) != starts(1, 1)
+
+
+def test_an_epoch_has_the_segments_that_the_configuration_asks_for(tiny_corpus):
+    grid = cut_segments(tiny_corpus.recordings("train"), 20)
+    assert segments_of_epoch(grid, 20, TrainingConfig(seed=4), 2) == grid
+    random = segments_of_epoch(grid, 20, TrainingConfig(seed=4, segments="random"), 2)
+    assert random == draw_segments(grid, 20, 4, 2) != grid
 
 
 def test_batches_hold_all_segments_once_in_an_order_of_seed_and_epoch(tiny_corpus):

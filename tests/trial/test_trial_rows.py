@@ -46,7 +46,9 @@ def the_row(trial):
 
 
 def test_the_configuration_is_in_the_row(make_trial, tiny_config, tiny_corpus):
-    trial = make_trial(tiny_config(label_shift_s=0.02, loss="mse", optimizer="adam"))
+    trial = make_trial(
+        tiny_config(label_shift_s=0.02, loss="mse", optimizer="adamw", weight_decay=0.02, segments="random")
+    )
     columns = configured_columns(trial)
     assert set(columns) <= set(SCHEMAS["trials"].names)
     for section in (trial.config.model, trial.config.training):
@@ -66,7 +68,9 @@ def test_the_configuration_is_in_the_row(make_trial, tiny_config, tiny_corpus):
         "sequence_s": 0.08,
         "label_shift_s": 0.02,
         "loss": "mse",
-        "optimizer": "adam",
+        "optimizer": "adamw",
+        "weight_decay": 0.02,
+        "segments": "random",
     }
     assert {name: columns[name] for name in said} == said
     assert columns["overlap_ratios"] == [pytest.approx(3 / 11), pytest.approx(5 / 13)]
@@ -95,6 +99,12 @@ def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     assert columns["started_at"] == ENDED
     assert columns["device"].startswith("cpu: ")
     assert columns["peak_memory_bytes"] > 2**20
+
+
+def test_random_segments_count_with_their_own_length(make_trial, tiny_config, tiny_corpus):
+    trial = make_trial(tiny_config(segments="random"))  # 20 frames: 3, 3 and 2 whole ones of 60, 45 and 37 frames
+    columns = trained_columns(trial, Trained(model=None, epochs=REPORTS, best_epoch=2), torch.device("cpu"))
+    assert columns["samples_per_second"] == pytest.approx(3 * 8 * 20 * tiny_corpus.hop / 24)
 
 
 def test_limits_count_only_what_was_trained_on(make_trial, tiny_config, tiny_corpus):
