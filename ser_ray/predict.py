@@ -1,173 +1,28 @@
 """A trained model on any audio: `ser-ray predict MODEL AUDIO...` writes one CSV file of predictions per recording."""
 
 import argparse
-import dataclasses
 import os
 import secrets
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray.corpus.ingest import decode
 from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
+from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.shards import normalised
 from ser_ray.corpus.writer import moments
 from ser_ray.errors import InputError
-from ser_ray.models import ModelConfig
-from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table
+from ser_ray.results import ccc_column
+from ser_ray.trained import TrainedModel, find_checkpoint, load_model, read_chains
 
 if TYPE_CHECKING:
-    from ser_ray.models.network import Network
     from ser_ray.postprocess import PostProcessing
-
-ZIP_MAGIC = b"PK\x03\x04"
-LEGAL = "MODEL is a best.pt, a folder that holds one, or a sweep's folder such as results/overlap"
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedModel:
-    """A network with the weights of its best epoch, and what it takes to read its output.
-
-    Args:
-        model: the network, on the CPU when just loaded.
-        config: its configuration; its targets name the columns of a prediction.
-        label_rate: frames per second of its predictions.
-        shift_frames: the label shift of its training, by which predictions are moved later.
-    """
-
-    model: "Network"
-    config: ModelConfig
-    label_rate: float
-    shift_frames: int
-
-
-def load_model(path: str | Path) -> TrainedModel:
-    """Return a trained model; nothing in its file is executed.
-
-    Args:
-        path: a best.pt, a folder that holds one, or the folder of a sweep (see `find_checkpoint`).
-
-    Raises:
-        InputError: if there is no such model, or the file is no checkpoint that describes its network.
-    """
-    from ser_ray.models.network import build
-    from ser_ray.training.config import whole_frames
-
-    checkpoint = find_checkpoint(path)
-    content = _read(checkpoint)
-    try:
-        config = ModelConfig(**content["model_config"])
-        if (content["sample_rate"], samples_per_frame(content["label_rate"])) != (SAMPLE_RATE, config.hop):
-            raise ValueError(f"frames of {config.hop} samples are not what its rates say")
-        shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
-        model = build(config)
-        model.load_state_dict(content["model"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"
-        ) from error
-    return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    from ser_ray.training.checkpoint import load_checkpoint
-
-    try:
-        with checkpoint.open("rb") as file:
-            whole = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-        content = load_checkpoint(checkpoint) if whole else {}
-    except OSError as error:
-        raise InputError(f"{checkpoint} cannot be read ({error.strerror})") from error
-    except InputError as error:
-        raise InputError(f"{checkpoint} is damaged, or no checkpoint of ser_ray; {LEGAL}") from error
-    if "model" not in content:
-        raise InputError(f"{checkpoint} is no checkpoint of ser_ray; {LEGAL}")
-    if "optimizer" in content:
-        raise InputError(f"{checkpoint} is what a training goes on from; give the best.pt beside it")
-    if "model_config" not in content:
-        raise InputError(
-            f"{checkpoint} does not describe its network, as an older version of ser_ray wrote it; train again"
-        )
-    return content
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """Return the best.pt that a user means.
-
-    Args:
-        path: a file, which is taken as it is; a folder that holds a best.pt; or the folder of a sweep, of whose
-            finished trials the one with the highest raw devel CCC (mean of the targets) is taken.
-
-    Raises:
-        InputError: if there is none.
-    """
-    given = Path(path)
-    if not given.is_dir():
-        if given.exists():
-            return given
-        raise InputError(f"{given} does not exist; {LEGAL}")
-    if (given / "best.pt").is_file():
-        return given / "best.pt"
-    if not SweepFolder(given).sweep_file.is_file():
-        near = sorted([*given.glob("*/best.pt"), *given.glob("*/sweep.yaml")])[:3]
-        inside = f"; in it there are {', '.join(str(found.parent) for found in near)}" if near else ""
-        raise InputError(f"{given} holds neither a best.pt nor a sweep{inside}; {LEGAL}")
-    return _best_of(open_sweep(given))
-
-
-def _best_of(folder: SweepFolder) -> Path:
-    score = ccc_column("devel", "mean")
-    rows = read_table(folder, "trials", columns=["key", "status", score]).to_pylist()
-    finished = [row for row in rows if row["status"] == "finished" and row[score] is not None]
-    if not finished:
-        raise InputError(f"{folder.path} has no finished trial with a {score} yet; wait for one, or give a best.pt")
-    best = max(finished, key=lambda row: float(row[score]))
-    checkpoint = folder.checkpoints(best["key"]) / "best.pt"
-    if not checkpoint.is_file():
-        raise InputError(
-            f"{checkpoint} is gone, of the trial with the highest {score}; give the best.pt of another trial"
-        )
-    return checkpoint
-
-
-def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["PostProcessing"]:
-    """Return the post-processing that a sweep found for a trial.
-
-    Args:
-        checkpoint: the trial's best.pt, in its sweep's folder.
-        method: "greedy" or "exhaustive".
-        targets: what the model predicts.
-
-    Returns:
-        One chain per target.
-
-    Raises:
-        InputError: if the sweep holds no such chain, or the file lies in no sweep.
-    """
-    from ser_ray.postprocess import PostProcessing
-
-    place = checkpoint.resolve().parent
-    key, folder = place.name, SweepFolder(place.parent.parent)
-    part = folder.part("postprocessing", key)
-    if folder.checkpoints(key) != place or not part.is_file():
-        raise InputError(
-            f"--postprocess {method}: {checkpoint} lies in no sweep that has searched its post-processing "
-            f"({part} does not exist); leave the option out for raw predictions"
-        )
-    rows = read_table(folder, "postprocessing", keys=[key]).to_pylist()
-    found = {row["target"]: row for row in rows if row["method"] == method}
-    lacking = [target for target in targets if target not in found]
-    if lacking:
-        methods = ", ".join(sorted({row["method"] for row in rows})) or "none"
-        raise InputError(f"--postprocess {method}: {part} has no such chain of {lacking[0]}; methods in it: {methods}")
-    names = [field.name for field in dataclasses.fields(PostProcessing)]
-    return [PostProcessing(**{name: found[target][name] for name in names}) for target in targets]
 
 
 def predict_audio(
@@ -187,7 +42,7 @@ def predict_audio(
     Raises:
         InputError: if it is shorter than one frame, silent, of another type, or holds values that are not numbers.
     """
-    from ser_ray.training.evaluate import delay, predict_waveforms
+    from ser_ray.training.evaluate import Source, delay, predict_waveforms
 
     if samples.ndim != 1 or samples.dtype not in (np.int16, np.float32):
         raise InputError(f"{name} is {samples.dtype} {list(samples.shape)}, but must be int16 or float32 [samples]")
@@ -196,16 +51,17 @@ def predict_audio(
     if frames < 1:
         raise InputError(f"{name} has {samples.size} samples at {SAMPLE_RATE} Hz: less than one frame of {hop}")
     samples = samples[: frames * hop]
-    if samples.min() == samples.max():
+    lowest, highest = samples.min(), samples.max()
+    if lowest == highest:
         raise InputError(f"{name} is silent: all its samples are {samples[0]}")
-    waveform = samples.astype(np.float32)
-    if samples.dtype == np.int16:
-        mean, std = moments(samples.astype(np.int16, copy=False))
-        waveform -= np.float32(mean)
-        waveform *= np.float32(1 / std)
-    if not np.isfinite(waveform).all():
+    if not np.isfinite([lowest, highest]).all():  # a NaN among the samples is both their least and their greatest
         raise InputError(f"{name} holds samples that are not numbers (NaN or infinity)")
-    return delay(predict_waveforms(trained.model, [waveform])[0], trained.shift_frames)
+    mean, std = moments(samples.astype(np.int16, copy=False)) if samples.dtype == np.int16 else (0.0, 1.0)
+
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        return normalised(samples[start:stop], mean, std)
+
+    return delay(predict_waveforms(trained.model, [Source(frames, read)])[0], trained.shift_frames)
 
 
 def postprocessed(chains: Sequence["PostProcessing"], prediction: NDArray[np.floating]) -> NDArray[np.floating]:

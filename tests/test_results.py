@@ -33,16 +33,15 @@ TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
 
 PROMISED_TRIALS = {
     "schema_version": pa.int32(),
-    **dict.fromkeys(
-        ["key", "sweep", "status", "error", "model", "loss", "optimizer", "segments", "device", "host"], TEXT
-    ),
+    **dict.fromkeys(["key", "sweep", "status", "error", "model", "loss", "optimizer", "segments"], TEXT),
+    **dict.fromkeys(["precision", "backend", "device", "host"], TEXT),
+    "deterministic": pa.bool_(),
     **dict.fromkeys(["git_commit", "versions", "corpus", "corpus_fingerprint"], TEXT),
     **dict.fromkeys(["kernels", "pools", "channels"], pa.list_(INT)),
     "overlap_ratios": pa.list_(FLOAT),
     **dict.fromkeys(["hidden", "batch_size", "seed", "epochs", "best_epoch", "parameters", "peak_memory_bytes"], INT),
     **dict.fromkeys(["dropout", "sequence_s", "label_shift_s", "learning_rate", "weight_decay"], FLOAT),
-    **dict.fromkeys(["receptive_field_ms"], FLOAT),
-    **dict.fromkeys(["train_seconds", "search_seconds", "samples_per_second"], FLOAT),
+    **dict.fromkeys(["receptive_field_ms", "train_seconds", "search_seconds", "samples_per_second"], FLOAT),
     **dict.fromkeys(["started_at", "ended_at"], pa.timestamp("us")),
     **{
         f"ccc_{partition}_{stage}{target}{suffix}": FLOAT
@@ -319,7 +318,7 @@ def test_a_part_of_another_schema_is_refused(folder, change):
 def test_another_version_is_seen_whatever_columns_are_read(folder):
     path = put(folder)
     pq.write_table(replaced("schema_version", [0])(pq.ParquetFile(path).read()), path)
-    with pytest.raises(InputError, match="schema version 1"):
+    with pytest.raises(InputError, match=f"schema version {SCHEMA_VERSION};"):
         read_table(folder, "trials", columns=["key"])
 
 

@@ -156,10 +156,14 @@ def decode(path: str | Path) -> NDArray[np.int16]:
             blocks = _mono_blocks(file, path)
             if file.samplerate != SAMPLE_RATE:
                 blocks = _resampled(blocks, file.samplerate, path)
-            pieces = [np.rint(np.clip(block * 32768, -32768, 32767)).astype(np.int16) for block in blocks]
-    except (soundfile.SoundFileError, OSError) as error:
+            # one array for all, since pieces and their concatenation would be twice as much
+            samples, filled = np.empty(-(-file.frames * SAMPLE_RATE // file.samplerate), np.int16), 0
+            for block in blocks:
+                samples[filled : filled + block.size] = np.rint(np.clip(block * 32768, -32768, 32767))
+                filled += block.size
+    except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise InputError(f"{path} cannot be read as audio ({error})") from error
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+    return samples[:filled]
 
 
 def _mono_blocks(file: soundfile.SoundFile, path: str | Path) -> Iterator[NDArray[np.float32]]:

@@ -110,12 +110,22 @@ class Corpus:
                 f"frames {start_frame} to {start_frame + n_frames} reach outside recording "
                 f"{recording.name}, which has {recording.frames} frames"
             )
-        audio, gold = self._mapped(recording)
-        hop, stop = self.hop, start_frame + n_frames
-        waveform = audio[start_frame * hop : stop * hop].astype(np.float32)
-        waveform -= np.float32(recording.mean)
-        waveform *= np.float32(1 / recording.std)
-        return waveform, _columns(gold, start_frame, stop)
+        stop = start_frame + n_frames
+        waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
+        return waveform, _columns(self._mapped(recording)[1], start_frame, stop)
+
+    def waveform(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
+        """Return some samples of a recording, normalised by the mean and deviation of the whole recording.
+
+        Args:
+            recording: of this corpus.
+            start: first sample, from 0.
+            stop: one past the last sample, at most the recording's number of samples.
+
+        Returns:
+            float32 [stop - start], a copy; nothing else of the recording is read.
+        """
+        return normalised(self.audio(recording)[start:stop], recording.mean, recording.std)
 
     def gold(self, recording: Recording) -> NDArray[np.float32]:
         """Return a recording's gold, float32 [frames, targets], NaN where labels are absent."""
@@ -203,6 +213,23 @@ def open_corpus(path: str | Path) -> Corpus:
             f"{manifest.fingerprint} was written): one was altered, import the corpus again"
         )
     return Corpus(folder, manifest, recordings)
+
+
+def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
+    """Return samples as a network is given them: less their recording's mean, over its deviation.
+
+    Args:
+        audio: [samples], any stretch of a recording.
+        mean: of the whole recording.
+        std: of the whole recording, above 0.
+
+    Returns:
+        float32 [samples], a copy; each value depends on its own sample alone.
+    """
+    waveform = audio.astype(np.float32)
+    waveform -= np.float32(mean)
+    waveform *= np.float32(1 / std)
+    return waveform
 
 
 def _columns(traces: Sequence[NDArray[np.float32] | None], start: int, stop: int) -> NDArray[np.float32]:

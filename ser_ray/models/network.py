@@ -6,6 +6,9 @@ runs over the whole sequence, not frame by frame. Peepholes and clipping of the 
 are left out.
 """
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +18,8 @@ from ser_ray.models.conv_pool import Backend, choose, reference
 from ser_ray.models.dropout import Draw, Dropout
 
 LstmState = tuple[Tensor, Tensor]
+Read = Callable[[int, int], Tensor]
+"""Gives the samples [B, stop - start] from a start to a stop."""
 
 
 def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
@@ -83,7 +88,7 @@ class Network(nn.Module):
 
     def __init__(self, config: ModelConfig, backend: Backend = "auto"):
         super().__init__()
-        self.config = config
+        self.config, self.backend = config, backend
         widths = (1, *config.channels)
         self.blocks = nn.ModuleList(
             Block(
@@ -130,37 +135,43 @@ class Network(nn.Module):
     def recur(self, features: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
         """Return predictions [B, frames, targets] for features [B, frames, channels], and the LSTM's last state."""
         outputs, state = self.lstm(features, state)
-        return self.head(outputs), state
+        # the head is small, and what it gives is scored: it computes in full precision, also inside autocast
+        with torch.autocast(outputs.device.type, enabled=False):
+            return self.head(outputs.to(self.head.weight.dtype)), state
 
-    def features_between(self, waveform: Tensor, start_frame: int, end_frame: int) -> Tensor:
-        """Return some frames of `features` without computing the others.
+    def features_between(self, read: Read, frames: int, start_frame: int, end_frame: int) -> Tensor:
+        """Return some frames of `features`, asking for no other samples than those they depend on.
 
         Each block asks the one below for the steps that its own frames depend on, clamped to the recording, and pads
         with zeros only where the recording really ends: so the values are those of the whole pass.
 
         Args:
-            waveform: [B, samples] of the whole recording.
+            read: gives the samples [B, stop - start] from a start to a stop within the recording, on the network's
+                device.
+            frames: of the whole recording.
             start_frame: first frame.
             end_frame: one past the last frame.
 
         Returns:
             [B, end_frame - start_frame, channels].
         """
-        self._check(waveform.shape[-1])
-        return self._steps_of(len(self.blocks), waveform.unsqueeze(-1), start_frame, end_frame)
+        return self._steps_of(len(self.blocks), read, frames * self.config.hop, start_frame, end_frame)
 
-    def _steps_of(self, depth: int, waveform: Tensor, start: int, end: int) -> Tensor:
+    def _steps_of(self, depth: int, read: Read, samples: int, start: int, end: int) -> Tensor:
         if depth == 0:
-            return waveform[:, start:end]
+            return read(start, end).unsqueeze(-1)
         block = self.blocks[depth - 1]
         assert isinstance(block, Block)
-        length = waveform.shape[1]
-        for below in self.config.pools[: depth - 1]:
-            length //= below
+        length = samples // math.prod(self.config.pools[: depth - 1])
         first, last = start * block.pool - block.pad_left, end * block.pool + block.pad_right
-        x = self._steps_of(depth - 1, waveform, max(first, 0), min(last, length))
+        x = self._steps_of(depth - 1, read, samples, max(first, 0), min(last, length))
         output: Tensor = block(x, padding=(max(-first, 0), max(last - length, 0)))
         return output
+
+    def backend_on(self, device: torch.device) -> str:
+        """Return what computes the blocks on a device, "reference" or "fused"; inside autocast, what does so there."""
+        chosen = choose(self.backend, device, self.head.weight.dtype)
+        return "fused" if self.config.pooling == "max" and chosen is not reference.conv_pool else "reference"
 
     def _check(self, samples: int) -> None:
         if samples % self.config.hop:

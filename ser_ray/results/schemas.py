@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
 STAGES = ("", "greedy", "exhaustive")
@@ -63,6 +63,7 @@ TRIALS = pa.schema(
         ("learning_rate", _FLOAT),
         ("weight_decay", _FLOAT),
         ("segments", _TEXT),  # grid | random
+        ("deterministic", _BOOL),  # as configured; a CPU is so in any case
         ("seed", _INT),
         ("max_epochs", _INT),  # as configured
         ("epochs", _INT),  # as trained
@@ -74,6 +75,8 @@ TRIALS = pa.schema(
         ("search_seconds", _FLOAT),
         ("samples_per_second", _FLOAT),  # audio samples trained on per second of training
         ("peak_memory_bytes", _INT),
+        ("precision", _TEXT),  # in effect: float32 | tf32 | bf16
+        ("backend", _TEXT),  # what computed the convolutional blocks: reference | fused
         ("device", _TEXT),
         ("host", _TEXT),
         ("started_at", _TIME),

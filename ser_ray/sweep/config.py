@@ -23,6 +23,7 @@ Name = Annotated[
         description="at most 100 letters, digits, '.', '_' and '-', the first a letter or digit",
     ),
 ]
+Backend = Literal["auto", "reference", "fused"]
 CorpusName = Annotated[str, Field(min_length=1, description="a folder of shards, or synthetic or synthetic-demo")]
 
 
@@ -51,11 +52,14 @@ class Resources:
     Args:
         cpus: CPU cores of a trial.
         gpus: share of a GPU of a trial, or whole GPUs; used only where a GPU is visible.
+        backend: what computes the convolutional blocks: "reference" is plain PyTorch, "fused" one operation per block
+            where there is one, "auto" the fastest of a device. It changes rounding alone, so it is part of no key.
         search_actors: processes that search post-processing; None takes as many as fit beside the trials.
     """
 
     cpus: Count = 1
     gpus: Number = 0.25
+    backend: Backend = "auto"
     search_actors: Count | None = None
 
     def __post_init__(self) -> None:

@@ -97,7 +97,7 @@ class SweepRun:
             for key, donor in adopt_checkpoints(self.folder, standing.to_train).items():
                 progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
             progress.say("starting Ray")
-            compiled = beside.submit(_compile_kernels, standing.to_train)
+            compiled = beside.submit(_compile_kernels, bool(epochs) and self.config.resources.backend != "reference")
             with cluster(os.environ.get("RAY_ADDRESS") or None) as machines, _sigterm_as_sigint():
                 share = self._share(machines)
                 progress.say(
@@ -127,7 +127,8 @@ class SweepRun:
                             stopped=progress.stopped,
                             failed=progress.failed,
                         )
-                        train_trials(standing.to_train, self.config.schedule, share, events, self._scratch)
+                        backend = self.config.resources.backend
+                        train_trials(standing.to_train, self.config.schedule, share, events, self._scratch, backend)
                 finally:
                     pool.close()
 
@@ -195,9 +196,9 @@ class SweepRun:
         return EXIT_DONE
 
 
-def _compile_kernels(trials: Sequence[Trial]) -> None:
+def _compile_kernels(needed: bool) -> None:
     """Leave the kernels of training compiled on disk, lest each worker compiles them for itself."""
-    if trials:
+    if needed:
         from ser_ray.models.kernels import warm
 
         warm()

@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from ser_ray.errors import InputError
 from ser_ray.results import read_table
-from ser_ray.sweep.config import Schedule
+from ser_ray.sweep.config import Backend, Schedule
 from ser_ray.trial import Trial, train_trial, write_unfinished
 
 METRIC = "ccc_devel_mean"
@@ -52,6 +52,7 @@ def train_trials(
     resources: Mapping[str, float],
     events: Events,
     scratch: Path,
+    backend: Backend = "auto",
 ) -> None:
     """Train trials on the cluster that this process is connected to, and return when all have come to an end.
 
@@ -61,11 +62,13 @@ def train_trials(
         resources: "cpu" and "gpu" of one trial, fractions allowed.
         events: told what happens.
         scratch: folder for Tune's own files.
+        backend: what computes the convolutional blocks.
     """
     by_key = {trial.key: trial for trial in trials}
     stopped: set[str] = set()
     on_gpu = bool(resources.get("gpu"))
-    trainable = tune.with_resources(tune.with_parameters(_train_one, trials=by_key, on_gpu=on_gpu), dict(resources))
+    train_one = tune.with_parameters(_train_one, trials=by_key, on_gpu=on_gpu, backend=backend)
+    trainable = tune.with_resources(train_one, dict(resources))
     tuner = tune.Tuner(
         trainable,
         param_space={"key": tune.grid_search(list(by_key))},
@@ -126,7 +129,7 @@ def _noting(scheduler: TrialScheduler, epochs: Mapping[str, int], stopped: set[s
     return scheduler
 
 
-def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: bool) -> None:
+def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: bool, backend: Backend) -> None:
     """Train one trial in the process that Tune gave it."""
     import torch
 
@@ -150,7 +153,7 @@ def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: b
         print(f"trial {trial.key} on {device}: {trial.config}", flush=True)
         # Whatever a trial raises ends that trial alone, with its reason in its row.
         try:
-            train_trial(trial, device, report)
+            train_trial(trial, device, report, backend=backend)
         except Exception as error:
             traceback.print_exc()
             write_unfinished(trial, "failed", one_line(error))

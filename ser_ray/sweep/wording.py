@@ -23,6 +23,7 @@ def allowed(schema: Schema) -> str:
         "integer": lambda: "a whole number" + _bounds(schema),
         "number": lambda: "a number" + _bounds(schema),
         "string": lambda: "a text",
+        "boolean": lambda: "true or false",
         "null": lambda: "null",
     }
     return words[schema["type"]]()

@@ -10,12 +10,16 @@ import ctypes
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _NEVER, _TOP_PAD_BYTES = 2**31 - 1, 2**28
 
+CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""Gives cuBLAS buffers of one size; where it may choose between sizes, results can differ from run to run."""
+
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(_NEVER),
     "MALLOC_TRIM_THRESHOLD_": str(_NEVER),
     "MALLOC_TOP_PAD_": str(_TOP_PAD_BYTES),
     # Ray runs a trial in a thread, and the heaps of threads are too small for a step's buffers: one heap for all
     "MALLOC_ARENA_MAX": "1",
+    **dict([CUBLAS_WORKSPACE]),
 }
 """What a process that trains in a thread needs in its environment when it starts."""
 

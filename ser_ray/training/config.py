@@ -14,6 +14,7 @@ Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 Loss = Literal["ccc", "mse"]
 Optimizer = Literal["rmsprop", "rmsprop_tf", "adam", "adamw"]
 Segments = Literal["grid", "random"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -37,6 +38,11 @@ class TrainingConfig:
             beginning at a frame drawn anew in every epoch.
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
             moved back later by it. A whole number of frames; 0 is the paper's own setting.
+        precision: of the network, in training and in evaluation: "float32"; "tf32", whose products are rounded on GPUs
+            that have it (on others and on a CPU it is float32); or "bf16", bfloat16 up to the LSTM's output. The loss
+            is float32 in any case.
+        deterministic: on a GPU, take only algorithms that give the same bits each time; False lets cuDNN choose by
+            timing. A CPU is deterministic in any case.
         seed: of the weights, the segments and their order, and the dropout.
         limit_recordings: use only so many recordings of each partition; None uses all.
         limit_s: use only the first seconds of each recording; None uses all.
@@ -54,6 +60,8 @@ class TrainingConfig:
     weight_decay: Number = 0.0
     segments: Segments = "grid"
     label_shift_s: Number = 0.0
+    precision: Precision = "float32"
+    deterministic: Annotated[bool, Strict()] = True
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
     limit_recordings: Count | None = None
     limit_s: Positive | None = None

@@ -1,25 +1,34 @@
 """Predictions of whole recordings, without segmentation and in bounded memory, and their scores.
 
-The convolutional part runs in chunks with each layer's own halo, the LSTM over all recordings at once with its state
-carried from chunk to chunk: the values of one pass over each whole recording, at a fraction of its memory.
+Recordings are read, convolved and fed to the LSTM chunk by chunk: the convolutional part with each layer's own halo,
+the LSTM with its state carried on. So neither waveforms nor features of whole recordings are ever held, and the values
+are those of one pass over each whole recording.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.utils.rnn import pad_sequence
 
 from ser_ray.corpus import Corpus, Recording
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
 from ser_ray.models.network import LstmState, Network, device_of
 
-CHUNK_FRAMES = 500
-RECORDINGS_AT_ONCE = 16
-"""How many recordings go through the LSTM together: their features are what evaluation keeps in memory."""
+CHUNK_SAMPLES = 327_680
+"""About how much of a recording is computed at a time: 20 s."""
+ALIGNED_FRAMES = 16
+"""Chunks begin at multiples of this many frames, so that their rows lie in memory and fall into blocks as those of one
+pass do: a matrix product may round a row otherwise where it is aligned otherwise, or left over by the blocks."""
+CPU_ROWS, GPU_ROWS = 1, 16
+"""How many recordings go through the LSTM together: on each device always so many, so that the sizes of its matrix
+products, by which they choose how to sum, do not depend on what is beside a recording, and nor does its prediction. One
+row is what one pass over one recording has. On a CPU a product with one row is summed otherwise than one with several,
+which would be faster (benchmarks/bench_evaluation.py); a GPU is not filled by one row."""
 
 
 @dataclass(frozen=True)
@@ -49,52 +58,106 @@ def predict_recordings(
     Returns:
         One array [frames, targets] per recording.
     """
-    predictions: list[NDArray[np.float32]] = []
-    for start in range(0, len(recordings), RECORDINGS_AT_ONCE):
-        group = recordings[start : start + RECORDINGS_AT_ONCE]
-        predictions += predict_waveforms(model, (corpus.crop(r, 0, r.frames)[0] for r in group))
-    return [delay(prediction, shift_frames) for prediction in predictions]
+    sources = [Source(recording.frames, partial(corpus.waveform, recording)) for recording in recordings]
+    return [delay(prediction, shift_frames) for prediction in predict_waveforms(model, sources)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A whole recording, to be read piece by piece.
+
+    Args:
+        frames: its length, at least 1.
+        read: gives its normalised samples, float32 [stop - start], from a start to a stop.
+    """
+
+    frames: int
+    read: Callable[[int, int], NDArray[np.float32]]
 
 
 @torch.no_grad()
-def predict_waveforms(model: Network, waveforms: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Return the predictions for a few whole recordings, the label shift still in them.
+def predict_waveforms(
+    model: Network, sources: Sequence[Source], *, chunk_frames: int | None = None, rows: int | None = None
+) -> list[NDArray[np.float32]]:
+    """Return the predictions for whole recordings, the label shift still in them.
+
+    Each row of a batch holds a recording until its end, and then the next that waits. On a CPU, in float32 and with one
+    row, the values are those of one pass bit for bit where the blocks are fused, and but for rounding where they are
+    plain PyTorch.
 
     Args:
         model: the network; it is put in eval mode for this and back afterwards.
-        waveforms: float32 [frames * hop], normalised, at least one of at least one frame; taken one after the other,
-            so that they need not be in memory together, as their features are.
+        sources: any number of recordings, of any lengths.
+        chunk_frames: how many frames are computed at a time, at least 2; None for about CHUNK_SAMPLES.
+        rows: how many recordings go through the LSTM together; None for CPU_ROWS or GPU_ROWS.
 
     Returns:
-        One array [frames, targets] per waveform.
+        One array [frames, targets] per source.
     """
+    device, config = device_of(model), model.config
+    rows = rows or (CPU_ROWS if device.type == "cpu" else GPU_ROWS)
+    chunk_frames = chunk_frames or max(1, CHUNK_SAMPLES // config.hop // ALIGNED_FRAMES) * ALIGNED_FRAMES
+    traces = [_Trace(source, np.empty((source.frames, len(config.targets)), np.float32)) for source in sources]
+    waiting, in_rows = deque(traces), dict[int, _Trace]()
+    hidden, cell = torch.zeros(2, config.lstm_layers, rows, config.hidden, device=device)
     was_training = model.training
     model.eval()
     try:
-        features = [_features(model, waveform) for waveform in waveforms]
-        lengths = [len(own) for own in features]
-        # Shorter recordings are padded at their end, which a unidirectional LSTM has not seen yet when it matters.
-        outputs: list[torch.Tensor] = []
-        state: LstmState | None = None
-        for start in range(0, max(lengths), CHUNK_FRAMES):
-            chunk = pad_sequence([own[start : start + CHUNK_FRAMES] for own in features], batch_first=True)
-            output, state = model.recur(chunk, state)
-            outputs.append(output.cpu())
+        while waiting or in_rows:
+            for row in range(rows):
+                if row not in in_rows and waiting:
+                    in_rows[row] = waiting.popleft()
+                    hidden[:, row], cell[:, row] = 0, 0
+            hidden, cell = _advance(model, in_rows, (hidden, cell), chunk_frames)
+            in_rows = {row: trace for row, trace in in_rows.items() if trace.left}
     finally:
         model.train(was_training)
-    predictions = torch.cat(outputs, dim=1).numpy()
-    return [predictions[row, :length].copy() for row, length in enumerate(lengths)]
+    return [trace.prediction for trace in traces]
 
 
-def _features(model: Network, waveform: NDArray[np.float32]) -> torch.Tensor:
-    """Return the convolutional part's output [frames, channels] for a whole recording, on the model's device."""
-    samples = torch.from_numpy(waveform)[None].to(device_of(model))
-    frames = len(waveform) // model.config.hop
-    features = torch.empty(frames, model.config.channels[-1], device=samples.device)
-    for start in range(0, frames, CHUNK_FRAMES):
-        end = min(start + CHUNK_FRAMES, frames)
-        features[start:end] = model.features_between(samples, start, end)[0]
-    return features
+@dataclass
+class _Trace:
+    """A recording's prediction and how many frames of it are done."""
+
+    source: Source
+    prediction: NDArray[np.float32]
+    done: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.source.frames - self.done
+
+    def features(self, model: Network, steps: int) -> torch.Tensor:
+        """Return the convolutional part's output [frames, channels] for the next frames, at most `steps`."""
+        device, source = device_of(model), self.source
+
+        def read(start: int, stop: int) -> torch.Tensor:
+            return torch.from_numpy(source.read(start, stop))[None].to(device)
+
+        return model.features_between(read, source.frames, self.done, min(self.done + steps, source.frames))[0]
+
+    def take(self, output: NDArray[np.float32]) -> None:
+        """Keep the next frames of an output [steps, targets] that may go on beyond the recording's end."""
+        end = min(self.done + len(output), self.source.frames)
+        self.prediction[self.done : end] = output[: end - self.done]
+        self.done = end
+
+
+def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk_frames: int) -> LstmState:
+    """Predict the next chunk of each recording; return the LSTM's state after it."""
+    hidden, _ = state
+    longest = max(trace.left for trace in in_rows.values())
+    # a last frame is not left alone: a product with a single row is rounded otherwise than one with several
+    steps = longest if longest <= chunk_frames + 1 else chunk_frames
+    # rows without a recording, or after its end, are padded, which a unidirectional LSTM has not seen when it matters
+    features = hidden.new_zeros(hidden.shape[1], steps, model.config.channels[-1])
+    for row, trace in in_rows.items():
+        own = trace.features(model, steps)
+        features[row, : len(own)] = own
+    outputs, state = model.recur(features, state)
+    for row, trace in in_rows.items():
+        trace.take(outputs[row].cpu().numpy())
+    return state
 
 
 def delay(trace: NDArray[np.float32], frames: int) -> NDArray[np.float32]:

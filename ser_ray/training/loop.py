@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +11,19 @@ from typing import Any
 
 import torch
 
-from ser_ray.corpus import Corpus
+from ser_ray.corpus import Corpus, Recording
 from ser_ray.models import ModelConfig
+from ser_ray.models.conv_pool import Backend
 from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network, build
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, mse_loss
-from ser_ray.training.numerics import prepare_process
+from ser_ray.training.numerics import in_precision, prepare_process
 from ser_ray.training.optimizers import make_optimizer
-from ser_ray.training.segments import cut_segments, make_batch, recordings_of, segments_of_epoch, shuffled_batches
+from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
+from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
 
 LARGEST_LOSS = 1e3
 """A loss above this has diverged: gold lies in [-1, 1] or nearby, 1 - CCC in [0, 2]."""
@@ -62,11 +64,13 @@ class Trained:
         model: with the weights of the best epoch by devel CCC before post-processing.
         epochs: reports of all epochs.
         best_epoch: counted from 1.
+        backend: what computed the convolutional blocks, "reference" or "fused".
     """
 
     model: Network
     epochs: tuple[EpochReport, ...]
     best_epoch: int
+    backend: str
 
 
 def train(
@@ -77,6 +81,7 @@ def train(
     *,
     device: torch.device,
     on_epoch: Callable[[tuple[EpochReport, ...]], None],
+    backend: Backend = "auto",
 ) -> Trained:
     """Return a network trained on a corpus, the best epoch's weights in it.
 
@@ -90,6 +95,7 @@ def train(
         checkpoints: folder of last.pt and best.pt.
         device: where to train.
         on_epoch: called after each epoch, when its checkpoint is written, with the reports of all epochs so far.
+        backend: what is to compute the convolutional blocks, see `build`.
 
     Returns:
         The training's result.
@@ -97,8 +103,8 @@ def train(
     Raises:
         TrainingDivergedError: if the loss is NaN, infinite or above 1000.
     """
-    prepare_process()
-    run = _Run(model_config, config, corpus, checkpoints, device)
+    prepare_process(config.precision, deterministic=config.deterministic)
+    run = _Run(model_config, config, corpus, checkpoints, device, backend)
     run.resume()
     if run.epochs:
         on_epoch(tuple(run.epochs))
@@ -118,26 +124,31 @@ class _Run:
         corpus: Corpus,
         checkpoints: Path,
         device: torch.device,
+        backend: Backend,
     ):
-        self.config, self.corpus, self.checkpoints, self.device = (
-            config,
-            corpus,
-            checkpoints,
-            device,
-        )
+        self.config, self.corpus, self.checkpoints, self.device = config, corpus, checkpoints, device
         self.targets = model_config.targets
-        self.target_columns = [corpus.targets.index(target) for target in self.targets]
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
         self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
-        self.grid = cut_segments(recordings_of(corpus, "train", config), self.sequence_frames)
+        recordings = recordings_of(corpus, "train", config)
+        self.grid = cut_segments(recordings, self.sequence_frames)
+        self.batches = self._batches(recordings)
         self.devel = recordings_of(corpus, "devel", config)
         self.devel_gold = gold_of(corpus, self.devel, self.targets)
         torch.manual_seed(config.seed)
-        self.model = build(model_config).to(device)
+        self.model = build(model_config, backend).to(device)
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.loss = ccc_loss if config.loss == "ccc" else mse_loss
         self.epochs: list[EpochReport] = []
         self.best_epoch = 0
+
+    def _batches(self, recordings: Sequence[Recording]) -> MappedBatches | ResidentBatches:
+        columns = [self.corpus.targets.index(target) for target in self.targets]
+        free_bytes = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
+        shape = self.sequence_frames, self.shift_frames, columns, self.device
+        if stays_resident(resident_bytes(recordings, self.corpus.hop, len(columns)), free_bytes):
+            return ResidentBatches(self.corpus, recordings, *shape)
+        return MappedBatches(self.corpus, *shape)
 
     def ended(self) -> bool:
         done = len(self.epochs)
@@ -150,7 +161,8 @@ class _Run:
         begin = time.perf_counter()
         train_loss = self._train_epoch(epoch)
         between = time.perf_counter()
-        predictions = predict_recordings(self.model, self.corpus, self.devel, shift_frames=self.shift_frames)
+        with in_precision(self.config.precision, self.device):
+            predictions = predict_recordings(self.model, self.corpus, self.devel, shift_frames=self.shift_frames)
         devel = score(predictions, self.devel_gold, self.targets)
         best = not self.epochs or _rank(devel) > _rank(self.epochs[self.best_epoch - 1].devel)
         if best:
@@ -175,11 +187,11 @@ class _Run:
         own = segments_of_epoch(self.grid, self.sequence_frames, config, epoch)
         for segments in shuffled_batches(own, config.batch_size, config.seed, epoch):
             draw = Draw(config.seed, (epoch - 1) * steps_per_epoch + len(losses))
-            batch = make_batch(self.corpus, segments, self.sequence_frames, self.shift_frames, self.target_columns).to(
-                self.device
-            )
+            batch = self.batches.batch(segments)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.model(batch.waveform, draw), batch.gold, batch.mask)
+            with in_precision(config.precision, self.device):
+                prediction = self.model(batch.waveform, draw)
+            loss = self.loss(prediction, batch.gold, batch.mask)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             losses.append(loss.item())
@@ -231,7 +243,9 @@ class _Run:
 
     def result(self) -> Trained:
         self.model.load_state_dict(load_checkpoint(self.checkpoints / "best.pt")["model"])
-        return Trained(self.model, tuple(self.epochs), self.best_epoch)
+        with in_precision(self.config.precision, self.device):
+            backend = self.model.backend_on(self.device)
+        return Trained(self.model, tuple(self.epochs), self.best_epoch, backend)
 
 
 def _rank(devel: Scores) -> float:

@@ -148,6 +148,33 @@ def shuffled_batches(segments: Sequence[Segment], batch_size: int, seed: int, ep
         yield [segments[i] for i in order[start : start + batch_size]]
 
 
+class MappedBatches:
+    """Makes batches from the corpus's memory map.
+
+    Args:
+        corpus: where the segments lie.
+        sequence_frames: T, the length of a batch.
+        shift_frames: how far labels are moved earlier.
+        target_columns: the corpus's targets that the model predicts, as columns.
+        device: where the batches are to be.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        sequence_frames: int,
+        shift_frames: int,
+        target_columns: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self._corpus, self._device = corpus, device
+        self._shape = sequence_frames, shift_frames, target_columns
+
+    def batch(self, segments: Sequence[Segment]) -> Batch:
+        """Return segments as one batch on the device, see `make_batch`."""
+        return make_batch(self._corpus, segments, *self._shape).to(self._device)
+
+
 def make_batch(
     corpus: Corpus,
     segments: Sequence[Segment],

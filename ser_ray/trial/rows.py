@@ -54,6 +54,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay,
         "segments": training.segments,
+        "deterministic": training.deterministic,
         "seed": training.seed,
         "max_epochs": training.epochs,
         "parameters": model.parameters,
@@ -79,6 +80,7 @@ def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") ->
     """
     import torch
 
+    from ser_ray.training.numerics import effective_precision
     from ser_ray.training.segments import cut_segments, recordings_of, segments_of_epoch
 
     config, corpus = trial.config.training, trial.corpus
@@ -99,6 +101,8 @@ def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") ->
         "train_seconds": train_seconds + sum(report.evaluate_seconds for report in reports),
         "samples_per_second": samples * len(reports) / train_seconds,
         "peak_memory_bytes": peak,
+        "precision": effective_precision(config.precision, device),
+        "backend": trained.backend,
         "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu: {provenance.cpu_name()}",
         "host": provenance.host_name(),
         "started_at": first.ended_at - timedelta(seconds=first.train_seconds + first.evaluate_seconds),

@@ -8,9 +8,11 @@ import pyarrow as pa
 import torch
 
 from ser_ray import results
+from ser_ray.models.conv_pool import Backend
 from ser_ray.training.config import whole_frames
 from ser_ray.training.evaluate import gold_of, predict_recordings
 from ser_ray.training.loop import EpochReport, train
+from ser_ray.training.numerics import in_precision
 from ser_ray.training.segments import recordings_of
 from ser_ray.trial.config import Trial
 from ser_ray.trial.rows import (
@@ -26,6 +28,8 @@ def train_trial(
     trial: Trial,
     device: torch.device,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    *,
+    backend: Backend = "auto",
 ) -> None:
     """Train a trial's network and write its parts of `epochs` and `predictions`.
 
@@ -35,6 +39,7 @@ def train_trial(
         trial: the trial.
         device: where to train.
         on_epoch: called after each epoch, its row written, with its report.
+        backend: what is to compute the convolutional blocks; it changes rounding alone, as a device does.
 
     Raises:
         TrainingDivergedError: if the loss is NaN, infinite or absurdly large.
@@ -53,12 +58,14 @@ def train_trial(
         trial.folder.checkpoints(trial.key),
         device=device,
         on_epoch=record,
+        backend=backend,
     )
     shift_frames = whole_frames(config.training.label_shift_s, corpus.label_rate, "training.label_shift_s")
     tables = []
     for partition in SCORED_PARTITIONS:
         recordings = recordings_of(corpus, partition, config.training)
-        predictions = predict_recordings(trained.model, corpus, recordings, shift_frames=shift_frames)
+        with in_precision(config.training.precision, device):
+            predictions = predict_recordings(trained.model, corpus, recordings, shift_frames=shift_frames)
         gold = gold_of(corpus, recordings, config.model.targets)
         tables += [
             prediction_rows(recording, config.model.targets, corpus.label_rate, p, g)

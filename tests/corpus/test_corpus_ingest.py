@@ -2,6 +2,7 @@ import io
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.signal import resample_poly
 
 from ser_ray.corpus import gold_standard, ingest, open_corpus
 from ser_ray.corpus.ingest import decode, import_corpus
+from ser_ray.errors import InputError
 
 
 def test_import_of_a_whole_source(table_source, tmp_path):
@@ -188,6 +190,30 @@ def test_samples_that_are_not_numbers_are_refused(tmp_path):
     soundfile.write(tmp_path / "x.wav", np.array([0.0, np.nan]), 16000, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"x.wav holds samples that are not numbers"):
         decode(tmp_path / "x.wav")
+
+
+def test_a_header_that_promises_more_than_there_is_or_can_be(tmp_path):
+    path = tmp_path / "x.flac"
+    soundfile.write(path, noise(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # the 36 bits of the number of samples
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    assert soundfile.info(path).frames == 2**36 - 1
+    with pytest.raises(InputError, match=r"x.flac cannot be read as audio"):
+        decode(path)
+
+
+def test_decoding_holds_the_samples_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "BLOCK_S", 1)
+    samples = noise(60 * 16000)
+    soundfile.write(tmp_path / "x.wav", samples, 16000)
+    tracemalloc.start()
+    decoded = decode(tmp_path / "x.wav")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(decoded, samples)
+    assert peak < 1.5 * samples.nbytes
 
 
 def test_progress_is_silent_where_nobody_looks(table_source, tmp_path, monkeypatch):

@@ -77,6 +77,16 @@ def test_crop_is_a_slice_of_the_whole(corpus, start, n):
     np.testing.assert_array_equal(gold, corpus.gold(recording)[start : start + n])
 
 
+def test_samples_are_a_slice_of_the_whole_wherever_they_begin(corpus):
+    recording = corpus.recordings("devel")[0]
+    whole, _ = corpus.crop(recording, 0, 50)
+    for start, stop in ((0, 32000), (0, 1), (639, 641), (12345, 31999), (31999, 32000)):
+        waveform = corpus.waveform(recording, start, stop)
+        assert waveform.dtype == np.float32
+        assert waveform.flags.writeable
+        np.testing.assert_array_equal(waveform, whole[start:stop])
+
+
 @pytest.mark.parametrize(("start", "n"), [(-1, 2), (49, 2), (0, 51), (0, 0), (50, 1)])
 def test_crop_outside_is_refused(small_corpus, start, n):
     corpus = open_corpus(small_corpus)

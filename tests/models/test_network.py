@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import numpy as np
@@ -115,26 +116,57 @@ def test_receptive_field_is_what_the_gradient_sees(layers, pooling):
         assert max(reached) - min(reached) + 1 == field
 
 
+def reader(waveform):
+    """Samples of a waveform as features_between asks for them, and what it asked for."""
+    asked = []
+
+    def read(start, stop):
+        assert 0 <= start < stop <= waveform.shape[1]
+        asked.append((start, stop))
+        return waveform[:, start:stop]
+
+    return read, asked
+
+
 @given(small_layers, st.sampled_from(["max", "average", "stride"]), st.integers(1, 9), st.integers(1, 12))
 @settings(deadline=None, max_examples=30)
 def test_chunks_equal_the_whole_pass(layers, pooling, chunk, frames):
     model = small_network(layers, pooling)
     waveform = torch.randn(2, frames * model.config.hop, dtype=torch.float64)
+    read, _ = reader(waveform)
     with torch.no_grad():
         whole = model.features(waveform)
-        parts = [model.features_between(waveform, a, min(a + chunk, frames)) for a in range(0, frames, chunk)]
+        parts = [model.features_between(read, frames, a, min(a + chunk, frames)) for a in range(0, frames, chunk)]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-15)
 
 
-def test_chunks_of_the_papers_network_equal_the_whole_pass_bit_for_bit():
+@given(small_layers, st.sampled_from(["max", "average"]), st.integers(0, 8), st.integers(1, 4))
+@settings(deadline=None, max_examples=30)
+def test_only_the_samples_that_the_frames_depend_on_are_asked_for(layers, pooling, start, n):
+    model = small_network(layers, pooling)
+    _, kernels, pools = zip(*layers, strict=True)
+    hop, frames = model.config.hop, start + n + 8
+    read, asked = reader(torch.randn(1, frames * hop, dtype=torch.float64))
+    with torch.no_grad():
+        model.features_between(read, frames, start, start + n)
+    # the first sample that a frame sees: each layer's left padding, in samples
+    left = sum((kernel - 1) // 2 * math.prod(pools[:layer]) for layer, kernel in enumerate(kernels))
+    first = start * hop - left
+    last = first + receptive_field(kernels, pools) + (n - 1) * hop
+    assert asked == [(max(0, first), min(last, frames * hop))]
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_chunks_of_the_papers_network_equal_the_whole_pass_bit_for_bit(backend):
     torch.manual_seed(0)
-    model = build(ModelConfig()).eval()
+    model = build(ModelConfig(), backend).eval()
     waveform = torch.randn(1, 130 * 640)
+    read, _ = reader(waveform)
     with torch.no_grad():
         whole, _ = model.recur(model.features(waveform))
         state, outputs = None, []
         for start in range(0, 130, 47):
-            output, state = model.recur(model.features_between(waveform, start, min(start + 47, 130)), state)
+            output, state = model.recur(model.features_between(read, 130, start, min(start + 47, 130)), state)
             outputs.append(output)
     assert torch.equal(torch.cat(outputs, dim=1), whole)
 

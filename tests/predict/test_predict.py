@@ -1,6 +1,7 @@
 """`ser-ray predict`: what comes out of a trained model on audio files."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -36,8 +37,8 @@ def test_the_label_shift_is_undone(case):
     assert trained.shift_frames == SHIFT_FRAMES
     shifted = predict.predict_audio(trained, case.corpus.audio(case.recording()))
     raw = case.expected(shift_frames=0)
-    np.testing.assert_allclose(shifted[SHIFT_FRAMES:], raw[:-SHIFT_FRAMES], atol=1e-6)
-    np.testing.assert_allclose(shifted[:SHIFT_FRAMES], np.repeat(raw[:1], SHIFT_FRAMES, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(shifted[SHIFT_FRAMES:], raw[:-SHIFT_FRAMES])
+    np.testing.assert_array_equal(shifted[:SHIFT_FRAMES], np.repeat(raw[:1], SHIFT_FRAMES, axis=0))
 
 
 def test_samples_may_come_normalised(case):
@@ -79,8 +80,29 @@ def test_recordings_longer_than_a_chunk(case, monkeypatch):
     trained = predict.load_model(case.model)
     samples = case.corpus.audio(case.recording())
     whole = predict.predict_audio(trained, samples)
-    monkeypatch.setattr("ser_ray.training.evaluate.CHUNK_FRAMES", 7)
-    np.testing.assert_allclose(predict.predict_audio(trained, samples), whole, atol=1e-6)
+    monkeypatch.setattr("ser_ray.training.evaluate.CHUNK_SAMPLES", 16 * 64)
+    np.testing.assert_array_equal(predict.predict_audio(trained, samples), whole)
+
+
+def test_no_array_as_long_as_the_recording_is_made_of_its_samples(case, monkeypatch):
+    monkeypatch.setattr(predict, "moments", lambda samples: (0.0, 1000.0))  # it takes blocks larger than this recording
+    trained = predict.load_model(case.model)
+    samples = np.random.default_rng(0).integers(-2000, 2000, 4_000_000, dtype=np.int16)
+    for given in (samples, samples.astype(np.float32) / 1000):
+        predict.predict_audio(trained, given[:640])
+        tracemalloc.start()
+        predict.predict_audio(trained, given)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < samples.nbytes
+
+
+def test_samples_may_be_read_only(case):
+    trained = predict.load_model(case.model)
+    for samples in (case.corpus.audio(case.recording()), case.corpus.crop(case.recording(), 0, 50)[0]):
+        expected = predict.predict_audio(trained, samples.copy())
+        samples.flags.writeable = False
+        np.testing.assert_array_equal(predict.predict_audio(trained, samples), expected)
 
 
 def test_a_model_of_one_target_has_one_column(tiny_corpus, tiny_config, tmp_path, case):

@@ -146,6 +146,7 @@ def test_audio_that_cannot_be_predicted_is_named_and_the_rest_done(case, tmp_pat
         (np.zeros((2, 640), np.int16), r"^the audio is int16 \[2, 640\], but must be int16 or float32 \[samples\]"),
         (np.zeros(640), r"^the audio is float64 \[640\], but must be"),
         (np.r_[np.nan, np.arange(639)].astype(np.float32), "^the audio holds samples that are not numbers"),
+        (np.r_[np.arange(639), -np.inf].astype(np.float32), "^the audio holds samples that are not numbers"),
     ],
 )
 def test_samples_that_cannot_be_predicted(case, samples, message):

@@ -1,6 +1,7 @@
 """What a sweep asks of a cluster and of Tune, without starting either."""
 
 import socket
+import typing
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,11 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import TrialScheduler
 
 from ser_ray.errors import InputError
+from ser_ray.models import conv_pool
+from ser_ray.results import SweepFolder
 from ser_ray.sweep import tune
 from ser_ray.sweep.cluster import Cluster, cluster
-from ser_ray.sweep.config import Resources
+from ser_ray.sweep.config import Backend, Resources
 from ser_ray.sweep.run import SweepRun
 
 
@@ -45,6 +48,33 @@ def test_a_trial_takes_its_share_of_a_gpu_or_one_core_without():
 def test_a_trial_larger_than_any_node_is_refused_and_does_not_wait_for_ever(asked):
     with pytest.raises(InputError, match=r"no node has as much \(nodes have 8 CPUs and 2 GPUs\)"):
         share([(8, 2), (8, 2)], **asked)
+
+
+def test_what_a_sweep_asks_to_compute_the_blocks_reaches_its_trials(monkeypatch, tmp_path):
+    asked = {}
+
+    def note(trial, device, report, **options):
+        asked[str(device)] = options
+
+    monkeypatch.setattr(tune, "train_trial", note)
+    trial = SimpleNamespace(key="a", config="its configuration", folder=SweepFolder(tmp_path))
+    tune._train_one({"key": "a"}, trials={"a": trial}, on_gpu=False, backend="reference")
+    assert asked == {"cpu": {"backend": "reference"}}
+
+
+def test_a_sweep_may_ask_for_every_back_end_there_is():
+    assert typing.get_args(Backend) == typing.get_args(conv_pool.Backend)
+
+
+def test_workers_begin_with_what_must_be_set_before_cuda_and_glibc_are_used(monkeypatch):
+    started = {}
+    monkeypatch.setattr("ray.init", lambda **options: started.update(options))
+    monkeypatch.setattr("ray.nodes", list)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with cluster():
+        environment = started["runtime_env"]["env_vars"]
+    assert environment["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert environment["MALLOC_ARENA_MAX"] == "1"
 
 
 def test_a_trial_is_not_stopped_after_its_last_epoch():

@@ -20,7 +20,7 @@ def test_a_name_is_enough(read):
     sweep = read("name: x")
     assert (sweep.name, sweep.corpus, sweep.trial, sweep.explore, sweep.replicates) == ("x", "synthetic", {}, (), 1)
     assert sweep.schedule == Schedule(early_stopping="none", grace_epochs=5, max_hours=None, max_configurations=None)
-    assert sweep.resources == Resources(cpus=1, gpus=0.25, search_actors=None)
+    assert sweep.resources == Resources(cpus=1, gpus=0.25, backend="auto", search_actors=None)
 
 
 def test_empty_sections_are_as_if_left_out(read):
@@ -44,7 +44,7 @@ explore:
   - training.label_shift_s: {from: 0, to: 0.12, step: 0.04}
 replicates: 3
 schedule: {early_stopping: asha, grace_epochs: 10, max_hours: 12, max_configurations: 7}
-resources: {cpus: 2, gpus: 1, search_actors: 4}
+resources: {cpus: 2, gpus: 1, backend: reference, search_actors: 4}
 """)
     assert (sweep.name, sweep.corpus, sweep.replicates) == ("Over-lap_2.0", "/data/recola", 3)
     assert sweep.trial == {
@@ -58,7 +58,7 @@ resources: {cpus: 2, gpus: 1, search_actors: 4}
         Together(values={"training.label_shift_s": (0.0, 0.04, 0.08, 0.12)}),
     )
     assert sweep.schedule == Schedule(early_stopping="asha", grace_epochs=10, max_hours=12, max_configurations=7)
-    assert sweep.resources == Resources(cpus=2, gpus=1, search_actors=4)
+    assert sweep.resources == Resources(cpus=2, gpus=1, backend="reference", search_actors=4)
     assert isinstance(sweep.given("training.sequence_s"), float)
 
 
@@ -141,6 +141,10 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("trial: {model: {pools: [10, 0, 8]}}", "trial.model.pools[1] is 0, but must be a whole number of at least 1"),
         ("replicates: 0", "s.yaml:2:1: replicates is 0, but must be a whole number of at least 1"),
         ("schedule: {max_hours: 0}", "schedule.max_hours is 0, but must be a number above 0 or null"),
+        ("resources: {backend: triton}", 'resources.backend is "triton", but must be one of auto, reference, fused'),
+        ("trial: {training: {deterministic: yes}}", 'trial.training.deterministic is "yes", but must be true or false'),
+        ("trial: {training: {precision: fp16}}", 'precision is "fp16", but must be one of float32, tf32, bf16'),
+        ("trial: {training: {weight_decay: -1}}", "training.weight_decay is -1, but must be a number of at least 0"),
         ("resources: {gpus: -1}", "resources.gpus is -1, but must be a number of at least 0"),
         ("resources: {gpus: 1.5}", "s.yaml:2:1: resources: gpus is 1.5, but above 1 it must be a whole number"),
         ("explore: [{design: {overlap_ratio: 1}}]", "explore[0].design.overlap_ratio is 1, but must be a number of at "

@@ -40,7 +40,7 @@ def test_every_default_is_written_down(read, corpus):
         written = {k: tuple(v) if isinstance(v, list) else v for k, v in data["trial"][section].items()}
         assert written == fields
     assert data["schedule"].keys() == {"early_stopping", "grace_epochs", "max_hours", "max_configurations"}
-    assert data["resources"] == {"cpus": 1, "gpus": 0.25, "search_actors": None}
+    assert data["resources"] == {"cpus": 1, "gpus": 0.25, "backend": "auto", "search_actors": None}
 
 
 def test_what_is_explored_stands_under_explore_alone(read, corpus):

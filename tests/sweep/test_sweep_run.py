@@ -201,7 +201,9 @@ def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny
 def test_an_interrupted_sweep_exits_75_and_goes_on_to_the_same_results(tiny_corpus, tmp_path, number):
     file = write_sweep(tmp_path, tiny_corpus, epochs=150, rates="[1e-3]", losses="[ccc]")
     results = tmp_path / "results"
-    process = start(file, results, "--set", "training.patience=148")
+    backend = {signal.SIGINT: "fused", signal.SIGTERM: "reference"}[number]
+    options = ("--set", "training.patience=148", "--set", f"resources.backend={backend}")
+    process = start(file, results, *options)
     seen: list[str] = []
     for line in process.stdout:
         seen.append(line)
@@ -212,10 +214,11 @@ def test_an_interrupted_sweep_exits_75_and_goes_on_to_the_same_results(tiny_corp
     assert process.returncode == 75, "".join(seen)
     assert "1 of 1 trials are open: run the same command again to go on with them" in "".join(seen)
     assert rows(results) == {}
-    code, out = run(file, results, "--set", "training.patience=148")
+    code, out = run(file, results, *options)
     assert code == 0, out
+    assert [row["backend"] for row in rows(results).values()] == [backend]
     if number == signal.SIGINT:
-        whole_code, _ = run(file, tmp_path / "whole", "--set", "training.patience=148")
+        whole_code, _ = run(file, tmp_path / "whole", *options)
         assert whole_code == 0
         (one,), (other,) = rows(results).values(), rows(tmp_path / "whole").values()
         scores = [c for c in one if c.startswith("ccc_")]

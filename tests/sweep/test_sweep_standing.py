@@ -187,6 +187,8 @@ OTHER_TRAINING = {
     "momentum": 0.0,
     "weight_decay": 1e-4,
     "segments": "random",
+    "precision": "bf16",
+    "deterministic": False,
     "label_shift_s": 0.4,
     "seed": 1,
     "limit_recordings": 2,

@@ -10,6 +10,9 @@ from ser_ray.corpus import open_corpus
 from ser_ray.errors import InputError
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from ser_ray.training.loop import TrainingDivergedError, train
+from ser_ray.training.loss import ccc_loss
+from ser_ray.training.numerics import prepare_process
+from ser_ray.training.resident import ResidentBatches, stays_resident
 from ser_ray.training.segments import shuffled_batches
 
 CPU = torch.device("cpu")
@@ -61,6 +64,114 @@ def test_another_seed_gives_other_weights(tiny_corpus, tiny_config, tmp_path):
     run(tiny_corpus, tiny_config(seed=1), tmp_path / "a")
     run(tiny_corpus, tiny_config(seed=2), tmp_path / "b")
     assert not torch.equal(weights(tmp_path / "a")["head.weight"], weights(tmp_path / "b")["head.weight"])
+
+
+def test_batches_from_memory_train_the_very_weights(tiny_corpus, tiny_config, tmp_path, monkeypatch):
+    config = tiny_config(segments="random", label_shift_s=0.02, limit_recordings=2, limit_s=0.2)
+    run(tiny_corpus, config, tmp_path / "mapped")
+    made = []
+
+    class Noted(ResidentBatches):
+        def batch(self, segments):
+            made.append(len(segments))
+            return super().batch(segments)
+
+    monkeypatch.setattr("ser_ray.training.loop.stays_resident", lambda size_bytes, free_bytes: True)
+    monkeypatch.setattr("ser_ray.training.loop.ResidentBatches", Noted)
+    run(tiny_corpus, config, tmp_path / "resident")
+    assert sum(made) == 3 * (3 + 3)  # epochs x segments: 50 and 45 frames in twenties
+    assert_same(weights(tmp_path / "mapped"), weights(tmp_path / "resident"))
+
+
+def test_a_cpu_reads_the_memory_map(tiny_corpus, tiny_config, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "ser_ray.training.loop.stays_resident", lambda *sizes: seen.append((*sizes, stays_resident(*sizes)))
+    )
+    run(tiny_corpus, tiny_config(epochs=1), tmp_path)
+    assert seen == [((60 + 45 + 37) * (64 * 2 + 2 * 4), 0, False)]
+
+
+def test_bfloat16_trains_and_repeats_bit_for_bit_after_an_interruption(tiny_corpus, tiny_config, tmp_path):
+    config = tiny_config(precision="bf16", epochs=4, optimizer="adam")
+    whole = run(tiny_corpus, config, tmp_path / "whole")
+    run(tiny_corpus, tiny_config(precision="bf16", epochs=2, optimizer="adam"), tmp_path / "cut")
+    run(tiny_corpus, config, tmp_path / "cut")
+    full = run(tiny_corpus, tiny_config(epochs=4, optimizer="adam"), tmp_path / "full")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert {tensor.dtype for tensor in weights(tmp_path / "whole").values()} == {torch.float32}
+    for one, other in zip(whole.epochs, full.epochs, strict=True):
+        assert one.train_loss != other.train_loss
+        assert one.train_loss == pytest.approx(other.train_loss, abs=0.05)  # 8 bits of mantissa
+        assert one.devel != other.devel
+    assert (whole.backend, full.backend) == ("reference", "fused")
+
+
+def test_the_loss_is_float32_in_any_precision(tiny_corpus, tiny_config, tmp_path, monkeypatch):
+    seen = set()
+
+    def loss(prediction, gold, mask):
+        seen.add((prediction.dtype, gold.dtype, torch.is_autocast_enabled("cpu")))
+        return ccc_loss(prediction, gold, mask)
+
+    monkeypatch.setattr("ser_ray.training.loop.ccc_loss", loss)
+    run(tiny_corpus, tiny_config(precision="bf16", epochs=1), tmp_path)
+    assert seen == {(torch.float32, torch.float32, False)}
+
+
+def test_tf32_is_float32_on_a_cpu(tiny_corpus, tiny_config, tmp_path):
+    run(tiny_corpus, tiny_config(), tmp_path / "a")
+    assert torch.are_deterministic_algorithms_enabled()
+    run(tiny_corpus, tiny_config(precision="tf32", deterministic=False), tmp_path / "b")
+    assert torch.backends.cuda.matmul.allow_tf32, "asked of a GPU, had it been there"
+    assert not torch.are_deterministic_algorithms_enabled()
+    prepare_process()
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(("backend", "used"), [("auto", "fused"), ("fused", "fused"), ("reference", "reference")])
+def test_the_blocks_are_computed_as_asked(tiny_corpus, tiny_config, tmp_path, monkeypatch, backend, used):
+    config = tiny_config(epochs=1)
+
+    def reference_alone(*arguments, **options):
+        raise AssertionError("the reference computed")
+
+    if used == "fused":
+        monkeypatch.setattr("ser_ray.models.conv_pool.reference.conv_pool", reference_alone)
+    else:
+        monkeypatch.setattr("ser_ray.models.conv_pool.cpu.conv_pool", reference_alone)
+    trained = train(
+        config.model, config.training, tiny_corpus, tmp_path, device=CPU, on_epoch=lambda r: None, backend=backend
+    )
+    assert trained.backend == used
+
+
+def test_the_fused_blocks_train_as_the_reference_does(tiny_corpus, tiny_config, tmp_path):
+    """From the same weights, segments and masks: the same losses, but for float32's rounding."""
+    config = tiny_config(epochs=4, optimizer="rmsprop", learning_rate=1e-3)
+    assert config.model.dropout > 0
+    losses = []
+    for backend in ("reference", "fused"):
+        folder = tmp_path / backend
+        trained = train(
+            config.model,
+            config.training,
+            tiny_corpus,
+            folder,
+            device=CPU,
+            on_epoch=lambda reports: None,
+            backend=backend,
+        )
+        losses.append([report.train_loss for report in trained.epochs])
+    assert losses[0] == pytest.approx(losses[1], abs=2e-6)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_other_pools_than_the_largest_have_the_reference_alone(tiny_corpus, tiny_config, tmp_path):
+    config = tiny_config(epochs=1)
+    model = type(config.model)(**{**vars(config.model), "pooling": "average"})
+    trained = train(model, config.training, tiny_corpus, tmp_path, device=CPU, on_epoch=lambda r: None, backend="fused")
+    assert trained.backend == "reference"
 
 
 @pytest.mark.parametrize("options", [{"segments": "random"}, {"weight_decay": 0.1}, {"optimizer": "adamw"}], ids=str)

@@ -34,6 +34,9 @@ def report(epoch, mean, *, best, seconds=(8.0, 2.0)):
 
 REPORTS = (report(1, 0.2, best=True), report(2, 0.5, best=True), report(3, 0.4, best=False))
 
+TRAINED = Trained(model=None, epochs=REPORTS, best_epoch=2, backend="fused")
+CPU = torch.device("cpu")
+
 
 def write_epochs(trial, reports=REPORTS):
     rows = [epoch_row(trial.key, one) for one in reports]
@@ -47,7 +50,9 @@ def the_row(trial):
 
 def test_the_configuration_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(
-        tiny_config(label_shift_s=0.02, loss="mse", optimizer="adamw", weight_decay=0.02, segments="random")
+        tiny_config(
+            label_shift_s=0.02, loss="mse", optimizer="adamw", weight_decay=0.02, segments="random", deterministic=False
+        )
     )
     columns = configured_columns(trial)
     assert set(columns) <= set(SCHEMAS["trials"].names)
@@ -71,6 +76,7 @@ def test_the_configuration_is_in_the_row(make_trial, tiny_config, tiny_corpus):
         "optimizer": "adamw",
         "weight_decay": 0.02,
         "segments": "random",
+        "deterministic": False,
     }
     assert {name: columns[name] for name in said} == said
     assert columns["overlap_ratios"] == [pytest.approx(3 / 11), pytest.approx(5 / 13)]
@@ -90,7 +96,7 @@ def test_the_networks_size_is_in_the_row(make_trial):
 
 def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config())
-    columns = trained_columns(trial, Trained(model=None, epochs=REPORTS, best_epoch=2), torch.device("cpu"))
+    columns = trained_columns(trial, TRAINED, CPU)
     assert set(columns) <= set(SCHEMAS["trials"].names)
     assert (columns["epochs"], columns["best_epoch"]) == (3, 2)
     assert columns["train_seconds"] == 30.0
@@ -99,17 +105,25 @@ def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     assert columns["started_at"] == ENDED
     assert columns["device"].startswith("cpu: ")
     assert columns["peak_memory_bytes"] > 2**20
+    assert (columns["precision"], columns["backend"]) == ("float32", "fused")
+
+
+@pytest.mark.parametrize(("asked", "in_effect"), [("float32", "float32"), ("tf32", "float32"), ("bf16", "bf16")])
+def test_the_precision_in_effect_and_the_one_asked_for_are_both_kept(make_trial, tiny_config, asked, in_effect):
+    trial = make_trial(tiny_config(precision=asked))
+    assert trained_columns(trial, TRAINED, CPU)["precision"] == in_effect
+    assert json.loads(configured_columns(trial)["config"])["training"]["precision"] == asked
 
 
 def test_random_segments_count_with_their_own_length(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config(segments="random"))  # 20 frames: 3, 3 and 2 whole ones of 60, 45 and 37 frames
-    columns = trained_columns(trial, Trained(model=None, epochs=REPORTS, best_epoch=2), torch.device("cpu"))
+    columns = trained_columns(trial, TRAINED, CPU)
     assert columns["samples_per_second"] == pytest.approx(3 * 8 * 20 * tiny_corpus.hop / 24)
 
 
 def test_limits_count_only_what_was_trained_on(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config(limit_recordings=2, limit_s=0.1))
-    columns = trained_columns(trial, Trained(model=None, epochs=REPORTS, best_epoch=2), torch.device("cpu"))
+    columns = trained_columns(trial, TRAINED, CPU)
     assert columns["samples_per_second"] == pytest.approx(3 * 2 * 25 * tiny_corpus.hop / 24)
 
 

@@ -94,6 +94,18 @@ def test_a_trial_from_its_configuration_to_its_row(make_trial, tiny_config):
     assert not list(trial.folder.tmp.iterdir())
 
 
+def test_a_trial_in_bfloat16_predicts_in_bfloat16_and_says_so(make_trial, tiny_config):
+    trial = make_trial(tiny_config(precision="bf16"))
+    row = run(trial)
+    assert (row["precision"], row["backend"], row["deterministic"]) == ("bf16", "reference", True)
+    best = read_table(trial.folder, "epochs").to_pylist()[row["best_epoch"] - 1]
+    for column in (name for name in best if name.startswith("ccc_")):
+        assert best[column] == pytest.approx(row[column], abs=1e-6), column
+    full = run(make_trial(tiny_config()))
+    assert (full["precision"], full["backend"]) == ("float32", "fused")
+    assert full["ccc_devel_mean"] != pytest.approx(row["ccc_devel_mean"], abs=1e-6)
+
+
 def test_a_test_set_without_gold_leaves_nulls_there_alone(make_trial, tiny_config, without_gold):
     corpus = without_gold(["test_1", "test_2"])
     trial = make_trial(tiny_config(epochs=1), corpus)

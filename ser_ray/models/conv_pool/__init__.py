@@ -47,4 +47,8 @@ def choose(backend: Backend, device: torch.device, dtype: torch.dtype) -> ConvPo
         from ser_ray.models.conv_pool import cpu
 
         return cpu.conv_pool
+    if backend == "fused" and device.type == "cuda" and dtype == torch.float32:
+        from ser_ray.models.conv_pool import cuda
+
+        return cuda.conv_pool
     return reference.conv_pool

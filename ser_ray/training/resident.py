@@ -1,0 +1,90 @@
+"""The train partition in a GPU's memory, where it fits: a batch is made there, and only places and lengths travel."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ser_ray.corpus import Corpus, Recording
+from ser_ray.training.segments import Batch, Segment
+
+LARGEST_SHARE = 0.1
+"""Of a GPU's free memory: a step's own buffers need most of it, and several trials may share the GPU."""
+
+
+def resident_bytes(recordings: Sequence[Recording], hop: int, targets: int) -> int:
+    """Return the size of what `ResidentBatches` keeps on its device.
+
+    Args:
+        recordings: all that segments are cut from.
+        hop: samples of a frame.
+        targets: how many of them the model predicts.
+    """
+    audio, gold = np.dtype(np.int16).itemsize * hop, np.dtype(np.float32).itemsize * targets
+    return sum(recording.frames for recording in recordings) * (audio + gold)
+
+
+def stays_resident(size_bytes: int, free_bytes: int) -> bool:
+    """Return whether a train partition is to be kept on a device.
+
+    Args:
+        size_bytes: of `resident_bytes`.
+        free_bytes: memory of the device that nothing uses yet; 0 for a device that reads the memory map as quickly.
+    """
+    return size_bytes <= LARGEST_SHARE * free_bytes
+
+
+class ResidentBatches:
+    """Makes batches on a device from recordings that are kept there.
+
+    The values are those of `MappedBatches`, bit for bit. Recordings stand one after the other, counted in frames.
+
+    Args:
+        corpus: where the recordings lie; it is read once.
+        recordings: all that segments are cut from.
+        sequence_frames: T, the length of a batch.
+        shift_frames: how far labels are moved earlier: frame t is trained on the label at t + shift.
+        target_columns: the corpus's targets that the model predicts, as columns.
+        device: where they are kept.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        recordings: Sequence[Recording],
+        sequence_frames: int,
+        shift_frames: int,
+        target_columns: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self._frames, self._shift = sequence_frames, shift_frames
+        self._numbers = {recording.name: number for number, recording in enumerate(recordings)}
+        self._ends = np.cumsum([recording.frames for recording in recordings]).tolist()
+        self._mean = torch.tensor([r.mean for r in recordings], dtype=torch.float32, device=device)
+        self._scale = torch.tensor([1 / r.std for r in recordings], dtype=torch.float32, device=device)
+        self._audio = torch.empty(self._ends[-1], corpus.hop, dtype=torch.int16, device=device)
+        self._gold = torch.empty(self._ends[-1], len(target_columns), device=device)
+        for recording, end in zip(recordings, self._ends, strict=True):
+            own = slice(end - recording.frames, end)
+            audio = corpus.audio(recording)[: recording.frames * corpus.hop]
+            self._audio[own] = torch.from_numpy(audio.reshape(-1, corpus.hop).copy())
+            self._gold[own] = torch.from_numpy(corpus.gold(recording)[:, list(target_columns)])
+
+    def batch(self, segments: Sequence[Segment]) -> Batch:
+        """Return segments as one batch, short ones padded and masked as by `make_batch`."""
+        device = self._audio.device
+        numbers = [self._numbers[segment.recording.name] for segment in segments]
+        ends = [self._ends[number] for number in numbers]
+        starts = [end - s.recording.frames + s.start_frame for s, end in zip(segments, ends, strict=True)]
+        lengths = [segment.frames for segment in segments]
+        number, end, start, length = torch.tensor([numbers, ends, starts, lengths], device=device)[:, :, None]  # [B, 1]
+        step = torch.arange(self._frames, device=device)
+        frame, last = start + step, self._ends[-1] - 1  # [B, T]; those past the end are not used
+        waveform = self._audio[frame.clamp(max=last)].to(torch.float32)  # [B, T, hop]
+        waveform -= self._mean[number, None]
+        waveform *= self._scale[number, None]
+        waveform.masked_fill_((step >= length)[..., None], 0)
+        labelled = frame + self._shift
+        gold = self._gold[labelled.clamp(max=last)]  # [B, T, targets]
+        gold.masked_fill_(((step >= length) | (labelled >= end))[..., None], float("nan"))
+        return Batch(waveform.flatten(1), gold, gold.isfinite().all(dim=-1))
