@@ -319,6 +319,9 @@ def warm() -> None:
 
 def padded_rows(weight: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return weights [channels out, channels in, kernel] as rows [channels out, length] in the order of memory."""
-    rows = weight.transpose(0, 2, 1).reshape(len(weight), -1)
-    length = -(-rows.shape[1] // LANES) * LANES
-    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, length - rows.shape[1]))))
+    channels, inputs, kernel = weight.shape
+    taps = inputs * kernel
+    length = -(-taps // LANES) * LANES
+    rows: NDArray[np.floating] = aligned(channels * length, weight).reshape(channels, length)
+    rows[:, :taps] = weight.transpose(0, 2, 1).reshape(channels, taps)
+    return rows

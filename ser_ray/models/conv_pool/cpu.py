@@ -63,7 +63,7 @@ class _ConvPool(torch.autograd.Function):
         x, weight, out = ctx.saved_tensors
         channels, inputs, kernel = weight.shape
         w = kernels.padded_rows(weight.detach().numpy())
-        dw, db = np.zeros_like(w), np.zeros(channels, w.dtype)
+        dw, db = kernels.aligned(w.size, w).reshape(w.shape), np.zeros(channels, w.dtype)
         wants_dx = ctx.needs_input_grad[0]
         dx = torch.zeros_like(x if wants_dx else x[:0])
         kernels.backward(
