@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from ser_ray.corpus import open_corpus
+from ser_ray.corpus.synthetic import built_in
 from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from ser_ray.training.config import TrainingConfig
 from ser_ray.training.loop import TrainingDivergedError, train
 from ser_ray.training.loss import ccc_loss
 from ser_ray.training.numerics import prepare_process
@@ -146,25 +149,29 @@ def test_the_blocks_are_computed_as_asked(tiny_corpus, tiny_config, tmp_path, mo
     assert trained.backend == used
 
 
-def test_the_fused_blocks_train_as_the_reference_does(tiny_corpus, tiny_config, tmp_path):
-    """From the same weights, segments and masks: the same losses, but for float32's rounding."""
-    config = tiny_config(epochs=4, optimizer="rmsprop", learning_rate=1e-3)
-    assert config.model.dropout > 0
-    losses = []
-    for backend in ("reference", "fused"):
-        folder = tmp_path / backend
-        trained = train(
-            config.model,
-            config.training,
-            tiny_corpus,
-            folder,
-            device=CPU,
-            on_epoch=lambda reports: None,
-            backend=backend,
-        )
-        losses.append([report.train_loss for report in trained.epochs])
-    assert losses[0] == pytest.approx(losses[1], abs=2e-6)
-    assert losses[0][-1] < losses[0][0]
+@pytest.mark.parametrize(("optimizer", "learning_rate"), [("rmsprop", 1e-4), ("adam", 2e-3)])
+def test_the_fused_blocks_train_as_the_reference_does(tmp_path, monkeypatch, optimizer, learning_rate):
+    """From the same weights, segments and masks: each of 30 steps has the same loss, but for float32's rounding.
+
+    At ten times the paper's learning rate RMSprop, whose first steps are all but signs of gradients, would make 1e-4 of
+    that rounding within 20 steps.
+    """
+    corpus = open_corpus(built_in("synthetic-demo", tmp_path / "corpora"))
+    model = ModelConfig(channels=(16, 32, 64), hidden=64)
+    config = TrainingConfig(epochs=2, sequence_s=7.0, optimizer=optimizer, learning_rate=learning_rate)
+    losses = {"reference": [], "fused": []}
+    for backend, own in losses.items():
+
+        def noted(*tensors, own=own):
+            loss = ccc_loss(*tensors)
+            own.append(loss.item())
+            return loss
+
+        monkeypatch.setattr("ser_ray.training.loop.ccc_loss", noted)
+        train(model, config, corpus, tmp_path / backend, device=CPU, on_epoch=lambda reports: None, backend=backend)
+    assert len(losses["fused"]) == 30
+    assert losses["fused"] == pytest.approx(losses["reference"], rel=0, abs=1e-6)
+    assert losses["fused"][-1] < losses["fused"][0]
 
 
 def test_other_pools_than_the_largest_have_the_reference_alone(tiny_corpus, tiny_config, tmp_path):
