@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -178,19 +179,23 @@ def test_a_network_draws_its_masks_from_the_draw_alone():
 def test_nan_and_infinity_are_not_swallowed(inputs):
     p = {"rows": 1, "steps": 40, "inputs": inputs, "channels": 5, "kernel": 7, "pool": 3, "padding": (1, 1)}
     p |= {"dropout": None, "seed": 3}
-    for bad in (float("nan"), float("inf"), -float("inf")):
+    for bad, step in itertools.product(
+        (float("nan"), float("inf"), -float("inf")), (16, 17, 18)
+    ):  # in all steps of a pool
         x, weight, bias = tensors(p)
         with torch.no_grad():
-            x[0, 17, 0] = bad
+            x[0, step, 0] = bad
         expected, got = run(reference.conv_pool, p, x, weight, bias), run(cpu.conv_pool, p, x, weight, bias)
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12, equal_nan=True)
 
 
-def test_of_equal_values_the_first_wins():
-    x = torch.zeros(1, 12, 1, dtype=torch.float64, requires_grad=True)
-    weight, bias = torch.ones(1, 1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+@pytest.mark.parametrize("inputs", [1, 20])
+def test_of_equal_values_the_first_wins(inputs):
+    x = torch.zeros(1, 12, inputs, dtype=torch.float64, requires_grad=True)
+    weight, bias = torch.ones(5, inputs, 1, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
     cpu.conv_pool(x, weight, bias, pool=4, padding=(0, 0), dropout=None).sum().backward()
-    assert x.grad[0, :, 0].nonzero().flatten().tolist() == [0, 4, 8]
+    for channel in range(inputs):
+        assert x.grad[0, :, channel].nonzero().flatten().tolist() == [0, 4, 8]
 
 
 def test_pools_beyond_a_byte():
