@@ -20,7 +20,8 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"
 
 
 LANES = 16
-"""Rows of weights are filled up with zeros to a multiple of this, so that no sum has a rest."""
+"""Rows of weights are filled up with zeros to a multiple of this, so that no sum has a rest. What
+they meet beyond a kernel's reach and is not finite makes NaN of one window more: training ends with either."""
 BLOCK_VALUES = 8192
 """Values of the input that the backward pass works on at a time: they and their gradients stay in the fastest cache."""
 BLOCKS_PER_SUM = 64
