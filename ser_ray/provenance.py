@@ -56,6 +56,12 @@ def versions() -> str:
     return json.dumps(found, sort_keys=True)
 
 
+def job_id() -> str | None:
+    """Return the id of the scheduler's job that this process runs in, such as "4711" or "4711_3", or None."""
+    job, array, task = (os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"))
+    return f"{array}_{task}" if array and task else job or None
+
+
 def host_name() -> str:
     """Return the name of this host."""
     return socket.gethostname()

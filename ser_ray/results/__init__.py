@@ -21,6 +21,7 @@ from ser_ray.results.schemas import (
     TRIALS,
     ccc_column,
 )
+from ser_ray.results.upgrade import upgrade_parts
 
 __all__ = [
     "CCC_COLUMNS",
@@ -39,6 +40,7 @@ __all__ = [
     "open_sweep",
     "read_metadata",
     "read_table",
+    "upgrade_parts",
     "write_part",
     "write_whole",
 ]

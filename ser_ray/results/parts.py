@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ser_ray.errors import InputError
 from ser_ray.results.folder import SweepFolder
-from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
+from ser_ray.results.schemas import ADDED_COLUMNS, OLDEST_READABLE, SCHEMA_VERSION, SCHEMAS
 
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a file that is no parquet file, or a damaged one."""
@@ -127,39 +127,61 @@ def read_table(
     """
     schema = SCHEMAS[name]
     wanted = folder.keys(name) if keys is None else folder.keys(name) & set(keys)
-    read = (_read_part(folder.part(name, key), schema, columns) for key in sorted(wanted))
+    read = (_read_part(folder.part(name, key), name, columns) for key in sorted(wanted))
     parts = [part for part in read if part is not None]
     if columns is not None:
         schema = pa.schema([schema.field(column) for column in columns])
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
-def _read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table | None:
+def _read_part(path: Path, name: str, columns: Sequence[str] | None) -> pa.Table | None:
+    schema = SCHEMAS[name]
     expected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=None if columns is None else list(columns))
-            foreign = "schema_version" in schema.names and _foreign_version(file)
+            there = set(file.schema_arrow.names)
+            new = _new_columns(file, name)
+            if new is None:
+                raise _other_schema(path)
+            table = file.read(columns=None if columns is None else [column for column in columns if column in there])
     except FileNotFoundError:
         return None  # taken away since the folder was listed, as a failed trial's row is when it is tried again
     except _UNREADABLE as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete it and run the sweep again to make it anew"
         ) from error
-    if foreign or table.schema.names != expected.names:
+    if table.schema.names != [column for column in expected.names if column not in new]:
         raise _other_schema(path)
     try:
-        return table.replace_schema_metadata(None).cast(expected)
+        return _completed(table.replace_schema_metadata(None), expected)
     except pa.ArrowException as error:
         raise _other_schema(path) from error
 
 
-def _foreign_version(file: pq.ParquetFile) -> bool:
-    """Return whether a part's rows say another schema version, or none."""
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table cast to a schema, its newer columns null and its version the present one."""
+    columns = []
+    for field in schema:
+        if field.name == "schema_version":
+            columns.append(pa.array([SCHEMA_VERSION] * len(table), field.type))
+        elif field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        else:
+            columns.append(pa.nulls(len(table), field.type))
+    return pa.table(columns, schema=schema)
+
+
+def _new_columns(file: pq.ParquetFile, name: str) -> frozenset[str] | None:
+    """Return the columns that a part lacks since it was written before them; None if its version cannot be read."""
+    if "schema_version" not in SCHEMAS[name].names:
+        return frozenset()
     if "schema_version" not in file.schema_arrow.names:
-        return True
-    versions = file.read(columns=["schema_version"])["schema_version"].to_pylist()
-    return any(version != SCHEMA_VERSION for version in versions)
+        return None
+    versions = set(file.read(columns=["schema_version"])["schema_version"].to_pylist())
+    if len(versions) > 1 or not all(OLDEST_READABLE <= (version or 0) <= SCHEMA_VERSION for version in versions):
+        return None
+    written = min(versions, default=SCHEMA_VERSION)
+    return frozenset(c for version, tables in ADDED_COLUMNS.items() if version > written for c in tables.get(name, ()))
 
 
 def _other_schema(path: Path) -> InputError:

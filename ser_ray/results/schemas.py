@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+ADDED_COLUMNS: Mapping[int, Mapping[str, tuple[str, ...]]] = {
+    3: {"trials": ("cpus", "gpus", "job_id", "restarts", "git_diff", "reused_from"), "epochs": ("gpus",)},
+}
+"""Version -> table -> columns that came with it; in rows of earlier versions they are null."""
+OLDEST_READABLE = 2
 TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
 STAGES = ("", "greedy", "exhaustive")
@@ -79,13 +84,19 @@ TRIALS = pa.schema(
         ("backend", _TEXT),  # what computed the convolutional blocks: reference | fused
         ("device", _TEXT),
         ("host", _TEXT),
+        ("cpus", _FLOAT),  # cores of the trial
+        ("gpus", _FLOAT),  # share of a GPU, or whole GPUs; 0 on a CPU
+        ("job_id", _TEXT),  # of the scheduler that ran it last; null outside one
+        ("restarts", _INT),  # how often it went on from a checkpoint
         ("started_at", _TIME),
         ("ended_at", _TIME),
         ("git_commit", _TEXT),
+        ("git_diff", _TEXT),  # name of the uncommitted changes in provenance/<git_diff>.diff; null where there are none
         ("versions", _TEXT),  # JSON: package -> version
         ("corpus", _TEXT),
         ("corpus_fingerprint", _TEXT),
         ("config", _TEXT),  # JSON: the resolved configuration that the key is made of
+        ("reused_from", _TEXT),  # folder of the sweep that it was taken over from; null for a trial of this sweep
     ]
 )
 
@@ -100,6 +111,7 @@ EPOCHS = pa.schema(
         ("best", _BOOL),  # the best devel mean so far
         ("train_seconds", _FLOAT),
         ("evaluate_seconds", _FLOAT),
+        ("gpus", _FLOAT),  # share of a GPU that the trial had; seconds x gpus are its GPU time
         ("ended_at", _TIME),
     ]
 )

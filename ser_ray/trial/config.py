@@ -46,6 +46,9 @@ class Trial:
         sweep: name of the sweep.
         folder: the sweep's folder.
         git_commit: of the code that runs it, if known.
+        git_diff: name of the code's uncommitted changes, if it has any.
+        cpus: cores that it is given.
+        gpus: share of a GPU that it is given, or whole GPUs.
     """
 
     key: str
@@ -54,6 +57,9 @@ class Trial:
     sweep: str
     folder: "SweepFolder"
     git_commit: str | None = None
+    git_diff: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
 
 
 def keyed_config(config: TrialConfig, corpus_fingerprint: str) -> dict[str, Any]:

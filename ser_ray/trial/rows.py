@@ -59,7 +59,11 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "max_epochs": training.epochs,
         "parameters": model.parameters,
         "receptive_field_ms": 1000 * model.receptive_field / corpus.sample_rate,
+        "cpus": trial.cpus,
+        "gpus": trial.gpus,
+        "job_id": provenance.job_id(),
         "git_commit": trial.git_commit,
+        "git_diff": trial.git_diff,
         "versions": provenance.versions(),
         "corpus": corpus.name,
         "corpus_fingerprint": corpus.fingerprint,
@@ -109,18 +113,18 @@ def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") ->
     }
 
 
-def epoch_row(key: str, report: "EpochReport") -> dict[str, Any]:
+def epoch_row(trial: Trial, report: "EpochReport") -> dict[str, Any]:
     """Return a row of `epochs`.
 
     Args:
-        key: the trial's key.
+        trial: the trial.
         report: of the epoch.
 
     Returns:
         Column -> value.
     """
     return {
-        "key": key,
+        "key": trial.key,
         "epoch": report.epoch,
         "train_loss": report.train_loss,
         **{f"ccc_devel_{target}": value for target, value in report.devel.pooled.items()},
@@ -128,6 +132,7 @@ def epoch_row(key: str, report: "EpochReport") -> dict[str, Any]:
         "best": report.best,
         "train_seconds": report.train_seconds,
         "evaluate_seconds": report.evaluate_seconds,
+        "gpus": trial.gpus,
         "ended_at": report.ended_at,
     }
 

@@ -46,7 +46,7 @@ def train_trial(
     """
 
     def record(reports: tuple[EpochReport, ...]) -> None:
-        table = results.make_table("epochs", [epoch_row(trial.key, report) for report in reports])
+        table = results.make_table("epochs", [epoch_row(trial, report) for report in reports])
         results.write_part(trial.folder, "epochs", trial.key, table)
         on_epoch(reports[-1])
 

@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 
 def write_epochs(trial, reports=REPORTS):
-    rows = [epoch_row(trial.key, one) for one in reports]
+    rows = [epoch_row(trial, one) for one in reports]
     write_part(trial.folder, "epochs", trial.key, make_table("epochs", rows))
 
 
@@ -128,7 +128,8 @@ def test_limits_count_only_what_was_trained_on(make_trial, tiny_config, tiny_cor
 
 
 def test_an_epoch_is_a_row(make_trial, tiny_config):
-    table = make_table("epochs", [epoch_row("k", REPORTS[1])])
+    trial = dataclasses.replace(make_trial(tiny_config()), key="k", gpus=0.25)
+    table = make_table("epochs", [epoch_row(trial, REPORTS[1])])
     (row,) = table.to_pylist()
     assert None not in row.values()
     expected = {
@@ -142,6 +143,7 @@ def test_an_epoch_is_a_row(make_trial, tiny_config):
         "best": True,
         "train_seconds": 8.0,
         "evaluate_seconds": 2.0,
+        "gpus": 0.25,
     }
     assert {name: row[name] for name in expected} == expected
     assert row["ended_at"] == (ENDED + timedelta(seconds=20)).replace(tzinfo=None)
