@@ -35,7 +35,7 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return open_corpus(write_tiny_corpus(tmp_path_factory.mktemp("corpora") / "tiny"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., TrialConfig]:
     """Returns a configuration for the tiny corpus, with training fields as given."""
 

@@ -1,13 +1,61 @@
-"""Checkpoints of a training: whole or absent, and read without executing anything in them."""
+"""Checkpoints of a training: whole or absent, the one before kept, and read without executing anything in them."""
 
 import os
 import secrets
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ser_ray.errors import InputError
+
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+
+
+def save_last(folder: Path, content: dict[str, Any]) -> None:
+    """Write a training's last checkpoint and keep the one before it.
+
+    Args:
+        folder: of the trial's checkpoints.
+        content: as `save_checkpoint`.
+
+    Raises:
+        OSError: if the disk is full; the last checkpoint is still there.
+    """
+    last, spare = folder / LAST, folder / f".{PREVIOUS}.{secrets.token_hex(4)}"
+    temporary = _write(last, content)
+    try:
+        if last.exists():
+            # a second name for the old file, so that last.pt is there at every moment
+            try:
+                os.link(last, spare)
+            except OSError:  # a file system without links: for a moment there is a previous.pt alone
+                os.replace(last, folder / PREVIOUS)
+            else:
+                os.replace(spare, folder / PREVIOUS)
+        os.replace(temporary, last)
+    finally:
+        spare.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def load_last(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the newest checkpoint of a training that is whole, or None where there is none.
+
+    Args:
+        folder: of the trial's checkpoints.
+        say: told of a checkpoint that is damaged, and of what is used instead.
+    """
+    for name, instead in ((LAST, "the one before it"), (PREVIOUS, "none: training from the start")):
+        try:
+            return load_checkpoint(folder / name)
+        except FileNotFoundError:
+            continue
+        except InputError as error:
+            say(f"{error}; going on from {instead}")
+    return None
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -20,6 +68,15 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: if the disk is full; what was at `path` before is still there.
     """
+    temporary = _write(path, content)
+    try:
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: dict[str, Any]) -> Path:
+    """Write a checkpoint beside its place, synced, and return its temporary name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -27,9 +84,10 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    return temporary
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -42,12 +100,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         What was saved.
 
     Raises:
+        FileNotFoundError: if there is none.
         InputError: if the file is damaged or no checkpoint of ours.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums that it writes
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
     except Exception as error:  # damaged bytes end unpickling with any exception, as its documentation says
-        raise InputError(f"{path} is no readable checkpoint ({error}); delete it to train from the start") from error
+        raise InputError(f"{path} is no readable checkpoint ({error})") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is no checkpoint of ser_ray; delete it to train from the start")
+        raise InputError(f"{path} is no checkpoint of ser_ray")
     return content

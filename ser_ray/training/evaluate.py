@@ -45,7 +45,12 @@ class Scores:
 
 
 def predict_recordings(
-    model: Network, corpus: Corpus, recordings: Sequence[Recording], *, shift_frames: int = 0
+    model: Network,
+    corpus: Corpus,
+    recordings: Sequence[Recording],
+    *,
+    shift_frames: int = 0,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> list[NDArray[np.float32]]:
     """Return the predictions of whole recordings, on the recordings' own time.
 
@@ -54,12 +59,13 @@ def predict_recordings(
         corpus: where the recordings lie.
         recordings: any number of them, of any lengths.
         shift_frames: the label shift of the training: predictions are moved later by it, the first one repeated.
+        on_chunk: called after each piece of work.
 
     Returns:
         One array [frames, targets] per recording.
     """
     sources = [Source(recording.frames, partial(corpus.waveform, recording)) for recording in recordings]
-    return [delay(prediction, shift_frames) for prediction in predict_waveforms(model, sources)]
+    return [delay(prediction, shift_frames) for prediction in predict_waveforms(model, sources, on_chunk=on_chunk)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,12 @@ class Source:
 
 @torch.no_grad()
 def predict_waveforms(
-    model: Network, sources: Sequence[Source], *, chunk_frames: int | None = None, rows: int | None = None
+    model: Network,
+    sources: Sequence[Source],
+    *,
+    chunk_frames: int | None = None,
+    rows: int | None = None,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> list[NDArray[np.float32]]:
     """Return the predictions for whole recordings, the label shift still in them.
 
@@ -90,6 +101,7 @@ def predict_waveforms(
         sources: any number of recordings, of any lengths.
         chunk_frames: how many frames are computed at a time, at least 2; None for about CHUNK_SAMPLES.
         rows: how many recordings go through the LSTM together; None for CPU_ROWS or GPU_ROWS.
+        on_chunk: called after each chunk.
 
     Returns:
         One array [frames, targets] per source.
@@ -110,6 +122,7 @@ def predict_waveforms(
                     hidden[:, row], cell[:, row] = 0, 0
             hidden, cell = _advance(model, in_rows, (hidden, cell), chunk_frames)
             in_rows = {row: trace for row, trace in in_rows.items() if trace.left}
+            on_chunk()
     finally:
         model.train(was_training)
     return [trace.prediction for trace in traces]

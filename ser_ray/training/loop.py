@@ -1,6 +1,7 @@
-"""The training of one network: epochs until the last or until patience ends, resumable at every epoch's end."""
+"""The training of one network: epochs until the last or until patience ends, resumable after every step."""
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 import torch
 
 from ser_ray.corpus import Corpus, Recording
+from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.models.conv_pool import Backend
 from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network, build
-from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from ser_ray.training.checkpoint import BEST, load_checkpoint, load_last, save_checkpoint, save_last
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, mse_loss
@@ -24,6 +26,7 @@ from ser_ray.training.numerics import in_precision, prepare_process
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
+from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
 LARGEST_LOSS = 1e3
 """A loss above this has diverged: gold lies in [-1, 1] or nearby, 1 - CCC in [0, 2]."""
@@ -82,11 +85,12 @@ def train(
     device: torch.device,
     on_epoch: Callable[[tuple[EpochReport, ...]], None],
     backend: Backend = "auto",
+    supervision: Supervision | None = None,
 ) -> Trained:
     """Return a network trained on a corpus, the best epoch's weights in it.
 
-    Starts from `checkpoints`/last.pt where that exists, and then ends with the very weights of a run that was never
-    interrupted (on a CPU of the same kind).
+    Starts from `checkpoints`/last.pt where that exists, or the checkpoint before it where that one is damaged, and then
+    ends with the very weights of a run that was never interrupted (on a CPU of the same kind).
 
     Args:
         model_config: the network.
@@ -96,15 +100,17 @@ def train(
         device: where to train.
         on_epoch: called after each epoch, when its checkpoint is written, with the reports of all epochs so far.
         backend: what is to compute the convolutional blocks, see `build`.
+        supervision: how the training is watched; not at all if None.
 
     Returns:
         The training's result.
 
     Raises:
         TrainingDivergedError: if the loss is NaN, infinite or above 1000.
+        TrainingInterruptedError: if the supervision asked for the end; the training is saved.
     """
     prepare_process(config.precision, deterministic=config.deterministic)
-    run = _Run(model_config, config, corpus, checkpoints, device, backend)
+    run = _Run(model_config, config, corpus, checkpoints, device, backend, supervision or Supervision())
     run.resume()
     if run.epochs:
         on_epoch(tuple(run.epochs))
@@ -125,8 +131,10 @@ class _Run:
         checkpoints: Path,
         device: torch.device,
         backend: Backend,
+        supervision: Supervision,
     ):
         self.config, self.corpus, self.checkpoints, self.device = config, corpus, checkpoints, device
+        self.supervision = supervision
         self.targets = model_config.targets
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
         self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
@@ -141,6 +149,11 @@ class _Run:
         self.loss = ccc_loss if config.loss == "ccc" else mse_loss
         self.epochs: list[EpochReport] = []
         self.best_epoch = 0
+        self.best_weights: dict[str, torch.Tensor] = {}
+        # of the epoch under way: the loss of each step done, and the seconds that they took in earlier processes
+        self.losses: list[float] = []
+        self.seconds_before = 0.0
+        self.saved_at = self.epoch_began = time.perf_counter()
 
     def _batches(self, recordings: Sequence[Recording]) -> MappedBatches | ResidentBatches:
         columns = [self.corpus.targets.index(target) for target in self.targets]
@@ -158,35 +171,43 @@ class _Run:
 
     def run_epoch(self) -> None:
         epoch = len(self.epochs) + 1
-        begin = time.perf_counter()
-        train_loss = self._train_epoch(epoch)
+        self.epoch_began = time.perf_counter()
+        self._train_epoch(epoch)
         between = time.perf_counter()
         with in_precision(self.config.precision, self.device):
-            predictions = predict_recordings(self.model, self.corpus, self.devel, shift_frames=self.shift_frames)
+            predictions = predict_recordings(
+                self.model, self.corpus, self.devel, shift_frames=self.shift_frames, on_chunk=self._look_up
+            )
         devel = score(predictions, self.devel_gold, self.targets)
         best = not self.epochs or _rank(devel) > _rank(self.epochs[self.best_epoch - 1].devel)
         if best:
             self.best_epoch = epoch
+            self.best_weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()
+            }
         self.epochs.append(
             EpochReport(
                 epoch=epoch,
-                train_loss=train_loss,
+                train_loss=math.fsum(self.losses) / len(self.losses),
                 devel=devel,
                 best=best,
-                train_seconds=between - begin,
+                train_seconds=self.seconds_before + between - self.epoch_began,
                 evaluate_seconds=time.perf_counter() - between,
                 ended_at=datetime.now(UTC),
             )
         )
-        self._save(best)
+        self.losses, self.seconds_before = [], 0.0
+        self._save()
+        if best:
+            self._save_best()
 
-    def _train_epoch(self, epoch: int) -> float:
-        losses: list[float] = []
+    def _train_epoch(self, epoch: int) -> None:
         config = self.config
         steps_per_epoch = math.ceil(len(self.grid) / config.batch_size)
         own = segments_of_epoch(self.grid, self.sequence_frames, config, epoch)
-        for segments in shuffled_batches(own, config.batch_size, config.seed, epoch):
-            draw = Draw(config.seed, (epoch - 1) * steps_per_epoch + len(losses))
+        batches = shuffled_batches(own, config.batch_size, config.seed, epoch)
+        for segments in itertools.islice(batches, len(self.losses), None):
+            draw = Draw(config.seed, (epoch - 1) * steps_per_epoch + len(self.losses))
             batch = self.batches.batch(segments)
             self.optimizer.zero_grad(set_to_none=True)
             with in_precision(config.precision, self.device):
@@ -194,20 +215,26 @@ class _Run:
             loss = self.loss(prediction, batch.gold, batch.mask)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            losses.append(loss.item())
-            if not losses[-1] <= LARGEST_LOSS:
+            self.losses.append(loss.item())
+            if not self.losses[-1] <= LARGEST_LOSS:
                 raise TrainingDivergedError(
-                    f"the {self.config.loss} loss is {losses[-1]:g} in epoch {epoch}, batch {len(losses)}: the "
-                    f"training diverged; a learning rate below {self.config.learning_rate:g} may help"
+                    f"the {self.config.loss} loss is {self.losses[-1]:g} in epoch {epoch}, batch {len(self.losses)}: "
+                    f"the training diverged; a learning rate below {self.config.learning_rate:g} may help"
                 )
-        return math.fsum(losses) / len(losses)
+            self._look_up()
 
-    def _save(self, best: bool) -> None:
-        if best:
-            save_checkpoint(
-                self.checkpoints / "best.pt",
-                {"model": self.model.state_dict(), "epoch": self.best_epoch, **self._description()},
-            )
+    def _look_up(self) -> None:
+        """Between two pieces of work: give a sign of life, save what would be missed, end if that is wanted."""
+        watch, now = self.supervision, time.perf_counter()
+        watch.alive()
+        stop = watch.stop()
+        if stop or now - self.saved_at >= watch.save_every_s:
+            self._save(self.seconds_before + now - self.epoch_began)
+        if stop:
+            where = f"epoch {len(self.epochs) + 1}, after step {len(self.losses)}"
+            raise TrainingInterruptedError(f"saved in {where}")
+
+    def _save(self, seconds: float = 0.0) -> None:
         content = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -215,8 +242,16 @@ class _Run:
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "epochs": [_to_plain(report) for report in self.epochs],
             "best_epoch": self.best_epoch,
+            "best": self.best_weights,
+            "losses": self.losses,
+            "seconds": seconds,
         }
-        save_checkpoint(self.checkpoints / "last.pt", content)
+        save_last(self.checkpoints, content)
+        self.saved_at = time.perf_counter()
+
+    def _save_best(self) -> None:
+        content = {"model": self.best_weights, "epoch": self.best_epoch, **self._description()}
+        save_checkpoint(self.checkpoints / BEST, content)
 
     def _description(self) -> dict[str, Any]:
         """Return what best.pt needs beside its weights to predict any audio, as plain data."""
@@ -229,10 +264,9 @@ class _Run:
         }
 
     def resume(self) -> None:
-        path = self.checkpoints / "last.pt"
-        if not path.exists():
+        content = load_last(self.checkpoints, self.supervision.say)
+        if content is None:
             return
-        content = load_checkpoint(path)
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"])
@@ -240,12 +274,24 @@ class _Run:
             torch.cuda.set_rng_state(content["random_cuda"], self.device)
         self.epochs = [_from_plain(report) for report in content["epochs"]]
         self.best_epoch = content["best_epoch"]
+        # version 0.1.0 kept the best weights in best.pt alone, and nothing of an epoch under way
+        self.best_weights = content["best"] if "best" in content else load_checkpoint(self.checkpoints / BEST)["model"]
+        self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
 
     def result(self) -> Trained:
-        self.model.load_state_dict(load_checkpoint(self.checkpoints / "best.pt")["model"])
+        if not self._best_is_kept():
+            self._save_best()
+        self.model.load_state_dict(self.best_weights)
         with in_precision(self.config.precision, self.device):
             backend = self.model.backend_on(self.device)
         return Trained(self.model, tuple(self.epochs), self.best_epoch, backend)
+
+    def _best_is_kept(self) -> bool:
+        """Return whether best.pt holds the best epoch; not so where it is damaged, or a killed run wrote it."""
+        try:
+            return bool(load_checkpoint(self.checkpoints / BEST).get("epoch") == self.best_epoch)
+        except (FileNotFoundError, InputError):
+            return False
 
 
 def _rank(devel: Scores) -> float:

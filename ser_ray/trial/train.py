@@ -14,6 +14,7 @@ from ser_ray.training.evaluate import gold_of, predict_recordings
 from ser_ray.training.loop import EpochReport, train
 from ser_ray.training.numerics import in_precision
 from ser_ray.training.segments import recordings_of
+from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 from ser_ray.trial.config import Trial
 from ser_ray.trial.rows import (
     SCORED_PARTITIONS,
@@ -30,6 +31,7 @@ def train_trial(
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     *,
     backend: Backend = "auto",
+    supervision: Supervision | None = None,
 ) -> None:
     """Train a trial's network and write its parts of `epochs` and `predictions`.
 
@@ -40,10 +42,18 @@ def train_trial(
         device: where to train.
         on_epoch: called after each epoch, its row written, with its report.
         backend: what is to compute the convolutional blocks; it changes rounding alone, as a device does.
+        supervision: how the training is watched.
 
     Raises:
         TrainingDivergedError: if the loss is NaN, infinite or absurdly large.
+        TrainingInterruptedError: if the supervision asked for the end; what is done is saved.
     """
+    watch = supervision or Supervision()
+
+    def look_up() -> None:
+        watch.alive()
+        if watch.stop():
+            raise TrainingInterruptedError("saved after its last epoch")
 
     def record(reports: tuple[EpochReport, ...]) -> None:
         table = results.make_table("epochs", [epoch_row(trial, report) for report in reports])
@@ -59,13 +69,16 @@ def train_trial(
         device=device,
         on_epoch=record,
         backend=backend,
+        supervision=watch,
     )
     shift_frames = whole_frames(config.training.label_shift_s, corpus.label_rate, "training.label_shift_s")
     tables = []
     for partition in SCORED_PARTITIONS:
         recordings = recordings_of(corpus, partition, config.training)
         with in_precision(config.training.precision, device):
-            predictions = predict_recordings(trained.model, corpus, recordings, shift_frames=shift_frames)
+            predictions = predict_recordings(
+                trained.model, corpus, recordings, shift_frames=shift_frames, on_chunk=look_up
+            )
         gold = gold_of(corpus, recordings, config.model.targets)
         tables += [
             prediction_rows(recording, config.model.targets, corpus.label_rate, p, g)
