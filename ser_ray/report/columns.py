@@ -1,15 +1,12 @@
 """What varies between configurations, as columns of a table; and figures as they are printed."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ser_ray.report.tables import Configuration, Estimate, has_any
+from ser_ray.report.terminal import MISSING
 from ser_ray.results import STAGES, TARGETS, ccc_column
-
-MISSING = "-"
-"""Stands where a figure does not exist, such as a test CCC without gold."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,13 @@ class Column:
 def varying_fields(configurations: Sequence[Configuration]) -> list[str]:
     """Return the dotted names of the fields that are not the same in all configurations."""
     names = list(dict.fromkeys(name for c in configurations for name in c.fields))
-    return [name for name in names if len({json.dumps(c.fields.get(name)) for c in configurations}) > 1]
+    return [name for name in names if _varies(name, configurations)]
+
+
+def _varies(name: str, configurations: Sequence[Configuration]) -> bool:
+    first = configurations[0].fields.get(name)
+    others = (c.fields.get(name) for c in configurations)
+    return any(type(value) is not type(first) or value != first for value in others)
 
 
 def varying_columns(configurations: Sequence[Configuration]) -> list[Column]:

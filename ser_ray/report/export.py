@@ -3,47 +3,60 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ser_ray.errors import InputError
+from ser_ray.report.beside import value
 from ser_ray.report.columns import field_column
+from ser_ray.report.naming import Named
 from ser_ray.report.tables import Configuration, SweepTables
 from ser_ray.results import CCC_COLUMNS, STATUSES
 
 
-def write_csv(sweep: SweepTables, path: Path) -> None:
+def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Named] = ()) -> None:
     """Write all configurations of a sweep, in their order, with every CCC figure.
 
     Args:
         sweep: the sweep's trials.
         path: the file; columns without a figure are empty in it.
+        asked: further columns: figures with interval and n, others as the seeds share them.
 
     Raises:
         InputError: if the file cannot be written.
     """
     names = list(dict.fromkeys(name for c in sweep.configurations for name in c.fields))
-    figures = [f"{column}{part}" for column in CCC_COLUMNS for part in ("", "_interval", "_n")]
+    measured = [*CCC_COLUMNS, *(n.name for n in asked if n.is_figure and n.name not in CCC_COLUMNS)]
+    figures = [f"{column}{part}" for column in measured for part in ("", "_interval", "_n")]
     labels = [field_column(name).label for name in names]
     heading = ["rank", *labels, "overlap_ratio", "parameters", "receptive_field_ms"]
+    shared = [n for n in asked if not n.is_figure and n.label not in heading]
+    heading += [n.label for n in shared]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([*heading, *STATUSES, "seeds", "keys", *figures])
             for rank, configuration in enumerate(sweep.configurations, start=1):
-                writer.writerow([rank, *_csv_row(configuration, names)])
+                writer.writerow([rank, *_csv_row(configuration, names, shared, measured)])
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _csv_row(configuration: Configuration, names: Sequence[str]) -> list[object]:
-    fields = [configuration.fields.get(name) for name in names]
-    lists = [" ".join(map(str, v)) if isinstance(v, list) else v for v in fields]
+def _csv_row(
+    configuration: Configuration, names: Sequence[str], shared: Sequence[Named], measured: Sequence[str]
+) -> list[object]:
+    fields = [_cell(configuration.fields.get(name)) for name in names]
+    others = [_cell(value(configuration, named)) for named in shared]
     first = configuration.trials[0]
     shape = [configuration.overlap_ratio, first["parameters"], first["receptive_field_ms"]]
     counts = [configuration.count(status) for status in STATUSES]
     seeds = " ".join(str(row["seed"]) for row in configuration.trials)
     keys = " ".join(row["key"] for row in configuration.trials)
     figures: list[object] = []
-    for column in CCC_COLUMNS:
+    for column in measured:
         figure = configuration.estimate(column)
         figures += [figure.mean, figure.interval, figure.n]
-    return [*lists, *shape, *counts, seeds, keys, *figures]
+    return [*fields, *shape, *others, *counts, seeds, keys, *figures]
+
+
+def _cell(content: Any) -> object:
+    return " ".join(map(str, content)) if isinstance(content, list) else content

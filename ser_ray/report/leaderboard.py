@@ -1,6 +1,7 @@
 """The configurations of a sweep, the best first: `ser-ray leaderboard DIR`."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ser_ray.errors import InputError
+from ser_ray.report.beside import beside, chosen
 from ser_ray.report.columns import (
-    MISSING,
+    Column,
     cells,
     constant_columns,
     describe,
@@ -20,42 +22,50 @@ from ser_ray.report.columns import (
     varying_columns,
 )
 from ser_ray.report.export import write_csv
-from ser_ray.report.status import Progress, read_progress, summary
-from ser_ray.report.tables import Configuration, SweepTables, has_any, read_sweep
-from ser_ray.report.terminal import natural_width, open_console
-from ser_ray.results import ccc_column, open_sweep
+from ser_ray.report.progress import Progress, read_progress, summary
+from ser_ray.report.tables import Configuration, SweepTables, has_any, headline_target, read_sweep
+from ser_ray.report.terminal import MISSING, natural_width, open_console
+from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep
 
 IN_SAMPLE = "Searches are fitted on devel: their gain there is in sample, only test tells what holds."
 
 
-def _wide_table(ranked: Sequence[Configuration], shown: Sequence[Configuration], suffix: str) -> Table:
+def _wide_table(
+    ranked: Sequence[Configuration], shown: Sequence[Configuration], suffix: str, asked: Sequence[Column]
+) -> Table:
     stages, figures = shown_stages(ranked), shown_figures(ranked)
     described = varying_columns(ranked)
     partial = any(left_out(configuration) for configuration in ranked)
     table = _empty_table([column.label for column in described], stages)
     for partition, target in figures:
         table.add_column(f"{partition}\n{target}", no_wrap=True)
+    for column in asked:
+        table.add_column(column.label.replace("_", " "))
     if partial:
         table.add_column("not\ncounted", no_wrap=True)
     for rank, configuration in enumerate(shown, start=1):
         lines = ["\n".join(cells(configuration, *f, stages, suffix)) for f in figures]
         start = [str(rank), *(column.text(configuration) for column in described)]
-        end = ["\n".join(left_out(configuration))] if partial else []
+        end = [column.text(configuration) for column in asked]
+        end += ["\n".join(left_out(configuration))] if partial else []
         table.add_row(*start, *_middle(configuration, stages), *lines, *end)
     return table
 
 
-def _narrow_table(ranked: Sequence[Configuration], shown: Sequence[Configuration], sort: str) -> Table:
+def _narrow_table(
+    ranked: Sequence[Configuration], shown: Sequence[Configuration], sort: str, asked: Sequence[Column]
+) -> Table:
     """Return the table of a narrow terminal: configurations in one cell each, and one target."""
     stages, described = shown_stages(ranked), varying_columns(ranked)
-    target, suffix = sorted_target(sort)
+    target, suffix = sorted_target(sort) if sort in CCC_COLUMNS else (headline_target(ranked), "")
     table = _empty_table(["configuration"], stages)
     partitions = [p for p in ("devel", "test") if has_any(ranked, ccc_column(p, target))]
     for partition in partitions:
         table.add_column(f"{partition}\n{target}", no_wrap=True)
     for rank, configuration in enumerate(shown, start=1):
         lines = ["\n".join(cells(configuration, p, target, stages, suffix)) for p in partitions]
-        description = "\n".join([*describe(configuration, described), *left_out(configuration)]) or MISSING
+        described_here = [*describe(configuration, described), *describe(configuration, asked)]
+        description = "\n".join([*described_here, *left_out(configuration)]) or MISSING
         table.add_row(str(rank), description, *_middle(configuration, stages), *lines)
     return table
 
@@ -78,7 +88,9 @@ def _middle(configuration: Configuration, stages: Sequence[str]) -> list[str]:
 
 
 def sorted_target(sort: str) -> tuple[str, str]:
-    """Return the target of a CCC column, and its suffix: "_per_recording" or ""."""
+    """Return the target of a CCC column, and its suffix: "_per_recording" or ""; ("", "") of any other."""
+    if sort not in CCC_COLUMNS:
+        return "", ""
     pooled = sort.removesuffix("_per_recording")
     return pooled.rpartition("_")[2], sort[len(pooled) :]
 
@@ -89,14 +101,17 @@ def footnote(sweep: SweepTables) -> str:
     what = (
         "mean over the recordings of each one's CCC" if per_recording else "CCC pooled over all frames of a partition"
     )
+    order = ", the lowest first" if sweep.ascending else ""
     searched = f" {IN_SAMPLE}" if len(shown_stages(sweep.configurations)) > 1 else ""
     return (
-        f"Sorted by {sweep.sort}. Figures: {what}, mean ± 95 % interval (Student t) over the n "
+        f"Sorted by {sweep.sort}{order}. Figures: {what}, mean ± 95 % interval (Student t) over the n "
         f"finished seeds.{searched}"
     )
 
 
-def print_leaderboard(console: Console, sweep: SweepTables, progress: Progress, top: int) -> None:
+def print_leaderboard(
+    console: Console, sweep: SweepTables, progress: Progress, top: int, asked: Sequence[Column] = ()
+) -> None:
     """Print the best configurations of a sweep.
 
     Args:
@@ -104,20 +119,24 @@ def print_leaderboard(console: Console, sweep: SweepTables, progress: Progress, 
         sweep: the sweep's trials.
         progress: how far it has come.
         top: how many configurations to print.
+        asked: further columns.
     """
     console.print(f"{sweep.title}; {summary(progress)}")
+    if sweep.where:
+        console.print(f"{len(sweep.trials)} of {sweep.total} trials: where {' and '.join(sweep.where)}")
     ranked = sweep.configurations
     if not any(configuration.finished for configuration in ranked):
-        console.print("no trial has finished yet: there is nothing to rank")
+        which = "no such trial has" if sweep.where else "no trial has"
+        console.print(f"{which} finished yet: there is nothing to rank")
         return
     constants = ", ".join(f"{c.label} {c.text(ranked[0])}" for c in constant_columns(ranked))
     console.print(f"the same in all: {constants}")
-    table = _wide_table(ranked, ranked[:top], sorted_target(sweep.sort)[1])
+    table = _wide_table(ranked, ranked[:top], sorted_target(sweep.sort)[1], asked)
     width = natural_width(console, table)
     if not console.is_terminal:
         console.width = max(width, console.width)
     elif width > console.width:
-        table = _narrow_table(ranked, ranked[:top], sweep.sort)
+        table = _narrow_table(ranked, ranked[:top], sweep.sort, asked)
     console.print(table)
     console.print(footnote(sweep))
     if len(ranked) > top:
@@ -135,16 +154,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser("ser-ray leaderboard", description="The best configurations.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("--sort", metavar="COLUMN", help="a CCC column; ccc_devel_mean if unsaid")
+    parser.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        help="any column or field of numbers (its mean over seeds); ccc_devel_mean if unsaid",
+    )
+    parser.add_argument("--ascending", action="store_true", help="the lowest first")
     parser.add_argument("--top", metavar="N", type=int, default=20, help="how many; 20 if unsaid")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="write all configurations here")
+    parser.add_argument(
+        "--columns",
+        metavar="A,B,...",
+        default="",
+        help="show these too: columns of trials or fields of their configuration",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="'FIELD OP VALUE'",
+        action="append",
+        default=[],
+        help="only trials of which this holds, such as 'sequence_s >= 6', 'kernels = 8-6-6'; may be given again",
+    )
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write all these configurations here")
     arguments = parser.parse_args(argv)
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}, but must be at least 1")
     folder = open_sweep(arguments.folder)
     progress = read_progress(folder)
-    sweep = read_sweep(folder, sort=arguments.sort)
-    print_leaderboard(open_console(), sweep, progress, arguments.top)
+    sweep = read_sweep(folder, sort=arguments.sort, ascending=arguments.ascending, where=arguments.where)
+    asked = chosen(sweep, [name for name in re.split(r"[\s,]+", arguments.columns) if name])
+    print_leaderboard(open_console(), sweep, progress, arguments.top, [beside(named) for named in asked])
     if arguments.csv is not None:
-        write_csv(sweep, arguments.csv)
+        write_csv(sweep, arguments.csv, asked)
     return 0

@@ -1,13 +1,21 @@
 """The log of one trial: `ser-ray logs DIR KEY`."""
 
 import argparse
+import codecs
 import difflib
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from ser_ray.errors import InputError
 from ser_ray.results import SCHEMAS, SweepFolder, open_sweep
+
+POLL_SECONDS = 0.5
+"""So long a follower waits before it looks again."""
+_BLOCK = 65_536
 
 
 def find_log(folder: SweepFolder, key: str) -> Path:
@@ -20,7 +28,7 @@ def find_log(folder: SweepFolder, key: str) -> Path:
     Raises:
         InputError: if no trial, or several, are named so, or if the trial has no log.
     """
-    logged = {path.stem for path in (folder.path / "logs").glob("*.log")}
+    logged = folder.logged()
     known = sorted(logged.union(*(folder.keys(table) for table in SCHEMAS)))
     matching = [key] if key in known else [other for other in known if other.startswith(key)]
     if not key or not matching:
@@ -37,8 +45,70 @@ def find_log(folder: SweepFolder, key: str) -> Path:
     return folder.log(matching[0])
 
 
+def last_lines(path: Path, count: int) -> list[str]:
+    """Return the last lines of a text, without reading what is before them.
+
+    Args:
+        path: the file; bytes that are no text are replaced.
+        count: how many lines at most, from 0.
+    """
+    with path.open("rb") as file:
+        file.seek(_start_of_last(file, count))
+        text = file.read().decode("utf-8", errors="replace")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _start_of_last(file: BinaryIO, count: int) -> int:
+    """Return the place in a file where its last lines begin."""
+    place = end = file.seek(0, os.SEEK_END)
+    if count == 0:
+        return end
+    breaks = -1  # the one that ends the last line begins none
+    while place > 0:
+        before = max(0, place - _BLOCK)
+        file.seek(before)
+        block = file.read(place - before)
+        if place == end and not block.endswith(b"\n"):
+            breaks = 0
+        at = len(block)
+        while (at := block.rfind(b"\n", 0, at)) >= 0:
+            breaks += 1
+            if breaks == count:
+                return before + at + 1
+        place = before
+    return 0
+
+
+def print_log(
+    path: Path, out: TextIO, *, last: int | None = None, until: Callable[[], bool], pause: Callable[[], object]
+) -> None:
+    """Print a text, and what is added to it.
+
+    Args:
+        path: the file; bytes that are no text are replaced.
+        out: where to.
+        last: begin with so many of its last lines; None for all.
+        until: asked before each look; once it says True, what is there then is the last that is printed.
+        pause: called between two looks.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with path.open("rb") as file:
+        file.seek(0 if last is None else _start_of_last(file, last))
+        while True:
+            over = until()
+            if os.fstat(file.fileno()).st_size < file.tell():
+                file.seek(0)  # it was begun anew
+            while block := file.read(_BLOCK):
+                out.write(decoder.decode(block))
+            if over:
+                out.write(decoder.decode(b"", final=True))
+                return
+            out.flush()
+            pause()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the log of a trial; return 0.
+    """Print the log of a trial; return 0, also when Ctrl-C ends the following.
 
     Args:
         argv: arguments of the command line.
@@ -49,7 +119,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("ser-ray logs", description="The log of one trial.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument("key", metavar="KEY", help="a trial's key, or the beginning of it")
+    parser.add_argument("--last", metavar="N", type=int, help="only its last N lines")
+    parser.add_argument(
+        "--follow", action="store_true", help="then print what is added, until Ctrl-C or the end of the trial"
+    )
     arguments = parser.parse_args(argv)
-    log = find_log(open_sweep(arguments.folder), arguments.key)
-    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+    if arguments.last is not None and arguments.last < 1:
+        raise InputError(f"--last is {arguments.last}, but must be at least 1")
+    folder = open_sweep(arguments.folder)
+    log = find_log(folder, arguments.key)
+    row = folder.part("trials", log.stem)
+
+    def until() -> bool:
+        return not arguments.follow or row.is_file()
+
+    try:
+        print_log(log, sys.stdout, last=arguments.last, until=until, pause=lambda: time.sleep(POLL_SECONDS))
+    except KeyboardInterrupt:
+        if not arguments.follow:
+            raise
     return 0

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from html import escape
 
 from ser_ray.report.columns import (
-    MISSING,
     cells,
     constant_columns,
     left_out,
@@ -19,6 +18,7 @@ from ser_ray.report.drawing import Drawing, data_uri
 from ser_ray.report.leaderboard import footnote, sorted_target
 from ser_ray.report.status import Progress, format_age, summary
 from ser_ray.report.tables import Row, SweepTables
+from ser_ray.report.terminal import MISSING
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 80rem; margin: 2rem auto;

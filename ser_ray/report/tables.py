@@ -1,6 +1,6 @@
 """Trials grouped into configurations, with means and 95 % intervals over their seeds."""
 
-import difflib
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +11,24 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ser_ray.errors import InputError
-from ser_ray.results import CCC_COLUMNS, STATUSES, TARGETS, SweepFolder, ccc_column, read_table
+from ser_ray.report.naming import Fields, Named, Row, resolve_number
+from ser_ray.report.where import keep
+from ser_ray.results import STATUSES, TARGETS, SweepFolder, ccc_column, read_table
 
-Row = Mapping[str, Any]
+__all__ = [
+    "SEED_FIELD",
+    "Configuration",
+    "Estimate",
+    "Row",
+    "SweepTables",
+    "estimate",
+    "group",
+    "has_any",
+    "headline_target",
+    "read_sweep",
+    "sort_configurations",
+    "status_counts",
+]
 
 SEED_FIELD = "training.seed"
 
@@ -48,13 +63,20 @@ def estimate(values: Iterable[float]) -> Estimate:
         The mean and t(0.975, n - 1) s / sqrt(n), s being the deviation with divisor n - 1.
     """
     kept = tuple(float(value) for value in values)
+    n = len(kept)
     if not kept:
         return Estimate((), None, None)
-    mean = float(np.mean(kept))
-    if len(kept) == 1:
+    mean = math.fsum(kept) / n  # of few values each: numpy's calls would take longer than all else
+    if n == 1:
         return Estimate(kept, mean, None)
-    error = float(np.std(kept, ddof=1)) / math.sqrt(len(kept))
-    return Estimate(kept, mean, float(stdtrit(len(kept) - 1, 0.975)) * error)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in kept) / (n - 1))
+    return Estimate(kept, mean, _quantile(n - 1) * deviation / math.sqrt(n))
+
+
+@functools.cache
+def _quantile(degrees: int) -> float:
+    """Return t(0.975) of so many degrees of freedom."""
+    return float(stdtrit(degrees, 0.975))
 
 
 @dataclass(frozen=True)
@@ -69,7 +91,7 @@ class Configuration:
     fields: Mapping[str, Any]
     trials: tuple[Row, ...]
 
-    @property
+    @functools.cached_property
     def finished(self) -> tuple[Row, ...]:
         """The trials that means are taken over; stopped and failed ones are not."""
         return tuple(row for row in self.trials if row["status"] == "finished")
@@ -95,15 +117,21 @@ class SweepTables:
 
     Args:
         folder: where they were read from.
-        trials: all rows of `trials`.
-        configurations: the same rows grouped, the best first.
-        sort: the CCC column whose mean they are ordered by.
+        trials: the rows of `trials` that were asked for.
+        configurations: the same rows grouped, the first by the order that was asked for first.
+        sort: the column or field by whose mean they are ordered.
+        ascending: True if the lowest comes first.
+        where: the conditions that these trials meet.
+        total: number of trials of the sweep, whether they meet the conditions or not.
     """
 
     folder: SweepFolder
     trials: tuple[Row, ...]
     configurations: tuple[Configuration, ...]
     sort: str
+    ascending: bool = False
+    where: tuple[str, ...] = ()
+    total: int = 0
 
     @property
     def name(self) -> str:
@@ -121,23 +149,32 @@ class SweepTables:
         return f"sweep {self.name} on corpus {self.corpus}" if self.corpus else f"sweep {self.name}"
 
 
-def read_sweep(folder: SweepFolder, *, sort: str | None = None) -> SweepTables:
+def read_sweep(
+    folder: SweepFolder, *, sort: str | None = None, ascending: bool = False, where: Sequence[str] = ()
+) -> SweepTables:
     """Return the trials of a sweep, grouped into configurations.
 
     Args:
         folder: the sweep's folder.
-        sort: the CCC column whose mean orders the configurations, the best first; None for
-            the raw devel mean, or the one target that the networks have.
+        sort: what the configurations are ordered by: any column or field of numbers, of a column the mean over the
+            finished seeds; None for the raw devel mean, or the one target that the networks have.
+        ascending: True for the lowest first.
+        where: conditions that a trial must meet to be taken, such as "sequence_s >= 6".
 
     Raises:
-        InputError: if the column is unknown or a part cannot be read.
+        InputError: if a column is unknown, a condition cannot be read, or a part cannot be read.
     """
-    if sort is not None:
-        check_ccc_column(sort)
     rows = read_table(folder, "trials").to_pylist()
-    groups = group(rows)
-    column = sort or ccc_column("devel", headline_target(groups))
-    return SweepTables(folder, tuple(rows), tuple(sort_configurations(groups, column)), column)
+    pairs = [(row, _fields(row)) for row in rows]
+    named = None if sort is None else resolve_number(sort, pairs, "--sort")
+    kept = keep(pairs, where)
+    groups = _grouped(kept)
+    headline = Named(ccc_column("devel", headline_target(groups)), is_field=False)
+    ordered = sort_configurations(groups, headline, ascending=ascending and named is None)
+    if named is not None:
+        ordered = sort_configurations(ordered, named, ascending=ascending)  # among equals the best on devel stay first
+    trials = tuple(row for row, _ in kept)
+    return SweepTables(folder, trials, tuple(ordered), (named or headline).name, ascending, tuple(where), len(rows))
 
 
 def group(rows: Iterable[Row]) -> list[Configuration]:
@@ -152,10 +189,13 @@ def group(rows: Iterable[Row]) -> list[Configuration]:
     Raises:
         InputError: if a row's configuration is no JSON object.
     """
+    return _grouped([(row, _fields(row)) for row in rows])
+
+
+def _grouped(rows: Iterable[tuple[Row, Fields]]) -> list[Configuration]:
     groups: dict[str, tuple[dict[str, Any], list[Row]]] = {}
-    for row in rows:
-        fields = _fields(row)
-        fields.pop(SEED_FIELD, None)
+    for row, all_fields in rows:
+        fields = {name: value for name, value in all_fields.items() if name != SEED_FIELD}
         identity = json.dumps(fields, sort_keys=True)
         groups.setdefault(identity, (fields, []))[1].append(row)
     return [Configuration(fields, tuple(members)) for fields, members in groups.values()]
@@ -169,46 +209,35 @@ def _fields(row: Row) -> dict[str, Any]:
             f"trials/{row['key']}.parquet: its column config is no JSON ({error}); "
             "delete the file and run the sweep again to make it anew"
         ) from error
-    return dict(_flat(config))
+    fields: dict[str, Any] = {}
+    _flatten(config, "", fields)
+    return fields
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _flatten(config: Mapping[str, Any], prefix: str, fields: dict[str, Any]) -> None:
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+        if isinstance(value, dict):
+            _flatten(value, f"{prefix}{name}.", fields)
         else:
-            yield prefix + name, value
+            fields[prefix + name] = value
 
 
-def check_ccc_column(column: str) -> None:
-    """Refuse a name that is no CCC column of `trials`.
-
-    Args:
-        column: such as "ccc_test_greedy_mean".
-
-    Raises:
-        InputError: naming the closest columns.
-    """
-    if column not in CCC_COLUMNS:
-        near = difflib.get_close_matches(column, CCC_COLUMNS, n=4, cutoff=0.5)
-        closest = f"; closest: {', '.join(near)}" if near else ""
-        raise InputError(
-            f"--sort {column}: no such column{closest}\n"
-            "legal: ccc_<devel|test>[_greedy|_exhaustive]_<arousal|valence|mean>[_per_recording]"
-        )
-
-
-def sort_configurations(configurations: Iterable[Configuration], column: str) -> list[Configuration]:
-    """Return configurations by the mean of a column, the highest first, those without it last.
+def sort_configurations(
+    configurations: Iterable[Configuration], by: Named, *, ascending: bool = False
+) -> list[Configuration]:
+    """Return configurations by their value of a field, or by the mean of a column; those without it last.
 
     Args:
         configurations: in any order; ties keep it.
-        column: a CCC column of `trials`.
+        by: a field or column of numbers.
+        ascending: True for the lowest first.
     """
 
     def order(configuration: Configuration) -> float:
-        mean = configuration.estimate(column).mean
-        return math.inf if mean is None else -mean
+        value = configuration.fields.get(by.name) if by.is_field else configuration.estimate(by.name).mean
+        if value is None:
+            return math.inf
+        return float(value) if ascending else -float(value)
 
     return sorted(configurations, key=order)
 

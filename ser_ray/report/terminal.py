@@ -5,6 +5,8 @@ import sys
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 
+MISSING = "-"
+"""Stands where a figure does not exist, such as a test CCC without gold."""
 PLAIN_WIDTH = 160
 """Columns of a line in a file or pipe."""
 

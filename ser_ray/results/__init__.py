@@ -3,11 +3,15 @@
 A sweep's folder holds one parquet part per trial and table (`trials/<key>.parquet`, ...). A part is written under
 `.tmp/` and renamed into its place, so that a reader never sees half a file, and nothing else lies in those folders: so
 pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs. Each table has one schema,
-here in code; its version stands in every row.
+here in code; its version stands in every row. Ten thousand small files are read slowly: one file beside each folder
+(`trials.parquet`) may hold the rows of most, and `read_table` takes them from there. Each process that runs the sweep
+says in `drivers/` how far it is.
 """
 
+from ser_ray.results.compact import compact, compact_if_worth, read_table
+from ser_ray.results.drivers import Driver, read_drivers, write_driver
 from ser_ray.results.folder import SweepFolder, open_sweep
-from ser_ray.results.parts import make_table, read_metadata, read_table, write_part, write_whole
+from ser_ray.results.parts import make_table, read_metadata, write_part, write_whole
 from ser_ray.results.schemas import (
     CCC_COLUMNS,
     EPOCHS,
@@ -34,13 +38,18 @@ __all__ = [
     "STATUSES",
     "TARGETS",
     "TRIALS",
+    "Driver",
     "SweepFolder",
     "ccc_column",
+    "compact",
+    "compact_if_worth",
     "make_table",
     "open_sweep",
+    "read_drivers",
     "read_metadata",
     "read_table",
     "upgrade_parts",
+    "write_driver",
     "write_part",
     "write_whole",
 ]

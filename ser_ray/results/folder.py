@@ -1,9 +1,25 @@
 """The folder of one sweep's results, and the place of everything in it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ser_ray.errors import InputError
+
+PART = ".parquet"
+
+
+class Stamp(NamedTuple):
+    """What tells a part that was written anew from what it was, without opening it.
+
+    Args:
+        mtime_ns: when it was written, nanoseconds.
+        size: bytes.
+    """
+
+    mtime_ns: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -18,7 +34,11 @@ class SweepFolder:
 
     def part(self, table: str, key: str) -> Path:
         """Return the path of one trial's part of a table."""
-        return self.path / table / f"{key}.parquet"
+        return self.path / table / f"{key}{PART}"
+
+    def compacted(self, table: str) -> Path:
+        """Return the path of the one file that holds the rows of many parts of a table."""
+        return self.path / f"{table}{PART}"
 
     def checkpoints(self, key: str) -> Path:
         """Return the folder of one trial's last.pt and best.pt."""
@@ -27,6 +47,15 @@ class SweepFolder:
     def log(self, key: str) -> Path:
         """Return the path of one trial's log."""
         return self.path / "logs" / f"{key}.log"
+
+    def driver(self, name: str) -> Path:
+        """Return the path of what one process that runs the sweep says of itself."""
+        return self.drivers / f"{name}.json"
+
+    @property
+    def drivers(self) -> Path:
+        """The folder of what the processes that run the sweep say of themselves."""
+        return self.path / "drivers"
 
     @property
     def tmp(self) -> Path:
@@ -40,8 +69,30 @@ class SweepFolder:
 
     def keys(self, table: str) -> set[str]:
         """Return the keys of the trials that have a part of this table."""
-        folder = self.path / table
-        return {path.stem for path in folder.glob("*.parquet")} if folder.is_dir() else set()
+        return {entry.name.removesuffix(PART) for entry in _files(self.path / table, PART)}
+
+    def logged(self) -> set[str]:
+        """Return the keys of the trials that have a log."""
+        return {entry.name.removesuffix(".log") for entry in _files(self.path / "logs", ".log")}
+
+    def stamps(self, table: str) -> dict[str, Stamp]:
+        """Return the stamp of each part of a table by its key, without opening any."""
+        stamps = {}
+        for entry in _files(self.path / table, PART):
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue  # taken away since the folder was listed
+            stamps[entry.name.removesuffix(PART)] = Stamp(status.st_mtime_ns, status.st_size)
+        return stamps
+
+
+def _files(folder: Path, suffix: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.name.endswith(suffix)]
+    except FileNotFoundError:
+        return []  # the first file makes the folder
 
 
 def open_sweep(path: str | Path) -> SweepFolder:

@@ -14,7 +14,7 @@ from ser_ray.errors import InputError
 from ser_ray.results.folder import SweepFolder
 from ser_ray.results.schemas import ADDED_COLUMNS, OLDEST_READABLE, SCHEMA_VERSION, SCHEMAS
 
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a file that is no parquet file, or a damaged one."""
 
 
@@ -104,58 +104,77 @@ def write_whole(folder: SweepFolder, path: Path, write: Callable[[Path], object]
         temporary.unlink(missing_ok=True)
 
 
-def read_table(
-    folder: SweepFolder,
-    name: str,
-    *,
-    keys: Iterable[str] | None = None,
-    columns: Sequence[str] | None = None,
-) -> pa.Table:
-    """Read a table of a sweep, all parts that are there now.
+def read_part(path: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Read one part of a table.
 
     Args:
-        folder: the sweep's folder.
+        path: the part.
         name: the table.
-        keys: only these trials; all if None.
         columns: only these columns; all if None.
 
     Returns:
-        The rows, in the order of the keys; no rows if there are no parts.
+        Its rows, of the present schema; None if there is no such file.
 
     Raises:
-        InputError: if a part cannot be read or has another schema version, naming the file.
+        InputError: if it cannot be read or has another schema version, naming the file.
     """
-    schema = SCHEMAS[name]
-    wanted = folder.keys(name) if keys is None else folder.keys(name) & set(keys)
-    read = (_read_part(folder.part(name, key), name, columns) for key in sorted(wanted))
-    parts = [part for part in read if part is not None]
-    if columns is not None:
-        schema = pa.schema([schema.field(column) for column in columns])
-    return pa.concat_tables(parts) if parts else schema.empty_table()
-
-
-def _read_part(path: Path, name: str, columns: Sequence[str] | None) -> pa.Table | None:
-    schema = SCHEMAS[name]
-    expected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
+    expected = table_schema(name, columns)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            there = set(file.schema_arrow.names)
-            new = _new_columns(file, name)
-            if new is None:
-                raise _other_schema(path)
-            table = file.read(columns=None if columns is None else [column for column in columns if column in there])
+            table = file.read(columns=_to_read(file, name, columns)).replace_schema_metadata(None)
     except FileNotFoundError:
         return None  # taken away since the folder was listed, as a failed trial's row is when it is tried again
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete it and run the sweep again to make it anew"
         ) from error
-    if table.schema.names != [column for column in expected.names if column not in new]:
+    written = _version(table, name)
+    if written is None:
         raise _other_schema(path)
+    if "schema_version" not in expected.names and "schema_version" in table.column_names:
+        table = table.drop_columns(["schema_version"])
+    new = {c for version, tables in ADDED_COLUMNS.items() if version > written for c in tables.get(name, ())}
+    if table.column_names != [column for column in expected.names if column not in new]:
+        raise _other_schema(path)
+    if written == SCHEMA_VERSION and table.schema.equals(expected):
+        return pa.Table.from_arrays(table.columns, schema=expected)
     try:
-        return _completed(table.replace_schema_metadata(None), expected)
+        return _completed(table, expected)
     except pa.ArrowException as error:
         raise _other_schema(path) from error
+
+
+def table_schema(name: str, columns: Sequence[str] | None = None) -> pa.Schema:
+    """Return the schema of a table, or of some of its columns."""
+    schema = SCHEMAS[name]
+    return schema if columns is None else pa.schema([schema.field(column) for column in columns])
+
+
+def no_rows(name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a table, or some of its columns, without rows."""
+    # schema.empty_table() would import pandas, which takes longer than all that a reader does
+    return pa.Table.from_batches([], schema=table_schema(name, columns))
+
+
+def _to_read(file: pq.ParquetFile, name: str, columns: Sequence[str] | None) -> list[str] | None:
+    """Return the columns to read of a part: those that are there, and its version, which says what may be missing."""
+    if columns is None:
+        return None
+    version = [c for c in ("schema_version",) if c in SCHEMAS[name].names and c not in columns]
+    there = set(file.schema_arrow.names)
+    return [column for column in (*columns, *version) if column in there]
+
+
+def _version(table: pa.Table, name: str) -> int | None:
+    """Return the schema version that a part was written with; None if it is not read any more, or not yet."""
+    if "schema_version" not in SCHEMAS[name].names:
+        return SCHEMA_VERSION
+    if "schema_version" not in table.column_names:
+        return None
+    versions = set(table["schema_version"].to_pylist())
+    if len(versions) > 1 or not all(OLDEST_READABLE <= (version or 0) <= SCHEMA_VERSION for version in versions):
+        return None
+    return min(versions, default=SCHEMA_VERSION)
 
 
 def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -163,25 +182,12 @@ def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         if field.name == "schema_version":
-            columns.append(pa.array([SCHEMA_VERSION] * len(table), field.type))
+            columns.append(pa.repeat(pa.scalar(SCHEMA_VERSION, field.type), len(table)))
         elif field.name in table.column_names:
             columns.append(table[field.name].cast(field.type))
         else:
             columns.append(pa.nulls(len(table), field.type))
     return pa.table(columns, schema=schema)
-
-
-def _new_columns(file: pq.ParquetFile, name: str) -> frozenset[str] | None:
-    """Return the columns that a part lacks since it was written before them; None if its version cannot be read."""
-    if "schema_version" not in SCHEMAS[name].names:
-        return frozenset()
-    if "schema_version" not in file.schema_arrow.names:
-        return None
-    versions = set(file.read(columns=["schema_version"])["schema_version"].to_pylist())
-    if len(versions) > 1 or not all(OLDEST_READABLE <= (version or 0) <= SCHEMA_VERSION for version in versions):
-        return None
-    written = min(versions, default=SCHEMA_VERSION)
-    return frozenset(c for version, tables in ADDED_COLUMNS.items() if version > written for c in tables.get(name, ()))
 
 
 def _other_schema(path: Path) -> InputError:
@@ -206,5 +212,5 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         metadata = pq.read_schema(path).metadata or {}
         return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read ({error})") from error

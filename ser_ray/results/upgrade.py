@@ -6,8 +6,9 @@ in a folder of an earlier version upgrades it first.
 
 import pyarrow.parquet as pq
 
+from ser_ray.results.compact import read_table
 from ser_ray.results.folder import SweepFolder
-from ser_ray.results.parts import read_table, write_part
+from ser_ray.results.parts import write_part
 from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
 
 

@@ -85,3 +85,9 @@ def test_estimates_are_printed_with_a_dash_for_none(values, text):
 )
 def test_values_are_printed_short(value, text):
     assert format_value(value) == text
+
+
+def test_a_switch_and_a_number_are_not_the_same(sweep):
+    configs = [sweep.config(0, momentum=value) for value in (1, True)]
+    configurations = group([sweep.row(str(number), config) for number, config in enumerate(configs)])
+    assert varying_fields(configurations) == ["training.momentum"]

@@ -47,6 +47,19 @@ def test_csv_leaves_what_does_not_exist_empty(sweep_without_test_gold, tmp_path,
     assert {row["ccc_test_mean_n"] for row in read(path)} == {"0"}
 
 
+def test_csv_has_the_columns_that_are_asked_for(sweep, tmp_path, capsys):
+    path = tmp_path / "board.csv"
+    asked = "train_seconds,ccc_test_mean,device,channels,learning_rate,seed"
+    main([str(sweep.folder.path), "--columns", asked, "--csv", str(path)])
+    with path.open(newline="") as file:
+        heading = next(csv.reader(file))
+    assert len(heading) == len(set(heading)), "what is there already is not there twice"
+    for row in read(path):
+        assert (row["device"], row["seed"], row["channels"]) == ("cpu", "varies", "64 128 256")
+        assert (float(row["train_seconds"]), row["train_seconds_n"]) == (100.0, row["finished"])
+        assert row["train_seconds_interval"] == ("0.0" if row["finished"] != "1" else "")
+
+
 def test_a_file_that_cannot_be_written_is_an_input_error(sweep, tmp_path, capsys):
     with pytest.raises(InputError, match=r"gone/board\.csv cannot be written: No such file"):
         main([str(sweep.folder.path), "--csv", str(tmp_path / "gone" / "board.csv")])

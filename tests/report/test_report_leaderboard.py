@@ -5,12 +5,14 @@ import pytest
 from rich.console import Console
 
 from ser_ray.errors import InputError
+from ser_ray.report.beside import beside, chosen
 from ser_ray.report.leaderboard import main, print_leaderboard, sorted_target
 from ser_ray.report.status import read_progress
 from ser_ray.report.tables import read_sweep
+from ser_ray.results import CCC_COLUMNS
 
 
-def printed(sweep, width, *, terminal, sort=None, top=20):
+def printed(sweep, width, *, terminal, sort=None, top=20, asked=()):
     file = io.StringIO()
     console = Console(
         file=file,
@@ -21,7 +23,7 @@ def printed(sweep, width, *, terminal, sort=None, top=20):
         highlight=False,
         legacy_windows=False,
     )
-    print_leaderboard(console, read_sweep(sweep.folder, sort=sort), read_progress(sweep.folder), top)
+    print_leaderboard(console, read_sweep(sweep.folder, sort=sort), read_progress(sweep.folder), top, asked)
     return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
@@ -84,6 +86,61 @@ def test_unknown_column_is_an_input_error(sweep):
         main([str(sweep.folder.path), "--sort", "ccc_tset_mean"])
 
 
+def test_columns_stand_beside_the_scores(sweep, capsys):
+    assert main([str(sweep.folder.path), "--columns", "train_seconds, device,seed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(line for line in lines if line.strip().startswith("1 ")).split()
+    assert first[-5:] == ["100", "±", "0", "cpu", "varies"]
+    assert any("train seconds" in line and "device" in line for line in lines)
+
+
+def test_columns_are_shown_in_a_narrow_terminal_too(sweep):
+    tables = read_sweep(sweep.folder, sort="train_seconds")
+    asked = [beside(named) for named in chosen(tables, ["device", "train_seconds"])]
+    text = printed(sweep, 80, terminal=True, sort="train_seconds", asked=asked)
+    assert "device cpu" in text
+    assert "train_seconds 100 ± 0" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_where_says_what_is_left_and_ranks_it(sweep, tmp_path, capsys):
+    path = tmp_path / "board.csv"
+    conditions = ["--where", "kernels != 8-6-6", "--where", "seed>=1"]
+    assert main([str(sweep.folder.path), *conditions, "--csv", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "6 of 12 trials: where kernels != 8-6-6 and seed>=1\n" in out
+    assert "8/10 6/8 6/8" not in out
+    assert len(path.read_text().splitlines()) == 4
+    assert main([str(sweep.folder.path), "--where", "status = failed"]) == 0
+    assert "no such trial has finished yet: there is nothing to rank" in capsys.readouterr().out
+
+
+def test_any_number_sorts_in_either_order(sweep, capsys):
+    for design in range(2):
+        config = sweep.config(design, learning_rate=0.5)
+        sweep.add(f"9{design}aabbccddee", config, 0.3, train_seconds=7.0 + design)
+    assert main([str(sweep.folder.path), "--sort", "train_seconds", "--ascending", "--columns", "train_seconds"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if re.match(r" ?[123] +\d", line)]
+    assert [row[-1] if row[-1] != "0" else row[-3] for row in rows] == ["7", "8", "100"]
+    assert "Sorted by train_seconds, the lowest first. Figures: CCC pooled" in " ".join(out.split())
+
+
+def test_no_table_shows_the_best_seed_as_a_configurations_figure(new_sweep, tmp_path, capsys):
+    made = new_sweep()
+    figures = {0: 0.111, 1: 0.222, 2: 0.987}
+    for seed, figure in figures.items():
+        scores = dict.fromkeys(CCC_COLUMNS, figure)
+        key = f"{seed}0aa00aa00aa"
+        made.write("trials", key, [made.row(key, made.config(0, seed), **scores, train_seconds=9870.0 * (seed == 2))])
+    path = tmp_path / "board.csv"
+    arguments = ["--columns", "train_seconds", "--sort", "ccc_test_mean", "--csv", str(path)]
+    assert main([str(made.folder.path), *arguments]) == 0
+    told = capsys.readouterr().out + path.read_text()
+    assert "0.440 ± " in told
+    assert not re.search(r"0\.987|9,?870", told)
+
+
 def test_no_test_gold_no_test_column(sweep_without_test_gold, capsys):
     main([str(sweep_without_test_gold.folder.path)])
     out = capsys.readouterr().out
@@ -116,3 +173,4 @@ def test_no_sweep_is_an_input_error(tmp_path):
 def test_sorted_target():
     assert sorted_target("ccc_devel_greedy_arousal_per_recording") == ("arousal", "_per_recording")
     assert sorted_target("ccc_test_mean") == ("mean", "")
+    assert sorted_target("train_seconds") == ("", "")

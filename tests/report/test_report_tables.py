@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ser_ray.errors import InputError
-from ser_ray.report.tables import check_ccc_column, estimate, group, headline_target, read_sweep, sort_configurations
-from ser_ray.results import CCC_COLUMNS
+from ser_ray.report.naming import Named
+from ser_ray.report.tables import estimate, group, headline_target, read_sweep, sort_configurations
+
+DEVEL = Named("ccc_devel_mean", is_field=False)
 
 
 @settings(deadline=None, max_examples=50)
@@ -88,20 +90,52 @@ def test_a_configuration_without_the_figure_comes_last(sweep):
     failed = [row for row in tables.trials if row["status"] == "failed"]
     none = group(failed)[0]
     assert none.estimate("ccc_devel_mean").mean is None
-    assert sort_configurations([none, *tables.configurations], "ccc_devel_mean")[-1] is none
+    assert sort_configurations([none, *tables.configurations], DEVEL)[-1] is none
     (negative,) = group([{**sweep.row("a", sweep.config()), "ccc_devel_mean": -0.1}])
-    assert sort_configurations([none, negative], "ccc_devel_mean") == [negative, none]
+    assert sort_configurations([none, negative], DEVEL) == [negative, none]
 
 
-def test_unknown_column_names_the_closest():
-    with pytest.raises(
-        InputError, match=r"--sort ccc_dev_mean: no such column; closest: ccc_devel_mean.*\nlegal: ccc_"
-    ):
-        check_ccc_column("ccc_dev_mean")
-    with pytest.raises(InputError, match=r"--sort x: no such column\nlegal"):
-        check_ccc_column("x")
-    for column in CCC_COLUMNS:
-        check_ccc_column(column)
+def test_unknown_column_names_the_closest(sweep):
+    with pytest.raises(InputError, match=r"--sort ccc_dev_mean: no such column; closest: ccc_devel_mean.*\nlegal: "):
+        read_sweep(sweep.folder, sort="ccc_dev_mean")
+
+
+def test_any_column_or_field_of_numbers_orders(sweep):
+    for design in range(3):
+        config = sweep.config(design, learning_rate=0.001 * (design + 1))
+        sweep.add(f"9{design}aabbccddee", config, 0.3, train_seconds=50.0 + design)
+    by_rate = read_sweep(sweep.folder, sort="learning_rate").configurations
+    rates = [c.fields["training.learning_rate"] for c in by_rate]
+    assert rates == [0.003, 0.002, 0.001, *[1e-4] * 4]
+    equal = [c.estimate("ccc_devel_mean").mean for c in by_rate[3:]]
+    assert equal == sorted(equal, reverse=True), "among equals the best on devel come first"
+    slowest = read_sweep(sweep.folder, sort="learning_rate", ascending=True).configurations
+    assert [c.fields["training.learning_rate"] for c in slowest] == rates[::-1]
+    assert [c.estimate("ccc_devel_mean").mean for c in slowest[:4]] == equal
+    quickest = read_sweep(sweep.folder, sort="train_seconds", ascending=True).configurations
+    seconds = [c.estimate("train_seconds").mean for c in quickest]
+    assert seconds == [50, 51, 52, 100, 100, 100, 100]
+
+
+def test_without_the_figure_a_configuration_is_last_in_either_order(sweep):
+    failed = [row for row in read_sweep(sweep.folder).trials if row["status"] == "failed"]
+    (none,) = group(failed)
+    (some,) = group([{**sweep.row("a", sweep.config()), "ccc_devel_mean": -0.1}])
+    for ascending in (False, True):
+        assert sort_configurations([none, some], DEVEL, ascending=ascending) == [some, none]
+
+
+@pytest.mark.parametrize("column", ["device", "kernels", "model.kernels", "started_at", "targets"])
+def test_what_has_no_numbers_orders_nothing(sweep, column):
+    with pytest.raises(InputError, match=f"--sort {column}: it must have numbers, but has "):
+        read_sweep(sweep.folder, sort=column)
+
+
+def test_a_short_name_of_several_fields_is_refused(sweep):
+    sweep.write("trials", "k", [sweep.row("k", {**sweep.config(), "search": {"windows": 1}, "other": {"windows": 2}})])
+    with pytest.raises(InputError, match=r"--sort windows: several .*legal: other\.windows, search\.windows"):
+        read_sweep(sweep.folder, sort="windows")
+    assert read_sweep(sweep.folder, sort="other.windows").sort == "other.windows"
 
 
 def test_a_configuration_that_is_no_json_names_the_part(sweep):

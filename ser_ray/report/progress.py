@@ -1,0 +1,143 @@
+"""How far a sweep has come, read from its files alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ser_ray.results import STATUSES, TARGETS, Driver, SweepFolder, read_drivers, read_table
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A trial that has begun and has neither predictions nor a row.
+
+    Args:
+        key: the trial's key.
+        epoch: the last epoch that ended; None before the first.
+        best_devel: the best devel CCC so far, mean of the targets.
+        last_sign: when that epoch ended or its log was last written, whichever is later.
+    """
+
+    key: str
+    epoch: int | None
+    best_devel: float | None
+    last_sign: datetime | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The trials of a sweep by how far they have come.
+
+    Args:
+        counts: number of trials of each status.
+        failed: key and reason, in one line, of each failed trial.
+        unsearched: keys of trials that are trained and wait for their post-processing search.
+        under_way: trials that are training; or were when the sweep was interrupted, if no driver has left a word.
+        interrupted: trials that were training under a driver that is gone.
+        drivers: the processes that run the sweep, or did, the earliest first.
+    """
+
+    counts: Mapping[str, int]
+    failed: tuple[tuple[str, str], ...]
+    unsearched: tuple[str, ...]
+    under_way: tuple[UnderWay, ...]
+    interrupted: tuple[UnderWay, ...] = ()
+    drivers: tuple[Driver, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """True if no trial has left anything yet."""
+        return not (any(self.counts.values()) or self.unsearched or self.under_way or self.interrupted)
+
+
+def read_progress(folder: SweepFolder, now: datetime | None = None) -> Progress:
+    """Return how far the trials of a sweep have come.
+
+    Args:
+        folder: the sweep's folder; the sweep may be running.
+        now: the present, with its time zone; None asks the clock.
+
+    Raises:
+        InputError: if a part, or what a driver says of itself, cannot be read.
+    """
+    # From a trial's first trace to its last: one that goes on meanwhile is counted once, none lost.
+    begun = folder.logged() | folder.keys("epochs")
+    trained = folder.keys("predictions")
+    trials = read_table(folder, "trials", columns=["key", "status", "error"]).to_pylist()
+    rows = {row["key"] for row in trials}
+    counts = {status: sum(row["status"] == status for row in trials) for status in STATUSES}
+    failed = tuple((r["key"], one_line(r["error"])) for r in trials if r["status"] == "failed")
+    begun_only = _under_way(folder, begun - trained - rows)
+    drivers = tuple(read_drivers(folder))
+    gone = {trial.key for trial in begun_only if _is_interrupted(trial, drivers, now or datetime.now(UTC))}
+    return Progress(
+        counts,
+        failed,
+        tuple(sorted(trained - rows)),
+        under_way=tuple(trial for trial in begun_only if trial.key not in gone),
+        interrupted=tuple(trial for trial in begun_only if trial.key in gone),
+        drivers=drivers,
+    )
+
+
+def _is_interrupted(trial: UnderWay, drivers: Sequence[Driver], now: datetime) -> bool:
+    """Return whether no driver that runs can have trained it: it has given no sign since the first of them began."""
+    if not drivers:
+        return False
+    began = [driver.started_at for driver in drivers if driver.alive(now)]
+    return not began or (trial.last_sign is not None and trial.last_sign < min(began))
+
+
+def _under_way(folder: SweepFolder, keys: set[str]) -> tuple[UnderWay, ...]:
+    if not keys:
+        return ()
+    scores = [f"ccc_devel_{target}" for target in ("mean", *TARGETS)]
+    columns = ["key", "epoch", *scores, "ended_at"]
+    epochs: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
+    for row in read_table(folder, "epochs", keys=keys, columns=columns).to_pylist():
+        epochs[row["key"]].append(row)
+    found = [_last_sign(folder, key, rows) for key, rows in epochs.items()]
+    return tuple(sorted(found, key=lambda trial: (-(trial.epoch or 0), trial.key)))
+
+
+def _last_sign(folder: SweepFolder, key: str, rows: list[dict[str, Any]]) -> UnderWay:
+    log = folder.log(key)
+    signs = [datetime.fromtimestamp(log.stat().st_mtime, UTC)] if log.exists() else []
+    if not rows:
+        return UnderWay(key, None, None, max(signs, default=None))
+    last = max(rows, key=lambda row: row["epoch"])
+    if last["ended_at"] is not None:
+        signs.append(last["ended_at"].replace(tzinfo=UTC))  # UTC, unmarked
+    return UnderWay(key, last["epoch"], _best_devel(rows), max(signs, default=None))
+
+
+def _best_devel(rows: list[dict[str, Any]]) -> float | None:
+    for target in ("mean", *TARGETS):
+        scores = [row[f"ccc_devel_{target}"] for row in rows]
+        if any(score is not None for score in scores):
+            return float(max(score for score in scores if score is not None))
+    return None
+
+
+def one_line(error: str | None) -> str:
+    """Return why a trial failed in one line: the last of a traceback, else the first."""
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    if not lines:
+        return "no reason recorded"
+    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
+
+
+def summary(progress: Progress) -> str:
+    """Return the counts of a sweep's trials in one line, without what there is none of."""
+    counts = progress.counts
+    parts = [
+        (counts["finished"], "finished"),
+        (counts["stopped"], "stopped early"),
+        (counts["failed"], "failed"),
+        (len(progress.unsearched), "trained but not searched yet"),
+        (len(progress.under_way), "under way"),
+        (len(progress.interrupted), "interrupted"),
+    ]
+    said = ", ".join(f"{number} {what}" for number, what in parts if number)
+    return f"trials: {said}" if said else "no trial has left anything yet"
