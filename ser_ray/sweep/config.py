@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ser_ray.models.config import Count
 from ser_ray.sweep.fields import Reader, field_paths, field_types
-from ser_ray.sweep.items import Item, Together, read_items
+from ser_ray.sweep.items import GuidedSearch, Item, read_items
 from ser_ray.sweep.overrides import override
 from ser_ray.sweep.yaml_file import Document, read_document
 from ser_ray.training.config import Number, Positive
@@ -36,13 +36,21 @@ class Schedule:
             median of the others).
         grace_epochs: epochs that every trial gets before it may be stopped.
         max_hours: hours after which the sweep ends; what is under way then is taken up by running it again.
+        max_gpu_hours: GPU hours after which it ends likewise: the hours of its trials times their share of a GPU.
         max_configurations: plan only so many configurations, evenly spread over those explored; None plans all.
+        max_trials: plan only so many trials, replicates counted, the first seed of every configuration first.
+        silence_minutes: a trial that gives no sign of life for so long is taken for hung and started again.
+        checkpoint_minutes: a trial is saved at least that often, within an epoch, too.
     """
 
     early_stopping: Literal["none", "asha", "median"] = "none"
     grace_epochs: Count = 5
     max_hours: Positive | None = None
+    max_gpu_hours: Positive | None = None
     max_configurations: Count | None = None
+    max_trials: Count | None = None
+    silence_minutes: Positive = 30.0
+    checkpoint_minutes: Positive = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -55,12 +63,14 @@ class Resources:
         backend: what computes the convolutional blocks: "reference" is plain PyTorch, "fused" one operation per block
             where there is one, "auto" the fastest of a device. It changes rounding alone, so it is part of no key.
         search_actors: processes that search post-processing; None takes as many as fit beside the trials.
+        mps: run CUDA MPS on the node, so that trials share a GPU side by side and not in turns.
     """
 
     cpus: Count = 1
     gpus: Number = 0.25
     backend: Backend = "auto"
     search_actors: Count | None = None
+    mps: Annotated[bool, Strict()] = False
 
     def __post_init__(self) -> None:
         """Refuse a broken number of GPUs above one."""
@@ -99,6 +109,11 @@ class SweepConfig:
         """Return what the sweep gives for a trial's field such as "training.seed", or a default."""
         section, field = path.split(".")
         return self.trial.get(section, {}).get(field, default)
+
+    @property
+    def guided(self) -> GuidedSearch | None:
+        """The guided search, if that is what the sweep explores."""
+        return next((item for item in self.explore if isinstance(item, GuidedSearch)), None)
 
 
 def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | None = None) -> SweepConfig:
@@ -180,14 +195,14 @@ def _refuse_conflicts(sweep: SweepConfig) -> None:
     reader = Reader(sweep.source)
     for index, item in enumerate(sweep.explore):
         for path in item.paths:
-            inner = path if isinstance(item, Together) else "design"
-            place = sweep.source.where(("explore", index, inner))
+            inner = ("explore", index, *item.place(path))
+            place = sweep.source.where(inner)
             key = ("trial", *path.split("."))
             if sweep.source.origins.get(key, "").startswith("--set"):
                 reader.wrong(key, f"{path} is explored in {place}, so that this would change nothing; set explore")
             if path == "training.seed" and sweep.replicates > 1:
                 reader.wrong(
-                    ("explore", index, inner),
+                    inner,
                     f"training.seed is explored beside replicates: {sweep.replicates}; "
                     "replicates are seeds, so keep one of the two",
                 )

@@ -16,7 +16,8 @@ from ser_ray.overlap import designs, nearest_pools
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.fields import plain_message
-from ser_ray.sweep.items import MOST_CONFIGURATIONS, Design, Item
+from ser_ray.sweep.items import Design, GuidedSearch, Item, RandomSearch
+from ser_ray.sweep.space import MOST_CONFIGURATIONS
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
 
@@ -48,7 +49,8 @@ def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
         hop: samples of one frame of its corpus, for designs that name none.
 
     Returns:
-        The product of the items, the last varying fastest; seeds of replicates are not in it yet.
+        The product of the items, the last varying fastest; seeds of replicates are not in it yet. What a guided
+        search will propose is not known here, see `ser_ray.sweep.guided`.
 
     Raises:
         InputError: if a design has no pools, values do not go together, or there are too many.
@@ -61,9 +63,48 @@ def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
             f"with {sweep.replicates} seeds each are {total * sweep.replicates} trials; "
             f"at most {MOST_CONFIGURATIONS} are planned, so explore less"
         )
-    build = _builder(sweep)
-    combined = (tuple(itertools.chain(*choices)) for choices in itertools.product(*axes))
-    return [Configuration(build(settings), settings) for settings in combined]
+    build = resolver(sweep)
+    return [build(tuple(itertools.chain(*choices))) for choices in itertools.product(*axes)]
+
+
+def resolver(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], Configuration]:
+    """Return a function from settings to the configuration that they make of a sweep's trial.
+
+    Args:
+        sweep: the sweep.
+
+    Returns:
+        The function; equal models and trainings are made but once. It raises InputError if values do not go together.
+    """
+
+    def cached(section: str, owner: Callable[..., T]) -> Callable[[tuple[Setting, ...]], T]:
+        base = sweep.trial.get(section, {})
+
+        @functools.cache
+        def made(settings: tuple[Setting, ...]) -> T:
+            explored = {setting.path.split(".")[1]: setting.value for setting in settings}
+            try:
+                return owner(**(base | explored))
+            except ValidationError as error:
+                message = plain_message(error)
+                place = _place_of(sweep, section, settings, message)
+                raise InputError(f"{place}: {section}: {message}") from None
+
+        return made
+
+    model = cached("model", ModelConfig)
+    training = cached("training", TrainingConfig)
+    search = cached("search", SearchConfig)(())
+
+    def build(settings: tuple[Setting, ...]) -> Configuration:
+        trial = TrialConfig(
+            model=model(tuple(_of(settings, "model."))),
+            training=training(tuple(_of(settings, "training."))),
+            search=search,
+        )
+        return Configuration(trial, settings)
+
+    return build
 
 
 def evenly_spread(values: Sequence[T], count: int) -> list[T]:
@@ -94,6 +135,11 @@ def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple
             (Setting("model.kernels", kernels, place), Setting("model.pools", pools, place))
             for kernels, pools in _designed(item, item.hop or hop, index, place)
         ]
+    if isinstance(item, GuidedSearch):
+        return []
+    if isinstance(item, RandomSearch):
+        places = {path: where(("explore", index, *item.place(path))) for path in item.paths}
+        return [tuple(Setting(path, value, places[path]) for path, value in drawn.items()) for drawn in item.draws()]
     columns = [
         [Setting(path, value, where(("explore", index, path, row))) for row, value in enumerate(values)]
         for path, values in item.values.items()
@@ -131,38 +177,6 @@ def _check_layers(sweep: SweepConfig, design: Design, index: int, place: str) ->
             f"{place}: explore[{index}].design has {design.layers} layers, but trial.model.channels "
             f"{list(channels)} has {len(channels)}; give trial.model.channels {design.layers} numbers"
         )
-
-
-def _builder(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], TrialConfig]:
-    """Return a function from settings to the trial; equal models and trainings are made but once."""
-
-    def cached(section: str, owner: Callable[..., T]) -> Callable[[tuple[Setting, ...]], T]:
-        base = sweep.trial.get(section, {})
-
-        @functools.cache
-        def made(settings: tuple[Setting, ...]) -> T:
-            explored = {setting.path.split(".")[1]: setting.value for setting in settings}
-            try:
-                return owner(**(base | explored))
-            except ValidationError as error:
-                message = plain_message(error)
-                place = _place_of(sweep, section, settings, message)
-                raise InputError(f"{place}: {section}: {message}") from None
-
-        return made
-
-    model = cached("model", ModelConfig)
-    training = cached("training", TrainingConfig)
-    search = cached("search", SearchConfig)(())
-
-    def build(settings: tuple[Setting, ...]) -> TrialConfig:
-        return TrialConfig(
-            model=model(tuple(_of(settings, "model."))),
-            training=training(tuple(_of(settings, "training."))),
-            search=search,
-        )
-
-    return build
 
 
 def _of(settings: tuple[Setting, ...], section: str) -> Iterator[Setting]:

@@ -1,19 +1,27 @@
-"""What a sweep file's `explore` holds: lists of values that go together, and designs by the overlap rule."""
+"""What a sweep file's `explore` holds: lists of values that go together, designs by the overlap rule, and searches."""
 
+import dataclasses
+import hashlib
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from ser_ray.models.config import Count
-from ser_ray.sweep.fields import Reader, dotted, field_paths, field_schema
-from ser_ray.sweep.wording import closest_path, takes_lists
+from ser_ray.sweep.fields import Reader, dotted
+from ser_ray.sweep.space import (
+    MOST_CONFIGURATIONS,
+    Axis,
+    explorable,
+    is_finite_number,
+    not_explorable,
+    read_axis,
+    read_list,
+)
 from ser_ray.sweep.yaml_file import KeyPath, shown
 from ser_ray.trial import TrialConfig
-
-MOST_CONFIGURATIONS = 100_000
-"""More than this is taken for a slip in a range or a list."""
 
 _DESIGNED = ("model.kernels", "model.pools")
 _RANGE = ("from", "to", "step")
@@ -52,6 +60,10 @@ class Design:
         """The fields of a trial that it sets."""
         return _DESIGNED
 
+    def place(self, path: str) -> KeyPath:
+        """Where in the item one of its fields stands."""
+        return ("design",)
+
     def __post_init__(self) -> None:
         """Refuse bounds that leave nothing between them."""
         if self.largest_pool is not None and self.largest_pool < self.smallest_pool:
@@ -73,13 +85,73 @@ class Together:
         """The fields of a trial that it sets."""
         return tuple(self.values)
 
+    def place(self, path: str) -> KeyPath:
+        """Where in the item one of its fields stands."""
+        return (path,)
 
-Item = Design | Together
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Search:
+    """Fields of a trial and what their values are taken from, all fields together each time.
+
+    Args:
+        count: how many configurations are taken.
+        seed: of the choice.
+        space: what the values of each dotted field are taken from.
+    """
+
+    kind: ClassVar[str]
+
+    count: Annotated[int, Strict(), Field(ge=1, le=MOST_CONFIGURATIONS)]
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+    space: Annotated[dict[str, Axis], Field(min_length=1)]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The fields of a trial that it sets."""
+        return tuple(self.space)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it says beside its fields, by key."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "space"}
+
+    def place(self, path: str) -> KeyPath:
+        """Where in the item one of its fields stands."""
+        return (self.kind, path)
 
 
-def explorable() -> list[str]:
-    """Return the dotted fields that a sweep can explore: the model's and the training's."""
-    return [path for path in field_paths(TrialConfig) if not path.startswith("search.")]
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class RandomSearch(Search):
+    """Configurations drawn at random before the sweep begins; see Search."""
+
+    kind: ClassVar[str] = "random"
+
+    def draws(self) -> Iterator[dict[str, Any]]:
+        """Yield the values of each draw by field.
+
+        They follow from the seed, the number of the draw and the name of the field: further draws and further fields
+        leave those that were there as they are.
+        """
+        for number in range(self.count):
+            yield {path: axis.drawn(_chance(self.seed, number, path)) for path, axis in self.space.items()}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class GuidedSearch(Search):
+    """Configurations proposed while the sweep runs, by what came out of those before; see Search.
+
+    Args:
+        startup: results that are waited for before they guide; until then configurations are drawn at random.
+    """
+
+    kind: ClassVar[str] = "guided"
+
+    startup: Count = 10
+
+
+Item = Design | Together | RandomSearch | GuidedSearch
+_ALONE = {"design": "a design", "random": "a random search", "guided": "a guided search"}
 
 
 def read_items(reader: Reader) -> tuple[Item, ...]:
@@ -102,6 +174,13 @@ def read_items(reader: Reader) -> tuple[Item, ...]:
         return ()
     items = [_read_item(reader, ("explore", index)) for index in range(len(given))]
     _refuse_overlaps(reader, items)
+    for index, item in enumerate(items):
+        if isinstance(item, GuidedSearch) and len(items) > 1:
+            reader.wrong(
+                ("explore", index, "guided"),
+                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; "
+                "give it the other keys too, or use random, which multiplies with other items",
+            )
     return tuple(item for item in items if item is not None)
 
 
@@ -110,19 +189,52 @@ def _read_item(reader: Reader, path: KeyPath) -> Item | None:
     if not isinstance(given, dict) or not given:
         reader.wrong(
             path,
-            f"{dotted(path)} is {shown(given)}, but must be a mapping: design, or dotted keys with lists of "
-            "values, such as training.sequence_s: [6, 20]",
+            f"{dotted(path)} is {shown(given)}, but must be a mapping: design, random, guided, or dotted keys with "
+            "lists of values, such as training.sequence_s: [6, 20]",
         )
         return None
-    if "design" not in given:
+    kind = next((kind for kind in _ALONE if kind in given), None)
+    if kind is None:
         return _read_together(reader, path, given)
-    others = [key for key in given if key != "design"]
+    others = [key for key in given if key != kind]
     if others:
         reader.wrong(
             (*path, others[0]),
-            f"{dotted(path)} has {others[0]} beside design; a design stands alone, give the rest an item of its own",
+            f"{dotted(path)} has {others[0]} beside {kind}; {_ALONE[kind]} stands alone, "
+            "give the rest an item of its own",
         )
-    return reader.instance((*path, "design"), Design)
+    if kind == "design":
+        return reader.instance((*path, kind), Design)
+    return _read_search(reader, (*path, kind), RandomSearch if kind == "random" else GuidedSearch)
+
+
+def _read_search(
+    reader: Reader, path: KeyPath, owner: type[RandomSearch] | type[GuidedSearch]
+) -> RandomSearch | GuidedSearch | None:
+    before, given = len(reader.problems), reader.document.at(path)
+    if not isinstance(given, dict):
+        reader.wrong(
+            path,
+            f"{dotted(path)} is {shown(given)}, but must be a mapping of count and dotted keys with lists or ranges, "
+            "such as {count: 20, training.learning_rate: {low: 1e-5, high: 1e-2, log: true}}",
+        )
+        return None
+    options = [field.name for field in dataclasses.fields(owner) if field.name != "space"]
+    values: dict[str, Any] = {}
+    space: dict[str, Axis] = {}
+    for key in given:
+        if key in options:
+            values[key] = reader.value((*path, key), owner, key)
+        elif key in explorable():
+            axis = read_axis(reader, (*path, key), key)
+            space |= {key: axis} if axis else {}
+        else:
+            reader.wrong((*path, key), not_explorable((*path, key), key, options))
+    if "count" not in given:
+        reader.wrong(path, f"{dotted(path)} has no count; say how many to try, such as count: 20")
+    if not space and len(reader.problems) == before:
+        reader.wrong(path, f"{dotted(path)} names no field; give it one, such as model.hidden: [64, 128, 256]")
+    return None if len(reader.problems) > before else owner(**values, space=space)
 
 
 def _read_together(reader: Reader, path: KeyPath, given: dict[str, Any]) -> Together | None:
@@ -144,40 +256,11 @@ def _read_together(reader: Reader, path: KeyPath, given: dict[str, Any]) -> Toge
 
 def _read_values(reader: Reader, path: KeyPath, key: str) -> tuple[Any, ...]:
     if key not in explorable():
-        reader.wrong(path, _not_explorable(path, key))
+        reader.wrong(path, not_explorable(path, key))
         return ()
-    given = reader.document.at(path)
-    if isinstance(given, dict):
+    if isinstance(reader.document.at(path), dict):
         return _read_range(reader, path, key)
-    if not isinstance(given, list) or not given:
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but must be a list of at least one value or a range "
-            "{from: ..., to: ..., step: ...}",
-        )
-        return ()
-    if takes_lists(field_schema(TrialConfig, key)) and not any(isinstance(value, list) for value in given):
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but each value of {key} is a list itself; write [{shown(given)}]",
-        )
-        return ()
-    return tuple(reader.value((*path, index), TrialConfig, key) for index in range(len(given)))
-
-
-def _not_explorable(path: KeyPath, key: str) -> str:
-    place = dotted(path[:-1])
-    if key.startswith("search"):
-        return (
-            f"{key} in {place} cannot be explored: every search runs on the same predictions; "
-            "name them all in trial.search.methods"
-        )
-    first = key.split(".", maxsplit=1)[0]
-    section = [known for known in explorable() if known.startswith(f"{first}.")]
-    if key == first and section:
-        return f"{key} in {place} is a section; explore one of its keys, such as {section[0]}"
-    meant = closest_path(key, explorable())
-    return f"unknown key {key} in {place}" + (meant or f" (known: {', '.join(section or explorable())})")
+    return read_list(reader, path, key, "{from: ..., to: ..., step: ...}")
 
 
 def _read_range(reader: Reader, path: KeyPath, key: str) -> tuple[Any, ...]:
@@ -185,7 +268,7 @@ def _read_range(reader: Reader, path: KeyPath, key: str) -> tuple[Any, ...]:
     before = len(reader.problems)
     given = reader.mapping(path, _RANGE)
     for name in _RANGE:
-        if not _is_finite_number(given.get(name)):
+        if not is_finite_number(given.get(name)):
             said = f"is {shown(given[name])}" if name in given else "is missing"
             reader.wrong((*path, name), f"{dotted((*path, name))} {said}, but must be a number")
     if len(reader.problems) > before:
@@ -219,18 +302,19 @@ def _each_valid(reader: Reader, path: KeyPath, key: str, values: list[Any]) -> t
     return tuple(valid)
 
 
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
 def _refuse_overlaps(reader: Reader, items: list[Item | None]) -> None:
     first: dict[str, int] = {}
     for index, item in enumerate(items):
         for key in item.paths if item else ():
             if key in first:
-                place: KeyPath = ("explore", index, "design" if isinstance(item, Design) else key)
+                place = item.place(key) if item else ()
                 reader.wrong(
-                    place,
+                    ("explore", index, *place),
                     f"{key} is explored by explore[{first[key]}] already; explore each key once",
                 )
             first.setdefault(key, index)
+
+
+def _chance(seed: int, number: int, path: str) -> int:
+    """Return a whole number, evenly spread over 64 bits, that belongs to one field of one draw."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{path}".encode()).digest()[:8], "big")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ser_ray.sweep.config import SweepConfig
-from ser_ray.sweep.items import Item, Together
+from ser_ray.sweep.items import Item, Search, Together
+from ser_ray.sweep.space import Axis, Choices
 from ser_ray.sweep.yaml_file import shown
 from ser_ray.training.config import TrainingConfig
 
@@ -49,16 +50,25 @@ def _values(sweep: SweepConfig, path: str, default: Any) -> list[Any]:
     """Return all values that a field of the trial takes, None left out."""
     values = [sweep.given(path, default)]
     for item in sweep.explore:
-        if isinstance(item, Together):
-            values += item.values.get(path, ())
+        values += _explored(item, path)
     return [value for value in values if value is not None]
+
+
+def _explored(item: Item, path: str) -> tuple[Any, ...]:
+    """Return the values of a field in an item, of a range its ends."""
+    if isinstance(item, Together):
+        return item.values.get(path, ())
+    if isinstance(item, Search) and path in item.space:
+        axis = item.space[path]
+        return axis.values if isinstance(axis, Choices) else (axis.low, axis.high)
+    return ()
 
 
 def _capped(sweep: SweepConfig, field: str, cap: Callable[[Any], Any]) -> tuple[SweepConfig, list[str]]:
     """Return a sweep with a field of its training capped, in `trial` and wherever it is explored."""
     path, said = f"training.{field}", []
     old = sweep.given(path, getattr(TrainingConfig(), field))
-    explored = [item.values[path] for item in sweep.explore if isinstance(item, Together) and path in item.values]
+    explored = [values for item in sweep.explore if (values := _explored(item, path))]
     for values in explored or [(old,)]:
         capped = tuple(cap(value) for value in values)
         if capped != values:
@@ -71,7 +81,19 @@ def _capped(sweep: SweepConfig, field: str, cap: Callable[[Any], Any]) -> tuple[
 def _item_capped(item: Item, path: str, cap: Callable[[Any], Any]) -> Item:
     if isinstance(item, Together) and path in item.values:
         return Together(values=item.values | {path: tuple(cap(value) for value in item.values[path])})
+    if isinstance(item, Search) and path in item.space:
+        return dataclasses.replace(item, space=item.space | {path: _axis_capped(item.space[path], cap)})
     return item
+
+
+def _axis_capped(axis: Axis, cap: Callable[[Any], Any]) -> Axis:
+    """Return an axis of capped values; a range stays one if its ends still differ, on the steps that it had."""
+    if isinstance(axis, Choices):
+        return Choices(values=tuple(dict.fromkeys(cap(value) for value in axis.values)))
+    low, high = cap(axis.low), cap(axis.high)
+    if low != axis.low or high is None or high <= low:
+        return Choices(values=(high,))
+    return axis.up_to(high)
 
 
 def _brief(values: tuple[Any, ...]) -> str:
@@ -91,6 +113,13 @@ def _fewer(sweep: SweepConfig) -> tuple[SweepConfig, list[str]]:
     corpus = "synthetic-demo" if sweep.corpus == "synthetic" else sweep.corpus
     if corpus != sweep.corpus:
         said.append(f"corpus: {sweep.corpus} -> {corpus}")
+    for item in sweep.explore:
+        if isinstance(item, Search) and item.count > most:
+            said.append(f"{item.kind}.count: {item.count} -> {most}")
+    items = tuple(
+        dataclasses.replace(item, count=min(item.count, most)) if isinstance(item, Search) else item
+        for item in sweep.explore
+    )
     schedule = dataclasses.replace(sweep.schedule, max_configurations=most, early_stopping="none")
-    small = dataclasses.replace(sweep, corpus=corpus, replicates=1, schedule=schedule)
+    small = dataclasses.replace(sweep, corpus=corpus, explore=items, replicates=1, schedule=schedule)
     return small, said

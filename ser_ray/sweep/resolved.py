@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ser_ray.sweep.items import Design, Item
+from ser_ray.sweep.items import Design, Item, Together
 from ser_ray.sweep.plan import Plan
 from ser_ray.trial import TrialConfig
 
@@ -18,7 +18,7 @@ def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
         comments: further lines for the head of the file, such as the command.
 
     Returns:
-        YAML text: the sweep with overrides and all defaults, ranges as lists, designs with their hop.
+        YAML text: the sweep with overrides and all defaults, ranges of values as lists, designs with their hop.
     """
     sweep = plan.sweep
     contents = {
@@ -55,7 +55,9 @@ def _trial(plan: Plan) -> dict[str, Any]:
 def _item(item: Item, hop: int) -> dict[str, Any]:
     if isinstance(item, Design):
         return {"design": dataclasses.asdict(item) | {"hop": item.hop or hop}}
-    return dict(item.values)
+    if isinstance(item, Together):
+        return dict(item.values)
+    return {item.kind: item.options | {path: axis.written() for path, axis in item.space.items()}}
 
 
 def _block(contents: Mapping[str, Any]) -> list[str]:

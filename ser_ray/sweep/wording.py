@@ -60,17 +60,22 @@ def of_items(schema: Schema) -> Schema:
     return next((part["items"] for part in _alternatives(schema) if "items" in part), schema)
 
 
+def kinds(schema: Schema) -> set[str]:
+    """Return the types that a schema allows, such as {"integer", "null"}."""
+    return {str(part["type"]) for part in _alternatives(schema) if "type" in part}
+
+
 def takes_lists(schema: Schema) -> bool:
     """Return whether a schema allows lists."""
-    return any(part.get("type") == "array" for part in _alternatives(schema))
+    return "array" in kinds(schema)
 
 
 def mending(value: Any, schema: Schema) -> str:
     """Return how to put right a value that a schema refuses, or nothing where that cannot be told."""
-    kinds = {part.get("type") for part in _alternatives(schema)}
-    numeric = bool(kinds & {"integer", "number"})
+    types = kinds(schema)
+    numeric = bool(types & {"integer", "number"})
     if isinstance(value, str):
-        return _mending_text(value, schema, numeric, "null" in kinds)
+        return _mending_text(value, schema, numeric, "null" in types)
     if isinstance(value, list):
         return "; lists of values to try go under explore" if numeric else ""
     if numeric and isinstance(value, float) and not math.isfinite(value):
@@ -79,7 +84,7 @@ def mending(value: Any, schema: Schema) -> str:
         return ""
     if takes_lists(schema):
         return f"; write [{value}]"
-    return f'; write "{value}" in quotes' if "string" in kinds else ""
+    return f'; write "{value}" in quotes' if "string" in types else ""
 
 
 def _mending_text(value: str, schema: Schema, numeric: bool, nullable: bool) -> str:

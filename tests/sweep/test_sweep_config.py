@@ -1,12 +1,14 @@
 """What a sweep file may say, and what is said about one that is wrong."""
 
 import dataclasses
+import sys
 
 import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.sweep.config import Resources, Schedule, load_sweep, settable_keys
-from ser_ray.sweep.items import Design, Together, explorable
+from ser_ray.sweep.items import Design, Together
+from ser_ray.sweep.space import explorable
 from ser_ray.trial import TrialConfig
 
 
@@ -19,8 +21,17 @@ def refusal(read, text):
 def test_a_name_is_enough(read):
     sweep = read("name: x")
     assert (sweep.name, sweep.corpus, sweep.trial, sweep.explore, sweep.replicates) == ("x", "synthetic", {}, (), 1)
-    assert sweep.schedule == Schedule(early_stopping="none", grace_epochs=5, max_hours=None, max_configurations=None)
-    assert sweep.resources == Resources(cpus=1, gpus=0.25, backend="auto", search_actors=None)
+    assert sweep.schedule == Schedule(
+        early_stopping="none",
+        grace_epochs=5,
+        max_hours=None,
+        max_gpu_hours=None,
+        max_configurations=None,
+        max_trials=None,
+        silence_minutes=30,
+        checkpoint_minutes=10,
+    )
+    assert sweep.resources == Resources(cpus=1, gpus=0.25, backend="auto", search_actors=None, mps=False)
 
 
 def test_empty_sections_are_as_if_left_out(read):
@@ -43,8 +54,10 @@ explore:
     training.loss: [ccc, mse]
   - training.label_shift_s: {from: 0, to: 0.12, step: 0.04}
 replicates: 3
-schedule: {early_stopping: asha, grace_epochs: 10, max_hours: 12, max_configurations: 7}
-resources: {cpus: 2, gpus: 1, backend: reference, search_actors: 4}
+schedule:
+  {early_stopping: asha, grace_epochs: 10, max_hours: 12, max_gpu_hours: 3, max_configurations: 7, max_trials: 9,
+   silence_minutes: 5, checkpoint_minutes: 0.5}
+resources: {cpus: 2, gpus: 1, backend: reference, search_actors: 4, mps: true}
 """)
     assert (sweep.name, sweep.corpus, sweep.replicates) == ("Over-lap_2.0", "/data/recola", 3)
     assert sweep.trial == {
@@ -57,8 +70,17 @@ resources: {cpus: 2, gpus: 1, backend: reference, search_actors: 4}
         Together(values={"training.batch_size": (5, 10), "training.loss": ("ccc", "mse")}),
         Together(values={"training.label_shift_s": (0.0, 0.04, 0.08, 0.12)}),
     )
-    assert sweep.schedule == Schedule(early_stopping="asha", grace_epochs=10, max_hours=12, max_configurations=7)
-    assert sweep.resources == Resources(cpus=2, gpus=1, backend="reference", search_actors=4)
+    assert sweep.schedule == Schedule(
+        early_stopping="asha",
+        grace_epochs=10,
+        max_hours=12,
+        max_gpu_hours=3,
+        max_configurations=7,
+        max_trials=9,
+        silence_minutes=5,
+        checkpoint_minutes=0.5,
+    )
+    assert sweep.resources == Resources(cpus=2, gpus=1, backend="reference", search_actors=4, mps=True)
     assert isinstance(sweep.given("training.sequence_s"), float)
 
 
@@ -140,6 +162,11 @@ def test_explorable_are_the_fields_of_model_and_training():
          "infinite and undefined numbers are refused"),
         ("trial: {model: {pools: [10, 0, 8]}}", "trial.model.pools[1] is 0, but must be a whole number of at least 1"),
         ("replicates: 0", "s.yaml:2:1: replicates is 0, but must be a whole number of at least 1"),
+        ("schedule: {max_trials: 0}", "schedule.max_trials is 0, but must be a whole number of at least 1 or null"),
+        ("schedule: {max_gpu_hours: 0}", "schedule.max_gpu_hours is 0, but must be a number above 0 or null"),
+        ("schedule: {silence_minutes: 0}", "schedule.silence_minutes is 0, but must be a number above 0"),
+        ("schedule: {checkpoint_minutes: null}", "schedule.checkpoint_minutes is null, but must be a number above 0"),
+        ("resources: {mps: 1}", "resources.mps is 1, but must be true or false"),
         ("schedule: {max_hours: 0}", "schedule.max_hours is 0, but must be a number above 0 or null"),
         ("resources: {backend: triton}", 'resources.backend is "triton", but must be one of auto, reference, fused'),
         ("trial: {training: {deterministic: yes}}", 'trial.training.deterministic is "yes", but must be true or false'),
@@ -159,8 +186,9 @@ def test_explorable_are_the_fields_of_model_and_training():
         # explore
         ("explore: {training.seed: [1]}", "explore is {training.seed: [1]}, but must be a list of items; begin each "
          "with '- '"),
-        ("explore:\n  - {}", "s.yaml:3:5: explore[0] is {}, but must be a mapping: design, or dotted keys with lists"),
-        ("explore: [3]", "explore[0] is 3, but must be a mapping: design, or dotted keys with lists of values"),
+        ("explore:\n  - {}", "s.yaml:3:5: explore[0] is {}, but must be a mapping: design, random, guided, or "
+         "dotted keys with lists of values, such as training.sequence_s: [6, 20]"),
+        ("explore: [3]", "explore[0] is 3, but must be a mapping: design, random, guided, or dotted keys with"),
         ("explore:\n  - training.seed: []", "s.yaml:3:5: explore[0].training.seed is [], but must be a list of at "
          "least one value or a range {from: ..., to: ..., step: ...}"),
         ("explore: [{training.seed: 3}]", "explore[0].training.seed is 3, but must be a list of at least one value"),
@@ -233,3 +261,85 @@ def test_the_corpus_of_the_command_line_comes_before_the_file_s(tmp_path):
     assert load_sweep(str(file), corpus="here: [").corpus == "here: ["
     with pytest.raises(InputError, match='--corpus : corpus is "", but must be a folder of shards'):
         load_sweep(file, corpus="")
+
+
+CODE = [
+    "!!python/name:canary.touched",
+    "!!python/module:canary",
+    "!!python/object:canary.Touch {}",
+    "!!python/object/new:canary.Touch [x]",
+    "!!python/object/apply:canary.touch [x]",
+    "!!python/object/apply:os.system ['touch NEVER']",
+    "!canary.Touch {}",
+    "!<tag:yaml.org,2002:python/object/apply:canary.touch> []",
+    "!!map/canary {}",
+]
+
+
+@pytest.fixture
+def canary(tmp_path, monkeypatch):
+    """A module that leaves a file behind when anything imports it."""
+    (tmp_path / "canary.py").write_text(
+        "from pathlib import Path\nPath('TOUCHED').touch()\nTouch = touch = Path.touch\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert "canary" not in sys.modules
+    assert not (tmp_path / "TOUCHED").exists()
+    assert not (tmp_path / "NEVER").exists()
+
+
+PLACES = [
+    "name: %s",
+    "name: x\ntrial: {model: %s }",
+    "name: x\nexplore: [{random: {count: 2, model.hidden: %s }}]",
+    "%s: x",
+]
+
+
+@pytest.mark.parametrize("code", CODE)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_sweep_file_cannot_name_code(tmp_path, canary, place, code):
+    file = tmp_path / "s.yaml"
+    file.write_text(place % (code if place != "%s: x" else f"? {code}\n"))
+    with pytest.raises(InputError) as refused:
+        load_sweep(file)
+    said = str(refused.value)
+    assert said.startswith(f"{file}:")
+    assert "tag !" in said
+    assert "never names code or types to load; remove the tag" in said
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_neither_can_an_option(tmp_path, canary, code):
+    file = tmp_path / "s.yaml"
+    file.write_text("name: x")
+    with pytest.raises(InputError, match="never names code or types to load"):
+        load_sweep(file, [f"training.loss={code}"])
+
+
+def test_words_that_look_like_code_are_words(read, canary):
+    said = refusal(read, "name: x\ntrial: {training: {optimizer: canary.Touch}, model: {pooling: 'import canary'}}")
+    assert 'optimizer is "canary.Touch", but must be one of rmsprop' in said
+    assert 'pooling is "import canary", but must be one of max, average, stride' in said
+    assert "name is \"__import__('canary')\"" in refusal(read, "name: __import__('canary')")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("explore: [&x {training.seed: [1]}, {<<: *x}]", "merge keys (<<) are not read; write the keys out"),
+        ("trial: &x {model: *x}", "aliases (*) make this endless or above 200000 values"),
+        (
+            "\n".join(
+                ["trial:", "  a: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+                + [f"  b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+            ),
+            "aliases (*) make this endless or above 200000 values",
+        ),
+    ],
+    ids=["merge", "endless", "bomb"],
+)
+def test_merges_and_bombs_of_aliases_are_refused(read, text, said):
+    assert said in refusal(read, f"name: x\n{text}")

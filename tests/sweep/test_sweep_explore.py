@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
 from ser_ray.sweep.config import SweepConfig
-from ser_ray.sweep.explore import configurations, evenly_spread
+from ser_ray.sweep.explore import Setting, configurations, evenly_spread
 from ser_ray.sweep.items import Design, Together
 from ser_ray.trial import TrialConfig
 
@@ -216,3 +216,37 @@ def test_evenly_spread_keeps_order_ends_and_even_gaps(size, count):
         assert chosen[-1] == size - 1
         assert min(gaps) >= 1
         assert max(gaps) - min(gaps) <= 1
+
+
+def test_each_design_gets_all_draws(read):
+    text = """
+name: x
+explore:
+  - design: {smallest_pool: 8}
+  - random: {count: 5, seed: 2, training.batch_size: {low: 1, high: 9}, model.dropout: {low: 0, high: 0.9}}
+"""
+    sweep = read(text)
+    found = configurations(sweep, 640)
+    expected = [(one["training.batch_size"], one["model.dropout"]) for one in sweep.explore[1].draws()]
+    assert len(set(expected)) == 5
+    by_pools = {}
+    for one in found:
+        by_pools.setdefault(one.trial.model.pools, []).append((one.trial.training.batch_size, one.trial.model.dropout))
+    assert set(by_pools) == {pools for _, pools in designed(smallest_pool=8)}
+    assert all(drawn == expected for drawn in by_pools.values())
+    assert found[0].settings[2:] == (
+        Setting("training.batch_size", expected[0][0], "s.yaml:5:33"),
+        Setting("model.dropout", expected[0][1], "s.yaml:5:73"),
+    )
+
+
+def test_the_draws_count_towards_the_most_trials(read):
+    text = "name: x\nreplicates: 2\nexplore: [{random: {count: 50001, model.dropout: {low: 0, high: 0.9}}}]"
+    with pytest.raises(InputError, match="50001 configurations with 2 seeds each are 100002 trials"):
+        configurations(read(text), 640)
+
+
+def test_a_misfit_among_draws_is_placed(read):
+    text = "name: x\nexplore: [{random: {count: 9, model.kernels: [[8, 6], [8, 6, 6]]}}]"
+    with pytest.raises(InputError, match=r"^s\.yaml:2:31: model: channels .* describe 3, 2 and 3 layers"):
+        configurations(read(text), 640)

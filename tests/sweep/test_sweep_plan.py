@@ -1,6 +1,9 @@
 import dataclasses
-import time
+import json
+import math
+from unittest.mock import Mock
 
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +44,9 @@ OTHER_TRAINING = {
     "limit_recordings": 3,
     "limit_s": 30.0,
 }
+
+
+KNOWN = ["aee5000c05bc", "721cbdf5fd9d", "5049f66c0251", "46b657ed3881"]
 
 
 def key(model=None, training=None, search=None, fingerprint="f"):
@@ -204,7 +210,8 @@ def test_a_sequence_has_at_least_one_frame(read, corpus):
         make_plan(read("name: x\ntrial: {training: {sequence_s: 1e-6}}"), corpus)
 
 
-def test_ten_thousand_trials_are_planned_in_seconds(read, corpus):
+def test_ten_thousand_trials_take_each_key_and_each_network_once(read, corpus, monkeypatch):
+    """What planning costs; the benchmarks say how long it takes."""
     text = """
 name: x
 explore:
@@ -213,7 +220,135 @@ explore:
   - training.sequence_s: [2, 4, 6, 8]
 replicates: 2
 """
-    began = time.process_time()
+    keyed, models, trainings = Mock(wraps=trial_key), Mock(wraps=ModelConfig), Mock(wraps=TrainingConfig)
+    monkeypatch.setattr("ser_ray.sweep.plan.trial_key", keyed)
+    monkeypatch.setattr("ser_ray.sweep.explore.ModelConfig", models)
+    monkeypatch.setattr("ser_ray.sweep.explore.TrainingConfig", trainings)
     plan = make_plan(read(text), corpus)
-    assert time.process_time() - began < 6  # below 1 s where nothing else runs
     assert len(plan.trials) == 63 * 5 * 4 * 4 * 2
+    assert keyed.call_count == len(plan.trials)
+    assert models.call_count <= 63 * 5 + 1
+    assert trainings.call_count <= 4 * 4 + 1
+
+
+def with_default(owner, field, value):
+    """A configuration class with another default for one field, as a later version might have it."""
+    annotation = next(one.type for one in dataclasses.fields(owner) if one.name == field)
+    changed = type(owner.__name__, (owner,), {"__annotations__": {field: annotation}, field: value})
+    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True)(changed)
+
+
+DEFAULTS = [(ModelConfig, "model", *one) for one in OTHER_MODEL.items()]
+DEFAULTS += [(TrainingConfig, "training", *one) for one in OTHER_TRAINING.items()]
+
+
+@pytest.mark.parametrize(("owner", "section", "field", "value"), DEFAULTS, ids=[f"{d[1]}.{d[2]}" for d in DEFAULTS])
+def test_a_changed_default_changes_the_keys_of_those_that_relied_on_it(
+    read, corpus, monkeypatch, owner, section, field, value
+):
+    def planned(text):
+        plan = make_plan(read(text), corpus)
+        return [trial.key for trial in plan.trials]
+
+    said = f"name: x\ntrial: {{{section}: {{{field}: {json.dumps(getattr(owner(), field))}}}}}"
+    unsaid, before = planned("name: x"), planned(said)
+    assert unsaid == before
+    monkeypatch.setattr(f"ser_ray.sweep.explore.{owner.__name__}", with_default(owner, field, value))
+    assert planned(said) == before
+    assert planned("name: x") != before
+
+
+GRID = {"training.sequence_s": [2, 6, 20, 10], "model.hidden": [8, 16, 32], "training.epochs": [3, 9, 27]}
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_more_values_seeds_and_epochs_keep_the_trials_that_were_there(read, corpus, data):
+    larger = {field: data.draw(st.lists(st.sampled_from(v), min_size=1, unique=True)) for field, v in GRID.items()}
+    smaller = {field: data.draw(st.lists(st.sampled_from(v), min_size=1, unique=True)) for field, v in larger.items()}
+    seeds = data.draw(st.integers(1, 3))
+    extra = data.draw(st.integers(0, 2))
+
+    def planned(grid, replicates):
+        items = "".join(f"  - {field}: {values}\n" for field, values in grid.items())
+        plan = make_plan(read(f"name: x\nreplicates: {replicates}\nexplore:\n{items}"), corpus)
+        return {trial.key: trial.config for trial in plan.trials}
+
+    before, after = planned(smaller, seeds), planned(larger, seeds + extra)
+    assert before.items() <= after.items()
+    assert len(after) == math.prod(map(len, larger.values())) * (seeds + extra)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 12), st.integers(0, 12))
+def test_more_draws_keep_the_trials_that_were_there(read, corpus, count, extra):
+    def planned(count):
+        space = "training.learning_rate: {low: 1e-5, high: 1e-2, log: true}, model.hidden: [8, 16]"
+        plan = make_plan(read(f"name: x\nreplicates: 2\nexplore: [{{random: {{count: {count}, {space}}}}}]"), corpus)
+        return {trial.key: trial.config for trial in plan.trials}
+
+    assert planned(count).items() <= planned(count + extra).items()
+    assert len(planned(count)) == 2 * count
+
+
+def test_known_keys_stay(read, corpus):
+    """Trials that people have computed are found again only by these."""
+    plan = make_plan(read("name: x\nexplore: [{training.sequence_s: [6, 20]}]\nreplicates: 2"), corpus)
+    assert [trial.key for trial in plan.trials] == KNOWN
+
+
+def test_a_budget_of_trials_takes_the_first_seeds_first(read, corpus):
+    text = "name: x\nreplicates: 3\nexplore: [{training.sequence_s: [2, 4, 6]}]\n"
+    every = make_plan(read(text), corpus)
+    for most in (1, 2, 3, 4, 8, 9, 10):
+        plan = make_plan(read(f"{text}schedule: {{max_trials: {most}}}"), corpus)
+        assert plan.trials == every.trials[:most]
+        assert (plan.configurations, plan.cut) == (min(most, 3), max(0, 9 - most))
+        left = f"schedule.max_trials {most} leaves out {9 - most} of 9 trials"
+        assert plan.notes == ((left,) if most < 9 else ())
+
+
+def test_the_steps_of_a_random_search_are_whole_frames(read, corpus):
+    text = "name: x\nexplore: [{random: {count: 1, training.label_shift_s: {low: 0, high: 1, step: %s}}}]"
+    assert make_plan(read(text % "0.04"), corpus).trials
+    with pytest.raises(InputError) as refused:
+        make_plan(read(text % "0.1"), corpus)
+    assert str(refused.value) == (
+        "s.yaml:2:31: training.label_shift_s: 0.1 s are 2.5 frames of this corpus (25 a second), but must be whole "
+        "frames; nearest: 0.08 and 0.12"
+    )
+
+
+def test_a_guided_search_plans_nothing_before_it_has_proposed(read, corpus):
+    text = "name: x\nreplicates: 3\nexplore: [{guided: {count: 7, model.dropout: {low: 0, high: 0.9}}}]\n"
+    plan = make_plan(read(text), corpus)
+    assert (plan.trials, plan.configurations, plan.to_propose) == ((), 0, 21)
+    assert make_plan(read(f"{text}schedule: {{max_trials: 11}}"), corpus).to_propose == 9
+    assert make_plan(read(f"{text}schedule: {{max_configurations: 2}}"), corpus).to_propose == 6
+    small = "name: x\nreplicates: 3\nexplore: [{guided: {count: 7, model.dropout: [0, 0.5], model.hidden: [8, 9]}}]"
+    assert make_plan(read(small), corpus).to_propose == 12
+    with pytest.raises(InputError) as refused:
+        make_plan(read(f"{text}schedule: {{max_trials: 2}}"), corpus)
+    assert str(refused.value) == (
+        "s.yaml:4:12: schedule.max_trials is 2, but each configuration has replicates: 3; "
+        "allow for at least one configuration"
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("training.sequence_s: {low: 2, high: 6, step: 0.5}", "s.yaml:2:31: training.sequence_s: 2.5 s are 62.5 fr"),
+        ("training.sequence_s: {low: 0.5, high: 6.5, step: 2}", "training.sequence_s: 0.5 s are 12.5 frames"),
+        ("training.label_shift_s: [0, 0.4, 0.5]", "s.yaml:2:31: training.label_shift_s: 0.5 s are 12.5 frames"),
+        ("model.pools: [[10, 8, 8], [9, 8, 8]]", "s.yaml:2:31: model.pools: pools [9, 8, 8] multiply to 576"),
+        ("model.targets: [[arousal], [valence, valence]]", "s.yaml:2:31: model: targets ['valence', 'valence'] name"),
+        ("model.channels: [[4, 4, 4]], model.kernels: [[8, 6, 6], [8, 6]]", "s.yaml:2:31: model: channels [4, 4, 4], "
+         "kernels [8, 6] and pools [10, 8, 8] describe 3, 2 and 3 layers"),
+    ],
+)  # fmt: skip
+def test_a_space_whose_proposals_could_fail_is_refused(read, corpus, space, message):
+    with pytest.raises(InputError) as refused:
+        make_plan(read(f"name: x\nexplore: [{{guided: {{count: 3, {space}}}}}]"), corpus)
+    assert str(refused.value).startswith("s.yaml:2:")
+    assert message in str(refused.value)

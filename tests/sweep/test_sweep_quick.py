@@ -2,8 +2,10 @@ import dataclasses
 
 import pytest
 
+from ser_ray.sweep.items import GuidedSearch, RandomSearch
 from ser_ray.sweep.plan import make_plan
 from ser_ray.sweep.quick import shrink
+from ser_ray.sweep.space import Choices, Span
 
 
 def trainings(sweep, corpus):
@@ -97,3 +99,48 @@ def test_models_stay_as_they_are(read, corpus):
         t.config.model for t in make_plan(sweep, corpus).trials
     ]
     assert dataclasses.replace(small, name="y").schedule.max_configurations == 4
+
+
+def test_searches_shrink_to_four_configurations_of_capped_values(read, corpus):
+    inner = """
+      count: 20
+      training.epochs: {low: 1, high: 90}
+      training.sequence_s: {low: 5, high: 61, step: 7}
+      training.patience: {low: 3, high: 9}
+      training.label_shift_s: [0, 4, 50, 60]
+      model.hidden: {low: 8, high: 64, log: true}
+"""
+    small, said = shrink(read(f"name: x\nreplicates: 2\nexplore:\n  - random:{inner}"))
+    (search,) = small.explore
+    assert search == RandomSearch(
+        count=4,
+        space={
+            "training.epochs": Span(low=1, high=2, whole=True),
+            "training.sequence_s": Span(low=5, high=19, step=7),
+            "training.patience": Choices(values=(None,)),
+            "training.label_shift_s": Choices(values=(0, 4, 20)),
+            "model.hidden": Span(low=8, high=64, log=True, whole=True),
+        },
+    )
+    assert len(trainings(small, corpus)) == 4
+    assert {"random.count: 20 -> 4", "training.epochs: [1, 90] -> [1, 2]", "replicates: 2 -> 1"} <= set(said)
+    guided, said = shrink(read(f"name: x\nreplicates: 2\nexplore:\n  - guided:{inner}"))
+    assert guided.guided == GuidedSearch(count=4, space=search.space)
+    assert "guided.count: 20 -> 4" in said
+    assert shrink(guided)[0] == guided
+
+
+def test_draws_beside_designs_are_four_configurations_in_all(read, corpus):
+    text = "name: x\nexplore: [{design: {smallest_pool: 4}}, {random: {count: 9, training.decay: {low: 0, high: 0.9}}}]"
+    assert len(trainings(shrink(read(text))[0], corpus)) == 4
+
+
+def test_ranges_above_a_cap_become_the_cap(read):
+    text = "name: x\nexplore: [{random: {count: 2, training.limit_s: {low: 50, high: 90}, training.epochs: [7, 9]}}]"
+    (search,) = shrink(read(text))[0].explore
+    assert search.space == {"training.limit_s": Choices(values=(40,)), "training.epochs": Choices(values=(2,))}
+
+
+def test_the_shortest_limit_of_a_search_holds_for_sequences(read):
+    text = "name: x\nexplore: [{random: {count: 2, training.limit_s: {low: 10, high: 90}}}]"
+    assert shrink(read(text))[0].given("training.sequence_s") == 10

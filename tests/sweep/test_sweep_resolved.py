@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from ser_ray.sweep.items import Search
 from ser_ray.sweep.plan import make_plan
 from ser_ray.sweep.quick import shrink
 from ser_ray.sweep.resolved import resolved_yaml
@@ -15,6 +16,13 @@ SWEEPS = [
     "name: x\ntrial: {model: {channels: [8, 8, 8, 8]}}\nexplore: [{design: {layers: 4, smallest_pool: 4}}]",
     "name: x\nexplore:\n  - {training.sequence_s: [6, 20], training.batch_size: [4, 2]}\n"
     "  - training.label_shift_s: {from: 0, to: 2, step: 0.4}\nschedule: {max_configurations: 5}",
+    "name: x\nexplore:\n  - design: {smallest_pool: 8}\n  - random: {count: 6, seed: 4, training.learning_rate: "
+    "{low: 1e-5, high: 1e-2, log: true}, training.label_shift_s: {low: 0, high: 60, step: 0.4}, training.patience: "
+    "[null, 5], training.batch_size: {low: 2, high: 8, step: 2}, training.epochs: {low: 2, high: 90}}\nreplicates: 2\n"
+    "schedule: {max_trials: 11, checkpoint_minutes: 1.5}",
+    "name: x\nreplicates: 3\nexplore:\n  - guided: {count: 6, seed: 4, startup: 3, model.hidden: [8, 16], model.pools: "
+    "[[10, 8, 8], [8, 8, 10]], training.sequence_s: {low: 2, high: 60, step: 2}, training.weight_decay: {low: 0, "
+    "high: 0.1}}",
     'name: x\ncorpus: "/data/my corpus: é \\"1\\" # x"\nresources: {gpus: 0, search_actors: 3}\n'
     "schedule: {early_stopping: median, max_hours: 1.5}",
 ]
@@ -27,7 +35,9 @@ def test_the_resolved_file_plans_the_same_again(read, corpus, text, quick):
     plan = make_plan(sweep, corpus)
     resolved = resolved_yaml(plan)
     again = make_plan(read(resolved), corpus)
-    assert again.trials == plan.trials
+    assert dataclasses.replace(again, sweep=plan.sweep) == plan
+    searches, same = ([one for one in sweep.explore if isinstance(one, Search)] for sweep in (sweep, again.sweep))
+    assert searches == same
     assert again.sweep.schedule == plan.sweep.schedule
     assert again.sweep.resources == plan.sweep.resources
     assert (again.sweep.name, again.sweep.corpus) == (plan.sweep.name, plan.sweep.corpus)
@@ -39,8 +49,17 @@ def test_every_default_is_written_down(read, corpus):
     for section, fields in dataclasses.asdict(TrialConfig()).items():
         written = {k: tuple(v) if isinstance(v, list) else v for k, v in data["trial"][section].items()}
         assert written == fields
-    assert data["schedule"].keys() == {"early_stopping", "grace_epochs", "max_hours", "max_configurations"}
-    assert data["resources"] == {"cpus": 1, "gpus": 0.25, "backend": "auto", "search_actors": None}
+    assert data["schedule"] == {
+        "early_stopping": "none",
+        "grace_epochs": 5,
+        "max_hours": None,
+        "max_gpu_hours": None,
+        "max_configurations": None,
+        "max_trials": None,
+        "silence_minutes": 30,
+        "checkpoint_minutes": 10,
+    }
+    assert data["resources"] == {"cpus": 1, "gpus": 0.25, "backend": "auto", "search_actors": None, "mps": False}
 
 
 def test_what_is_explored_stands_under_explore_alone(read, corpus):
