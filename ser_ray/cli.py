@@ -15,6 +15,7 @@ COMMANDS = {
     "leaderboard": ("ser_ray.report.leaderboard", "a sweep's configurations, best first"),
     "logs": ("ser_ray.report.logs", "what a trial printed"),
     "report": ("ser_ray.report.__main__", "a page with a sweep's figures and tables"),
+    "reproduce": ("ser_ray.reproduce", "train one trial again, as it was trained, and compare"),
     "corpus": ("ser_ray.corpus.__main__", "make, import, describe or check a corpus"),
     "predict": ("ser_ray.predict", "a trained model's predictions for audio files"),
 }

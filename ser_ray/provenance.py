@@ -1,16 +1,24 @@
-"""Where a number comes from: commit, package versions, host, device."""
+"""Where a number comes from: commit, uncommitted changes, package versions, host, device."""
 
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
+import tempfile
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("ser-ray", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", "pyarrow")
 
+MOST_CHANGES_BYTES = 5_000_000
+"""Uncommitted changes longer than this are cut: code is not, only a data file that was added by mistake."""
+
 _REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+_CODE = (".", ":(top)pyproject.toml")
+"""What of the repository numbers can depend on, seen from the package's folder."""
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
@@ -23,26 +31,58 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
     try:
         if not _git(folder, "ls-files", "--", "."):
             return None
-        commit = _git(folder, "rev-parse", "HEAD")
-        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        commit = _git(folder, "rev-parse", "HEAD").decode().strip()
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if dirty else "")
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git_changes(folder: Path = Path(__file__).parent) -> str | None:
+    """Return the uncommitted changes of the package's tracked files as a patch that `git apply` takes.
+
+    Args:
+        folder: of the code, as in `git_commit`.
+
+    Returns:
+        The patch, staged changes included, binary files too; bytes that are no UTF-8 are surrogates. One above
+        MOST_CHANGES_BYTES is cut, and says so in its last line with the SHA-256 of the whole. None where nothing is
+        changed, and outside git.
+    """
+    try:
+        if not _git(folder, "ls-files", "--", "."):
+            return None
+        patch = _patch(folder)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if len(patch) > MOST_CHANGES_BYTES:
+        note = f"cut after {MOST_CHANGES_BYTES} of {len(patch)} bytes; SHA-256 of all: {sha256(patch).hexdigest()}"
+        patch = patch[:MOST_CHANGES_BYTES] + f"\n# {note}\n".encode()
+    return patch.decode(errors="surrogateescape") or None
+
+
+def _patch(folder: Path) -> bytes:
+    # whatever the user has configured for reading: colours, other prefixes and outside programs make no patch
+    plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
+    index = folder / os.fsdecode(_git(folder, "rev-parse", "--git-path", "index").rstrip(b"\n"))
+    with tempfile.TemporaryDirectory() as scratch:
+        # a copy, since this command writes down the times of files that it looked at whatever the locks
+        copied = shutil.copyfile(index, Path(scratch) / "index")
+        return _git(folder, "diff", "HEAD", "--binary", *plain, "--", *_CODE, GIT_INDEX_FILE=str(copied))
+
+
+def _git(folder: Path, *arguments: str, **variables: str) -> bytes:
     # Optional locks off: reading the state must not write into a repository that others use at the same time. And
     # where a hook of git runs us, its variables would point at that hook's repository.
     others = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
     done = subprocess.run(
         ["git", "-C", str(folder), *arguments],
         capture_output=True,
-        text=True,
         timeout=30,
         check=True,
-        env={**others, "GIT_OPTIONAL_LOCKS": "0"},
+        env={**others, "GIT_OPTIONAL_LOCKS": "0", **variables},
     )
-    return done.stdout.strip()
+    return done.stdout
 
 
 def versions() -> str:

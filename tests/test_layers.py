@@ -23,9 +23,11 @@ FLOORS = {
     "trial": 4,
     "trained": 4,
     "predict": 5,
+    "agreement": 5,
     "sweep": 5,
-    "cli": 6,
-    "__main__": 6,
+    "reproduce": 6,
+    "cli": 7,
+    "__main__": 7,
     "__init__": 0,
 }
 RAY_FILES = {"sweep/tune.py", "sweep/search_pool.py", "sweep/cluster.py"}
@@ -110,6 +112,7 @@ def test_torch_stays_in_its_rooms():
         ("import ser_ray.training.loop", {"ray"}),
         ("import ser_ray.trial.train, ser_ray.trial.search", {"ray"}),
         ("import ser_ray.report.page", {"ray", "torch", "pandas"}),
+        ("import ser_ray.reproduce", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.predict", {"ray", "torch", "scipy", "numba"}),
     ],
 )

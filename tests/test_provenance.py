@@ -1,5 +1,6 @@
-"""Where a number comes from: the commit of the code, and the packages it ran with."""
+"""Where a number comes from: the commit of the code, its uncommitted changes, and the packages it ran with."""
 
+import hashlib
 import json
 import os
 import platform
@@ -66,6 +67,76 @@ def test_what_is_not_the_packages_code_is_no_change(package):
     assert provenance.git_commit(package) == commit
 
 
+def changes_applied(package, tmp_path, patch):
+    """The package as it is after its last commit and a patch."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(package.parent), str(clone))
+    (tmp_path / "p.diff").write_bytes(patch.encode(errors="surrogateescape"))
+    git(clone, "apply", str(tmp_path / "p.diff"))
+    return {path.name: path.read_bytes() for path in (clone / "package").iterdir()}
+
+
+@needs_git
+def test_changes_are_a_patch_that_makes_the_same_code(package, tmp_path):
+    os.utime(package / "code.py", (1e9, 1e9))
+    assert provenance.git_changes(package) is None, "touched is not changed"
+    contents = {
+        "code.py": "x = 2\n\ndef f():\n    return 'ä'  \n".encode() + b"# latin: \xe9\n",
+        "dos.py": b"y = 1\r\ny = 2\r\n",
+        "weights.bin": bytes(range(256)) * 4,
+    }
+    for name, content in contents.items():
+        (package / name).write_bytes(content)
+    git(package, "add", "dos.py", "weights.bin")
+    (package / "untracked.py").write_text("no part of it\n")
+    git(package, "config", "color.ui", "always")
+    git(package, "config", "diff.noprefix", "true")
+    git(package, "config", "diff.relative", "true")
+    (package.parent / "notes.txt").write_text("more notes\n")
+    patch = provenance.git_changes(package)
+    assert "notes" not in patch
+    assert provenance.git_changes(package) == patch
+    assert changes_applied(package, tmp_path, patch) == contents
+
+
+@needs_git
+def test_requirements_are_changes_too(package):
+    file = package.parent / "pyproject.toml"
+    file.write_text("a = 1\n")
+    git(package.parent, "add", "pyproject.toml")
+    git(package.parent, "commit", "--quiet", "-m", "second")
+    assert provenance.git_changes(package) is None
+    file.write_text("a = 2\n")
+    assert "+a = 2\n" in provenance.git_changes(package)
+    assert provenance.git_commit(package).endswith("+")
+
+
+@needs_git
+def test_changes_without_end_are_cut_and_say_so(package, monkeypatch):
+    (package / "code.py").write_text("".join(f"x = {n}\n" for n in range(10_000)))
+    whole = provenance.git_changes(package)
+    monkeypatch.setattr(provenance, "MOST_CHANGES_BYTES", 1000)
+    cut = provenance.git_changes(package)
+    assert cut[:1000] == whole[:1000]
+    assert cut[1000:] == (
+        f"\n# cut after 1000 of {len(whole)} bytes; SHA-256 of all: {hashlib.sha256(whole.encode()).hexdigest()}\n"
+    )
+    monkeypatch.setattr(provenance, "MOST_CHANGES_BYTES", len(whole))
+    assert provenance.git_changes(package) == whole
+
+
+@needs_git
+def test_no_changes_outside_git(tmp_path, monkeypatch, package):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert provenance.git_changes(tmp_path) is None
+    installed = package.parent / ".venv" / "package"
+    installed.mkdir(parents=True)
+    (package / "code.py").write_text("x = 2\n")
+    assert provenance.git_changes(installed) is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_changes(package) is None
+
+
 @needs_git
 def test_asking_writes_nothing_into_the_repository(package):
     for moment in (1e9, 2e9):  # git looks anew at a file whose time is another, and would note that time
@@ -75,6 +146,7 @@ def test_asking_writes_nothing_into_the_repository(package):
     index = package.parent / ".git" / "index"
     before = index.read_bytes()
     provenance.git_commit(package)
+    provenance.git_changes(package)
     assert index.read_bytes() == before
 
 

@@ -75,3 +75,16 @@ class ModelConfig:
             total += 4 * self.hidden * (inputs + self.hidden) + 8 * self.hidden
             inputs = self.hidden
         return total + (inputs + 1) * len(self.targets)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one output frame, forward: convolutions, LSTM layers and head; how long a step takes."""
+        total, inputs, steps = 0, 1, self.hop
+        for filters, kernel, pool in zip(self.channels, self.kernels, self.pools, strict=True):
+            pooled = steps // pool
+            total += (pooled if self.pooling == "stride" else steps) * kernel * inputs * filters
+            inputs, steps = filters, pooled
+        for _ in range(self.lstm_layers):
+            total += 4 * self.hidden * (inputs + self.hidden)
+            inputs = self.hidden
+        return total + inputs * len(self.targets)

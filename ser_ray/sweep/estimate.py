@@ -1,4 +1,4 @@
-"""How long trials will take on this host, from a training step that is measured once per design and kept."""
+"""How long trials will take: from trials that were measured, else from a training step measured on this host."""
 
 import dataclasses
 import hashlib
@@ -6,59 +6,237 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import track
 
+from ser_ray.corpus import Corpus
 from ser_ray.models import ModelConfig
+from ser_ray.models.conv_pool import Backend, choose, reference
 from ser_ray.models.network import build
 from ser_ray.provenance import cpu_name, host_name
+from ser_ray.results import SweepFolder
+from ser_ray.sweep.measured import DeviceClass, read_speeds
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.loss import ccc_loss
-from ser_ray.training.numerics import prepare_process
-from ser_ray.training.segments import cut_segments, recordings_of
+from ser_ray.training.numerics import effective_precision, in_precision, prepare_process
+from ser_ray.training.segments import recordings_of
 from ser_ray.trial import TRIAL_VERSION, Trial
 
 MEASURED_S = 2.0
 """Length of the sequences in the measured step; its time is scaled to the trial's."""
+EVALUATION = 1 / 3
+"""Of the time that training on as much audio takes: there is no backward pass."""
 
 
-def estimate_hours(trials: Sequence[Trial], cache: Path) -> list[float]:
+@dataclass(frozen=True)
+class DeviceHours:
+    """What is to do, on one class of devices.
+
+    Args:
+        device: its name, precision and back end.
+        measured: how many trials the estimate is made of; 0 for a step that was measured on this host.
+        hours: one trial after the other.
+    """
+
+    device: str
+    measured: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long trials will take at most; patience and early stopping can only shorten it.
+
+    Args:
+        hours: of each trial on one device of this host, in the order of the trials.
+        devices: what is to do, on each class of devices that something is known of.
+    """
+
+    hours: tuple[float, ...]
+    devices: tuple[DeviceHours, ...]
+
+
+def forecast(
+    trials: Sequence[Trial],
+    to_do: Set[str],
+    measured: Sequence[SweepFolder],
+    cache: Path,
+    backend: Backend = "auto",
+    *,
+    on_gpu: bool = True,
+) -> Forecast:
+    """Return how long trials will take.
+
+    Args:
+        trials: any number of trials.
+        to_do: keys of those that are still to be trained.
+        measured: sweeps whose finished trials tell how fast devices are.
+        cache: folder in which steps measured on this host are kept, for trials like which it has trained none.
+        backend: what is to compute the convolutional blocks.
+        on_gpu: whether trials are given a share of a GPU where there is one.
+
+    Returns:
+        The forecast.
+    """
+    speeds = read_speeds(measured)
+    audio = _Audio()
+    here = _Here(backend, on_gpu)
+    unknown = [trial for trial in trials if here.device_class(trial) not in speeds]
+    stepped = dict(zip((t.key for t in unknown), estimate_hours(unknown, cache, backend, on_gpu=on_gpu), strict=True))
+
+    def hours_on(device: DeviceClass, trial: Trial) -> float:
+        model, training = trial.config.model, trial.config.training
+        seconds = speeds[device].seconds_per_sample(model, training.batch_size, training.sequence_s)
+        return audio.of(trial).hours(seconds * trial.corpus.sample_rate, training.epochs, padded=False)
+
+    hours = tuple(
+        stepped[trial.key] if trial.key in stepped else hours_on(here.device_class(trial), trial) for trial in trials
+    )
+    left = [trial for trial in trials if trial.key in to_do]
+    devices = [
+        DeviceHours(str(device), len(known.trials), math.fsum(hours_on(device, trial) for trial in left))
+        for device, known in speeds.items()
+    ]
+    if any(trial.key in stepped for trial in left):
+        own = math.fsum(h for trial, h in zip(trials, hours, strict=True) if trial.key in to_do)
+        devices.insert(0, DeviceHours(f"this host: {here.name}", 0, own))
+    return Forecast(hours, tuple(devices))
+
+
+def estimate_hours(
+    trials: Sequence[Trial], cache: Path, backend: Backend = "auto", *, on_gpu: bool = True
+) -> list[float]:
     """Return how many hours each trial takes at most on one device of this host.
 
-    One step of each design is measured, forward and backward, with the trial's batch size on a few seconds of audio,
-    and scaled to the corpus: in proportion to the audio for training, a third of it for evaluation, which has no
-    backward pass. Patience and early stopping can only shorten it.
+    One step of each design is measured, forward and backward, with the trial's precision and batch size on a few
+    seconds of audio, and scaled to the corpus: in proportion to the audio for training, a third of it for evaluation,
+    which has no backward pass. Patience and early stopping can only shorten it.
 
     Args:
         trials: any number of trials.
         cache: folder in which measured steps are kept, one file per host.
+        backend: what is to compute the convolutional blocks.
+        on_gpu: whether trials are given a share of a GPU where there is one.
 
     Returns:
         Hours, in the order of the trials.
     """
-    prepare_process()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    here, audio = _Here(backend, on_gpu), _Audio()
     path = cache / f"{host_name()}.json"
-    known = _read_known(path)
-    designs = {_identity(trial, name): trial for trial in trials}
-    missing = {identity: trial for identity, trial in designs.items() if identity not in known}
+    known = _read_known(path) if trials else {}
+    identities = [here.identity(trial) for trial in trials]
+    missing = {identity: trial for identity, trial in zip(identities, trials, strict=True) if identity not in known}
     console = Console(stderr=True)
     if missing:
         note = f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time"
         console.print(note, soft_wrap=True)
     for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
-        known[identity] = _measure(missing[identity], device)
+        known[identity] = _measure(missing[identity], here.device, backend)
     if missing:
         try:
             _keep(path, known)
         except OSError as error:
             console.print(f"the measured steps are not kept: {error}", markup=False)
-    return [_hours(trial, known[_identity(trial, name)]) for trial in trials]
+    return [
+        audio.of(trial).hours(known[identity], trial.config.training.epochs, padded=True)
+        for identity, trial in zip(identities, trials, strict=True)
+    ]
+
+
+class _Here:
+    """The device of this host that a sweep would train on, and what is in effect there."""
+
+    def __init__(self, backend: Backend, on_gpu: bool) -> None:
+        self.backend = backend
+        self.device = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
+        gpu = self.device.type == "cuda"
+        self.name = torch.cuda.get_device_name(self.device) if gpu else f"cpu: {cpu_name()}"
+        self._in_effect: dict[tuple[str, str], DeviceClass] = {}
+        self._identities: dict[tuple[ModelConfig, str, bool, int, float], str] = {}
+
+    def device_class(self, trial: Trial) -> DeviceClass:
+        """Return the class that a trial's row would name if it were trained here."""
+        pooling, precision = trial.config.model.pooling, trial.config.training.precision
+        if (pooling, precision) not in self._in_effect:
+            with in_precision(precision, self.device):
+                chosen = choose(self.backend, self.device, torch.float32)
+            fused = pooling == "max" and chosen is not reference.conv_pool
+            self._in_effect[pooling, precision] = DeviceClass(
+                self.name, effective_precision(precision, self.device), "fused" if fused else "reference"
+            )
+        return self._in_effect[pooling, precision]
+
+    def identity(self, trial: Trial) -> str:
+        """Return the name under which a trial's step is kept: trials whose steps take as long have the same."""
+        model, training = trial.config.model, trial.config.training
+        shown = min(MEASURED_S, training.sequence_s)
+        design = model, training.precision, training.deterministic, training.batch_size, shown
+        if design not in self._identities:
+            content = {
+                "in_effect": self.device_class(trial),
+                "deterministic": training.deterministic or self.device.type == "cpu",
+                "torch": torch.__version__,
+                "trial_version": TRIAL_VERSION,
+                "model": dataclasses.asdict(model),
+                "batch_size": training.batch_size,
+                "sequence_s": shown,
+            }
+            text = json.dumps(content, sort_keys=True)
+            self._identities[design] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._identities[design]
+
+
+class _Seconds(NamedTuple):
+    """Audio of a corpus that one trial uses, in seconds."""
+
+    trained: float
+    padded: float
+    devel: float
+    test: float
+
+    def hours(self, seconds_per_audio_second: float, epochs: int, *, padded: bool) -> float:
+        """Return the hours of a training; padded counts short sequences as whole ones, as a measured step does."""
+        trained = epochs * (self.padded if padded else self.trained)
+        evaluated = epochs * self.devel + self.devel + self.test
+        return seconds_per_audio_second * (trained + EVALUATION * evaluated) / 3600
+
+
+class _Audio:
+    """How much audio trials use; found out once for all with the same corpus, limits and sequence length."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int | None, float | None, float, str], _Seconds] = {}
+
+    def of(self, trial: Trial) -> _Seconds:
+        config = trial.config.training
+        asked = trial.corpus.fingerprint, config.limit_recordings, config.limit_s, config.sequence_s, config.segments
+        if asked not in self._known:
+            self._known[asked] = _seconds(trial.corpus, config)
+        return self._known[asked]
+
+
+def _seconds(corpus: Corpus, config: TrainingConfig) -> _Seconds:
+    frames = {
+        partition: [recording.frames for recording in recordings_of(corpus, partition, config)]
+        for partition in ("train", "devel", "test")
+    }
+    length = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
+    padded = sum(-(-n // length) * length for n in frames["train"])
+    # a random segment begins where a whole one fits, so that only recordings shorter than it are padded
+    drawn = sum(-(-n // length) * min(length, n) for n in frames["train"])
+    counts = (
+        drawn if config.segments == "random" else sum(frames["train"]),
+        padded,
+        sum(frames["devel"]),
+        sum(frames["test"]),
+    )
+    return _Seconds(*(count / corpus.label_rate for count in counts))
 
 
 def _read_known(path: Path) -> dict[str, float]:
@@ -83,46 +261,23 @@ def _keep(path: Path, known: Mapping[str, float]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _identity(trial: Trial, device_name: str) -> str:
-    content = {
-        "device": device_name,
-        "torch": torch.__version__,
-        "trial_version": TRIAL_VERSION,
-        "model": dataclasses.asdict(trial.config.model),
-        "batch_size": trial.config.training.batch_size,
-        "sequence_s": min(MEASURED_S, trial.config.training.sequence_s),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _measure(trial: Trial, device: torch.device) -> float:
+def _measure(trial: Trial, device: torch.device, backend: Backend) -> float:
     """Return seconds of one step per second of audio."""
     model_config: ModelConfig = trial.config.model
     training: TrainingConfig = trial.config.training
+    prepare_process(training.precision, deterministic=training.deterministic)
     frames = max(1, int(min(MEASURED_S, training.sequence_s) * trial.corpus.label_rate))
-    model = build(model_config).to(device)
+    model = build(model_config, backend).to(device)
     waveform = torch.randn(training.batch_size, frames * trial.corpus.hop, device=device)
     gold = torch.randn(training.batch_size, frames, len(model_config.targets), device=device)
     seconds = []
     for _ in range(3):
         begin = time.perf_counter()
-        loss = ccc_loss(model(waveform), gold)
+        with in_precision(training.precision, device):
+            prediction = model(waveform)
+        loss = ccc_loss(prediction, gold)
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - begin)
     # the first steps also fetch memory and choose kernels; of the others the faster is less disturbed by the rest
     return min(seconds[1:]) / (training.batch_size * frames / trial.corpus.label_rate)
-
-
-def _hours(trial: Trial, seconds_per_audio_second: float) -> float:
-    training, corpus = trial.config.training, trial.corpus
-    frames = {
-        partition: sum(recording.frames for recording in recordings_of(corpus, partition, training))
-        for partition in ("devel", "test")
-    }
-    sequence_frames = whole_frames(training.sequence_s, corpus.label_rate, "training.sequence_s")
-    segments = cut_segments(recordings_of(corpus, "train", training), sequence_frames)
-    trained = len(segments) * sequence_frames  # short sequences are padded to whole ones
-    evaluated = training.epochs * frames["devel"] + frames["devel"] + frames["test"]
-    audio_s = (training.epochs * trained + evaluated / 3) / corpus.label_rate
-    return seconds_per_audio_second * audio_s / 3600

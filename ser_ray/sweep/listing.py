@@ -2,16 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from ser_ray.corpus import Corpus
 from ser_ray.report.terminal import natural_width, open_console
 from ser_ray.results import SweepFolder
+from ser_ray.sweep.measured import sweeps_beside
 from ser_ray.sweep.plan import Plan, PlannedTrial
+from ser_ray.sweep.reuse import reusable
 from ser_ray.sweep.standing import read_standing
 from ser_ray.trial import Trial
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.estimate import DeviceHours
+
+MOST_SHOWN = 200
+SHOWN_AT_ENDS = 30
+"""Of a plan with more trials than MOST_SHOWN, so many of the first and of the last are shown."""
+
+Row = tuple[PlannedTrial, float, str]
+"""A trial, its hours, and what stands of it."""
 
 
 def labels(plan: Plan) -> dict[str, str]:
@@ -23,10 +35,15 @@ def labels(plan: Plan) -> dict[str, str]:
     Returns:
         Key -> text such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0".
     """
-    return {trial.key: _label(trial) for trial in plan.trials}
+    return {trial.key: label_of(trial) for trial in plan.trials}
 
 
-def _label(trial: PlannedTrial) -> str:
+def label_of(trial: PlannedTrial) -> str:
+    """Return what distinguishes a trial in its sweep, its seed last.
+
+    Args:
+        trial: the trial.
+    """
     model = trial.config.model
     design = f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"
     others = [
@@ -52,36 +69,74 @@ def describe_plan(plan: Plan, corpus: Corpus, folder: SweepFolder) -> str:
     parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
     extra = f"; {plan.collapsed} equal ones are planned once" if plan.collapsed else ""
     extra += f"; {plan.left_out} configurations are left out" if plan.left_out else ""
+    proposed = f" and {plan.to_propose} trials still to be proposed" if plan.to_propose else ""
+    notes = "".join(f"\n{note}" for note in plan.notes)
     return (
         f"sweep {plan.sweep.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
-        f"x {plan.sweep.replicates} seeds{extra}) -> {folder.path}\n"
-        f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz"
+        f"x {plan.sweep.replicates} seeds{extra}){proposed} -> {folder.path}\n"
+        f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz{notes}"
     )
 
 
-def list_trials(plan: Plan, trials: Sequence[Trial], folder: SweepFolder, cache: Path) -> None:
-    """Print every trial of a plan in a line, with what stands of it and its hours, and the sum.
+def list_trials(
+    plan: Plan,
+    trials: Sequence[Trial],
+    folder: SweepFolder,
+    cache: Path,
+    donors: Sequence[SweepFolder] = (),
+    *,
+    everything: bool = False,
+) -> None:
+    """Print the trials of a plan, each in a line with what stands of it and its hours, and the sum for each device.
 
     Args:
         plan: the plan.
         trials: its trials, in the same order.
         folder: the sweep's folder.
         cache: where measured steps are kept.
-    """
-    from ser_ray.sweep.estimate import estimate_hours
+        donors: sweeps whose trials are to be taken over.
+        everything: show every trial also of a plan with more than MOST_SHOWN.
 
-    hours = estimate_hours(trials, cache)
+    Raises:
+        InputError: if a part of this sweep or of a donor cannot be read.
+    """
+    from ser_ray.sweep.estimate import forecast
+
+    resources = plan.sweep.resources
+    states = _states(folder, trials, donors)
+    to_do = {trial.key for trial in trials} - set(states)
+    measured = [*sweeps_beside(folder), *donors]
+    found = forecast(trials, to_do, measured, cache, resources.backend, on_gpu=resources.gpus > 0)
+    rows = [
+        (planned, hours, states.get(planned.key, "to do"))
+        for planned, hours in zip(plan.trials, found.hours, strict=True)
+    ]
+    if everything or len(rows) <= MOST_SHOWN:
+        _print_rows(rows)
+    else:
+        _print_rows([*rows[:SHOWN_AT_ENDS], None, *rows[-SHOWN_AT_ENDS:]])
+        left_out = len(rows) - 2 * SHOWN_AT_ENDS
+        print(f"{left_out} of {len(rows)} trials are left out where the dots are (--all shows them)")
+    if not to_do:
+        print("nothing is to be trained")
+        return
+    print(f"{len(to_do)} to do, one after the other at most (patience and early stopping shorten it):")
+    _print_devices(found.devices)
+
+
+def _states(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
+    """Return key -> what stands of a trial, of those that need no training."""
     standing = read_standing(folder, trials)
-    states = {
+    return {
+        **dict.fromkeys(reusable(folder, trials, donors), "reuse"),
         **dict.fromkeys((trial.key for trial in standing.to_search), "to search"),
         **dict.fromkeys(standing.finished, "done"),
         **dict.fromkeys(standing.stopped, "stopped"),
         **dict.fromkeys(standing.failed, "failed"),
     }
-    rows = [
-        (planned, estimate, states.get(planned.key, "to do"))
-        for planned, estimate in zip(plan.trials, hours, strict=True)
-    ]
+
+
+def _print_rows(rows: Sequence[Row | None]) -> None:
     console = open_console()
     table = _wide_table(rows)
     width = natural_width(console, table)
@@ -90,14 +145,20 @@ def list_trials(plan: Plan, trials: Sequence[Trial], folder: SweepFolder, cache:
     elif width > console.width:
         table = _narrow_table(rows)
     console.print(table)
-    open_hours = [estimate for planned, estimate, _ in rows if planned.key not in states]
-    print(
-        f"{len(open_hours)} to do, at most {sum(open_hours):.3g} hours one after the other on one device of this host "
-        "(a step measured once per design; patience and early stopping shorten it)"
-    )
 
 
-def _wide_table(rows: Sequence[tuple[PlannedTrial, float, str]]) -> Table:
+def _print_devices(devices: "Sequence[DeviceHours]") -> None:
+    console = open_console()
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("device", overflow="fold")
+    table.add_column("measured trials", justify="right")
+    table.add_column("hours", justify="right", no_wrap=True)
+    for device in devices:
+        table.add_row(device.device, str(device.measured or "a step"), f"{device.hours:.3g}")
+    console.print(table)
+
+
+def _wide_table(rows: Sequence[Row | None]) -> Table:
     table = Table(box=None, padding=(0, 1))
     for column in ("key", "kernels", "pools", "overlap ratios"):
         table.add_column(column, no_wrap=True)
@@ -105,19 +166,19 @@ def _wide_table(rows: Sequence[tuple[PlannedTrial, float, str]]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("also varied", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for planned, estimate, state in rows:
-        table.add_row(*_row(planned, estimate), state)
+    for row in rows:
+        table.add_row(*(["..."] if row is None else [*_row(row[0], row[1]), row[2]]))
     return table
 
 
-def _narrow_table(rows: Sequence[tuple[PlannedTrial, float, str]]) -> Table:
+def _narrow_table(rows: Sequence[Row | None]) -> Table:
     table = Table(box=None, padding=(0, 1))
     table.add_column("key", no_wrap=True)
     table.add_column("trial", overflow="fold")
     table.add_column("hours", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for planned, estimate, state in rows:
-        table.add_row(planned.key, _label(planned), f"{estimate:.3g}", state)
+    for row in rows:
+        table.add_row(*(["..."] if row is None else [row[0].key, label_of(row[0]), f"{row[1]:.3g}", row[2]]))
     return table
 
 

@@ -1,13 +1,10 @@
-"""What of a plan stands already, read from the sweep's folder alone, and which checkpoints a trial may go on from."""
+"""What of a plan stands already, read from the sweep's folder alone."""
 
-import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.trial import Trial, keyed_config
+from ser_ray.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -68,43 +65,3 @@ def forget_failed(folder: SweepFolder, keys: Iterable[str]) -> None:
     """
     for key in keys:
         folder.part("trials", key).unlink(missing_ok=True)
-
-
-def adopt_checkpoints(folder: SweepFolder, trials: Sequence[Trial]) -> dict[str, str]:
-    """Give each trial without a checkpoint the one of a finished trial that differs from it by fewer epochs alone.
-
-    Args:
-        folder: the sweep's folder.
-        trials: trials that are to be trained.
-
-    Returns:
-        Key -> key of the trial that it goes on from.
-    """
-    rows = read_table(folder, "trials", columns=["key", "status", "max_epochs", "config"]).to_pylist()
-    donors: dict[str, list[tuple[int, str]]] = {}
-    for row in rows:
-        if row["status"] == "finished" and (folder.checkpoints(row["key"]) / "last.pt").exists():
-            donors.setdefault(_without_epochs(json.loads(row["config"])), []).append((row["max_epochs"], row["key"]))
-    adopted = {}
-    for trial in trials:
-        target = folder.checkpoints(trial.key)
-        config = json.loads(json.dumps(keyed_config(trial.config, trial.corpus.fingerprint)))
-        shorter = [d for d in donors.get(_without_epochs(config), []) if d[0] < trial.config.training.epochs]
-        if shorter and not (target / "last.pt").exists():
-            _, donor = max(shorter)
-            _copy_folder(folder, donor, trial.key)
-            adopted[trial.key] = donor
-    return adopted
-
-
-def _without_epochs(config: dict[str, Any]) -> str:
-    training = {name: value for name, value in config["training"].items() if name != "epochs"}
-    return json.dumps({**config, "training": training}, sort_keys=True)
-
-
-def _copy_folder(folder: SweepFolder, donor: str, key: str) -> None:
-    target, temporary = folder.checkpoints(key), folder.tmp / f"checkpoints-{key}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(target, ignore_errors=True)  # a folder without last.pt holds nothing to go on from
-    shutil.copytree(folder.checkpoints(donor), temporary)
-    temporary.rename(target)

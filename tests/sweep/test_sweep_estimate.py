@@ -1,5 +1,6 @@
-"""Hours of trials: one measured step per design, kept per host, scaled to the corpus."""
+"""Hours of trials: from those that were measured on a device, else from one step per design, kept per host."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -8,12 +9,12 @@ import pytest
 import torch
 
 from ser_ray.models import ModelConfig
-from ser_ray.provenance import host_name
-from ser_ray.results import SweepFolder
+from ser_ray.provenance import cpu_name, host_name
+from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep import estimate
-from ser_ray.sweep.estimate import estimate_hours
+from ser_ray.sweep.estimate import estimate_hours, forecast
 from ser_ray.training.config import TrainingConfig
-from ser_ray.trial import Trial, TrialConfig
+from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
 
 STEP_S = 0.5
 RATE = 250.0
@@ -25,7 +26,8 @@ def trial(tiny_corpus, tmp_path):
         fields = {"channels": (3, 4), "kernels": (4, 6), "pools": (8, 8), "hidden": 5, **(model or {})}
         training = {"epochs": 3, "sequence_s": 0.08, "batch_size": 3, **training}
         config = TrialConfig(model=ModelConfig(**fields), training=TrainingConfig(**training))
-        return Trial(key="k", config=config, corpus=tiny_corpus, sweep="s", folder=SweepFolder(tmp_path / "s"))
+        key = trial_key(config, tiny_corpus.fingerprint)
+        return Trial(key=key, config=config, corpus=tiny_corpus, sweep="s", folder=SweepFolder(tmp_path / "s"))
 
     return make
 
@@ -34,13 +36,33 @@ def trial(tiny_corpus, tmp_path):
 def measured(monkeypatch):
     """Every step takes half a second per second of audio; collects the trials that were measured."""
     asked = []
-    monkeypatch.setattr(estimate, "_measure", lambda trial, device: (asked.append(trial), STEP_S)[1])
+    monkeypatch.setattr(estimate, "_measure", lambda trial, device, backend: (asked.append(trial), STEP_S)[1])
     return asked
 
 
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "results" / "cache"
+
+
+def device_here():
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu: {cpu_name()}"
+
+
+def put(folder, trial, **columns):
+    """The row of a trial that was measured."""
+    config = keyed_config(trial.config, trial.corpus.fingerprint)
+    row = {
+        "key": trial_key(trial.config, trial.corpus.fingerprint),
+        "status": "finished",
+        "precision": trial.config.training.precision,
+        "backend": "fused",
+        "batch_size": trial.config.training.batch_size,
+        "sequence_s": trial.config.training.sequence_s,
+        "config": json.dumps(config),
+        **columns,
+    }
+    write_part(folder, "trials", row["key"], make_table("trials", [row]))
 
 
 def file_of(cache):
@@ -76,7 +98,13 @@ def test_a_design_is_measured_once_and_kept(trial, measured, cache):
 
 @pytest.mark.parametrize(
     "other",
-    [{"model": {"hidden": 6}}, {"model": {"pooling": "average"}}, {"batch_size": 4}, {"sequence_s": 0.04}],
+    [
+        {"model": {"hidden": 6}},
+        {"model": {"pooling": "average"}},
+        {"batch_size": 4},
+        {"sequence_s": 0.04},
+        {"precision": "bf16"},
+    ],
     ids=str,
 )
 def test_what_makes_a_step_longer_is_measured_by_itself(trial, measured, cache, other):
@@ -89,6 +117,12 @@ def test_what_makes_a_step_longer_is_measured_by_itself(trial, measured, cache, 
 def test_sequences_longer_than_the_measured_ones_share_a_step(trial, measured, cache):
     estimate_hours([trial(sequence_s=6.0), trial(sequence_s=20.0)], cache)
     assert len(measured) == 1
+
+
+def test_each_back_end_is_measured_by_itself(trial, measured, cache):
+    for backend in ("fused", "reference", "auto"):  # on a CPU auto is fused
+        estimate_hours([trial()], cache, backend)
+    assert len(measured) == (2 if not torch.cuda.is_available() else 3)
 
 
 def test_each_host_has_a_file_of_its_own(trial, measured, cache, monkeypatch):
@@ -170,3 +204,84 @@ def test_a_step_is_really_measured(trial, cache, expected):
     assert 0 < step < 100
     assert hours == pytest.approx(expected() * step / STEP_S)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(("precision", "backend"), [("float32", "reference"), ("float32", "fused"), ("bf16", "auto")])
+def test_the_step_has_the_precision_and_back_end_of_the_trial(trial, cache, monkeypatch, precision, backend):
+    seen = []
+    real = estimate.build
+
+    def build(config, chosen):
+        model = real(config, chosen)
+        model.blocks[-1].register_forward_hook(
+            lambda module, inputs, output: seen.append((output.dtype, model.backend_on(output.device)))
+        )
+        return model
+
+    monkeypatch.setattr(estimate, "build", build)
+    estimate_hours([trial(precision=precision)], cache, backend, on_gpu=False)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    assert seen == [(dtype, "reference" if precision == "bf16" or backend == "reference" else "fused")] * 3
+
+
+@pytest.mark.parametrize("segments", ["grid", "random"])
+def test_hours_of_a_measured_trial_are_those_that_it_took(trial, tiny_corpus, cache, segments, tmp_path):
+    """A training at a given speed, as the trial's row says it."""
+    folder, planned = SweepFolder(tmp_path / "results" / "s"), trial(segments=segments, sequence_s=50 / RATE)
+    samples_per_second = 12_345.0
+    put(folder, planned, samples_per_second=samples_per_second, device=device_here())
+    frames = {part: [r.frames for r in tiny_corpus.recordings(part)] for part in ("train", "devel", "test")}
+    # 60, 45 and 37 frames in sequences of 50: a random one is whole but for recordings shorter than it
+    trained = 50 + 50 + 45 + 37 if segments == "random" else sum(frames["train"])
+    evaluated = 3 * sum(frames["devel"]) + sum(frames["devel"]) + sum(frames["test"])
+    seconds = (3 * trained + evaluated / 3) * tiny_corpus.hop / samples_per_second
+    found = forecast([planned], {planned.key}, [folder], cache)
+    assert found.hours == (pytest.approx(seconds / 3600),)
+    assert [(d.device, d.measured, d.hours) for d in found.devices] == [
+        (f"{device_here()}, float32, fused", 1, pytest.approx(seconds / 3600))
+    ]
+    assert not cache.exists(), "nothing is measured"
+
+
+def test_each_device_class_has_its_hours_of_what_is_to_do(trial, measured, cache, tmp_path):
+    folder = SweepFolder(tmp_path / "results" / "s")
+    trials = [trial(seed=seed, epochs=epochs) for seed, epochs in ((0, 3), (1, 5), (2, 7))]
+    for seed, (device, speed) in enumerate((("gpu A", 1e6), ("gpu A", 3e6), ("gpu A", 9e6), ("gpu B", 1e5))):
+        put(folder, trial(seed=seed), samples_per_second=speed, device=device, backend="reference")
+    to_do = {trials[1].key, trials[2].key}
+    found = forecast(trials, to_do, [folder], cache)
+    assert len(measured) == 1, "nothing is known of this host"
+    here, fast, slow = found.devices
+    assert (here.device, here.measured) == (f"this host: {device_here()}", 0)
+    assert here.hours == pytest.approx(sum(found.hours[1:]))
+    assert found.hours == tuple(estimate_hours(trials, cache))
+    assert (fast.device, fast.measured) == ("gpu A, float32, reference", 3)
+    assert (slow.device, slow.measured) == ("gpu B, float32, reference", 1)
+    assert slow.hours == pytest.approx(30 * fast.hours), "the median speed of A is 3e6"
+    seconds = (5 + 7) * (60 + 45 + 37 + 83 / 3) + 2 * (83 + 68) / 3  # of frames: train, devel, test
+    assert fast.hours == pytest.approx(seconds * 64 / 3e6 / 3600)
+
+
+def test_a_class_is_of_one_precision_and_back_end(trial, measured, cache, tmp_path):
+    folder = SweepFolder(tmp_path / "results" / "s")
+    put(folder, trial(seed=1), samples_per_second=1e5, device=device_here(), backend="reference")
+    put(folder, trial(seed=2), samples_per_second=1e5, device=device_here(), precision="bf16", backend="reference")
+    found = forecast([trial()], {trial().key}, [folder], cache)
+    assert len(measured) == 1, "no trial of this back end was measured"
+    assert [device.measured for device in found.devices] == [0, 1, 1]
+    forecast([trial(precision="bf16")], set(), [folder], cache)
+    forecast([trial(model={"pooling": "average"})], set(), [folder], cache)
+    forecast([trial()], set(), [folder], cache, "reference")
+    assert len(measured) == 1
+
+
+def test_ten_thousand_trials_of_a_design_are_measured_once(trial, measured, cache, monkeypatch):
+    one = trial()
+    trials = [dataclasses.replace(one, key=f"{n}") for n in range(10_000)]
+    opened = []
+    real = estimate.recordings_of
+    monkeypatch.setattr(estimate, "recordings_of", lambda *a: (opened.append(a), real(*a))[1])
+    found = forecast(trials, {trial.key for trial in trials}, [], cache)
+    assert found.hours == (found.hours[0],) * 10_000
+    assert found.devices[0].hours == pytest.approx(10_000 * found.hours[0])
+    assert (len(measured), len(opened)) == (1, 3)

@@ -1,5 +1,6 @@
 """A plan in words: labels, the lines before a run, and the listing of a dry run."""
 
+import math
 import re
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep import estimate, listing
+from ser_ray.sweep.estimate import DeviceHours, Forecast
 from ser_ray.sweep.listing import describe_plan, labels, list_trials
 from ser_ray.sweep.plan import make_plan
 from ser_ray.trial import Trial
@@ -40,20 +42,24 @@ def folder(tmp_path):
     return SweepFolder(tmp_path / "results" / "small")
 
 
-def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25):
+def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25, donors=(), **options):
     trials = [
         Trial(key=planned.key, config=planned.config, corpus=corpus, sweep="small", folder=folder)
         for planned in plan.trials
     ]
     asked = []
 
-    def estimate_hours(given, cache):
-        asked.append(cache)
-        return [hours(trial) for trial in given]
+    def forecast(given, to_do, measured, cache, backend, *, on_gpu):
+        asked.append((measured, cache, backend, on_gpu))
+        own = tuple(hours(trial) for trial in given)
+        left = math.fsum(hours(trial) for trial in given if trial.key in to_do)
+        return Forecast(own, (DeviceHours("this host: a cpu", 0, left), DeviceHours("a gpu", 12, left / 8)))
 
-    monkeypatch.setattr(estimate, "estimate_hours", estimate_hours)
-    list_trials(plan, trials, folder, folder.path.parent / "cache")
-    assert asked == [folder.path.parent / "cache"]
+    monkeypatch.setattr(estimate, "forecast", forecast)
+    list_trials(plan, trials, folder, folder.path.parent / "cache", donors, **options)
+    own = [folder] if folder.path.exists() else []
+    resources = plan.sweep.resources
+    assert asked == [([*own, *donors], folder.path.parent / "cache", resources.backend, resources.gpus > 0)]
     return capsys.readouterr().out.splitlines()
 
 
@@ -102,18 +108,21 @@ def test_a_plan_is_described_with_its_corpus(read, corpus, folder):
 
 def test_every_trial_is_a_row_with_its_design_and_hours(plan, folder, corpus, monkeypatch, capsys):
     out = list_all(plan, folder, corpus, monkeypatch, capsys, lambda trial: trial.config.training.sequence_s / 40)
-    assert len(out) == 1 + 24 + 1
+    assert len(out) == 1 + 24 + 4
     first = plan.trials[0]
     assert out[1].split() == [
         first.key, "6-6-8", "8-8-10", "0.38", "0.38", "0.41", f"{first.parameters:,}",
         f"{first.receptive_field_ms:.1f}", "6", "0", "0.15", "training.learning_rate", "0.0001,", "model.channels",
         "64-128-256", "to", "do",
     ]  # fmt: skip
-    assert [line.split()[0] for line in out[1:-1]] == [trial.key for trial in plan.trials]
-    assert {line.split()[2] for line in out[1:-1]} == {pools for _, pools in DESIGNS}
+    assert [line.split()[0] for line in out[1:25]] == [trial.key for trial in plan.trials]
+    assert {line.split()[2] for line in out[1:25]} == {pools for _, pools in DESIGNS}
     assert max(map(len, out)) <= 160
-    total = sum(trial.config.training.sequence_s / 40 for trial in plan.trials)
-    assert out[-1].startswith(f"24 to do, at most {total:.3g} hours one after the other on one device")
+    hours = sum(trial.config.training.sequence_s / 40 for trial in plan.trials)
+    assert out[25] == "24 to do, one after the other at most (patience and early stopping shorten it):"
+    assert out[26].split() == ["device", "measured", "trials", "hours"]
+    assert out[27].split() == ["this", "host:", "a", "cpu", "a", "step", f"{hours:.3g}"]
+    assert out[28].split() == ["a", "gpu", "12", f"{hours / 8:.3g}"]
 
 
 def test_what_stands_is_said_and_not_counted(plan, folder, corpus, monkeypatch, capsys):
@@ -124,9 +133,66 @@ def test_what_stands_is_said_and_not_counted(plan, folder, corpus, monkeypatch, 
     row = {"recording": "r", "partition": "devel", "frame": 0, "time_s": 0.0}
     write_part(folder, "predictions", trained.key, make_table("predictions", [row]))
     out = list_all(plan, folder, corpus, monkeypatch, capsys)
-    states = [re.search(r"channels [0-9-]+ +(.*?) *$", line).group(1) for line in out[1:-1]]
-    assert states[:5] == ["done", "stopped", "failed", "to search", "to do"]
-    assert out[-1].startswith("20 to do, at most 5 hours")
+    assert states(out)[:5] == ["done", "stopped", "failed", "to search", "to do"]
+    assert out[25].startswith("20 to do, ")
+    assert out[27].split()[-1] == "5"
+
+
+def states(out):
+    return [re.search(r"channels [0-9-]+ +(.*?) *$", line).group(1) for line in out[1:25]]
+
+
+def test_a_sweep_without_gpus_is_forecast_on_the_cpu(read, folder, corpus, monkeypatch, capsys):
+    plan = make_plan(read("name: one\nresources: {gpus: 0.0, backend: reference}"), corpus)
+    assert len(list_all(plan, folder, corpus, monkeypatch, capsys)) == 1 + 1 + 4
+
+
+def test_what_donors_have_finished_is_to_be_reused(plan, folder, corpus, monkeypatch, capsys):
+    donor = SweepFolder(folder.path.parent.parent / "elsewhere" / "donor")
+    first, second, third = plan.trials[:3]
+    for trial in (first, second, third):
+        status = "stopped" if trial is third else "finished"
+        write_part(donor, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": status}]))
+        found = [{"key": trial.key, "method": method, "target": "arousal"} for method in ("greedy", "exhaustive")]
+        write_part(donor, "postprocessing", trial.key, make_table("postprocessing", found))
+    write_part(folder, "trials", second.key, make_table("trials", [{"key": second.key, "status": "finished"}]))
+    out = list_all(plan, folder, corpus, monkeypatch, capsys, donors=(donor,))
+    assert states(out)[:4] == ["reuse", "done", "to do", "to do"]
+    assert out[25].startswith("22 to do, ")
+
+
+def test_where_nothing_is_to_do_no_hours_are_told(plan, folder, corpus, monkeypatch, capsys):
+    for trial in plan.trials:
+        write_part(folder, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": "finished"}]))
+    out = list_all(plan, folder, corpus, monkeypatch, capsys)
+    assert out[25:] == ["nothing is to be trained"]
+
+
+@pytest.mark.parametrize("seeds", [200, 201, 1000])
+def test_of_a_long_plan_both_ends_are_shown(read, folder, corpus, monkeypatch, capsys, seeds):
+    plan = make_plan(read(f"name: one\nreplicates: {seeds}"), corpus)
+    keys = [trial.key for trial in plan.trials]
+    out = list_all(plan, folder, corpus, monkeypatch, capsys)
+    shown = [line.split()[0] for line in out[1:-4]]
+    if seeds <= 200:
+        assert shown == keys
+    else:
+        left_out = f"{seeds - 60} of {seeds} trials are left out where the dots are (--all shows them)"
+        assert shown == [*keys[:30], "...", *keys[-30:], str(seeds - 60)]
+        assert out[-5] == left_out
+    assert out[-4].startswith(f"{seeds} to do, ")
+    assert out[-2].split()[-1] == f"{seeds / 4:.3g}"
+    out = list_all(plan, folder, corpus, monkeypatch, capsys, everything=True)
+    assert [line.split()[0] for line in out[1:-4]] == keys
+
+
+def test_trials_still_to_be_proposed_are_said(plan, folder):
+    described = SimpleNamespace(name="tiny", targets=("arousal",), label_rate=25.0, recordings=lambda name: [None])
+    guided = SimpleNamespace(**{**vars(plan), "to_propose": 7})
+    text = describe_plan(guided, described, folder)
+    assert text.startswith(
+        f"sweep small: 24 trials (12 configurations x 2 seeds) and 7 trials still to be proposed -> {folder.path}\n"
+    )
 
 
 def test_nothing_is_written_by_listing(plan, folder, corpus, monkeypatch, capsys):
@@ -139,7 +205,7 @@ def test_a_narrow_terminal_shows_less_but_cuts_nothing(plan, folder, corpus, mon
     monkeypatch.setattr(listing, "open_console", lambda: narrow)
     out = list_all(plan, folder, corpus, monkeypatch, capsys)
     shown = " ".join(" ".join(out).split())
-    assert max(map(len, out[:-1])) <= 80
+    assert max(map(len, out)) <= 80
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
     for trial in plan.trials:
         assert trial.key in shown
@@ -151,6 +217,6 @@ def test_a_file_gets_whole_lines_however_long(read, folder, corpus, monkeypatch,
     text = f"name: deep\ntrial: {{model: {{kernels: {[2] * 40}, pools: {[1] * 39 + [640]}}}}}\nexplore:\n"
     plan = make_plan(read(text + f"  - model.channels: {values}\n"), corpus)
     out = list_all(plan, folder, corpus, monkeypatch, capsys)
-    assert len(out) == 1 + 2 + 1
+    assert len(out) == 1 + 2 + 4
     assert "-".join(["9"] * 40) in out[2]
     assert "-".join(["1"] * 39 + ["640"]) in out[2]

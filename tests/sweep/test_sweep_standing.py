@@ -1,6 +1,5 @@
-"""What of a plan stands, from files alone, and which checkpoints a longer trial goes on from."""
+"""What of a plan stands, from files alone."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, make_table, read_table, write_part
-from ser_ray.sweep.standing import adopt_checkpoints, forget_failed, read_standing
+from ser_ray.sweep.standing import forget_failed, read_standing
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
 
@@ -135,130 +134,3 @@ def test_forgotten_trials_are_trained_or_searched_again(folder, trial):
 def test_forgetting_what_left_nothing_is_no_error(folder):
     forget_failed(folder, ["absent"])
     assert folder.keys("trials") == set()
-
-
-def test_the_longest_shorter_finished_trial_is_gone_on_from(folder, trial):
-    wanted = trial(epochs=50)
-    donors = {epochs: trial(epochs=epochs) for epochs in (5, 9, 30, 51, 100)}
-    for donor in donors.values():
-        write_row(folder, donor)
-        write_checkpoint(folder, donor)
-    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: donors[30].key}
-    assert checkpoint_of(folder, wanted) == checkpoint_of(folder, donors[30])
-    assert checkpoint_of(folder, wanted)["last.pt"] == f"last.pt of {donors[30].key}"
-    assert not list(folder.tmp.iterdir())
-
-
-def test_a_longer_trial_is_never_gone_on_from(folder, trial):
-    longer, wanted = trial(epochs=100), trial(epochs=50)
-    write_row(folder, longer)
-    write_checkpoint(folder, longer)
-    assert adopt_checkpoints(folder, [wanted]) == {}
-    assert not folder.checkpoints(wanted.key).exists()
-
-
-@pytest.mark.parametrize("status", ["stopped", "failed", None])
-def test_only_a_finished_trial_is_gone_on_from(folder, trial, status):
-    donor, wanted = trial(epochs=5), trial(epochs=50)
-    if status:
-        write_row(folder, donor, status)
-    write_checkpoint(folder, donor)
-    assert adopt_checkpoints(folder, [wanted]) == {}
-
-
-def test_a_finished_trial_without_its_checkpoint_gives_none(folder, trial):
-    short, shorter, wanted = trial(epochs=9), trial(epochs=5), trial(epochs=50)
-    for donor in (short, shorter):
-        write_row(folder, donor)
-    write_checkpoint(folder, shorter)
-    folder.checkpoints(short.key).mkdir()
-    (folder.checkpoints(short.key) / "best.pt").write_text("alone")
-    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: shorter.key}
-
-
-OTHER_TRAINING = {
-    "patience": 7,
-    "batch_size": 4,
-    "sequence_s": 6.0,
-    "loss": "mse",
-    "optimizer": "adam",
-    "learning_rate": 2e-4,
-    "decay": 0.8,
-    "momentum": 0.0,
-    "weight_decay": 1e-4,
-    "segments": "random",
-    "precision": "bf16",
-    "deterministic": False,
-    "label_shift_s": 0.4,
-    "seed": 1,
-    "limit_recordings": 2,
-    "limit_s": 30.0,
-}
-OTHER_MODEL = {
-    "channels": (8, 8, 8),
-    "kernels": (3, 3, 3),
-    "pools": (8, 10, 8),
-    "pooling": "average",
-    "dropout": 0.1,
-    "hidden": 8,
-    "lstm_layers": 1,
-    "targets": ("arousal",),
-}
-
-
-def test_these_are_all_the_fields_there_are():
-    assert {"epochs", *OTHER_TRAINING} == {field.name for field in dataclasses.fields(TrainingConfig)}
-    assert set(OTHER_MODEL) == {field.name for field in dataclasses.fields(ModelConfig)}
-
-
-@pytest.mark.parametrize(
-    "different",
-    [
-        *({name: value} for name, value in OTHER_TRAINING.items()),
-        *({"model": {name: value}} for name, value in OTHER_MODEL.items()),
-        {"fingerprint": "f1"},
-    ],
-    ids=str,
-)
-def test_a_trial_that_differs_in_anything_else_is_not_gone_on_from(folder, trial, different):
-    donor, wanted = trial(epochs=5, **different), trial(epochs=50)
-    write_row(folder, donor)
-    write_checkpoint(folder, donor)
-    assert adopt_checkpoints(folder, [wanted]) == {}
-
-
-def test_the_search_makes_no_difference(folder, trial):
-    donor, wanted = trial(epochs=5, methods=("greedy",)), trial(epochs=50, methods=("exhaustive",))
-    write_row(folder, donor)
-    write_checkpoint(folder, donor)
-    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: donor.key}
-
-
-def test_an_own_checkpoint_is_never_overwritten(folder, trial):
-    donor, wanted = trial(epochs=5), trial(epochs=50)
-    write_row(folder, donor)
-    write_checkpoint(folder, donor)
-    write_checkpoint(folder, wanted, "mine")
-    assert adopt_checkpoints(folder, [wanted]) == {}
-    assert checkpoint_of(folder, wanted) == {"last.pt": "last.pt of mine", "best.pt": "best.pt of mine"}
-
-
-def test_leftovers_without_a_last_checkpoint_make_room(folder, trial):
-    donor, wanted = trial(epochs=5), trial(epochs=50)
-    write_row(folder, donor)
-    write_checkpoint(folder, donor)
-    for leftover in (folder.checkpoints(wanted.key), folder.tmp / f"checkpoints-{wanted.key}"):
-        leftover.mkdir(parents=True)
-        (leftover / ".last.pt.ab12").write_text("half of one")
-    assert adopt_checkpoints(folder, [wanted]) == {wanted.key: donor.key}
-    assert checkpoint_of(folder, wanted) == checkpoint_of(folder, donor)
-
-
-def test_several_trials_go_on_each_from_its_own(folder, trial):
-    donors = [trial(epochs=5, seed=n) for n in range(3)]
-    for donor in donors:
-        write_row(folder, donor)
-        write_checkpoint(folder, donor)
-    wanted = [trial(epochs=50, seed=n) for n in range(4)]
-    adopted = adopt_checkpoints(folder, wanted)
-    assert adopted == {w.key: d.key for w, d in zip(wanted, donors, strict=False)}

@@ -1,0 +1,325 @@
+"""`ser-ray reproduce DIR KEY`: train one trial of a sweep again, as it was trained, and compare."""
+
+import argparse
+import contextlib
+import difflib
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ser_ray import provenance
+from ser_ray.agreement import TOLERANCE, compare
+from ser_ray.corpus import Corpus, open_corpus
+from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import SweepFolder, open_sweep, read_table
+from ser_ray.sweep.changes import changes_file, changes_name
+from ser_ray.sweep.yaml_file import read_document
+from ser_ray.training.config import TrainingConfig
+from ser_ray.trial import TRIAL_VERSION, TrialConfig, trial_key
+
+Row = Mapping[str, Any]
+
+EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 75
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What trains one trial again.
+
+    Args:
+        row: of the trial, in `trials`.
+        config: what is trained: the trial's own; of a stopped trial with the epochs that it had.
+        corpus: what it trains on.
+        out: folder for the sweep file and the results.
+        resources: of the sweep file.
+    """
+
+    row: Row
+    config: TrialConfig
+    corpus: Corpus
+    out: Path
+    resources: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the one-trial sweep."""
+        return f"reproduce-{self.row['key']}"
+
+    @property
+    def folder(self) -> SweepFolder:
+        """Where its results go."""
+        return SweepFolder(self.out / self.name)
+
+    @property
+    def key(self) -> str:
+        """The key that the trial has there."""
+        return trial_key(self.config, self.corpus.fingerprint)
+
+    @property
+    def command(self) -> list[str]:
+        """The command, to be run where `python` is that of ser_ray."""
+        file = str(self.out / f"{self.name}.yaml")
+        return ["python", "-m", "ser_ray.sweep", file, "--corpus", str(self.corpus.path), "--results", str(self.out)]
+
+    def write(self) -> None:
+        """Write the sweep file.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        contents: dict[str, Any] = {"name": self.name, "corpus": str(self.corpus.path)}
+        lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in contents.items()]
+        lines += ["trial:", *(f"  {part}: {json.dumps(values)}" for part, values in asdict(self.config).items())]
+        lines += [f"resources: {json.dumps(self.resources)}"] if self.resources else []
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / f"{self.name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{self.out} cannot be written: {error.strerror or error}; choose another folder with --out DIR"
+            ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the command that trains a trial again, run it, and compare.
+
+    Args:
+        argv: arguments of the command line.
+
+    Returns:
+        0 if the figures are the same, or as near as another device, version or commit lets expect; 1 if not, or if
+        the training failed; 75 if it was interrupted.
+
+    Raises:
+        InputError: if there is no such trial, if it failed, or if this version or corpus cannot train it.
+    """
+    options = _parser().parse_args(argv)
+    folder = open_sweep(options.folder)
+    again = prepare(folder, options.key, options.corpus, options.out or folder.path / "reproduce")
+    again.write()
+    print(*(f"# {line}" for line in conditions(folder, again)), sep="\n")
+    print(shlex.join(again.command), flush=True)
+    if options.print:
+        return 0
+    for row in _rows(again.folder, "trials", again.key):
+        print(f"# it stands already since {row['ended_at']}: delete {again.folder.path} to train it once more")
+    code = _run(again.command)
+    rows = _rows(again.folder, "trials", again.key)
+    if not rows:
+        return code or EXIT_INTERRUPTED
+    (row,) = rows
+    if row["status"] != "finished":
+        print(f"trained again it {row['status']}: {row['error']}; log: {again.folder.log(again.key)}")
+        return EXIT_DIFFERENT
+    stored = again.row, _rows(folder, "epochs", again.row["key"])
+    agreement = compare(stored, (row, _rows(again.folder, "epochs", again.key)), options.tolerance)
+    agreement.show()
+    return 0 if agreement.good else EXIT_DIFFERENT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "ser-ray reproduce", description="Train one trial of a sweep again, as it was trained, and compare."
+    )
+    parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
+    parser.add_argument("key", metavar="KEY", help="a trial's key, or the beginning of it")
+    parser.add_argument("--print", action="store_true", help="print the command, do not run it")
+    parser.add_argument("--corpus", metavar="DIR", help="its corpus; default: where the sweep had it")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to train; default: results/<sweep>/reproduce")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="CCC",
+        help="most that a CCC may differ where device, versions or commit differ (default: %(default)g)",
+    )
+    return parser
+
+
+def prepare(folder: SweepFolder, key: str, corpus: str | None, out: Path) -> Reproduction:
+    """Return what trains a trial again.
+
+    Args:
+        folder: its sweep's folder.
+        key: its key, or the beginning of it.
+        corpus: folder or built-in name; None takes the one that the sweep had.
+        out: folder for the sweep file and the results.
+
+    Raises:
+        InputError: as `main`.
+    """
+    row = _find(folder, key)
+    config = _config(folder, row)
+    opened = _corpus(folder, row, corpus, out)
+    if row["status"] == "stopped":
+        config = replace(config, training=replace(config.training, epochs=row["epochs"]))
+    return Reproduction(row, config, opened, out.absolute(), _resources(folder, row))
+
+
+def conditions(folder: SweepFolder, again: Reproduction) -> list[str]:
+    """Return in lines what must be the same for the same figures, and what of it differs here.
+
+    Args:
+        folder: the sweep's folder.
+        again: what is trained again.
+    """
+    row = again.row
+    ended = f"{row['status']} at {row['ended_at']:%Y-%m-%d %H:%M} UTC" if row["ended_at"] else row["status"]
+    lines = [f"trial {row['key']} of sweep {row['sweep']}, {ended}"]
+    lines += _code_lines(folder, row)
+    before, now = json.loads(row["versions"] or "{}"), json.loads(provenance.versions())
+    other = [f"{name} {before.get(name)} (here {now.get(name)})" for name in before if before[name] != now.get(name)]
+    lines.append(f"versions: {', '.join(other) if other else 'as here'}")
+    lines.append(f"corpus: {row['corpus']}, fingerprint {row['corpus_fingerprint']}, as in {again.corpus.path}")
+    device = row["device"] or "not known"
+    processor = f"; here: cpu: {provenance.cpu_name()}" if device.startswith("cpu") else ""
+    lines.append(f"device: {device}{', as here' if processor.endswith(f'here: {device}') else processor}")
+    return lines
+
+
+def _code_lines(folder: SweepFolder, row: Row) -> list[str]:
+    """Return what the code was, and how to come back to it."""
+    stored, here = ((commit or "not known") for commit in (row["git_commit"], provenance.git_commit()))
+    clean = stored.rstrip("+")
+    lines = [
+        f"commit: {clean}" + (", as here" if clean == here.rstrip("+") else f"; here: {here}; git checkout {clean}")
+    ]
+    patch = changes_name(provenance.git_changes())
+    there = changes_file(folder, row["git_diff"] or "")
+    if row["git_diff"] and row["git_diff"] == patch:
+        lines.append("uncommitted changes: as here")
+    elif row["git_diff"]:
+        known = shlex.quote(str(there)) if there.exists() else f"{there}, which is not there any more"
+        lines.append(f"uncommitted changes: git apply {known}")
+    elif stored.endswith("+"):
+        lines.append("uncommitted changes: there were some, which were not kept")
+    elif patch:
+        lines.append("uncommitted changes: none, but here there are some; git stash")
+    return lines
+
+
+def _find(folder: SweepFolder, key: str) -> Row:
+    known = sorted(folder.keys("trials"))
+    matching = [key] if key in known else [other for other in known if key and other.startswith(key)]
+    if not matching:
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.3) or known[:3]
+        said = f"; trials there are: {', '.join(near)}" if near else "; it has none yet"
+        raise InputError(f"{folder.path} has no row of a trial {key!r}{said}")
+    if len(matching) > 1:
+        raise InputError(f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}; give more")
+    (row,) = _rows(folder, "trials", matching[0])
+    if row["status"] == "failed":
+        raise InputError(
+            f"trial {row['key']} failed ({row['error']}), so that there are no figures to compare; "
+            "running its sweep with --retry-failed tries it again"
+        )
+    if row["status"] == "stopped" and not row["epochs"]:
+        raise InputError(f"trial {row['key']} was stopped before its first epoch ended: there is nothing to compare")
+    return row
+
+
+def _rows(folder: SweepFolder, table: str, key: str) -> list[dict[str, Any]]:
+    return list(read_table(folder, table, keys=[key]).to_pylist())
+
+
+def _config(folder: SweepFolder, row: Row) -> TrialConfig:
+    """Return a trial's configuration.
+
+    Raises:
+        InputError: if this version of ser_ray gives it another meaning or key.
+    """
+    config = json.loads(row["config"])
+    checkout = f"check out the commit that trained it ({row['git_commit'] or 'not known'}) and run this there"
+    if config["trial_version"] != TRIAL_VERSION:
+        raise InputError(
+            f"trial {row['key']} was trained with TRIAL_VERSION {config['trial_version']}, but here it is "
+            f"{TRIAL_VERSION}: an equal configuration gives other numbers; {checkout}"
+        )
+    for section, kind in (("model", ModelConfig), ("training", TrainingConfig)):
+        other = set(config[section]) ^ {field.name for field in fields(kind)}
+        if other:
+            raise InputError(
+                f"trial {row['key']} was trained by a version of ser_ray with other settings ({section}: "
+                f"{', '.join(sorted(other))}); {checkout}"
+            )
+    methods = read_table(folder, "postprocessing", keys=[row["key"]], columns=["method"])["method"].to_pylist()
+    search = SearchConfig(methods=tuple(dict.fromkeys(methods))) if methods else SearchConfig()
+    found = TrialConfig(
+        model=ModelConfig(**config["model"]), training=TrainingConfig(**config["training"]), search=search
+    )
+    if trial_key(found, row["corpus_fingerprint"]) != row["key"]:
+        raise InputError(f"the row of trial {row['key']} holds a configuration of another key; {checkout}")
+    return found
+
+
+def _corpus(folder: SweepFolder, row: Row, given: str | None, out: Path) -> Corpus:
+    """Return the corpus that a trial was trained on.
+
+    Raises:
+        InputError: if it is not there, or another.
+    """
+    from ser_ray.corpus.synthetic import BUILT_IN, built_in
+
+    if given is None:
+        given = _corpus_of_sweep(folder)
+    corpus = open_corpus(built_in(given, out / ".corpora") if given in BUILT_IN else given)
+    if corpus.fingerprint != row["corpus_fingerprint"]:
+        raise InputError(
+            f"the corpus in {corpus.path} has fingerprint {corpus.fingerprint}, but trial {row['key']} was trained "
+            f"on {row['corpus']} with fingerprint {row['corpus_fingerprint']}; name that one with --corpus DIR"
+        )
+    return corpus
+
+
+def _corpus_of_sweep(folder: SweepFolder) -> str:
+    from ser_ray.corpus.synthetic import BUILT_IN
+
+    found = re.search(r"^# corpus: .+? in (/.*)$", folder.sweep_file.read_text(encoding="utf-8"), re.MULTILINE)
+    if found and Path(found[1]).is_dir():
+        return found[1]
+    name = read_document(folder.sweep_file).data.get("corpus")
+    if name in BUILT_IN:
+        return str(name)
+    where = f"the sweep had its corpus in {found[1]}, which is not there" if found else "no corpus is named"
+    raise InputError(f"{folder.sweep_file}: {where}; name the corpus with --corpus DIR")
+
+
+def _resources(folder: SweepFolder, row: Row) -> dict[str, Any]:
+    """Return what a trial had, as far as its row tells: the same kind of device and back end."""
+    given = read_document(folder.sweep_file).data.get("resources")
+    swept = given if isinstance(given, dict) else {}
+    gpus = row["gpus"] if row["gpus"] is not None else 0.0 if str(row["device"]).startswith("cpu") else None
+    had = {"cpus": row["cpus"] and max(1, int(row["cpus"])), "gpus": gpus, "backend": row["backend"]}
+    known = {name: swept.get(name) if value is None else value for name, value in had.items()}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run the sweep and return its exit code."""
+    with subprocess.Popen([sys.executable, *command[1:]]) as process, _handed_on_to(process):
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # the terminal has told the sweep too, which saves what it has and ends
+
+
+@contextlib.contextmanager
+def _handed_on_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Hand on the signals by which a scheduler asks for the end, so that the sweep saves what it has."""
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, lambda sent, frame: process.send_signal(sent)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,47 @@
+"""The uncommitted changes of the code that a sweep ran with, kept beside its results."""
+
+import hashlib
+from pathlib import Path
+
+from ser_ray import provenance
+from ser_ray.results import SweepFolder, write_whole
+
+
+def keep_changes(folder: SweepFolder) -> str | None:
+    """Keep the code's uncommitted changes in a sweep's folder and return their name.
+
+    Args:
+        folder: the sweep's folder.
+
+    Returns:
+        Twelve hexadecimal digits of the patch's SHA-256, as the column git_diff of `trials` has it: equal changes
+        are kept once. None where there are none, and outside git.
+
+    Raises:
+        OSError: if the patch cannot be written.
+    """
+    changes = provenance.git_changes()
+    name = changes_name(changes)
+    if changes is not None and name is not None and not changes_file(folder, name).exists():
+        patch = changes.encode(errors="surrogateescape")
+        write_whole(folder, changes_file(folder, name), lambda path: path.write_bytes(patch))
+    return name
+
+
+def changes_name(changes: str | None) -> str | None:
+    """Return the name under which changes are kept, or None for none.
+
+    Args:
+        changes: of `provenance.git_changes`.
+    """
+    return None if changes is None else hashlib.sha256(changes.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def changes_file(folder: SweepFolder, name: str) -> Path:
+    """Return the path of changes that were kept, a patch for `git apply`.
+
+    Args:
+        folder: the sweep's folder.
+        name: as in the column git_diff.
+    """
+    return folder.path / "provenance" / f"{name}.diff"

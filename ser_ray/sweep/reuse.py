@@ -1,0 +1,180 @@
+"""Trials that other sweeps have trained, taken over: whole, or as the beginning of a longer training.
+
+A trial's key is the same in all sweeps, so what is finished elsewhere need not be trained again. Tables are written
+anew, in the present schema and with this sweep's name; checkpoints are hard links where the file system has them,
+which is safe since nobody writes into one: a newer checkpoint takes the older one's place.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, write_part
+from ser_ray.trial import Trial, keyed_config
+
+
+def reusable(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
+    """Return the trials that would be taken over, each with the first sweep that has finished it.
+
+    Args:
+        folder: the sweep's folder; it need not exist yet.
+        trials: the plan's trials.
+        donors: other sweeps.
+
+    Returns:
+        Key -> donor, of trials of which nothing stands in `folder`: no row, and no predictions of its own.
+
+    Raises:
+        InputError: if a part of a donor cannot be read.
+    """
+    others = _others(folder, donors)
+    if not others:
+        return {}
+    ended, predictions = folder.keys("trials"), folder.keys("predictions")
+    wanted = {
+        trial.key: trial
+        for trial in trials
+        if trial.key not in ended and (trial.key not in predictions or _is_taken_over(folder, trial.key))
+    }
+    found: dict[str, SweepFolder] = {}
+    for donor in others:
+        rows = read_table(donor, "trials", keys=wanted, columns=["key", "status"]).to_pylist()
+        finished = {row["key"] for row in rows if row["status"] == "finished"} - set(found)
+        searched = _searched(donor, finished)
+        trained = donor.keys("predictions")
+        found |= {key: donor for key in finished if key in trained or _covers(searched[key], wanted[key])}
+    return {trial.key: found[trial.key] for trial in trials if trial.key in found}
+
+
+def take_over(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
+    """Take over what other sweeps have finished of a plan.
+
+    A trial's row is written last, and only if the donor has searched it with all methods that are asked for here;
+    else it is left trained, to be searched. Ended in between, the same call takes over the rest.
+
+    Args:
+        folder: the sweep's folder.
+        trials: the plan's trials; none of them may be running.
+        donors: other sweeps; the first that has finished a trial gives it. They are only read.
+
+    Returns:
+        Key -> path of the donor.
+
+    Raises:
+        InputError: if a part of a donor cannot be read.
+        OSError: if the results cannot be written.
+    """
+    by_key = {trial.key: trial for trial in trials}
+    taken = reusable(folder, trials, donors)
+    for key, donor in taken.items():
+        _take(folder, by_key[key], donor)
+    return {key: str(donor.path) for key, donor in taken.items()}
+
+
+def adopt_checkpoints(
+    folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder] = ()
+) -> dict[str, str]:
+    """Give each trial without a checkpoint the one of a finished trial that differs from it by fewer epochs alone.
+
+    Args:
+        folder: the sweep's folder.
+        trials: trials that are to be trained.
+        donors: other sweeps whose trials may be gone on from; of equally long ones this sweep's own is taken.
+
+    Returns:
+        Key -> the trial that it goes on from: its key, and " of DIR" behind it where it is another sweep's.
+    """
+    shorter: dict[str, list[tuple[int, SweepFolder, str]]] = {}
+    for donor in (folder, *_others(folder, donors)):
+        for epochs, key, config in _finished_with_checkpoints(donor):
+            shorter.setdefault(_without_epochs(config), []).append((epochs, donor, key))
+    adopted = {}
+    for trial in trials:
+        if any((folder.checkpoints(trial.key) / name).exists() for name in ("last.pt", "previous.pt")):
+            continue
+        config = json.loads(json.dumps(keyed_config(trial.config, trial.corpus.fingerprint)))
+        fitting = [d for d in shorter.get(_without_epochs(config), []) if d[0] < trial.config.training.epochs]
+        if fitting:
+            _, donor, key = max(fitting, key=lambda d: d[0])  # the first of the longest
+            _link_folder(folder, donor.checkpoints(key), folder.checkpoints(trial.key))
+            adopted[trial.key] = key if donor is folder else f"{key} of {donor.path}"
+    return adopted
+
+
+def _others(folder: SweepFolder, donors: Sequence[SweepFolder]) -> list[SweepFolder]:
+    return [donor for donor in donors if donor.path.resolve() != folder.path.resolve()]
+
+
+def _is_taken_over(folder: SweepFolder, key: str) -> bool:
+    """Return whether predictions were taken over, so that only a row was still missing when that ended."""
+    row: dict[str, Any] = json.loads(read_metadata(folder.part("predictions", key)).get("trial", "{}"))
+    return row.get("reused_from") is not None
+
+
+def _searched(donor: SweepFolder, keys: Collection[str]) -> dict[str, set[str]]:
+    """Return key -> methods that a donor has searched the trial with."""
+    rows = read_table(donor, "postprocessing", keys=keys, columns=["key", "method"]).to_pylist()
+    methods: dict[str, set[str]] = {key: set() for key in keys}
+    for row in rows:
+        methods[row["key"]].add(row["method"])
+    return methods
+
+
+def _covers(searched: set[str], trial: Trial) -> bool:
+    return searched.issuperset(trial.config.search.methods)
+
+
+def _take(folder: SweepFolder, trial: Trial, donor: SweepFolder) -> None:
+    key = trial.key
+    covered = _covers(_searched(donor, [key])[key], trial)
+    own = {"sweep": trial.sweep, "reused_from": str(donor.path.resolve())}
+    for name in ("epochs", "postprocessing") if covered else ("epochs",):
+        write_part(folder, name, key, read_table(donor, name, keys=[key]))
+    if donor.checkpoints(key).is_dir():
+        _link_folder(folder, donor.checkpoints(key), folder.checkpoints(key))
+    if key in donor.keys("predictions"):
+        metadata = read_metadata(donor.part("predictions", key))
+        metadata["trial"] = json.dumps({**json.loads(metadata["trial"]), **own})
+        if not covered:
+            metadata["search"] = json.dumps(asdict(trial.config.search))
+        write_part(folder, "predictions", key, read_table(donor, "predictions", keys=[key]), metadata=metadata)
+    if covered:
+        (row,) = read_table(donor, "trials", keys=[key]).to_pylist()
+        write_part(folder, "trials", key, make_table("trials", [{**row, **own}]))
+
+
+def _finished_with_checkpoints(folder: SweepFolder) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    columns = ["key", "status", "max_epochs", "config"]
+    for row in read_table(folder, "trials", columns=columns).to_pylist():
+        if row["status"] == "finished" and (folder.checkpoints(row["key"]) / "last.pt").exists():
+            yield row["max_epochs"], row["key"], json.loads(row["config"])
+
+
+def _without_epochs(config: Mapping[str, Any]) -> str:
+    training = {name: value for name, value in config["training"].items() if name != "epochs"}
+    return json.dumps({**config, "training": training}, sort_keys=True)
+
+
+def _link_folder(folder: SweepFolder, source: Path, target: Path) -> None:
+    """Put a copy of a folder of checkpoints into its place in one step, in that of what may be there."""
+    temporary = folder.tmp / f"checkpoints-{target.name}-{secrets.token_hex(6)}"
+    try:
+        shutil.copytree(source, temporary / "new", copy_function=_link_or_copy, ignore=shutil.ignore_patterns(".*"))
+        if target.exists():
+            target.rename(temporary / "old")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (temporary / "new").rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, one without links, or somebody else's file
+        shutil.copyfile(source, target)
