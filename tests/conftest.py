@@ -9,8 +9,9 @@ import pytest
 
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.models import ModelConfig
+from ser_ray.results import SweepFolder
 from ser_ray.training.config import TrainingConfig
-from ser_ray.trial import TrialConfig
+from ser_ray.trial import Trial, TrialConfig, trial_key
 
 TINY_HOP = 64  # 250 labels a second: the fewest samples for a frame, so that tests are quick
 TINY_LENGTHS = {"train": (60, 45, 37), "devel": (50, 33), "test": (40, 28)}
@@ -43,5 +44,21 @@ def tiny_config() -> Callable[..., TrialConfig]:
         fields = {"epochs": 3, "sequence_s": 0.08, "batch_size": 3, "learning_rate": 1e-3, "seed": 1, **training}
         model = ModelConfig(channels=(3, 4), kernels=(4, 6), pools=(8, 8), hidden=5)
         return TrialConfig(model=model, training=TrainingConfig(**fields))
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "sweep")
+
+
+@pytest.fixture
+def make_trial(folder: SweepFolder, tiny_corpus: Corpus) -> Callable[..., Trial]:
+    """Returns a trial of a configuration, on the tiny corpus unless said otherwise."""
+
+    def make(config: TrialConfig, corpus: Corpus = tiny_corpus) -> Trial:
+        key = trial_key(config, corpus.fingerprint)
+        return Trial(key=key, config=config, corpus=corpus, sweep="tiny", folder=folder, git_commit="abc+")
 
     return make

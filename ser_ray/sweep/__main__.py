@@ -1,6 +1,7 @@
 """`python -m ser_ray.sweep FILE.yaml`: plan a sweep, run what of it is missing, show what came out."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,14 +9,16 @@ from pathlib import Path
 
 from ser_ray import provenance
 from ser_ray.corpus import Corpus, open_corpus
-from ser_ray.results import SweepFolder
+from ser_ray.results import SweepFolder, open_sweep
+from ser_ray.sweep.changes import keep_changes
 from ser_ray.sweep.config import SweepConfig, load_sweep
+from ser_ray.sweep.guided import Guided
 from ser_ray.sweep.listing import describe_plan, labels, list_trials
 from ser_ray.sweep.plan import Plan, make_plan
 from ser_ray.sweep.quick import shrink
 from ser_ray.sweep.resolved import resolved_yaml
-from ser_ray.sweep.run import SweepRun
-from ser_ray.trial import Trial
+from ser_ray.sweep.run import SweepRun, results_unwritable
+from ser_ray.trial import Trial, TrialConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,26 +39,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         config, shrunk = shrink(config)
         print("quick:", "; ".join(shrunk))
     corpus = _open(config, options.results)
-    plan = make_plan(config, corpus)
-    folder = SweepFolder(options.results / config.name)
-    commit = provenance.git_commit()
-    trials = [
-        Trial(key=t.key, config=t.config, corpus=corpus, sweep=config.name, folder=folder, git_commit=commit)
-        for t in plan.trials
-    ]
-    print(describe_plan(plan, corpus, folder))
+    # trials run in other processes, whose working folder is another
+    folder = SweepFolder((options.results / config.name).resolve())
+    guided = Guided(config, corpus, folder.path / "suggested.jsonl") if config.guided is not None else None
+    plan = make_plan(config, corpus, guided)
+    donors = [open_sweep(donor) for donor in options.reuse]
+    print(describe_plan(plan, corpus, SweepFolder(options.results / config.name)))
+    template = _template(config, corpus, folder, keep=not options.dry_run)
+    trials = [dataclasses.replace(template, key=planned.key, config=planned.config) for planned in plan.trials]
     if options.dry_run:
-        list_trials(plan, trials, folder, options.results / ".cache" / "steps")
+        cache = options.results / ".cache" / "steps"
+        list_trials(plan, trials, folder, cache, donors=donors, everything=options.all)
         return 0
     run = SweepRun(
         config=config,
         resolved=_resolved(plan, corpus, argv),
-        folder=SweepFolder(folder.path.resolve()),
-        trials=[_resolve_folder(trial) for trial in trials],
+        folder=folder,
+        trials=trials,
         labels=labels(plan),
+        template=template,
+        guided=guided,
+        to_propose=plan.to_propose,
+        donors=donors,
+        tensorboard=options.tensorboard,
     )
     code = run.run(retry_failed=options.retry_failed)
-    _show_leaderboard(folder)
+    _show_leaderboard(SweepFolder(options.results / config.name))
     return code
 
 
@@ -73,7 +82,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="shrink the sweep to minutes on a laptop")
     parser.add_argument("--dry-run", action="store_true", help="list the trials and their hours, run nothing")
+    parser.add_argument("--all", action="store_true", help="with --dry-run: list every trial of a large plan")
     parser.add_argument("--retry-failed", action="store_true", help="run trials again that failed before")
+    parser.add_argument(
+        "--reuse",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="take over trials that another sweep, such as results/other, has finished (repeatable)",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write files for TensorBoard to DIR/NAME/tensorboard"
+    )
     return parser
 
 
@@ -85,9 +105,21 @@ def _open(config: SweepConfig, results: Path) -> Corpus:
     return open_corpus(path.resolve())
 
 
-def _resolve_folder(trial: Trial) -> Trial:
-    # trials run in other processes, whose working folder is another
-    return Trial(**{**vars(trial), "folder": SweepFolder(trial.folder.path.resolve())})
+def _template(config: SweepConfig, corpus: Corpus, folder: SweepFolder, *, keep: bool) -> Trial:
+    """Return a trial with what all trials of a sweep have in common; `keep` writes what its rows refer to."""
+    try:
+        changes = keep_changes(folder) if keep else None
+    except OSError as error:
+        raise results_unwritable(folder, error) from error
+    return Trial(
+        key="",
+        config=TrialConfig(),
+        corpus=corpus,
+        sweep=config.name,
+        folder=folder,
+        git_commit=provenance.git_commit(),
+        git_diff=changes,
+    )
 
 
 def _resolved(plan: Plan, corpus: Corpus, argv: Sequence[str] | None) -> str:

@@ -1,13 +1,17 @@
 """The Ray cluster that a sweep runs on: one embedded on this machine, or the one at a given address."""
 
 import contextlib
+import fcntl
 import logging
+import math
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,6 +23,9 @@ OBJECT_STORE_BYTES = 200 * 2**20
 """Enough: what travels between our processes are keys and configurations, the data lies in files."""
 
 
+TEMPORARY = Path("/tmp")  # not TMPDIR, whose path may be long
+PREFIX, LOCK = "ser_ray_", ".ser_ray.lock"
+WATCH_S = 1.0
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
 
@@ -37,6 +44,19 @@ class Cluster:
     gpus: float
     nodes: tuple[tuple[float, float], ...]
 
+    def slots(self, cpus: float, gpus: float) -> int:
+        """Return how many trials run at once that take so many cores and GPUs each, none across nodes.
+
+        Args:
+            cpus: cores of a trial, above 0.
+            gpus: share of a GPU, or whole GPUs; 0 for none.
+        """
+        by_gpu = [
+            int(there / gpus) if gpus >= 1 else int(there) * int(1 / gpus) if gpus else math.inf
+            for _, there in self.nodes
+        ]
+        return sum(int(min(there / cpus, most)) for (there, _), most in zip(self.nodes, by_gpu, strict=True))
+
 
 @contextlib.contextmanager
 def cluster(address: str | None = None) -> Iterator[Cluster]:
@@ -54,28 +74,21 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
     """
     if address is not None:
         _check_address(address)
-    # What Ray reads from the environment when it starts: no statistics sent home, no warning scrolls.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": ENVIRONMENT},
     }
-    # Sockets lie in this folder and their paths may have 107 bytes, so it must be short; and it is ours alone, since
-    # the default is shared by all users of a machine.
-    folder = tempfile.mkdtemp(prefix="ser_ray_", dir="/tmp") if address is None else None
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_own_folder()) if address is None else None
+        stack.callback(ray.shutdown)
         if address is None:
             ray.init(
                 address="local",
                 num_cpus=len(os.sched_getaffinity(0)),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=folder,
+                _temp_dir=str(folder),
                 **common,
             )
         else:
@@ -83,10 +96,88 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
         yield Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
-    finally:
-        ray.shutdown()
-        if folder is not None:
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Yield a folder for Ray's sockets and logs that nobody else can read, and remove those of drivers that are gone.
+
+    The paths of sockets may have 107 bytes, so it must be short. A driver that is killed cannot remove its own; the
+    lock on its folder goes with it, and tells the next one.
+    """
+    for left in TEMPORARY.glob(f"{PREFIX}*"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))  # mode 0700
+    with open(folder / LOCK, "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield folder
+        finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    try:
+        if folder.stat().st_uid != os.getuid():
+            return
+        with open(folder / LOCK, "r+", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return  # in use, or not whole yet, or gone
+
+
+class NodeWatch:
+    """Notices that the node of this process left its cluster, after which Ray waits, and then ends this process.
+
+    Args:
+        on_lost: called once, from a thread.
+    """
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._lost = _lost_process() or _lost_node()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="node-watch", daemon=True)
+
+    def __enter__(self) -> "NodeWatch":
+        """Begin to watch."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the watch; it is not waited for, since a cluster in trouble may not answer."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(WATCH_S):
+            if self._lost() and not self._over.is_set():
+                self._on_lost()
+                return
+
+
+def _lost_process() -> Callable[[], bool] | None:
+    """Return what tells whether the node manager that this process started is gone; None if it started none."""
+    node = ray._private.worker._global_node
+    started: list[Any] = [] if node is None else node.all_processes.get("raylet", [])
+    if not started:
+        return None
+    process = started[0].process
+    return lambda: process.poll() is not None
+
+
+def _lost_node() -> Callable[[], bool]:
+    """Return what asks the cluster whether this process's node is still in it."""
+    own = ray.get_runtime_context().get_node_id()
+
+    def lost() -> bool:
+        try:
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        except (ray.exceptions.RayError, RuntimeError, ConnectionError):
+            return False  # the head may be back in a moment; Ray itself ends this process if it is not
+        return not any(node["Alive"] and node["NodeID"] == own for node in nodes)
+
+    return lost
 
 
 def _check_address(address: str) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from ser_ray.sweep.presence import Pace
 
 SHOWN_TRIALS = 12
 
@@ -41,10 +43,19 @@ class Tally:
     stopped: int = 0
     failed: int = 0
     running: dict[str, Running] = field(default_factory=dict)
-    best: tuple[float, str] | None = None
+    scores: dict[str, list[float]] = field(default_factory=dict)
     epochs_to_do: int = 0
     epochs_done: int = 0
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def best(self) -> str | None:
+        """The best configuration so far by its mean over seeds, or the best epoch while no trial is done."""
+        if self.scores:
+            name, seeds = max(self.scores.items(), key=lambda scored: sum(scored[1]) / len(scored[1]))
+            return f"{sum(seeds) / len(seeds):.3f} (n {len(seeds)}) {name}"
+        begun = [(trial.best, key) for key, trial in self.running.items() if trial.best is not None]
+        return "{:.3f} {} (not done)".format(*max(begun)) if begun else None
 
     @property
     def waiting(self) -> int:
@@ -76,11 +87,20 @@ class Progress:
         done: trials whose result stood before.
         log: path of the sweep's log, appended to.
         out: where the user looks.
+        to_propose: trials that are planned and not known yet.
     """
 
-    def __init__(self, labels: Mapping[str, str], epochs: Mapping[str, int], done: int, log: Path, out: TextIO):
-        self._labels, self._epochs = labels, epochs
-        self._tally = Tally(planned=len(labels), done=done, epochs_to_do=sum(epochs.values()))
+    def __init__(
+        self,
+        labels: Mapping[str, str],
+        epochs: Mapping[str, int],
+        done: int,
+        log: Path,
+        out: TextIO,
+        to_propose: int = 0,
+    ):
+        self._labels, self._epochs = dict(labels), dict(epochs)
+        self._tally = Tally(planned=len(labels) + to_propose, done=done, epochs_to_do=sum(epochs.values()))
         self._lock = threading.RLock()
         self._console = _Console(file=out, emoji=False)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +130,24 @@ class Progress:
             print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log)
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def pace(self) -> Pace:
+        """Return how far the sweep is."""
+        tally = self._tally
+        return Pace(
+            planned=tally.planned,
+            standing=tally.done + tally.stopped + tally.failed,
+            epochs_to_do=max(0, tally.epochs_to_do - tally.epochs_done),
+            epochs_done=tally.epochs_done,
+            seconds_left=tally.seconds_left(),
+        )
+
+    def proposed(self, key: str, label: str, epochs: int) -> None:
+        """Tell that a trial is known now that was to be proposed."""
+        with self._lock:
+            self._labels[key], self._epochs[key] = label, epochs
+            self._tally.epochs_to_do += epochs
+            self.say(f"proposed  {key}  {label}")
+
     def started(self, key: str) -> None:
         """Tell that a trial got its resources."""
         with self._lock:
@@ -131,8 +169,6 @@ class Progress:
             running.epoch = figures["epoch"]
             score = figures["ccc_devel_mean"]
             running.best = score if running.best is None else max(running.best, score)
-            if self._tally.best is None or running.best > self._tally.best[0]:
-                self._tally.best = (running.best, key)
             if not self._live:
                 parts = ", ".join(
                     f"{target} {figures[f'ccc_devel_{target}']:.3f}"
@@ -156,6 +192,10 @@ class Progress:
         with self._lock:
             self._tally.running.pop(key, None)
             self._tally.done += 1
+            if row.get("ccc_devel_mean") is not None:
+                # a label ends with the seed: what stands before it names the configuration
+                configuration = self._labels[key].rpartition(", seed ")[0] or self._labels[key]
+                self._tally.scores.setdefault(configuration, []).append(row["ccc_devel_mean"])
             self.say(f"done      {key}  {_scores(row)}  {self._counts()}")
 
     def stopped(self, key: str) -> None:
@@ -164,6 +204,13 @@ class Progress:
             self._spare_epochs(self._tally.running.pop(key, None))
             self._tally.stopped += 1
             self.say(f"stopped   {key}  early, by the schedule  {self._counts()}")
+
+    def left(self, key: str) -> None:
+        """Tell that a trial ended before its end, and is still open."""
+        with self._lock:
+            running = self._tally.running.pop(key, None)
+            epoch = "" if running is None or not running.epoch else f" after epoch {running.epoch}"
+            self.say(f"left      {key}  saved{epoch}; it goes on when the sweep is run again")
 
     def failed(self, key: str, reason: str) -> None:
         """Tell that a trial failed, and why."""
@@ -185,6 +232,12 @@ class Progress:
         ended, left = tally.done + tally.stopped + tally.failed, tally.seconds_left()
         return f"[{ended}/{tally.planned}{f', {_duration(left)} left' if left else ''}]"
 
+    def _until(self, left: float | None) -> str:
+        if not left:
+            return ""
+        end = datetime.now() + timedelta(seconds=left)
+        return f"  {_duration(left)} left, until {end:{'%H:%M' if left < 86400 else '%a %d %b %H:%M'}}"
+
     def _view(self) -> Group:
         # Called under rich's lock, which `say` takes while it holds ours: taking ours here could wait for ever. A view
         # that is half an event behind does no harm.
@@ -195,10 +248,10 @@ class Progress:
             f"  {tally.waiting} waiting  {tally.done} done",
             f"  {tally.stopped} stopped" if tally.stopped else "",
             (f"  {tally.failed} failed", "red") if tally.failed else "",
-            f"  best devel CCC {tally.best[0]:.3f} ({tally.best[1]})" if tally.best else "",
-            f"  {_duration(left)} left" if left else "",
+            self._until(left),
         )
-        return Group(head, self._running_table(list(tally.running.items())))
+        best = [Text(f"best devel CCC so far {tally.best}", overflow="ellipsis", no_wrap=True)] if tally.best else []
+        return Group(head, *best, self._running_table(list(tally.running.items())))
 
     def _running_table(self, running: Sequence[tuple[str, Running]]) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -14,9 +14,9 @@ from typing import Any
 import ray
 
 from ser_ray.results import SweepFolder
-from ser_ray.trial import search_trial
 
 POLL_S = 0.2
+LEAVE_S = 2.0
 RETRIES = 3
 """How often a search is done again whose actor was lost."""
 
@@ -30,6 +30,8 @@ class SearchActor:
 
     def search(self, folder: Path, key: str) -> None:
         """Search the post-processing of one trial and write its row."""
+        from ser_ray.trial import search_trial
+
         search_trial(SweepFolder(folder), key)
 
 
@@ -57,7 +59,7 @@ class SearchPool:
         self._actors = list(self._idle)
         self._running: dict[Any, tuple[str, Any]] = {}
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._closing = threading.Event()
+        self._closing, self._leaving = threading.Event(), threading.Event()
         self._raised: Exception | None = None
         self._thread = threading.Thread(target=self._feed, name="search-pool", daemon=True)
         self._thread.start()
@@ -70,14 +72,20 @@ class SearchPool:
         """
         self._waiting.put(key)
 
-    def close(self) -> None:
+    def close(self, now: Callable[[], bool] = lambda: False) -> None:
         """Return when everything that was submitted is searched, and end the actors.
+
+        Args:
+            now: asked meanwhile; once it is true, what is not searched stays so.
 
         Raises:
             Exception: what `on_done` raised first, if it did.
         """
         self._closing.set()
-        self._thread.join()
+        while self._thread.is_alive() and not now():
+            self._thread.join(POLL_S)
+        self._leaving.set()
+        self._thread.join(LEAVE_S)
         for actor in self._actors:
             ray.kill(actor)
         if self._raised is not None:
@@ -85,6 +93,8 @@ class SearchPool:
 
     def _feed(self) -> None:
         while self._running or not self._waiting.empty() or not self._closing.is_set():
+            if self._leaving.is_set():
+                return
             self._start_searches()
             if not self._running:
                 self._closing.wait(POLL_S)

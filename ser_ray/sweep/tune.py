@@ -4,25 +4,34 @@ Tune schedules; the record of what was done are the files of the sweep's folder,
 on from those files alone, whatever version, host or order it is started with.
 """
 
-import contextlib
+import dataclasses
+import logging
 import math
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
-from ray.exceptions import RayTaskError
+from ray.exceptions import OutOfMemoryError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
-from ser_ray.errors import InputError
 from ser_ray.results import read_table
-from ser_ray.sweep.config import Backend, Schedule
-from ser_ray.trial import Trial, train_trial, write_unfinished
+from ser_ray.sweep.attempt import Terms, attempt, one_line, was_hung
+from ser_ray.sweep.config import Schedule
+from ser_ray.sweep.ending import Ending
+from ser_ray.sweep.supply import Supply
+from ser_ray.trial import Trial, write_unfinished
 
 METRIC = "ccc_devel_mean"
+TROUBLE = "trouble"
+"""In a report: why results cannot be written."""
 CRASHES_ALLOWED = 2
 """How often a trial whose process was lost is started again, from its last checkpoint."""
 
@@ -32,51 +41,62 @@ class Events:
     """What the driver is told while trials train; each is called with the trial's key.
 
     Args:
-        started: a trial has its resources.
+        started: a trial has its resources; with what ends its process.
         epoch: a trial ended an epoch; with its figures.
         trained: a trial's predictions are written.
         stopped: the scheduler ended a trial early.
         failed: a trial failed; with the reason in one line.
+        left: a trial ended before its end and is still open.
+        unwritable: the results cannot be written; with the reason.
     """
 
-    started: Callable[[str], None]
+    started: Callable[[str, Callable[[], None]], None]
     epoch: Callable[[str, Mapping[str, Any]], None]
     trained: Callable[[str], None]
     stopped: Callable[[str], None]
     failed: Callable[[str, str], None]
+    left: Callable[[str], None]
+    unwritable: Callable[[str, str], None]
 
 
 def train_trials(
-    trials: Sequence[Trial],
+    supply: Supply,
     schedule: Schedule,
-    resources: Mapping[str, float],
+    most_epochs: int,
+    shared: Trial,
+    terms: Terms,
     events: Events,
+    ending: Ending,
     scratch: Path,
-    backend: Backend = "auto",
 ) -> None:
     """Train trials on the cluster that this process is connected to, and return when all have come to an end.
 
+    Not in the main thread, where Tune would take signals for itself.
+
     Args:
-        trials: what to train, in the order wanted.
-        schedule: early stopping and the time budget.
-        resources: "cpu" and "gpu" of one trial, fractions allowed.
+        supply: gives the trials, in the order wanted.
+        schedule: early stopping.
+        most_epochs: that any trial has.
+        shared: a trial with what all have in common; its resources are those of each.
+        terms: what each attempt keeps to.
         events: told what happens.
+        ending: asked whether trials are to start at all, and whether to leave at once.
         scratch: folder for Tune's own files.
-        backend: what computes the convolutional blocks.
     """
-    by_key = {trial.key: trial for trial in trials}
+    # as many actors start side by side as there is room for; by itself Tune would start one after the other
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, supply.slots))
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say of failures is in our tables
     stopped: set[str] = set()
-    on_gpu = bool(resources.get("gpu"))
-    train_one = tune.with_parameters(_train_one, trials=by_key, on_gpu=on_gpu, backend=backend)
-    trainable = tune.with_resources(train_one, dict(resources))
+    on_gpu = shared.gpus > 0
+    train_one = tune.with_parameters(_train_one, shared=shared, terms=terms)
     tuner = tune.Tuner(
-        trainable,
-        param_space={"key": tune.grid_search(list(by_key))},
+        tune.with_resources(train_one, {"cpu": shared.cpus, "gpu": shared.gpus}),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            scheduler=_scheduler(schedule, {t.key: t.config.training.epochs for t in trials}, stopped),
-            time_budget_s=None if schedule.max_hours is None else 3600 * schedule.max_hours,
+            search_alg=_Given(supply, ending),
+            num_samples=-1,
+            scheduler=_scheduler(schedule, most_epochs, supply.given, stopped),
             # On a GPU each trial gets a process of its own, so that it starts with clean memory.
             reuse_actors=not on_gpu,
             trial_name_creator=_name_of,
@@ -86,7 +106,8 @@ def train_trials(
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[_Reporter(by_key, events, stopped)],
+            stop=_Leave(ending),
+            callbacks=[_Reporter(supply.given, events, stopped), _Silent()],
             failure_config=tune.FailureConfig(max_failures=CRASHES_ALLOWED),
         ),
     )
@@ -97,19 +118,62 @@ def _name_of(trial: TuneTrial) -> str:
     return str(trial.config["key"])
 
 
-def _scheduler(schedule: Schedule, epochs: Mapping[str, int], stopped: set[str]) -> TrialScheduler:
+class _Unsaved:
+    """What Tune saves with its own state, which we never go back to."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+class _Given(_Unsaved, Searcher):
+    """Hands Tune our trials one by one."""
+
+    def __init__(self, supply: Supply, ending: Ending) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._supply, self._ending = supply, ending
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if self._ending.wanted or self._supply.exhausted:
+            return Searcher.FINISHED  # type: ignore[return-value]
+        trial = self._supply.next()
+        return None if trial is None else {"key": trial.key, "trial": trial.config}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the driver tells the supply, when a trial's row is written."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: we never go back to Tune's state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise AssertionError("a sweep goes on from its own files")
+
+
+class _Leave(_Unsaved, Stopper):
+    """Ends everything when nothing is to be waited for."""
+
+    def __init__(self, ending: Ending) -> None:
+        self._ending = ending
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._ending.now
+
+
+def _scheduler(schedule: Schedule, most: int, trials: Mapping[str, Trial], stopped: set[str]) -> TrialScheduler:
     """Return Tune's scheduler, made to note the trials that it stops."""
-    most = max(epochs.values())
     grace = min(schedule.grace_epochs, most)
     if schedule.early_stopping == "asha":
         # one past the last epoch: at max_t Tune ends a trial, which then could not write its predictions
-        return _noting(ASHAScheduler(time_attr="epoch", max_t=most + 1, grace_period=grace), epochs, stopped)
+        return _noting(ASHAScheduler(time_attr="epoch", max_t=most + 1, grace_period=grace), trials, stopped)
     if schedule.early_stopping == "median":
-        return _noting(MedianStoppingRule(time_attr="epoch", grace_period=grace), epochs, stopped)
+        return _noting(MedianStoppingRule(time_attr="epoch", grace_period=grace), trials, stopped)
     return FIFOScheduler()  # type: ignore[no-untyped-call]
 
 
-def _noting(scheduler: TrialScheduler, epochs: Mapping[str, int], stopped: set[str]) -> TrialScheduler:
+def _noting(scheduler: TrialScheduler, trials: Mapping[str, Trial], stopped: set[str]) -> TrialScheduler:
     """Let a scheduler note the keys of trials that it stops, since Tune does not tell why a trial ended.
 
     A trial that has trained all its epochs is not stopped any more: only its predictions are still to be written.
@@ -117,9 +181,11 @@ def _noting(scheduler: TrialScheduler, epochs: Mapping[str, int], stopped: set[s
     decide = scheduler.on_trial_result
 
     def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        if TROUBLE in result:
+            return TrialScheduler.CONTINUE
         decision = str(decide(controller, trial, result))
         key = _name_of(trial)
-        if decision == TrialScheduler.STOP and result["epoch"] >= epochs[key]:
+        if decision == TrialScheduler.STOP and result["epoch"] >= trials[key].config.training.epochs:
             return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
             stopped.add(key)
@@ -129,13 +195,9 @@ def _noting(scheduler: TrialScheduler, epochs: Mapping[str, int], stopped: set[s
     return scheduler
 
 
-def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: bool, backend: Backend) -> None:
+def _train_one(config: Mapping[str, Any], shared: Trial, terms: Terms) -> None:
     """Train one trial in the process that Tune gave it."""
-    import torch
-
-    trial = trials[config["key"]]
-    # by what the trial was given, not by what is there: Ray leaves GPUs visible to processes that got none
-    device = torch.device("cuda:0" if on_gpu else "cpu")
+    trial = dataclasses.replace(shared, key=config["key"], config=config["trial"])
 
     def report(epoch: Any) -> None:
         pooled = epoch.devel.pooled
@@ -149,37 +211,10 @@ def _train_one(config: Mapping[str, Any], trials: Mapping[str, Trial], on_gpu: b
             }
         )
 
-    with _logged(trial.folder.log(trial.key)):
-        print(f"trial {trial.key} on {device}: {trial.config}", flush=True)
-        # Whatever a trial raises ends that trial alone, with its reason in its row.
-        try:
-            train_trial(trial, device, report, backend=backend)
-        except Exception as error:
-            traceback.print_exc()
-            write_unfinished(trial, "failed", one_line(error))
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line: its kind, unless it is one of ours that speaks for itself, and its message.
-
-    Args:
-        error: any exception.
-    """
-    message = " ".join(str(error).split())
-    kind = type(error).__name__
-    return message if isinstance(error, InputError) or kind == "TrainingDivergedError" else f"{kind}: {message}"
-
-
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send what the trial prints to its own log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        open(path, "a", buffering=1) as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
-        yield
+    trouble = attempt(trial, trial.gpus > 0, terms, report)
+    if trouble is not None:
+        # not by a file, of course
+        tune.report({"epoch": 0, METRIC: -1.0, TROUBLE: trouble})
 
 
 def _reason(trial: Trial) -> str:
@@ -187,25 +222,29 @@ def _reason(trial: Trial) -> str:
     return str(row["error"])
 
 
-def _reason_of_loss(error: BaseException | None) -> str:
+def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
     """Return why Tune gave a trial up, in one line: what it raised before its own care began, or a lost process."""
+    times = f"{CRASHES_ALLOWED + 1} times"
     if isinstance(error, RayTaskError) and error.cause is not None:
-        return f"{one_line(error.cause)} ({CRASHES_ALLOWED + 1} times)"
-    return f"its process was lost {CRASHES_ALLOWED + 1} times (killed, or out of memory?)"
+        return f"{one_line(error.cause)} ({times})"
+    if was_hung(trial.folder.log(trial.key)):
+        return f"it gave no sign of life for schedule.silence_minutes ({times}; its log shows where it stood)"
+    training = trial.config.training
+    batch = f"its batches are {training.batch_size} x {training.sequence_s:g} s"
+    if isinstance(error, OutOfMemoryError):
+        return f"its node ran out of memory and Ray ended its process ({times}; {batch}: make them smaller)"
+    return f"its process was lost ({times}; killed, or out of memory? {batch})"
 
 
-class _Reporter(tune.Callback):
+class _Reporter(_Unsaved, tune.Callback):
     """Turns Tune's callbacks into our events."""
 
     def __init__(self, trials: Mapping[str, Trial], events: Events, stopped: set[str]):
         self._trials, self._events, self._stopped = trials, events, stopped
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune saves its callbacks with its own state, which we never go back to."""
-        return {}
-
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._events.started(_name_of(trial))
+        actor: Any = trial.temporary_state.ray_actor
+        self._events.started(_name_of(trial), lambda: ray.kill(actor))
 
     def on_trial_result(
         self,
@@ -215,7 +254,10 @@ class _Reporter(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        self._events.epoch(_name_of(trial), result)
+        if TROUBLE in result:
+            self._events.unwritable(_name_of(trial), result[TROUBLE])
+        else:
+            self._events.epoch(_name_of(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
@@ -225,12 +267,31 @@ class _Reporter(tune.Callback):
         elif ours.folder.part("trials", key).exists():
             self._events.failed(key, _reason(ours))
         elif key in self._stopped:
-            write_unfinished(ours, "stopped", None)
-            self._events.stopped(key)
-        # otherwise the time budget ran out: the trial goes on from its checkpoint when the sweep is run again
+            self._write(ours, "stopped", None, lambda: self._events.stopped(key))
+        else:  # the run is ending: the trial goes on from its checkpoint when the sweep is run again
+            self._events.left(key)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
-        reason = _reason_of_loss(trial.get_pickled_error())
-        write_unfinished(self._trials[key], "failed", reason)
-        self._events.failed(key, reason)
+        ours = self._trials[key]
+        reason = _reason_of_loss(ours, trial.get_pickled_error())
+        self._write(ours, "failed", reason, lambda: self._events.failed(key, reason))
+
+    def _write(self, trial: Trial, status: str, reason: str | None, then: Callable[[], None]) -> None:
+        try:
+            write_unfinished(trial, status, reason)
+        except OSError as error:  # the trial stays open, and its row is written when it ends so again
+            self._events.unwritable(trial.key, f"{error.strerror or error} ({trial.folder.path})")
+            self._events.left(trial.key)
+        else:
+            then()
+
+
+class _Silent(TrialProgressCallback):
+    """Takes the place of what Tune would add by itself, which prints a line for each trial without a report."""
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Print nothing."""
+
+    def log_result(self, trial: TuneTrial, result: dict[str, Any], error: bool = False) -> None:
+        """Print nothing."""

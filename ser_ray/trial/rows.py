@@ -14,6 +14,7 @@ from ser_ray import provenance, results
 from ser_ray.corpus import Recording
 from ser_ray.training.config import whole_frames
 from ser_ray.trial.config import Trial, keyed_config
+from ser_ray.trial.log import starts
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "cpus": trial.cpus,
         "gpus": trial.gpus,
         "job_id": provenance.job_id(),
+        "restarts": max(0, len(starts(trial.folder.log(trial.key))) - 1),
         "git_commit": trial.git_commit,
         "git_diff": trial.git_diff,
         "versions": provenance.versions(),

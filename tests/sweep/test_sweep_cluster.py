@@ -5,16 +5,16 @@ import typing
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import OutOfMemoryError, RayTaskError
 from ray.tune.schedulers import TrialScheduler
 
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
-from ser_ray.results import SweepFolder
 from ser_ray.sweep import tune
-from ser_ray.sweep.cluster import Cluster, cluster
-from ser_ray.sweep.config import Backend, Resources
-from ser_ray.sweep.run import SweepRun
+from ser_ray.sweep.cluster import Cluster, _own_folder, cluster
+from ser_ray.sweep.config import Backend
+from ser_ray.training.config import TrainingConfig
+from ser_ray.trial import TrialConfig
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
@@ -31,35 +31,21 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
             pass
 
 
-def share(nodes, **resources):
-    config = SimpleNamespace(resources=Resources(**resources))
-    run = SweepRun(config=config, resolved="", folder=None, trials=(), labels={})
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "slots"),
+    [
+        ([(8, 0)], 1, 0, 8),
+        ([(8, 2), (8, 2)], 4, 1.0, 4),
+        ([(8, 2)], 2, 0.25, 4),
+        ([(8, 2)], 1, 0.3, 6),
+        ([(8, 1)], 9, 1.0, 0),
+        ([(8, 2)], 1, 3.0, 0),
+        ([(8, 2), (4, 4)], 2, 2.0, 3),
+    ],
+)
+def test_trials_fit_into_nodes_each_by_itself(nodes, cpus, gpus, slots):
     machines = Cluster(sum(c for c, _ in nodes), sum(g for _, g in nodes), tuple(nodes))
-    return run._share(machines)
-
-
-def test_a_trial_takes_its_share_of_a_gpu_or_one_core_without():
-    assert share([(8, 0)], cpus=4, gpus=0.25) == {"cpu": 1.0, "gpu": 0.0}
-    assert share([(8, 0), (8, 2)], cpus=4, gpus=0.25) == {"cpu": 4.0, "gpu": 0.25}
-    assert share([(8, 2)], cpus=4, gpus=0) == {"cpu": 1.0, "gpu": 0.0}
-
-
-@pytest.mark.parametrize("asked", [{"cpus": 9, "gpus": 1.0}, {"cpus": 1, "gpus": 3.0}])
-def test_a_trial_larger_than_any_node_is_refused_and_does_not_wait_for_ever(asked):
-    with pytest.raises(InputError, match=r"no node has as much \(nodes have 8 CPUs and 2 GPUs\)"):
-        share([(8, 2), (8, 2)], **asked)
-
-
-def test_what_a_sweep_asks_to_compute_the_blocks_reaches_its_trials(monkeypatch, tmp_path):
-    asked = {}
-
-    def note(trial, device, report, **options):
-        asked[str(device)] = options
-
-    monkeypatch.setattr(tune, "train_trial", note)
-    trial = SimpleNamespace(key="a", config="its configuration", folder=SweepFolder(tmp_path))
-    tune._train_one({"key": "a"}, trials={"a": trial}, on_gpu=False, backend="reference")
-    assert asked == {"cpu": {"backend": "reference"}}
+    assert machines.slots(cpus, gpus) == slots
 
 
 def test_a_sweep_may_ask_for_every_back_end_there_is():
@@ -77,17 +63,53 @@ def test_workers_begin_with_what_must_be_set_before_cuda_and_glibc_are_used(monk
     assert environment["MALLOC_ARENA_MAX"] == "1"
 
 
-def test_a_trial_is_not_stopped_after_its_last_epoch():
+def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure():
     scheduler = SimpleNamespace(on_trial_result=lambda controller, trial, result: TrialScheduler.STOP)
     stopped = set()
-    decide = tune._noting(scheduler, {"a": 10, "b": 20}, stopped).on_trial_result
+    ours = {
+        key: SimpleNamespace(config=TrialConfig(training=TrainingConfig(epochs=epochs)))
+        for key, epochs in (("a", 10), ("b", 20))
+    }
+    decide = tune._noting(scheduler, ours, stopped).on_trial_result
     trials = {key: SimpleNamespace(config={"key": key}) for key in "ab"}
     assert decide(None, trials["a"], {"epoch": 10}) == TrialScheduler.CONTINUE
+    assert decide(None, trials["b"], {"epoch": 0, "trouble": "full"}) == TrialScheduler.CONTINUE
+    assert not stopped
     assert decide(None, trials["b"], {"epoch": 10}) == TrialScheduler.STOP
     assert stopped == {"b"}
 
 
-def test_the_reason_of_a_lost_trial_is_what_was_raised_or_a_lost_process():
+def test_the_reason_of_a_lost_trial_says_what_is_known_of_it(make_trial, tiny_config):
+    trial = make_trial(tiny_config())
     raised = RayTaskError("train", "traceback", NotADirectoryError("logs is a file"))
-    assert tune._reason_of_loss(raised) == "NotADirectoryError: logs is a file (3 times)"
-    assert tune._reason_of_loss(None) == "its process was lost 3 times (killed, or out of memory?)"
+    assert tune._reason_of_loss(trial, raised) == "NotADirectoryError: logs is a file (3 times)"
+    batch = "its batches are 3 x 0.08 s"
+    assert tune._reason_of_loss(trial, None) == f"its process was lost (3 times; killed, or out of memory? {batch})"
+    low = OutOfMemoryError("Task was killed due to the node running low on memory.")
+    assert tune._reason_of_loss(trial, low) == (
+        f"its node ran out of memory and Ray ended its process (3 times; {batch}: make them smaller)"
+    )
+    log = trial.folder.log(trial.key)
+    log.parent.mkdir(parents=True)
+    log.write_text(f"trial {trial.key} on cpu: ...\nTimeout (0:30:00)!\nThread 0x1 (most recent call first):\n")
+    assert "gave no sign of life for schedule.silence_minutes (3 times" in tune._reason_of_loss(trial, None)
+    with log.open("a") as file:
+        file.write(f"trial {trial.key} on cpu: ...\n")
+    assert "its process was lost" in tune._reason_of_loss(trial, None)
+
+
+def test_folders_of_drivers_that_are_gone_are_removed_and_others_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("ser_ray.sweep.cluster.TEMPORARY", tmp_path)
+    left = tmp_path / "ser_ray_left"
+    left.mkdir()
+    (left / ".ser_ray.lock").touch()
+    foreign = tmp_path / "ser_ray_without_a_lock"
+    foreign.mkdir()
+    with _own_folder() as first:
+        assert not left.exists()
+        assert foreign.exists()
+        assert first.stat().st_mode & 0o777 == 0o700
+        with _own_folder() as second:
+            assert first.exists()
+            assert second != first
+    assert list(tmp_path.iterdir()) == [foreign]

@@ -227,7 +227,7 @@ def test_a_terminal_shows_a_live_view_and_the_log_stays_plain(begin, log):
     assert "1 waiting" in shown
     assert "epoch 4/10" in shown
     assert "best 0.400" in shown
-    assert "best devel CCC 0.400 (k1)" in shown
+    assert "best devel CCC so far 0.400 k1 (not done)" in shown
     assert "searching" in shown
     assert "[b]x :x:" in view, "as it is"
     assert shown.endswith("\x1b[2K") or "\x1b[?25h" in shown[-60:], "the view is taken away and the cursor is back"

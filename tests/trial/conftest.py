@@ -11,23 +11,6 @@ import pytest
 
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.results import PREDICTIONS, SweepFolder, write_part
-from ser_ray.trial import Trial, TrialConfig, trial_key
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return SweepFolder(tmp_path / "sweep")
-
-
-@pytest.fixture
-def make_trial(folder: SweepFolder, tiny_corpus: Corpus) -> Callable[..., Trial]:
-    """Returns a trial of a configuration, on the tiny corpus unless said otherwise."""
-
-    def make(config: TrialConfig, corpus: Corpus = tiny_corpus) -> Trial:
-        key = trial_key(config, corpus.fingerprint)
-        return Trial(key=key, config=config, corpus=corpus, sweep="tiny", folder=folder, git_commit="abc+")
-
-    return make
 
 
 @pytest.fixture

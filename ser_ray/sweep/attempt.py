@@ -1,0 +1,219 @@
+"""One attempt at a trial in the process that it was given: its log, its signs of life, and what is made of its end."""
+
+import contextlib
+import errno
+import faulthandler
+import gc
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ser_ray import provenance
+from ser_ray.errors import InputError
+from ser_ray.sweep.config import Backend
+from ser_ray.trial import Trial, write_unfinished
+from ser_ray.trial.log import opening, starts
+
+if TYPE_CHECKING:
+    import torch
+
+    from ser_ray.training.loop import EpochReport
+
+LOOK_S = 1.0
+"""How often a trial looks whether it is to end, and gives a sign of life."""
+HUNG = "Timeout ("
+"""What faulthandler writes above the traceback of a process that gave no sign of life."""
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM})
+OWN_ERRORS = ("TrainingDivergedError", "OutOfMemoryError")
+"""Those whose message says everything."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an attempt keeps to.
+
+    Args:
+        go: a file; when it is gone, the trial is saved and ends.
+        silence_s: a process that gives no sign of life for so long is taken for hung, and ended.
+        save_every_s: how much of a training may be lost.
+        backend: what computes the convolutional blocks.
+    """
+
+    go: Path
+    silence_s: float
+    save_every_s: float
+    backend: Backend = "auto"
+
+
+def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None]) -> str | None:
+    """Train a trial here, or write the row that says why it failed.
+
+    Args:
+        trial: the trial.
+        on_gpu: whether it was given a GPU, or a share of one.
+        terms: what it keeps to.
+        report: told of each epoch.
+
+    Returns:
+        None if the trial left what it had to, or was asked to end; else why its results cannot be written, which is no
+        fault of the trial's: it is still open.
+    """
+    try:
+        with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
+            _attempt(trial, on_gpu, terms, report, alive)
+    except OSError as error:
+        if not _cannot_be_written(trial, error):
+            raise
+        return f"{error.strerror or error} ({trial.folder.path})"
+    return None
+
+
+def _attempt(
+    trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None], alive: Callable[[], None]
+) -> None:
+    import torch
+
+    from ser_ray.training.supervision import Supervision, TrainingInterruptedError
+    from ser_ray.trial import train_trial
+
+    # by what the trial was given, not by what is there: Ray leaves GPUs visible to processes that got none
+    device = torch.device("cuda:0" if on_gpu else "cpu")
+    print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
+    supervision = Supervision(alive=alive, stop=_seldom(lambda: _is_gone(terms.go)), save_every_s=terms.save_every_s)
+    if _is_gone(terms.go):
+        return
+    # Whatever a trial raises ends that trial alone, with its reason in its row.
+    try:
+        _with_memory(
+            trial,
+            device,
+            lambda: train_trial(trial, device, report, backend=terms.backend, supervision=supervision),
+        )
+    except TrainingInterruptedError as interruption:
+        print(f"asked to end: {interruption}", flush=True)
+    except Exception as error:
+        if isinstance(error, OSError) and _cannot_be_written(trial, error):
+            raise
+        traceback.print_exc()
+        write_unfinished(trial, "failed", one_line(error))
+
+
+def _with_memory(trial: Trial, device: "torch.device", train: Callable[[], None]) -> None:
+    """Train, and once more where memory was short that others may have given back since."""
+    import torch
+
+    from ser_ray.trial.memory import is_out_of_memory, out_of_memory
+
+    if device.type == "cuda" and trial.gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(trial.gpus, device)  # a trial must not take its neighbours' share
+    for again in (True, False):
+        try:
+            return train()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = out_of_memory(trial, device, error)
+            if not again:
+                raise failure from error
+        # here, where the frames that hold the failed step's buffers are gone
+        print(f"{failure}; trying once more from the last checkpoint", flush=True)
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line: its kind, unless it is one of ours that speaks for itself, and its message.
+
+    Args:
+        error: any exception.
+    """
+    message = " ".join(str(error).split())
+    kind = type(error).__name__
+    return message if isinstance(error, InputError) or kind in OWN_ERRORS else f"{kind}: {message}"
+
+
+def was_hung(log: Path) -> bool:
+    """Return whether the last process of a trial was ended because it gave no sign of life.
+
+    Args:
+        log: the trial's.
+    """
+    return HUNG in (starts(log) or [""])[-1]
+
+
+def _cannot_be_written(trial: Trial, error: OSError) -> bool:
+    """Return whether an error is of the place of the results rather than of the trial."""
+    if error.errno not in UNWRITABLE:
+        return False
+    # what cannot be read elsewhere, such as a corpus, is the trial's own trouble
+    names = [name for name in (error.filename, error.filename2) if name is not None]
+    return not names or any(Path(os.fsdecode(name)).is_relative_to(trial.folder.path) for name in names)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        # opened, since network file systems answer a mere stat from memory for up to a minute
+        os.close(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # the file system is in trouble, which is no wish of the driver's
+    return False
+
+
+def _seldom(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a question that is asked once in LOOK_S, and not any more once its answer was yes."""
+    asked_at, answer = 0.0, False
+
+    def seldom() -> bool:
+        nonlocal asked_at, answer
+        if not answer and time.monotonic() - asked_at >= LOOK_S:
+            asked_at, answer = time.monotonic(), ask()
+        return answer
+
+    return seldom
+
+
+@contextlib.contextmanager
+def _watched(log: TextIO, silence_s: float) -> Iterator[Callable[[], None]]:
+    """Yield what gives a sign of life; without one for so long, this process writes where it stands and ends.
+
+    The watch is a thread of C: it also ends a process whose Python is stuck in a library.
+    """
+
+    def watch() -> None:
+        faulthandler.dump_traceback_later(silence_s, exit=True, file=log)
+
+    given_at = time.monotonic()
+
+    def alive() -> None:
+        nonlocal given_at
+        if time.monotonic() - given_at >= LOOK_S:
+            given_at = time.monotonic()
+            watch()
+            os.utime(log.fileno())  # which the driver sees, for processes that cannot end themselves
+
+    watch()
+    try:
+        yield alive
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[TextIO]:
+    """Send what the trial prints to its own log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below, where a full disk is borne
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield log
+    finally:
+        with contextlib.suppress(OSError):  # of a full disk, which has been noticed when the line was written
+            log.close()

@@ -1,0 +1,159 @@
+"""A driver's word that it is there: one file, renewed every few seconds, that `status` and other drivers read."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from ser_ray import provenance
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder
+from ser_ray.results.drivers import LOST_AFTER, Driver, read_drivers, write_driver
+
+BEAT_S = 5.0
+WHOLE = "1/1"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far a run is.
+
+    Args:
+        planned: trials planned.
+        standing: those of them that are finished, stopped or failed.
+        epochs_to_do: epochs still to be trained.
+        epochs_done: epochs trained by this run.
+        seconds_left: an estimate; None where there is none.
+    """
+
+    planned: int
+    standing: int
+    epochs_to_do: int
+    epochs_done: int
+    seconds_left: float | None
+
+
+def refuse_others(folder: SweepFolder, say: Callable[[str], None], *, poll_s: float = BEAT_S) -> None:
+    """Return when no other driver runs this sweep.
+
+    One that was lost a moment ago looks alive until it has been silent for a minute: this waits for that.
+
+    Args:
+        folder: the sweep's folder.
+        say: told that it waits.
+        poll_s: seconds between two looks.
+
+    Raises:
+        InputError: if another driver gives a sign of life, naming it.
+    """
+    first = {driver.name: driver.seen_at for driver in _others(folder)}
+    if first:
+        say(f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life")
+    while others := _others(folder):
+        for driver in others:
+            if driver.seen_at != first.get(driver.name):
+                raise InputError(
+                    f"{folder.path} is being run by process {driver.pid} on {driver.host}, last seen "
+                    f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it (kill {driver.pid} there) and run again"
+                )
+        time.sleep(poll_s)
+
+
+def _others(folder: SweepFolder) -> list[Driver]:
+    """Return the drivers that may be running beside this process."""
+    now, here, job = datetime.now(UTC), provenance.host_name(), provenance.job_id()
+
+    def may_run(driver: Driver) -> bool:
+        if not driver.alive(now):
+            return False
+        if driver.host == here:
+            return driver.pid != os.getpid() and _exists(driver.pid)
+        return job is None or driver.job_id != job  # a job that was started again is not beside itself
+
+    return [driver for driver in read_drivers(folder) if may_run(driver)]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Presence:
+    """Tells of this driver while it runs.
+
+    Args:
+        folder: the sweep's folder.
+        pace: gives how far the run is.
+        beside: called now and then, between two signs of life.
+    """
+
+    def __init__(self, folder: SweepFolder, pace: Callable[[], Pace], beside: Callable[[], object]) -> None:
+        self._folder, self._pace, self._beside = folder, pace, beside
+        self._started_at = datetime.now(UTC)
+        self._over = threading.Event()
+
+    @contextlib.contextmanager
+    def shown(self, outcome: Callable[[], str]) -> Iterator[None]:
+        """Be there as long as the context lasts, and leave word of how it ended.
+
+        Args:
+            outcome: asked at the end: "done", "failed" or "interrupted".
+        """
+        forget_old(self._folder)
+        self._beat()
+        thread = threading.Thread(target=self._beats, name="presence", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+            self._beat(outcome)
+
+    def _beats(self) -> None:
+        while not self._over.wait(BEAT_S):
+            self._beat()
+            self._beside()
+
+    def _beat(self, outcome: Callable[[], str] | None = None) -> None:
+        pace, now = self._pace(), datetime.now(UTC)
+        left = pace.seconds_left
+        driver = Driver(
+            host=provenance.host_name(),
+            pid=os.getpid(),
+            job_id=provenance.job_id(),
+            started_at=self._started_at,
+            seen_at=now,
+            ended=None,
+            planned=pace.planned,
+            standing=pace.standing,
+            epochs_to_do=pace.epochs_to_do,
+            epochs_done=pace.epochs_done,
+            ends_at=None if left is None else now + timedelta(seconds=left),
+            share=WHOLE,
+        )
+        if outcome is not None:
+            driver = replace(driver, ended=outcome(), ends_at=None)
+        with contextlib.suppress(OSError):  # on a disk that is full it is not seen; the run says so by itself
+            write_driver(self._folder, driver)
+
+
+def forget_old(folder: SweepFolder, *, kept: int = 10) -> None:
+    """Remove what drivers said that ended or were lost, but for the latest.
+
+    Args:
+        folder: the sweep's folder.
+        kept: how many of them stay.
+    """
+    now = datetime.now(UTC)
+    over = [driver for driver in read_drivers(folder) if not driver.alive(now) and now - driver.seen_at > LOST_AFTER]
+    for driver in over[: max(0, len(over) - kept)]:
+        folder.driver(driver.name).unlink(missing_ok=True)

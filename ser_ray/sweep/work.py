@@ -1,0 +1,342 @@
+"""The part of a run in which Ray is there: trials train, their predictions are searched, and the user is told."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from ser_ray.errors import InputError
+from ser_ray.results import read_table
+from ser_ray.results.compact import compact_if_worth
+from ser_ray.sweep.attempt import Terms
+from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster
+from ser_ray.sweep.ending import Ending, on_signals
+from ser_ray.sweep.listing import label_of
+from ser_ray.sweep.mps import shared_gpus
+from ser_ray.sweep.plan import PlannedTrial
+from ser_ray.sweep.presence import Presence
+from ser_ray.sweep.progress import Progress
+from ser_ray.sweep.reuse import adopt_checkpoints
+from ser_ray.sweep.search_pool import SearchPool
+from ser_ray.sweep.silence import Silence
+from ser_ray.sweep.standing import Standing
+from ser_ray.sweep.supply import Supply
+from ser_ray.sweep.tune import Events, train_trials
+from ser_ray.trial import Trial, write_unfinished
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.run import SweepRun
+    from ser_ray.sweep.tensorboard import TensorBoard
+
+LOOK_S = 0.2
+SAVE_S = 120.0
+"""How long trials may take to save what they have, when the run is to end."""
+SAVING = "trials save what they have; once more (Ctrl-C) ends at once"
+LEAVE_S = 15.0
+"""How long Tune may take to leave at once; after that it is left behind."""
+
+
+class Work:
+    """What one run does on a cluster.
+
+    Args:
+        run: the sweep that is run.
+        standing: what of its plan stands already.
+    """
+
+    def __init__(self, run: "SweepRun", standing: Standing) -> None:
+        self._run, self._standing = run, standing
+        self._folder, self._config = run.folder, run.config
+        self._trials = {trial.key: trial for trial in run.trials}
+        self._ending = Ending(self._folder.tmp / f"go-{os.getpid()}")
+        self._gpu_seconds = _gpu_seconds_of(run)
+        self._silence = Silence(60 * self._config.schedule.silence_minutes)
+        self.proposed: list[Trial] = []
+        epochs = {trial.key: trial.config.training.epochs for trial in standing.to_train}
+        done = len(run.trials) - len(standing.to_train) - len(standing.to_search)
+        # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
+        log = self._folder.path / "sweep.log"
+        self._progress = Progress(run.labels, epochs, done, log, sys.stdout, to_propose=run.to_propose)
+        self._board = _board(self._folder.path / "tensorboard") if run.tensorboard else None
+
+    def run(self, outcome: Callable[[], str]) -> None:
+        """Train and search what does not stand.
+
+        Args:
+            outcome: says at the end how the run ended.
+
+        Raises:
+            InputError: if no node has what a trial asks for.
+            KeyboardInterrupt: if the run was asked a second time to end.
+        """
+        presence = Presence(self._folder, self._progress.pace, self._keep_house)
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            stack.callback(self._ending.close)
+            stack.enter_context(self._progress)
+            stack.callback(self._draw, lambda board: board.close())
+            stack.enter_context(presence.shown(outcome))
+            stack.enter_context(on_signals(self._ending))
+            self._adopt()
+            self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
+
+    @property
+    def _scratch(self) -> Path:
+        """Tune's own files of this run; another run of the same sweep has another place for its."""
+        return self._folder.tmp / f"tune-{os.getpid()}"
+
+    def _keep_house(self) -> None:
+        for key in self._silence.look():
+            self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
+        with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
+            compact_if_worth(self._folder)
+
+    def _adopt(self) -> None:
+        for key, donor in adopt_checkpoints(self._folder, self._standing.to_train, self._run.donors).items():
+            self._progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
+
+    def _on_cluster(self, beside: ThreadPoolExecutor) -> None:
+        say, resources = self._progress.say, self._config.resources
+        say("starting Ray")
+        trains = bool(self._standing.to_train or self._run.to_propose)
+        compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
+        address = os.environ.get("RAY_ADDRESS") or None
+        with (
+            shared_gpus(resources.mps and address is None, say),
+            cluster(address) as machines,
+            on_signals(self._ending),  # again, since Ray puts in handlers of its own when it starts
+            NodeWatch(self._on_lost_node),
+        ):
+            shared = self._share(machines)
+            say(
+                f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
+                f"{shared.cpus:g} CPU" + (f" and {shared.gpus:g} GPU" if shared.gpus else "")
+            )
+            self._wait_for(compiled)
+            slots = machines.slots(shared.cpus, shared.gpus)
+            supply = Supply(self._standing.to_train, shared, self._run.guided, slots, self._on_proposed)
+            pool = SearchPool(self._folder, self._actors(machines.cpus, slots), self._on_searched(supply))
+            try:
+                for trial in self._standing.to_search:
+                    self._progress.trained(trial.key)
+                    pool.submit(trial.key)
+                if trains and not self._ending.wanted:
+                    self._train(supply, shared, pool)
+            finally:
+                pool.close(now=lambda: self._ending.now)
+
+    def _wait_for(self, compiled: "Future[None]") -> None:
+        if not compiled.done():
+            self._progress.say("compiling the kernels of training, once for this kind of CPU")
+        compiled.result()
+
+    def _train(self, supply: Supply, shared: Trial, pool: SearchPool) -> None:
+        schedule, resources = self._config.schedule, self._config.resources
+        terms = Terms(
+            go=self._ending.go,
+            silence_s=60 * schedule.silence_minutes,
+            save_every_s=60 * schedule.checkpoint_minutes,
+            backend=resources.backend,
+        )
+        given = self._config.given("training.epochs", shared.config.training.epochs)
+        most = max((trial.config.training.epochs for trial in self._standing.to_train), default=given)
+        training = _InThread(
+            lambda: train_trials(
+                supply, schedule, most, shared, terms, self._events(supply, shared, pool), self._ending, self._scratch
+            )
+        )
+        training.start()
+        self._attend(training)
+
+    def _attend(self, training: "_InThread") -> None:
+        """Wait for the training, and see to its end where it is to end before."""
+        began, told = time.monotonic(), False
+        most_s = None if self._config.schedule.max_hours is None else 3600 * self._config.schedule.max_hours
+        try:
+            while training.is_alive() and not (self._ending.now and self._ending.since > LEAVE_S):
+                training.join(LOOK_S)
+                if most_s is not None and time.monotonic() - began > most_s:
+                    self._ending.ask(f"schedule.max_hours ({self._config.schedule.max_hours:g}) is over")
+                if self._ending.wanted and not told:
+                    told = True
+                    how = "at once" if self._ending.now else SAVING
+                    self._progress.say(f"ending    {self._ending.reason}: {how}")
+                if self._ending.wanted and self._ending.since > SAVE_S:
+                    self._ending.ask("", now=True)
+        except KeyboardInterrupt:
+            self._progress.say("ending    at once")
+            training.join(LEAVE_S)
+        if not training.is_alive():
+            training.raise_if_failed()
+
+    def _events(self, supply: Supply, shared: Trial, pool: SearchPool) -> Events:
+        progress = self._progress
+
+        def started(key: str, kill: Callable[[], None]) -> None:
+            progress.started(key)
+            self._silence.watch(key, self._folder.log(key), kill)
+
+        def epoch(key: str, figures: Mapping[str, Any]) -> None:
+            progress.epoch(key, figures)
+            self._draw(lambda board: board.epoch(key, figures))
+            self._spend(figures["seconds"] * shared.gpus)
+
+        def trained(key: str) -> None:
+            self._silence.forget(key)
+            progress.trained(key)
+            pool.submit(key)
+
+        def stopped(key: str) -> None:
+            self._silence.forget(key)
+            supply.ended(key, "stopped", self._best(key))
+            progress.stopped(key)
+
+        def failed(key: str, reason: str) -> None:
+            self._silence.forget(key)
+            supply.ended(key, "failed", None)
+            progress.failed(key, reason)
+
+        def unwritable(key: str, reason: str) -> None:
+            progress.say(f"DISK      {key}  results cannot be written: {reason}")
+            self._ending.ask("results cannot be written: make room, and run the same command again")
+
+        def left(key: str) -> None:
+            self._silence.forget(key)
+            progress.left(key)
+
+        return Events(
+            started=started,
+            epoch=epoch,
+            trained=trained,
+            stopped=stopped,
+            failed=failed,
+            left=left,
+            unwritable=unwritable,
+        )
+
+    def _draw(self, what: "Callable[[TensorBoard], None]") -> None:
+        """Have TensorBoard's files hold something; what they hold is in the tables as well."""
+        if self._board is None:
+            return
+        try:
+            what(self._board)
+        except OSError as error:
+            self._progress.say(f"DISK      no further files for TensorBoard: {error.strerror or error}")
+            self._board = None
+
+    def _best(self, key: str) -> float | None:
+        (row,) = read_table(self._folder, "trials", keys=[key], columns=["ccc_devel_mean"]).to_pylist()
+        score: float | None = row["ccc_devel_mean"]
+        return score
+
+    def _spend(self, gpu_seconds: float) -> None:
+        most = self._config.schedule.max_gpu_hours
+        self._gpu_seconds += gpu_seconds
+        if most is not None and self._gpu_seconds >= 3600 * most:
+            self._ending.ask(
+                f"schedule.max_gpu_hours ({most:g}) is spent ({self._gpu_seconds / 3600:.3g} hours); raise it to go on"
+            )
+
+    def _on_lost_node(self) -> None:
+        self._ending.ask("Ray's process on this host was lost (killed, or out of memory?)", now=True)
+
+    def _on_proposed(self, planned: PlannedTrial) -> None:
+        trial = dataclasses.replace(self._run.template, key=planned.key, config=planned.config)
+        self._trials[planned.key] = trial
+        self.proposed.append(trial)
+        self._progress.proposed(planned.key, label_of(planned), planned.config.training.epochs)
+
+    def _share(self, machines: Cluster) -> Trial:
+        """Return a trial with what each is given; without a GPU one core, since it trains in one thread.
+
+        Raises:
+            InputError: if no node has as much, so that trials would wait for ever.
+        """
+        resources, template = self._config.resources, self._run.template
+        if not (machines.gpus and resources.gpus):
+            return dataclasses.replace(template, cpus=1.0, gpus=0.0)
+        if not machines.slots(resources.cpus, resources.gpus):
+            nodes = ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(machines.nodes)))
+            raise InputError(
+                f"resources: a trial asks for cpus {resources.cpus} and gpus {resources.gpus:g}, but no node has "
+                f"as much (nodes have {nodes}); ask for less, with --set resources.cpus=N or resources.gpus=N"
+            )
+        return dataclasses.replace(template, cpus=float(resources.cpus), gpus=float(resources.gpus))
+
+    def _actors(self, cpus: float, slots: int) -> int:
+        # a search takes about a second: one process keeps up with several trials, and memory is not free
+        return min(self._config.resources.search_actors or max(1, int(cpus) // 8), max(1, slots))
+
+    def _on_searched(self, supply: Supply) -> Callable[[str, Exception | None], None]:
+        def on_searched(key: str, error: Exception | None) -> None:
+            if isinstance(error, OSError):
+                self._progress.say(f"DISK      {key}  its search cannot be written: {error}")
+                self._progress.left(key)
+                self._ending.ask("results cannot be written: make room, and run the same command again")
+                return
+            if error is not None:
+                reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
+                write_unfinished(self._trials[key], "failed", reason)
+                supply.ended(key, "failed", None)
+                self._progress.failed(key, reason)
+                return
+            (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
+            supply.ended(key, "finished", row["ccc_devel_mean"])
+            self._progress.finished(key, row)
+            self._draw(lambda board: board.finished(key, row))
+
+        return on_searched
+
+
+class _InThread(threading.Thread):
+    """A call in a thread of its own, whose exception is kept for whoever waits for it."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__(name="training", daemon=True)
+        self._call = call
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        """Call it."""
+        try:
+            self._call()
+        except BaseException as raised:
+            self._raised = raised
+
+    def raise_if_failed(self) -> None:
+        """Raise what the call raised."""
+        if self._raised is not None:
+            raise self._raised
+
+
+def _board(folder: Path) -> "TensorBoard":
+    # its library imports PyTorch, for seconds, which a driver has no other use for
+    from ser_ray.sweep.tensorboard import TensorBoard
+
+    return TensorBoard(folder)
+
+
+def _gpu_seconds_of(run: "SweepRun") -> float:
+    """Return the GPU seconds that a sweep's trials have taken so far; only looked up where there is a budget."""
+    if run.config.schedule.max_gpu_hours is None:
+        return 0.0
+    epochs = read_table(run.folder, "epochs", columns=["train_seconds", "evaluate_seconds", "gpus"])
+    seconds = pc.add(epochs["train_seconds"], epochs["evaluate_seconds"])
+    return float(pc.sum(pc.multiply(seconds, epochs["gpus"])).as_py() or 0.0)
+
+
+def _compile_kernels(needed: bool) -> None:
+    """Leave the kernels of training compiled on disk, lest each worker compiles them for itself."""
+    if needed:
+        from ser_ray.models.kernels import warm
+
+        warm()
