@@ -1,7 +1,7 @@
 # The environment is .venv here; `make env` makes it, or brings it up to date when the requirements changed.
 # PYTHON=python3.12 make env   chooses another interpreter (3.11 to 3.13).
 .DELETE_ON_ERROR:
-.PHONY: env demo test check lock bench reference
+.PHONY: env demo test slow check lock bench reference
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,9 +27,13 @@ demo: env
 	$(BIN)/python -m ser_ray.sweep sweeps/demo.yaml --results $(RESULTS)
 	$(BIN)/python -m ser_ray report $(RESULTS)/demo
 
-# every test that this machine can run; the end says what was skipped and why
+# every test that this machine can run in minutes; the end says what was skipped and why
 test: env
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m "not slow"
+
+# those that wait long, such as for a node that dies
+slow: env
+	$(BIN)/python -m pytest -rs -m slow
 
 check: env
 	$(BIN)/ruff format --check .

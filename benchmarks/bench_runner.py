@@ -59,13 +59,13 @@ def main() -> None:
     prepare_environment()
     with tempfile.TemporaryDirectory(prefix="bench_runner_") as place:
         corpus = make_corpus(Path(place) / "corpus")
+        starts(corpus, Path(place), options.starts)
         plan_large(corpus)
         alone = in_one_process(corpus, Path(place) / "alone")
         for title, count, gpus in (("reused", options.reused, 0.0), ("fresh", options.fresh, 1.0)):
             if count:
                 folder = through_the_runner(corpus, Path(place) / title, count, gpus, title, alone)
                 status(folder, count)
-        starts(corpus, Path(place), options.starts)
 
 
 def make_corpus(path: Path) -> Corpus:

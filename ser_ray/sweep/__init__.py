@@ -1,13 +1,14 @@
 """A sweep, from its file to its results.
 
-In the order of the data. The file: `yaml_file` reads it with the places of its keys, `overrides` applies --set, `config`
-validates it (by `fields`, `items`, `space` and `wording`), `quick` shrinks it on request. The plan: `explore` and `plan`
-make resolved trials with keys of it, `guided` proposes further ones, `standing` says which are done, `reuse` takes over
-what other sweeps have done, `listing` and `estimate` (by what was `measured`) tell of it, `resolved` writes it down.
+In the order of the data. The file: `yaml_file` reads it with the places of its keys, `overrides` applies --set,
+`config` validates it (by `fields`, `items`, `space` and `wording`), `quick` shrinks it on request. The plan: `explore`
+and `plan` make resolved trials with keys of it, `guided` proposes further ones, `standing` says which are done, `reuse`
+takes over what other sweeps have done, `listing` and `estimate` (by what was `measured`) tell of it, `resolved` writes
+it down.
 
-The run: `run` brings the folder in order and has `work` train and search the rest on a `cluster`; `supply` hands trials to
-`tune`, whose workers make an `attempt` at each; `search_pool` searches their predictions. `ending` is the wish to stop,
-`silence` notices trials that hang, `presence` tells others of this driver, `progress` and `tensorboard` tell the user.
-`environment` and `mps` prepare Ray and GPUs, `changes` keeps the code's uncommitted changes. Ray is met in `cluster`,
-`tune` and `search_pool` alone.
+The run: `run` brings the folder in order and has `work` train and search the rest on a `cluster`; `supply` hands trials
+to `tune`, whose workers make an `attempt` at each; `search_pool` searches their predictions; `outcomes` is told of it
+all. `ending` is the wish to stop, `silence` notices trials that hang, `presence` tells others of this driver,
+`progress` and `tensorboard` tell the user. `environment` and `mps` prepare Ray and GPUs, `changes` keeps the code's
+uncommitted changes. Ray is met in `cluster`, `tune` and `search_pool` alone.
 """

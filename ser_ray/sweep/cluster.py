@@ -88,7 +88,7 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
                 num_cpus=len(os.sched_getaffinity(0)),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
+                _temp_dir=f"{folder}/ray",  # within, since Ray opens its own folder to everybody
                 **common,
             )
         else:

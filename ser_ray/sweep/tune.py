@@ -9,7 +9,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ser_ray.results import read_table
 from ser_ray.sweep.attempt import Terms, attempt, one_line, was_hung
 from ser_ray.sweep.config import Schedule
 from ser_ray.sweep.ending import Ending
+from ser_ray.sweep.outcomes import Outcomes
 from ser_ray.sweep.supply import Supply
 from ser_ray.trial import Trial, write_unfinished
 
@@ -36,36 +36,13 @@ CRASHES_ALLOWED = 2
 """How often a trial whose process was lost is started again, from its last checkpoint."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Events:
-    """What the driver is told while trials train; each is called with the trial's key.
-
-    Args:
-        started: a trial has its resources; with what ends its process.
-        epoch: a trial ended an epoch; with its figures.
-        trained: a trial's predictions are written.
-        stopped: the scheduler ended a trial early.
-        failed: a trial failed; with the reason in one line.
-        left: a trial ended before its end and is still open.
-        unwritable: the results cannot be written; with the reason.
-    """
-
-    started: Callable[[str, Callable[[], None]], None]
-    epoch: Callable[[str, Mapping[str, Any]], None]
-    trained: Callable[[str], None]
-    stopped: Callable[[str], None]
-    failed: Callable[[str, str], None]
-    left: Callable[[str], None]
-    unwritable: Callable[[str, str], None]
-
-
 def train_trials(
     supply: Supply,
     schedule: Schedule,
     most_epochs: int,
     shared: Trial,
     terms: Terms,
-    events: Events,
+    outcomes: Outcomes,
     ending: Ending,
     scratch: Path,
 ) -> None:
@@ -79,7 +56,7 @@ def train_trials(
         most_epochs: that any trial has.
         shared: a trial with what all have in common; its resources are those of each.
         terms: what each attempt keeps to.
-        events: told what happens.
+        outcomes: told what happens.
         ending: asked whether trials are to start at all, and whether to leave at once.
         scratch: folder for Tune's own files.
     """
@@ -107,7 +84,7 @@ def train_trials(
             storage_path=str(scratch),
             verbose=0,
             stop=_Leave(ending),
-            callbacks=[_Reporter(supply.given, events, stopped), _Silent()],
+            callbacks=[_Reporter(supply.given, outcomes, stopped), _Silent()],
             failure_config=tune.FailureConfig(max_failures=CRASHES_ALLOWED),
         ),
     )
@@ -207,6 +184,7 @@ def _train_one(config: Mapping[str, Any], shared: Trial, terms: Terms) -> None:
                 "train_loss": epoch.train_loss,
                 METRIC: -1.0 if math.isnan(pooled["mean"]) else pooled["mean"],  # schedulers cannot compare NaN
                 "seconds": epoch.train_seconds + epoch.evaluate_seconds,
+                "gpus": trial.gpus,
                 **{f"ccc_devel_{target}": value for target, value in pooled.items() if target != "mean"},
             }
         )
@@ -237,14 +215,14 @@ def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
 
 
 class _Reporter(_Unsaved, tune.Callback):
-    """Turns Tune's callbacks into our events."""
+    """Turns Tune's callbacks into ours."""
 
-    def __init__(self, trials: Mapping[str, Trial], events: Events, stopped: set[str]):
-        self._trials, self._events, self._stopped = trials, events, stopped
+    def __init__(self, trials: Mapping[str, Trial], outcomes: Outcomes, stopped: set[str]):
+        self._trials, self._outcomes, self._stopped = trials, outcomes, stopped
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         actor: Any = trial.temporary_state.ray_actor
-        self._events.started(_name_of(trial), lambda: ray.kill(actor))
+        self._outcomes.started(_name_of(trial), lambda: ray.kill(actor))
 
     def on_trial_result(
         self,
@@ -255,34 +233,34 @@ class _Reporter(_Unsaved, tune.Callback):
         **info: Any,
     ) -> None:
         if TROUBLE in result:
-            self._events.unwritable(_name_of(trial), result[TROUBLE])
+            self._outcomes.unwritable(_name_of(trial), result[TROUBLE])
         else:
-            self._events.epoch(_name_of(trial), result)
+            self._outcomes.epoch(_name_of(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
         ours = self._trials[key]
         if ours.folder.part("predictions", key).exists():
-            self._events.trained(key)
+            self._outcomes.trained(key)
         elif ours.folder.part("trials", key).exists():
-            self._events.failed(key, _reason(ours))
+            self._outcomes.failed(key, _reason(ours))
         elif key in self._stopped:
-            self._write(ours, "stopped", None, lambda: self._events.stopped(key))
+            self._write(ours, "stopped", None, lambda: self._outcomes.stopped(key))
         else:  # the run is ending: the trial goes on from its checkpoint when the sweep is run again
-            self._events.left(key)
+            self._outcomes.left(key)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
         ours = self._trials[key]
         reason = _reason_of_loss(ours, trial.get_pickled_error())
-        self._write(ours, "failed", reason, lambda: self._events.failed(key, reason))
+        self._write(ours, "failed", reason, lambda: self._outcomes.failed(key, reason))
 
     def _write(self, trial: Trial, status: str, reason: str | None, then: Callable[[], None]) -> None:
         try:
             write_unfinished(trial, status, reason)
         except OSError as error:  # the trial stays open, and its row is written when it ends so again
-            self._events.unwritable(trial.key, f"{error.strerror or error} ({trial.folder.path})")
-            self._events.left(trial.key)
+            self._outcomes.unwritable(trial.key, f"{error.strerror or error} ({trial.folder.path})")
+            self._outcomes.left(trial.key)
         else:
             then()
 

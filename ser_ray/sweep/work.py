@@ -7,35 +7,29 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from ser_ray.errors import InputError
-from ser_ray.results import read_table
-from ser_ray.results.compact import compact_if_worth
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster
 from ser_ray.sweep.ending import Ending, on_signals
-from ser_ray.sweep.listing import label_of
 from ser_ray.sweep.mps import shared_gpus
+from ser_ray.sweep.outcomes import Outcomes, proposed_trial
 from ser_ray.sweep.plan import PlannedTrial
 from ser_ray.sweep.presence import Presence
 from ser_ray.sweep.progress import Progress
 from ser_ray.sweep.reuse import adopt_checkpoints
 from ser_ray.sweep.search_pool import SearchPool
-from ser_ray.sweep.silence import Silence
 from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.supply import Supply
-from ser_ray.sweep.tune import Events, train_trials
-from ser_ray.trial import Trial, write_unfinished
+from ser_ray.sweep.tune import train_trials
+from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
     from ser_ray.sweep.run import SweepRun
-    from ser_ray.sweep.tensorboard import TensorBoard
 
 LOOK_S = 0.2
 SAVE_S = 120.0
@@ -58,15 +52,13 @@ class Work:
         self._folder, self._config = run.folder, run.config
         self._trials = {trial.key: trial for trial in run.trials}
         self._ending = Ending(self._folder.tmp / f"go-{os.getpid()}")
-        self._gpu_seconds = _gpu_seconds_of(run)
-        self._silence = Silence(60 * self._config.schedule.silence_minutes)
         self.proposed: list[Trial] = []
         epochs = {trial.key: trial.config.training.epochs for trial in standing.to_train}
         done = len(run.trials) - len(standing.to_train) - len(standing.to_search)
         # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
         log = self._folder.path / "sweep.log"
         self._progress = Progress(run.labels, epochs, done, log, sys.stdout, to_propose=run.to_propose)
-        self._board = _board(self._folder.path / "tensorboard") if run.tensorboard else None
+        self._outcomes: Outcomes | None = None
 
     def run(self, outcome: Callable[[], str]) -> None:
         """Train and search what does not stand.
@@ -83,7 +75,6 @@ class Work:
             stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             stack.callback(self._ending.close)
             stack.enter_context(self._progress)
-            stack.callback(self._draw, lambda board: board.close())
             stack.enter_context(presence.shown(outcome))
             stack.enter_context(on_signals(self._ending))
             self._adopt()
@@ -95,10 +86,8 @@ class Work:
         return self._folder.tmp / f"tune-{os.getpid()}"
 
     def _keep_house(self) -> None:
-        for key in self._silence.look():
-            self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
-        with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
-            compact_if_worth(self._folder)
+        if self._outcomes is not None:
+            self._outcomes.keep_house()
 
     def _adopt(self) -> None:
         for key, donor in adopt_checkpoints(self._folder, self._standing.to_train, self._run.donors).items():
@@ -124,22 +113,32 @@ class Work:
             self._wait_for(compiled)
             slots = machines.slots(shared.cpus, shared.gpus)
             supply = Supply(self._standing.to_train, shared, self._run.guided, slots, self._on_proposed)
-            pool = SearchPool(self._folder, self._actors(machines.cpus, slots), self._on_searched(supply))
-            try:
+            with self._searching(machines.cpus, slots, supply) as outcomes:
                 for trial in self._standing.to_search:
-                    self._progress.trained(trial.key)
-                    pool.submit(trial.key)
+                    outcomes.trained(trial.key)
                 if trains and not self._ending.wanted:
-                    self._train(supply, shared, pool)
-            finally:
-                pool.close(now=lambda: self._ending.now)
+                    self._train(supply, shared, outcomes)
+
+    @contextlib.contextmanager
+    def _searching(self, cpus: float, slots: int, supply: Supply) -> Iterator[Outcomes]:
+        """Have a pool search what is trained, until all of that is searched; yield what trials' ends are told to."""
+        # a search takes about a second: one process keeps up with several trials, and memory is not free
+        actors = min(self._config.resources.search_actors or max(1, int(cpus) // 8), max(1, slots))
+        pool = SearchPool(self._folder, actors, lambda key, error: outcomes.searched(self._trials[key], error))
+        outcomes = Outcomes(self._run, self._progress, self._ending, supply, pool.submit)
+        self._outcomes = outcomes
+        try:
+            yield outcomes
+        finally:
+            pool.close(now=lambda: self._ending.now)
+            outcomes.close()
 
     def _wait_for(self, compiled: "Future[None]") -> None:
         if not compiled.done():
             self._progress.say("compiling the kernels of training, once for this kind of CPU")
         compiled.result()
 
-    def _train(self, supply: Supply, shared: Trial, pool: SearchPool) -> None:
+    def _train(self, supply: Supply, shared: Trial, outcomes: Outcomes) -> None:
         schedule, resources = self._config.schedule, self._config.resources
         terms = Terms(
             go=self._ending.go,
@@ -150,9 +149,7 @@ class Work:
         given = self._config.given("training.epochs", shared.config.training.epochs)
         most = max((trial.config.training.epochs for trial in self._standing.to_train), default=given)
         training = _InThread(
-            lambda: train_trials(
-                supply, schedule, most, shared, terms, self._events(supply, shared, pool), self._ending, self._scratch
-            )
+            lambda: train_trials(supply, schedule, most, shared, terms, outcomes, self._ending, self._scratch)
         )
         training.start()
         self._attend(training)
@@ -178,82 +175,13 @@ class Work:
         if not training.is_alive():
             training.raise_if_failed()
 
-    def _events(self, supply: Supply, shared: Trial, pool: SearchPool) -> Events:
-        progress = self._progress
-
-        def started(key: str, kill: Callable[[], None]) -> None:
-            progress.started(key)
-            self._silence.watch(key, self._folder.log(key), kill)
-
-        def epoch(key: str, figures: Mapping[str, Any]) -> None:
-            progress.epoch(key, figures)
-            self._draw(lambda board: board.epoch(key, figures))
-            self._spend(figures["seconds"] * shared.gpus)
-
-        def trained(key: str) -> None:
-            self._silence.forget(key)
-            progress.trained(key)
-            pool.submit(key)
-
-        def stopped(key: str) -> None:
-            self._silence.forget(key)
-            supply.ended(key, "stopped", self._best(key))
-            progress.stopped(key)
-
-        def failed(key: str, reason: str) -> None:
-            self._silence.forget(key)
-            supply.ended(key, "failed", None)
-            progress.failed(key, reason)
-
-        def unwritable(key: str, reason: str) -> None:
-            progress.say(f"DISK      {key}  results cannot be written: {reason}")
-            self._ending.ask("results cannot be written: make room, and run the same command again")
-
-        def left(key: str) -> None:
-            self._silence.forget(key)
-            progress.left(key)
-
-        return Events(
-            started=started,
-            epoch=epoch,
-            trained=trained,
-            stopped=stopped,
-            failed=failed,
-            left=left,
-            unwritable=unwritable,
-        )
-
-    def _draw(self, what: "Callable[[TensorBoard], None]") -> None:
-        """Have TensorBoard's files hold something; what they hold is in the tables as well."""
-        if self._board is None:
-            return
-        try:
-            what(self._board)
-        except OSError as error:
-            self._progress.say(f"DISK      no further files for TensorBoard: {error.strerror or error}")
-            self._board = None
-
-    def _best(self, key: str) -> float | None:
-        (row,) = read_table(self._folder, "trials", keys=[key], columns=["ccc_devel_mean"]).to_pylist()
-        score: float | None = row["ccc_devel_mean"]
-        return score
-
-    def _spend(self, gpu_seconds: float) -> None:
-        most = self._config.schedule.max_gpu_hours
-        self._gpu_seconds += gpu_seconds
-        if most is not None and self._gpu_seconds >= 3600 * most:
-            self._ending.ask(
-                f"schedule.max_gpu_hours ({most:g}) is spent ({self._gpu_seconds / 3600:.3g} hours); raise it to go on"
-            )
-
     def _on_lost_node(self) -> None:
         self._ending.ask("Ray's process on this host was lost (killed, or out of memory?)", now=True)
 
     def _on_proposed(self, planned: PlannedTrial) -> None:
-        trial = dataclasses.replace(self._run.template, key=planned.key, config=planned.config)
-        self._trials[planned.key] = trial
+        trial = proposed_trial(self._run, self._progress, planned)
+        self._trials[trial.key] = trial
         self.proposed.append(trial)
-        self._progress.proposed(planned.key, label_of(planned), planned.config.training.epochs)
 
     def _share(self, machines: Cluster) -> Trial:
         """Return a trial with what each is given; without a GPU one core, since it trains in one thread.
@@ -271,30 +199,6 @@ class Work:
                 f"as much (nodes have {nodes}); ask for less, with --set resources.cpus=N or resources.gpus=N"
             )
         return dataclasses.replace(template, cpus=float(resources.cpus), gpus=float(resources.gpus))
-
-    def _actors(self, cpus: float, slots: int) -> int:
-        # a search takes about a second: one process keeps up with several trials, and memory is not free
-        return min(self._config.resources.search_actors or max(1, int(cpus) // 8), max(1, slots))
-
-    def _on_searched(self, supply: Supply) -> Callable[[str, Exception | None], None]:
-        def on_searched(key: str, error: Exception | None) -> None:
-            if isinstance(error, OSError):
-                self._progress.say(f"DISK      {key}  its search cannot be written: {error}")
-                self._progress.left(key)
-                self._ending.ask("results cannot be written: make room, and run the same command again")
-                return
-            if error is not None:
-                reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
-                write_unfinished(self._trials[key], "failed", reason)
-                supply.ended(key, "failed", None)
-                self._progress.failed(key, reason)
-                return
-            (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
-            supply.ended(key, "finished", row["ccc_devel_mean"])
-            self._progress.finished(key, row)
-            self._draw(lambda board: board.finished(key, row))
-
-        return on_searched
 
 
 class _InThread(threading.Thread):
@@ -316,22 +220,6 @@ class _InThread(threading.Thread):
         """Raise what the call raised."""
         if self._raised is not None:
             raise self._raised
-
-
-def _board(folder: Path) -> "TensorBoard":
-    # its library imports PyTorch, for seconds, which a driver has no other use for
-    from ser_ray.sweep.tensorboard import TensorBoard
-
-    return TensorBoard(folder)
-
-
-def _gpu_seconds_of(run: "SweepRun") -> float:
-    """Return the GPU seconds that a sweep's trials have taken so far; only looked up where there is a budget."""
-    if run.config.schedule.max_gpu_hours is None:
-        return 0.0
-    epochs = read_table(run.folder, "epochs", columns=["train_seconds", "evaluate_seconds", "gpus"])
-    seconds = pc.add(epochs["train_seconds"], epochs["evaluate_seconds"])
-    return float(pc.sum(pc.multiply(seconds, epochs["gpus"])).as_py() or 0.0)
 
 
 def _compile_kernels(needed: bool) -> None:

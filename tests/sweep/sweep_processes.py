@@ -70,7 +70,7 @@ def wait_until_gone(pids, seconds=30):
 
 def descendants(pid, name):
     """Return the descendants of a process whose command contains a name: process id -> command."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     parents, commands = {}, {}
     for line in listed.splitlines():
         child, parent, command = line.split(None, 2)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -53,7 +54,7 @@ def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, terms):
     assert epochs == [1, 2, 3]
     assert trial.folder.part("predictions", trial.key).exists()
     (start,) = starts(trial.folder.log(trial.key))
-    assert start.startswith(f"trial {trial.key} on cpu: TrialConfig(")
+    assert re.match(rf"trial {trial.key} on cpu \(\S+, process {os.getpid()}\): TrialConfig\(", start)
 
 
 def test_what_a_trial_raises_is_its_own_failure(trial, terms, monkeypatch):

@@ -17,7 +17,7 @@ from ser_ray.results import SweepFolder, read_table
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial.log import starts
 
-EPOCHS = 1400
+EPOCHS = 1000
 SWEEP = """
 name: storm
 corpus: {corpus}

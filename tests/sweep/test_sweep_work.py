@@ -7,13 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.results import make_table, read_table, write_part
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster
 from ser_ray.sweep.config import Resources, Schedule
 from ser_ray.sweep.run import SweepRun
 from ser_ray.sweep.standing import Standing
-from ser_ray.sweep.supply import Supply
 from ser_ray.sweep.work import Work, _InThread
 
 
@@ -59,48 +57,6 @@ def test_a_trial_takes_its_share_of_a_gpu_or_one_core_without(begin, nodes, aske
 def test_a_trial_larger_than_any_node_is_refused_and_does_not_wait_for_ever(begin, asked):
     with pytest.raises(InputError, match=r"no node has as much \(nodes have 8 CPUs and 2 GPUs\)"):
         begin(resources=Resources(**asked))._share(machines((8, 2), (8, 2)))
-
-
-def pool():
-    submitted = []
-    return SimpleNamespace(submit=submitted.append), submitted
-
-
-def test_a_budget_of_gpu_hours_counts_what_was_spent_before(begin, folder):
-    rows = [{"key": "a", "epoch": e, "train_seconds": 1500.0, "evaluate_seconds": 300.0, "gpus": 0.5} for e in (1, 2)]
-    write_part(folder, "epochs", "a", make_table("epochs", [*rows, {"key": "a", "epoch": 3}]))
-    work = begin(schedule=Schedule(max_gpu_hours=0.6))
-    shared = work._share(machines((8, 1)))
-    events = work._events(Supply([]), shared, pool()[0])
-    key = work._run.trials[0].key
-    figures = {"epoch": 1, "train_loss": 0.5, "ccc_devel_mean": 0.1, "seconds": 300.0}
-    assert shared.gpus == 0.25
-    for number in range(1, 5):  # 0.5 GPU hours before, and 75 GPU seconds an epoch now
-        events.epoch(key, figures | {"epoch": number})
-        assert not work._ending.wanted
-    events.epoch(key, figures | {"epoch": 5})
-    assert work._ending.reason == "schedule.max_gpu_hours (0.6) is spent (0.604 hours); raise it to go on"
-
-
-def test_results_that_cannot_be_written_end_the_run(begin):
-    work = begin()
-    events = work._events(Supply([]), work._run.template, pool()[0])
-    events.unwritable("k", "No space left on device (/results)")
-    assert "make room, and run the same command again" in work._ending.reason
-    assert not work._ending.now
-
-
-def test_a_search_that_cannot_be_written_leaves_its_trial_open(begin, folder):
-    work = begin()
-    key = work._run.trials[0].key
-    work._on_searched(Supply([]))(key, OSError(28, "No space left on device"))
-    assert work._ending.wanted
-    assert not folder.part("trials", key).exists()
-    other = begin()
-    other._on_searched(Supply([]))(key, ValueError("no frames"))
-    assert not other._ending.wanted
-    (row,) = read_table(folder, "trials").to_pylist()
-    assert row["error"] == "post-processing search: ValueError: no frames"
 
 
 class Stuck:

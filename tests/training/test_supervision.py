@@ -120,7 +120,9 @@ def interrupted(tiny_corpus, config, folder, looks=7):
         run(tiny_corpus, config, folder, stop_after(looks))
 
 
-@pytest.mark.parametrize("how", [damage, lambda path: path.write_bytes(b""), lambda path: path.unlink()], ids=str)
+@pytest.mark.parametrize(
+    "how", [damage, lambda path: path.write_bytes(b""), lambda path: path.unlink()], ids=["damaged", "empty", "gone"]
+)
 def test_the_checkpoint_before_a_damaged_one_is_used(tiny_corpus, config, whole, tmp_path, how):
     interrupted(tiny_corpus, config, tmp_path)
     before = load_checkpoint(tmp_path / "previous.pt")

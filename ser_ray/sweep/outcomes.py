@@ -1,0 +1,156 @@
+"""What a run makes of what its trials come to: it is told to the user, the search, the budget and who proposes."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder, read_table
+from ser_ray.results.compact import compact_if_worth
+from ser_ray.sweep.ending import Ending
+from ser_ray.sweep.listing import label_of
+from ser_ray.sweep.plan import PlannedTrial
+from ser_ray.sweep.progress import Progress
+from ser_ray.sweep.silence import Silence
+from ser_ray.sweep.supply import Supply
+from ser_ray.trial import Trial, write_unfinished
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.run import SweepRun
+    from ser_ray.sweep.tensorboard import TensorBoard
+
+MAKE_ROOM = "results cannot be written: make room, and run the same command again"
+
+
+class Outcomes:
+    """What is done when a trial starts, ends an epoch, or ends.
+
+    Args:
+        run: the sweep that is run.
+        progress: told of everything.
+        ending: asked for the end where a budget is spent or results cannot be written.
+        supply: told how trials ended.
+        submit: takes the key of a trained trial that is to be searched.
+    """
+
+    def __init__(
+        self, run: "SweepRun", progress: Progress, ending: Ending, supply: Supply, submit: Callable[[str], None]
+    ) -> None:
+        self._run, self._folder, self._schedule = run, run.folder, run.config.schedule
+        self._progress, self._ending, self._supply, self._submit = progress, ending, supply, submit
+        self._silence = Silence(60 * run.config.schedule.silence_minutes)
+        self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(run.folder)
+        self._board = _board(run.folder.path / "tensorboard") if run.tensorboard else None
+
+    def started(self, key: str, kill: Callable[[], None]) -> None:
+        """A trial has its resources; `kill` ends its process."""
+        self._progress.started(key)
+        self._silence.watch(key, self._folder.log(key), kill)
+
+    def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
+        """A trial ended an epoch, with these figures."""
+        self._progress.epoch(key, figures)
+        self._draw(lambda board: board.epoch(key, figures))
+        most = self._schedule.max_gpu_hours
+        self._gpu_seconds += figures["seconds"] * figures["gpus"]
+        if most is not None and self._gpu_seconds >= 3600 * most:
+            spent = self._gpu_seconds / 3600
+            self._ending.ask(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
+
+    def trained(self, key: str) -> None:
+        """A trial's predictions are written."""
+        self._silence.forget(key)
+        self._progress.trained(key)
+        self._submit(key)
+
+    def stopped(self, key: str) -> None:
+        """The scheduler ended a trial early, and its row is written."""
+        self._silence.forget(key)
+        (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
+        self._supply.ended(key, "stopped", row["ccc_devel_mean"])
+        self._progress.stopped(key)
+        self._draw(lambda board: board.finished(key, row))
+
+    def failed(self, key: str, reason: str) -> None:
+        """A trial failed, and its row is written."""
+        self._silence.forget(key)
+        self._supply.ended(key, "failed", None)
+        self._progress.failed(key, reason)
+
+    def left(self, key: str) -> None:
+        """A trial ended before its end, and is still open."""
+        self._silence.forget(key)
+        self._progress.left(key)
+
+    def unwritable(self, key: str, reason: str) -> None:
+        """The results of a trial cannot be written."""
+        self._progress.say(f"DISK      {key}  results cannot be written: {reason}")
+        self._ending.ask(MAKE_ROOM)
+
+    def searched(self, trial: Trial, error: Exception | None) -> None:
+        """A trial's post-processing is searched, or its search ended with an error."""
+        key = trial.key
+        if isinstance(error, OSError):
+            self.unwritable(key, f"{error.strerror or error} ({self._folder.path})")
+            self._progress.left(key)
+        elif error is not None:
+            reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
+            write_unfinished(trial, "failed", reason)
+            self._supply.ended(key, "failed", None)
+            self._progress.failed(key, reason)
+        else:
+            (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
+            self._supply.ended(key, "finished", row["ccc_devel_mean"])
+            self._progress.finished(key, row)
+            self._draw(lambda board: board.finished(key, row))
+
+    def keep_house(self) -> None:
+        """Now and then: end processes that hang, and keep the table in one file up to date."""
+        for key in self._silence.look():
+            self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
+        with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
+            compact_if_worth(self._folder)
+
+    def close(self) -> None:
+        """Nothing further will come."""
+        self._draw(lambda board: board.close())
+
+    def _draw(self, what: "Callable[[TensorBoard], None]") -> None:
+        """Have TensorBoard's files hold something; the tables hold it as well."""
+        if self._board is None:
+            return
+        try:
+            what(self._board)
+        except OSError as error:
+            self._progress.say(f"DISK      no further files for TensorBoard: {error.strerror or error}")
+            self._board = None
+
+
+def proposed_trial(run: "SweepRun", progress: Progress, planned: PlannedTrial) -> Trial:
+    """Return a trial that a guided search has proposed, and tell of it.
+
+    Args:
+        run: the sweep that is run.
+        progress: told of it.
+        planned: what was proposed.
+    """
+    progress.proposed(planned.key, label_of(planned), planned.config.training.epochs)
+    return dataclasses.replace(run.template, key=planned.key, config=planned.config)
+
+
+def _board(folder: Path) -> "TensorBoard":
+    # its library imports PyTorch, for seconds, which a driver has no other use for
+    from ser_ray.sweep.tensorboard import TensorBoard
+
+    return TensorBoard(folder)
+
+
+def _gpu_seconds_of(folder: SweepFolder) -> float:
+    """Return the GPU seconds that a sweep's trials have taken so far."""
+    epochs = read_table(folder, "epochs", columns=["train_seconds", "evaluate_seconds", "gpus"])
+    seconds = pc.add(epochs["train_seconds"], epochs["evaluate_seconds"])
+    return float(pc.sum(pc.multiply(seconds, epochs["gpus"])).as_py() or 0.0)
