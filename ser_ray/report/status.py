@@ -42,7 +42,7 @@ def print_status(
             console.print(_begun_table(heading, trials, now))
     if progress.unsearched:
         _say(console, f"\nnot searched yet: {' '.join(progress.unsearched)}")
-        _say(console, f"  ser-ray postprocess {folder.path}   searches them")
+        _say(console, "  running the sweep again searches them")
     if progress.failed:
         _print_failed(console, folder, progress.failed, len(progress.failed) if all_failed else FAILED_SHOWN)
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser_ray import provenance
 from ser_ray.errors import InputError
-from ser_ray.sweep.config import Backend
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import opening, starts
 
 if TYPE_CHECKING:
     import torch
 
+    from ser_ray.sweep.config import Backend
     from ser_ray.training.loop import EpochReport
 
 LOOK_S = 1.0
@@ -46,7 +46,7 @@ class Terms:
     go: Path
     silence_s: float
     save_every_s: float
-    backend: Backend = "auto"
+    backend: "Backend" = "auto"
 
 
 def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None]) -> str | None:

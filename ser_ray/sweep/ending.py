@@ -9,6 +9,7 @@ from pathlib import Path
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 """A keyboard's; a scheduler's, in several customs; and that of a terminal which is closed."""
+MAKE_ROOM = "results cannot be written: make room, and run the same command again"
 TOGETHER_S = 1.0
 """Signals so close to each other are one wish: what starts a program often passes on what the program got as well."""
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.results.compact import compact_if_worth
-from ser_ray.sweep.ending import Ending
+from ser_ray.sweep.ending import MAKE_ROOM, Ending
 from ser_ray.sweep.listing import label_of
 from ser_ray.sweep.plan import PlannedTrial
 from ser_ray.sweep.progress import Progress
@@ -22,8 +22,6 @@ from ser_ray.trial import Trial, write_unfinished
 if TYPE_CHECKING:
     from ser_ray.sweep.run import SweepRun
     from ser_ray.sweep.tensorboard import TensorBoard
-
-MAKE_ROOM = "results cannot be written: make room, and run the same command again"
 
 
 class Outcomes:
@@ -94,15 +92,18 @@ class Outcomes:
     def searched(self, trial: Trial, error: Exception | None) -> None:
         """A trial's post-processing is searched, or its search ended with an error."""
         key = trial.key
+        if error is not None and not isinstance(error, OSError):
+            reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
+            try:
+                write_unfinished(trial, "failed", reason)
+            except OSError as full:
+                error = full
+            else:
+                self.failed(key, reason)
         if isinstance(error, OSError):
             self.unwritable(key, f"{error.strerror or error} ({self._folder.path})")
             self._progress.left(key)
-        elif error is not None:
-            reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
-            write_unfinished(trial, "failed", reason)
-            self._supply.ended(key, "failed", None)
-            self._progress.failed(key, reason)
-        else:
+        if error is None:
             (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
             self._supply.ended(key, "finished", row["ccc_devel_mean"])
             self._progress.finished(key, row)

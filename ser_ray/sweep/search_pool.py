@@ -40,7 +40,7 @@ class SearchPool:
 
     Args:
         folder: the sweep's folder.
-        actors: how many processes.
+        actors: how many processes at most; each is started when there is work for it.
         on_done: called from the feeding thread after each search with its key, and the error that ended it or None.
     """
 
@@ -54,9 +54,10 @@ class SearchPool:
             "max_restarts": -1,  # one that the system kills now and then in a long sweep must not end the pool
             "max_task_retries": RETRIES,
         }
-        remote = ray.remote(SearchActor)
-        self._idle: list[Any] = [remote.options(**options).remote() for _ in range(actors)]
-        self._actors = list(self._idle)
+        self._new_actor = ray.remote(SearchActor).options(**options).remote
+        self._most = actors
+        self._idle: list[Any] = []
+        self._actors: list[Any] = []
         self._running: dict[Any, tuple[str, Any]] = {}
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._closing, self._leaving = threading.Event(), threading.Event()
@@ -112,7 +113,10 @@ class SearchPool:
             self._raised = self._raised or raised
 
     def _start_searches(self) -> None:
-        while self._idle and not self._waiting.empty():
+        while not self._waiting.empty() and (self._idle or len(self._actors) < self._most):
+            if not self._idle:
+                self._actors.append(self._new_actor())
+                self._idle.append(self._actors[-1])
             key = self._waiting.get()
             actor = self._idle.pop(0)
             self._running[actor.search.remote(self._folder.path, key)] = (key, actor)

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -23,11 +23,14 @@ from ray.tune.stopper import Stopper
 
 from ser_ray.results import read_table
 from ser_ray.sweep.attempt import Terms, attempt, one_line, was_hung
-from ser_ray.sweep.config import Schedule
-from ser_ray.sweep.ending import Ending
-from ser_ray.sweep.outcomes import Outcomes
-from ser_ray.sweep.supply import Supply
+from ser_ray.sweep.ending import MAKE_ROOM, Ending
 from ser_ray.trial import Trial, write_unfinished
+
+if TYPE_CHECKING:
+    # workers import this file too, and should not wait for what they have no use for
+    from ser_ray.sweep.config import Schedule
+    from ser_ray.sweep.outcomes import Outcomes
+    from ser_ray.sweep.supply import Supply
 
 METRIC = "ccc_devel_mean"
 TROUBLE = "trouble"
@@ -37,12 +40,12 @@ CRASHES_ALLOWED = 2
 
 
 def train_trials(
-    supply: Supply,
-    schedule: Schedule,
+    supply: "Supply",
+    schedule: "Schedule",
     most_epochs: int,
     shared: Trial,
     terms: Terms,
-    outcomes: Outcomes,
+    outcomes: "Outcomes",
     ending: Ending,
     scratch: Path,
 ) -> None:
@@ -63,6 +66,7 @@ def train_trials(
     # as many actors start side by side as there is room for; by itself Tune would start one after the other
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, supply.slots))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say of failures is in our tables
+    running: set[str] = set()
     stopped: set[str] = set()
     on_gpu = shared.gpus > 0
     train_one = tune.with_parameters(_train_one, shared=shared, terms=terms)
@@ -83,8 +87,8 @@ def train_trials(
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            stop=_Leave(ending),
-            callbacks=[_Reporter(supply.given, outcomes, stopped), _Silent()],
+            stop=_Leave(ending, running),
+            callbacks=[_Reporter(supply.given, outcomes, running, stopped), _Silent()],
             failure_config=tune.FailureConfig(max_failures=CRASHES_ALLOWED),
         ),
     )
@@ -106,14 +110,18 @@ class _Unsaved:
 class _Given(_Unsaved, Searcher):
     """Hands Tune our trials one by one."""
 
-    def __init__(self, supply: Supply, ending: Ending) -> None:
+    def __init__(self, supply: "Supply", ending: Ending) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._supply, self._ending = supply, ending
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self._ending.wanted or self._supply.exhausted:
             return Searcher.FINISHED  # type: ignore[return-value]
-        trial = self._supply.next()
+        try:
+            trial = self._supply.next()
+        except OSError as error:  # a proposal that cannot be recorded counts as not made
+            self._ending.ask(f"{MAKE_ROOM} ({error.strerror or error})")
+            return Searcher.FINISHED  # type: ignore[return-value]
         return None if trial is None else {"key": trial.key, "trial": trial.config}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -127,19 +135,19 @@ class _Given(_Unsaved, Searcher):
 
 
 class _Leave(_Unsaved, Stopper):
-    """Ends everything when nothing is to be waited for."""
+    """Ends everything when nothing is to be waited for: at once, or once no trial has anything to save."""
 
-    def __init__(self, ending: Ending) -> None:
-        self._ending = ending
+    def __init__(self, ending: Ending, running: set[str]) -> None:
+        self._ending, self._running = ending, running
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._ending.now
+        return self._ending.now or (self._ending.wanted and not self._running)
 
 
-def _scheduler(schedule: Schedule, most: int, trials: Mapping[str, Trial], stopped: set[str]) -> TrialScheduler:
+def _scheduler(schedule: "Schedule", most: int, trials: Mapping[str, Trial], stopped: set[str]) -> TrialScheduler:
     """Return Tune's scheduler, made to note the trials that it stops."""
     grace = min(schedule.grace_epochs, most)
     if schedule.early_stopping == "asha":
@@ -217,11 +225,13 @@ def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
 class _Reporter(_Unsaved, tune.Callback):
     """Turns Tune's callbacks into ours."""
 
-    def __init__(self, trials: Mapping[str, Trial], outcomes: Outcomes, stopped: set[str]):
-        self._trials, self._outcomes, self._stopped = trials, outcomes, stopped
+    def __init__(self, trials: Mapping[str, Trial], outcomes: "Outcomes", running: set[str], stopped: set[str]):
+        self._trials, self._outcomes = trials, outcomes
+        self._running, self._stopped = running, stopped
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         actor: Any = trial.temporary_state.ray_actor
+        self._running.add(_name_of(trial))
         self._outcomes.started(_name_of(trial), lambda: ray.kill(actor))
 
     def on_trial_result(
@@ -239,6 +249,7 @@ class _Reporter(_Unsaved, tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
+        self._running.discard(key)
         ours = self._trials[key]
         if ours.folder.part("predictions", key).exists():
             self._outcomes.trained(key)
@@ -251,6 +262,7 @@ class _Reporter(_Unsaved, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
+        self._running.discard(key)
         ours = self._trials[key]
         reason = _reason_of_loss(ours, trial.get_pickled_error())
         self._write(ours, "failed", reason, lambda: self._outcomes.failed(key, reason))

@@ -116,6 +116,19 @@ def test_a_search_that_fails_is_the_failure_of_its_trial(begin, folder, trial):
     assert told.supply.told == [(trial.key, "failed", None)]
 
 
+def test_a_failed_search_on_a_full_disk_leaves_its_trial_open(begin, folder, trial, monkeypatch):
+    outcomes, told = begin()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ser_ray.sweep.outcomes.write_unfinished", full)
+    outcomes.searched(trial, ValueError("no frames"))
+    assert told.ending.wanted
+    assert told.supply.told == []
+    assert "left      " in told.out.getvalue()
+
+
 def test_a_trial_that_hangs_is_ended_and_said(begin, folder, trial, monkeypatch):
     outcomes, told = begin(silence_minutes=1e-9)
     killed = []

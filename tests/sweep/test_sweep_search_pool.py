@@ -140,10 +140,12 @@ def test_every_key_is_searched_and_told_once_and_damaged_parts_fail_alone(told, 
         put_predictions(folder, key, seed=n)
     folder.part("predictions", "damaged").write_bytes(b"PAR1 and then rubbish")
     pool = told.pool(folder, actors=2)
-    environment = ray.get(pool._actors[0].__ray_call__.remote(lambda actor: dict(os.environ)))
+    assert pool._actors == [], "no process is started before there is work for it"
     for key in ("k0", "damaged", "k1"):
         pool.submit(key)
     told.wait_for(3)  # while it is open already
+    assert len(pool._actors) == 2
+    environment = ray.get(pool._actors[0].__ray_call__.remote(lambda actor: dict(os.environ)))
     for key in ("absent", "k2", "k3"):
         pool.submit(key)
     pool.close()
@@ -164,8 +166,11 @@ def test_every_key_is_searched_and_told_once_and_damaged_parts_fail_alone(told, 
 
 def test_a_killed_search_is_done_again_and_closing_waits_for_it(machines, told, folder):
     held = hold(put_predictions(folder, "slow"))
-    put_predictions(folder, "next")
+    for key in ("first", "next"):
+        put_predictions(folder, key)
     pool = told.pool(folder)
+    pool.submit("first")
+    told.wait_for(1)
     (pid,) = pids_of(pool)
     pool.submit("slow")
     pool.submit("next")
@@ -175,13 +180,12 @@ def test_a_killed_search_is_done_again_and_closing_waits_for_it(machines, told, 
     closing.start()
     closing.join(timeout=1)
     assert closing.is_alive()
-    assert told.events == []
+    assert told.events == [("first", None)]
     os.replace(held, folder.part("predictions", "slow"))  # for the search that is done again
     os.kill(pid, signal.SIGKILL)
     closing.join(timeout=120)
     assert dead(pid)
-    assert told.errors == {"slow": None, "next": None}
-    assert [key for key, _ in told.events] == ["slow", "next"]
+    assert told.events == [("first", None), ("slow", None), ("next", None)]
 
 
 def test_a_search_that_kills_its_actor_fails_alone(told, folder, quick_actor):
