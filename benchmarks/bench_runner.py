@@ -62,9 +62,13 @@ def main() -> None:
         starts(corpus, Path(place), options.starts)
         plan_large(corpus)
         alone = in_one_process(corpus, Path(place) / "alone")
-        for title, count, gpus in (("reused", options.reused, 0.0), ("fresh", options.fresh, 1.0)):
+        processes = bare_processes() if options.fresh else 0.0
+        for title, count, gpus, own in (
+            ("reused", options.reused, 0.0, alone),
+            ("fresh", options.fresh, 1.0, alone + processes),
+        ):
             if count:
-                folder = through_the_runner(corpus, Path(place) / title, count, gpus, title, alone)
+                folder = through_the_runner(corpus, Path(place) / title, count, gpus, title, own)
                 status(folder, count)
 
 
@@ -156,6 +160,18 @@ def in_one_process(corpus: Corpus, place: Path, trials: int = 200) -> float:
     return seconds
 
 
+def bare_processes(count: int = 20) -> float:
+    """Return the seconds of a process that imports PyTorch and nothing else, two of them at a time."""
+    begin = time.perf_counter()
+    for _ in range(count // 2):
+        pair = [subprocess.Popen([sys.executable, "-c", "import torch"]) for _ in range(2)]
+        for process in pair:
+            process.wait()
+    seconds = 2 * (time.perf_counter() - begin) / count
+    print(f"a bare process that imports PyTorch, two at a time: {seconds:.2f} s")
+    return seconds
+
+
 def make_run(corpus: Corpus, place: Path, count: int) -> SweepRun:
     """Return a sweep that is ready to run."""
     config = sweep_of(count)
@@ -207,7 +223,8 @@ def through_the_runner(corpus: Corpus, place: Path, count: int, gpus: float, tit
     assert (code, finished) == (0, count), (code, finished)
     print(
         f"{count:,} trials, {title} processes, two at a time: {wall:.0f} s with the start of Ray; "
-        f"{memory.seconds_per_trial():.3f} s for each further trial, of which its own work is {alone / 2:.3f} s; "
+        f"{memory.seconds_per_trial():.3f} s for each further trial, of which its own work is {alone / 2:.3f} s "
+        f"and the runner's {memory.seconds_per_trial() - alone / 2:.3f} s; "
         f"memory of the driver grows by {memory.kilobytes_per_trial():.0f} kB a trial"
     )
     return run.folder
