@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ser_ray.errors import InputError
+from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, upgrade_parts, write_whole
 from ser_ray.results.compact import compact_if_worth
 from ser_ray.sweep.config import SweepConfig
@@ -15,7 +16,6 @@ from ser_ray.sweep.presence import refuse_others
 from ser_ray.sweep.reuse import take_over
 from ser_ray.sweep.standing import forget_failed, read_standing
 from ser_ray.trial import Trial
-from ser_ray.trial.log import last_lines
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
 SHOWN_LOGS, LOG_LINES = 3, 5
@@ -86,7 +86,10 @@ class SweepRun:
         return self._exit_code([*self.trials, *proposed])
 
     def _take_over(self) -> None:
-        taken = take_over(self.folder, self.trials, self.donors) if self.donors else {}
+        try:
+            taken = take_over(self.folder, self.trials, self.donors) if self.donors else {}
+        except OSError as error:
+            raise results_unwritable(self.folder, error) from error
         for donor in sorted(set(taken.values())):
             print(f"{sum(one == donor for one in taken.values())} trials are taken over from {donor}")
 
@@ -136,8 +139,9 @@ class SweepRun:
             return
         print(f"{len(failed)} of {trials} trials failed (--retry-failed runs them again):")
         for number, (key, reason) in enumerate(sorted(failed.items())):
-            print(f"  {key}  {reason}  (log: {self.folder.log(key)})")
-            for line in last_lines(self.folder.log(key), LOG_LINES) if number < SHOWN_LOGS else ():
+            log = self.folder.log(key)
+            print(f"  {key}  {reason}  (log: {log})")
+            for line in last_lines(log, LOG_LINES) if number < SHOWN_LOGS and log.exists() else ():
                 print(f"      {line}")
 
 

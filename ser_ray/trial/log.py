@@ -26,16 +26,3 @@ def starts(log: Path) -> list[str]:
     mark = f"trial {log.stem} on "
     text = "\n" + log.read_text(encoding="utf-8", errors="replace")
     return [mark + part for part in text.split("\n" + mark)[1:]]
-
-
-def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines of a trial's log that are not empty; none if there is no log.
-
-    Args:
-        log: the trial's.
-        count: how many, at most.
-    """
-    if not log.exists():
-        return []
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line for line in lines if line.strip()][-count:]

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayTaskError
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.sweep import tune
 from ser_ray.sweep.cluster import Cluster, _own_folder, cluster
-from ser_ray.sweep.config import Backend
+from ser_ray.sweep.config import Backend, Schedule
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
 
@@ -113,3 +113,16 @@ def test_folders_of_drivers_that_are_gone_are_removed_and_others_stay(tmp_path, 
             assert first.exists()
             assert second != first
     assert list(tmp_path.iterdir()) == [foreign]
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "kind", "grace"),
+    [("none", FIFOScheduler, None), ("asha", ASHAScheduler, 3), ("median", MedianStoppingRule, 3)],
+)
+def test_early_stopping_is_what_the_schedule_says_with_its_grace(early_stopping, kind, grace):
+    scheduler = tune._scheduler(Schedule(early_stopping=early_stopping, grace_epochs=3), 10, {}, set())
+    assert type(scheduler) is kind
+    if kind is ASHAScheduler:
+        assert scheduler._brackets[0]._rungs[-1][0] == grace
+    if kind is MedianStoppingRule:
+        assert scheduler._grace_period == grace

@@ -50,7 +50,7 @@ def swept(tiny_corpus, tmp_path_factory):
     """Two trials that finish and one that diverges."""
     folder = tmp_path_factory.mktemp("swept")
     file = write_sweep(folder, tiny_corpus)
-    code, out = run(file, folder / "results")
+    code, out = run(file, folder / "results", "--tensorboard")
     return file, folder / "results", code, out
 
 
@@ -80,7 +80,8 @@ def test_every_table_is_there_and_nothing_half_made(swept):
     assert not folder.tmp.exists()
     names = {p.name for p in folder.path.iterdir()} - {"provenance"}  # which is there if the code has changes
     tables = {"trials", "epochs", "postprocessing", "predictions"}
-    assert names == {"sweep.yaml", "sweep.log", "checkpoints", "logs", "drivers"} | tables
+    assert names == {"sweep.yaml", "sweep.log", "checkpoints", "logs", "drivers", "tensorboard"} | tables
+    assert {path.parent.name for path in folder.path.glob("tensorboard/*/events.*")} >= finished
     for key in finished:
         assert {p.name for p in folder.checkpoints(key).iterdir()} == {"last.pt", "previous.pt", "best.pt"}
     assert f"results: {folder.path}" in out
@@ -171,6 +172,28 @@ def test_a_trained_trial_is_searched_and_not_trained_again(swept):
     assert folder.part("predictions", row["key"]).stat().st_mtime_ns == trained
     unequal = {c for c in row if row[c] != again[c]}
     assert unequal <= {"search_seconds", "ended_at"}
+
+
+def test_another_sweep_takes_over_what_is_finished_and_trains_nothing_again(swept, tiny_corpus, tmp_path):
+    _, results, _, _ = swept
+    file = write_sweep(tmp_path, tiny_corpus, rates="[1e-3, 1e-2]", losses="[ccc, mse]")
+    options = ("--set", "name=other", "--reuse", str(results / "tiny"))
+    _, listed = run(file, tmp_path, *options, "--dry-run")
+    assert listed.count(" reuse") == 2
+    code, out = run(file, tmp_path, *options)
+    assert code == 0, out
+    assert f"2 trials are taken over from {results / 'tiny'}" in out
+    assert "starting Ray" not in out
+    taken = {row["key"]: row for row in read_table(SweepFolder(tmp_path / "other"), "trials").to_pylist()}
+    for row in rows(results).values():
+        if row["status"] == "finished":
+            mine = taken[row["key"]]
+            assert (mine["sweep"], mine["reused_from"]) == ("other", str(results / "tiny"))
+            scores = [column for column in row if column.startswith("ccc_")]
+            assert {c: mine[c] for c in scores} == {c: row[c] for c in scores}
+    code, out = run(file, tmp_path, "--reuse", str(tmp_path))
+    assert code == 2
+    assert "holds no sweep" in out
 
 
 def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny_corpus, tmp_path):
