@@ -17,7 +17,7 @@ from ser_ray.results import SweepFolder, read_table
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial.log import starts
 
-EPOCHS = 1000
+EPOCHS = 400
 SWEEP = """
 name: storm
 corpus: {corpus}
@@ -167,8 +167,13 @@ def test_a_lost_node_manager_ends_the_run_and_nothing_waits_for_ever(storm):
 
 def test_another_driver_is_refused_while_one_runs(storm):
     process = storm.start()
-    run_until(process, EPOCH)
+    run_until(process, EPOCH, 2)
+    workers = storm.workers().values()
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # so that they do not come to their end meanwhile
     code, out = end(storm.start())
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
     process.send_signal(signal.SIGTERM)
     assert end(process)[0] == 75
     assert code == 2, out

@@ -145,6 +145,14 @@ def test_nobody_joins_the_cluster_of_a_sweep_or_reads_its_folder(tiny_corpus, tm
     assert not os.path.exists(own)
 
 
+BOTH_THERE = """
+import sys, time, ray
+ray.init(address=sys.argv[1], logging_level="CRITICAL", log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) < 2:
+    time.sleep(0.2)
+"""
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("", 0))
@@ -170,6 +178,10 @@ def two_nodes(tmp_path_factory):
                 break
         time.sleep(0.2)
     nodes.append(subprocess.Popen([*ray, f"--address={address}", memory, f"--temp-dir={places[1]}"], **common))
+    waiting = subprocess.run(
+        [sys.executable, "-c", BOTH_THERE, address], env=os.environ | token, timeout=120, check=False
+    )
+    assert waiting.returncode == 0, "the second node did not come up"
     yield token | {"RAY_ADDRESS": address}, nodes[1]
     for node in nodes:
         node.terminate()
@@ -184,9 +196,7 @@ def test_trials_of_a_node_that_dies_go_on_elsewhere(tiny_corpus, tmp_path, two_n
     environment, second = two_nodes
     file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=700)
     process = start(file, tmp_path, "--set", "resources.search_actors=1", **environment)
-    out = run_until(process, "Ray has")
-    if "2 nodes" not in out:
-        pytest.skip(f"the second node did not come up in time: {out}")
+    assert "2 nodes" in run_until(process, "Ray has")
     run_until(process, "start  .*seed 1")
     run_until(process, "epoch  ")
     (raylet,) = descendants(second.pid, "raylet/raylet")
