@@ -7,7 +7,6 @@ import os
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,11 +25,9 @@ from ser_ray.results import (
     open_sweep,
     read_metadata,
     read_table,
-    upgrade_parts,
     write_part,
     write_whole,
 )
-from ser_ray.results.schemas import ADDED_COLUMNS
 
 TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -326,42 +323,6 @@ def test_another_version_is_seen_whatever_columns_are_read(folder):
     pq.write_table(replaced("schema_version", [0])(pq.ParquetFile(path).read()), path)
     with pytest.raises(InputError, match=f"schema version {SCHEMA_VERSION};"):
         read_table(folder, "trials", columns=["key"])
-
-
-def of_version_2(folder, name, **columns):
-    """A part as version 2 wrote it: without what came later."""
-    path = put(folder, name=name, **columns)
-    table = pq.ParquetFile(path).read()
-    old = replaced("schema_version", pa.array([2], pa.int32()))(table.drop_columns(ADDED_COLUMNS[3].get(name, ())))
-    pq.write_table(old, path)
-    return path
-
-
-@pytest.mark.parametrize("name", ["trials", "epochs", "postprocessing"])
-def test_a_part_of_version_2_is_read_with_nulls_where_it_has_no_columns(folder, name):
-    of_version_2(folder, name)
-    put(folder, key="b", name=name)
-    table = read_table(folder, name)
-    assert table.schema == SCHEMAS[name]
-    assert table["key"].to_pylist() == ["a", "b"]
-    assert table["schema_version"].to_pylist() == [SCHEMA_VERSION] * 2
-    for column in ADDED_COLUMNS[3].get(name, ()):
-        assert read_table(folder, name, columns=["key", column]).to_pylist()[0] == {"key": "a", column: None}
-
-
-def test_an_upgraded_folder_has_one_schema_and_the_same_figures(folder):
-    old = of_version_2(folder, "trials", seed=7, ccc_devel_mean=0.25)
-    new = put(folder, key="b")
-    stands = new.stat().st_mtime_ns
-    before = read_table(folder, "trials")
-    with pytest.raises(pl.exceptions.PolarsError):
-        pl.read_parquet(folder.path / "trials" / "*.parquet")
-    assert upgrade_parts(folder) == 1
-    assert upgrade_parts(folder) == 0
-    assert pq.read_schema(old) == pq.read_schema(new)
-    assert read_table(folder, "trials") == before
-    assert pl.read_parquet(folder.path / "trials" / "*.parquet")["seed"].to_list() == [7, None]
-    assert new.stat().st_mtime_ns == stands
 
 
 def test_a_sweep_is_found_by_its_file(tmp_path):
