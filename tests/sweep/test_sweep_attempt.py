@@ -1,5 +1,6 @@
 """One attempt at a trial in this process, or in one that may die of it."""
 
+import dataclasses
 import errno
 import os
 import re
@@ -128,6 +129,15 @@ def test_memory_that_is_there_the_second_time_is_no_failure(trial, terms, monkey
     assert attempt(trial, False, terms, print) is None
     assert (trial.folder.path / "trained").is_dir()
     assert not trial.folder.part("trials", trial.key).exists()
+
+
+@pytest.mark.parametrize(("device", "gpus", "held"), [("cuda:0", 0.25, [0.25]), ("cuda:0", 1.0, []), ("cpu", 0.0, [])])
+def test_a_trial_that_shares_a_gpu_is_held_to_its_share_of_the_memory(trial, monkeypatch, device, gpus, held):
+    fractions = []
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda share, device: fractions.append(share))
+    done = []
+    attempts._with_memory(dataclasses.replace(trial, gpus=gpus), torch.device(device), lambda: done.append(1))
+    assert (fractions, done) == (held, [1])
 
 
 def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, terms, make_trial, tiny_config, tmp_path):
