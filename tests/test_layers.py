@@ -15,6 +15,7 @@ FLOORS = {
     "metrics": 1,
     "overlap": 1,
     "provenance": 1,
+    "allocation": 1,
     "models": 2,
     "corpus": 2,
     "postprocess": 2,
@@ -26,18 +27,20 @@ FLOORS = {
     "agreement": 5,
     "sweep": 5,
     "reproduce": 6,
+    "doctor": 6,
+    "slurm": 6,
     "cli": 7,
     "__main__": 7,
     "__init__": 0,
 }
 RAY_FILES = {"sweep/tune.py", "sweep/search_pool.py", "sweep/cluster.py"}
 TORCH_ROOMS = {"models", "training", "trial", "predict", "sweep"}
-TORCHAUDIO_FILES = {"corpus/ingest.py"}
-"""Resampling, which torchaudio does on tensors."""
+TORCHAUDIO_FILES = {"corpus/ingest.py", "doctor/probe.py"}
+"""Resampling, which torchaudio does on tensors; and what tries whether both can be imported."""
 DOORS = {"cli"}
 """What a room's `__main__` may import from above: the door that says its user's mistakes."""
-DOOR_FILES = {"__main__.py", "predict.py"}
-"""What `python -m` runs: the `__main__` of rooms, and the one room that is a file."""
+DOOR_FILES = {"__main__.py", "predict.py", "node.py"}
+"""What `python -m` runs: the `__main__` of rooms, the one room that is a file, and what a job runs on each node."""
 
 
 def modules():
@@ -112,6 +115,7 @@ def test_torch_stays_in_its_rooms():
         ("import ser_ray.training.loop", {"ray"}),
         ("import ser_ray.trial.train, ser_ray.trial.search", {"ray"}),
         ("import ser_ray.report.page", {"ray", "torch", "pandas"}),
+        ("import ser_ray.doctor.__main__", {"ray", "torch", "numba", "numpy", "pyarrow", "pydantic", "rich"}),
         ("import ser_ray.reproduce", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.predict", {"ray", "torch", "scipy", "numba"}),
     ],

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from ser_ray import provenance
 from ser_ray.corpus import Corpus, open_corpus
+from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, open_sweep
 from ser_ray.sweep.changes import keep_changes
 from ser_ray.sweep.config import SweepConfig, load_sweep
 from ser_ray.sweep.guided import Guided
 from ser_ray.sweep.listing import describe_plan, labels, list_trials
+from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.plan import Plan, make_plan
 from ser_ray.sweep.quick import shrink
 from ser_ray.sweep.resolved import resolved_yaml
 from ser_ray.sweep.run import SweepRun, results_unwritable
+from ser_ray.sweep.share import read_share
 from ser_ray.trial import Trial, TrialConfig
 
 
@@ -37,7 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_sweep(options.file, options.set, corpus=options.corpus)
     if options.quick:
         config, shrunk = shrink(config)
-        print("quick:", "; ".join(shrunk))
+        if not options.print_folder:
+            print("quick:", "; ".join(shrunk))
+    share = read_share(options.share)
+    if config.guided is not None and not share.whole:
+        raise InputError(
+            f"--share is {share}, but the trials of a guided search are proposed by one process as it sees what comes "
+            "out: run it as one job, on several nodes (sbatch --nodes=N) instead of an array"
+        )
+    if options.print_folder:
+        print((options.results / config.name).resolve())
+        return 0
     corpus = _open(config, options.results)
     # trials run in other processes, whose working folder is another
     folder = SweepFolder((options.results / config.name).resolve())
@@ -46,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     donors = [open_sweep(donor) for donor in options.reuse]
     print(describe_plan(plan, corpus, SweepFolder(options.results / config.name)))
     template = _template(config, corpus, folder, keep=not options.dry_run)
+    own = share.keys(trial.key for trial in plan.trials)
+    if not share.whole:
+        print(f"share {share}: {len(own)} of the {len(plan.trials)} trials")
     trials = [dataclasses.replace(template, key=planned.key, config=planned.config) for planned in plan.trials]
     if options.dry_run:
         cache = options.results / ".cache" / "steps"
@@ -55,13 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         config=config,
         resolved=_resolved(plan, corpus, argv),
         folder=folder,
-        trials=trials,
-        labels=labels(plan),
+        trials=[trial for trial in trials if trial.key in own],
+        labels={key: label for key, label in labels(plan).items() if key in own},
         template=template,
         guided=guided,
         to_propose=plan.to_propose,
         donors=donors,
         tensorboard=options.tensorboard,
+        share=share,
+        meeting=None if options.meeting is None else Meeting(options.meeting, options.nodes),
     )
     code = run.run(retry_failed=options.retry_failed)
     _show_leaderboard(SweepFolder(options.results / config.name))
@@ -94,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tensorboard", action="store_true", help="write files for TensorBoard to DIR/NAME/tensorboard"
     )
+    parser.add_argument(
+        "--share", default="1/1", metavar="I/N", help="run only the I-th of N equal shares of the plan, beside others"
+    )
+    parser.add_argument("--print-folder", action="store_true", help="check the sweep file, print its folder of results")
+    job = parser.add_argument_group("in a job of slurm/launch.sh")
+    job.add_argument("--meeting", type=Path, metavar="DIR", help="where the nodes of the job meet")
+    job.add_argument("--nodes", type=int, default=1, metavar="N", help="how many the job has")
     return parser
 
 

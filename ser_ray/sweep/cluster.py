@@ -1,33 +1,33 @@
 """The Ray cluster that a sweep runs on: one embedded on this machine, or the one at a given address."""
 
 import contextlib
-import fcntl
 import logging
 import math
-import os
-import shutil
 import socket
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 
+from ser_ray import allocation
 from ser_ray.errors import InputError
+from ser_ray.sweep.ending import hold_signals
+from ser_ray.sweep.own_folder import own_folder
 from ser_ray.training.allocator import ENVIRONMENT
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Enough: what travels between our processes are keys and configurations, the data lies in files."""
 
-
-TEMPORARY = Path("/tmp")  # not TMPDIR, whose path may be long
-PREFIX, LOCK = "ser_ray_", ".ser_ray.lock"
 WATCH_S = 1.0
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
+LOST_AFTER_LOOKS = 3
+"""A head that refuses connections in so many looks, a second apart, is gone."""
+NODES_S = 120.0
+"""How long nodes may take to join, once the head is there."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,13 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
         "runtime_env": {"env_vars": ENVIRONMENT},
     }
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(_own_folder()) if address is None else None
+        folder = stack.enter_context(own_folder()) if address is None else None
         stack.callback(ray.shutdown)
         if address is None:
+            hold_signals()  # which the processes of Ray inherit
             ray.init(
                 address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
+                num_cpus=allocation.cpus(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=f"{folder}/ray",  # within, since Ray opens its own folder to everybody
@@ -93,38 +94,27 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
             )
         else:
             ray.init(address=address, **common)
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
-        yield Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
+        yield present_cluster()
 
 
-@contextlib.contextmanager
-def _own_folder() -> Iterator[Path]:
-    """Yield a folder for Ray's sockets and logs that nobody else can read, and remove those of drivers that are gone.
+def present_cluster() -> Cluster:
+    """Return what the cluster has now that this process is connected to."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
+    return Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
 
-    The paths of sockets may have 107 bytes, so it must be short. A driver that is killed cannot remove its own; the
-    lock on its folder goes with it, and tells the next one.
+
+def wait_for_nodes(wanted: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
+    """Return what the cluster has once so many nodes are in it, or what it has by then.
+
+    Args:
+        wanted: how many; asked again and again, since some may turn out not to come.
+        within_s: how long to wait at most.
     """
-    for left in TEMPORARY.glob(f"{PREFIX}*"):
-        _remove_if_left(left)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))  # mode 0700
-    with open(folder / LOCK, "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_if_left(folder: Path) -> None:
-    try:
-        if folder.stat().st_uid != os.getuid():
-            return
-        with open(folder / LOCK, "r+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return  # in use, or not whole yet, or gone
+    deadline = time.monotonic() + within_s
+    while len((there := present_cluster()).nodes) < wanted() and time.monotonic() < deadline:
+        time.sleep(WATCH_S / 2)
+    return there
 
 
 class NodeWatch:
@@ -132,11 +122,12 @@ class NodeWatch:
 
     Args:
         on_lost: called once, from a thread.
+        address: of the cluster, host:port; None if it was started by this process.
     """
 
-    def __init__(self, on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_lost: Callable[[], None], address: str | None = None) -> None:
         self._on_lost = on_lost
-        self._lost = _lost_process() or _lost_node()
+        self._lost = _lost_process() or _lost_node(address)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="node-watch", daemon=True)
 
@@ -166,18 +157,34 @@ def _lost_process() -> Callable[[], bool] | None:
     return lambda: process.poll() is not None
 
 
-def _lost_node() -> Callable[[], bool]:
-    """Return what asks the cluster whether this process's node is still in it."""
-    own = ray.get_runtime_context().get_node_id()
+def _lost_node(address: str | None) -> Callable[[], bool]:
+    """Return what asks the cluster whether it and this process's node are still there."""
+    own, refused = ray.get_runtime_context().get_node_id(), 0
 
     def lost() -> bool:
+        nonlocal refused
+        refused = refused + 1 if address is not None and _refuses(address) else 0
+        if refused:
+            return refused >= LOST_AFTER_LOOKS
         try:
             nodes = ray.nodes()  # type: ignore[no-untyped-call]
         except (ray.exceptions.RayError, RuntimeError, ConnectionError):
-            return False  # the head may be back in a moment; Ray itself ends this process if it is not
+            return False  # it answers, if slowly
         return not any(node["Alive"] and node["NodeID"] == own for node in nodes)
 
     return lost
+
+
+def _refuses(address: str) -> bool:
+    """Return whether nothing listens at an address, on a host that is there."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=WATCH_S).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False  # a network that is slow, or a host in trouble, may come back
+    return False
 
 
 def _check_address(address: str) -> None:

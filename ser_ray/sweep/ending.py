@@ -4,11 +4,15 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from ser_ray import provenance
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 """A keyboard's; a scheduler's, in several customs; and that of a terminal which is closed."""
+HELD = frozenset({signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP})
+"""Of these, those that a scheduler sends."""
 MAKE_ROOM = "results cannot be written: make room, and run the same command again"
 TOGETHER_S = 1.0
 """Signals so close to each other are one wish: what starts a program often passes on what the program got as well."""
@@ -59,18 +63,31 @@ class Ending:
         self.go.unlink(missing_ok=True)
 
 
+def hold_signals() -> None:
+    """In a scheduler's job, have processes started from now on not notice the signals that end a run.
+
+    A scheduler sends its signals to all processes of a job at once. Those of the cluster would end before the trials
+    have saved; it is this process that ends them, when that is done. `on_signals` takes what has come meanwhile.
+    """
+    if provenance.job_id() is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
 @contextlib.contextmanager
-def on_signals(ending: Ending) -> Iterator[None]:
+def on_signals(ending: Ending) -> Iterator[Callable[[], None]]:
     """Take the first signal for the wish to end, and a later one for the wish to end at once.
 
     Args:
         ending: told of it.
 
+    Yields:
+        What is called where a library may have put in handlers of its own: it puts in these again.
+
     Raises:
         KeyboardInterrupt: in the main thread, on a later signal.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
 
     def taken(number: int, frame: object) -> None:
@@ -83,10 +100,15 @@ def on_signals(ending: Ending) -> Iterator[None]:
     known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     # one that whoever started us ignores, as nohup does, stays ignored
     before = {number: signal.getsignal(number) for number in known if signal.getsignal(number) is not signal.SIG_IGN}
-    try:
+
+    def take() -> None:
         for number in before:
             signal.signal(number, taken)
-        yield
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+    try:
+        take()
+        yield take
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

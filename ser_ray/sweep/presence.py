@@ -12,9 +12,9 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import LOST_AFTER, Driver, read_drivers, write_driver
+from ser_ray.sweep.share import WHOLE, Share, read_share
 
 BEAT_S = 5.0
-WHOLE = "1/1"
 
 
 @dataclass(frozen=True)
@@ -36,38 +36,43 @@ class Pace:
     seconds_left: float | None
 
 
-def refuse_others(folder: SweepFolder, say: Callable[[str], None], *, poll_s: float = BEAT_S) -> None:
-    """Return when no other driver runs this sweep.
+def refuse_others(
+    folder: SweepFolder, say: Callable[[str], None], share: Share = WHOLE, *, poll_s: float = BEAT_S
+) -> None:
+    """Return when no other driver runs this sweep, or trials of this share of it.
 
     One that was lost a moment ago looks alive until it has been silent for a minute: this waits for that.
 
     Args:
         folder: the sweep's folder.
         say: told that it waits.
+        share: what of the plan is to be run here.
         poll_s: seconds between two looks.
 
     Raises:
         InputError: if another driver gives a sign of life, naming it.
     """
-    first = {driver.name: driver.seen_at for driver in _others(folder)}
+    first = {driver.name: driver.seen_at for driver in _others(folder, share)}
     if first:
         say(f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life")
-    while others := _others(folder):
+    while others := _others(folder, share):
         for driver in others:
             if driver.seen_at != first.get(driver.name):
+                part = "" if driver.share == str(WHOLE) else f" (share {driver.share} of its plan)"
+                end = f"scancel {driver.job_id}" if driver.job_id else f"kill {driver.pid} there"
                 raise InputError(
-                    f"{folder.path} is being run by process {driver.pid} on {driver.host}, last seen "
-                    f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it (kill {driver.pid} there) and run again"
+                    f"{folder.path} is being run by process {driver.pid} on {driver.host}{part}, last seen "
+                    f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it ({end}) and run again"
                 )
         time.sleep(poll_s)
 
 
-def _others(folder: SweepFolder) -> list[Driver]:
-    """Return the drivers that may be running beside this process."""
+def _others(folder: SweepFolder, share: Share) -> list[Driver]:
+    """Return the drivers that may be running beside this process what it is to run."""
     now, here, job = datetime.now(UTC), provenance.host_name(), provenance.job_id()
 
     def may_run(driver: Driver) -> bool:
-        if not driver.alive(now):
+        if not driver.alive(now) or share.beside(read_share(driver.share)):
             return False
         if driver.host == here:
             return driver.pid != os.getpid() and _exists(driver.pid)
@@ -93,10 +98,13 @@ class Presence:
         folder: the sweep's folder.
         pace: gives how far the run is.
         beside: called now and then, between two signs of life.
+        share: what of the plan it runs.
     """
 
-    def __init__(self, folder: SweepFolder, pace: Callable[[], Pace], beside: Callable[[], object]) -> None:
-        self._folder, self._pace, self._beside = folder, pace, beside
+    def __init__(
+        self, folder: SweepFolder, pace: Callable[[], Pace], beside: Callable[[], object], share: Share = WHOLE
+    ) -> None:
+        self._folder, self._pace, self._beside, self._share = folder, pace, beside, share
         self._started_at = datetime.now(UTC)
         self._over = threading.Event()
 
@@ -138,7 +146,7 @@ class Presence:
             epochs_to_do=pace.epochs_to_do,
             epochs_done=pace.epochs_done,
             ends_at=None if left is None else now + timedelta(seconds=left),
-            share=WHOLE,
+            share=str(self._share),
         )
         if outcome is not None:
             driver = replace(driver, ended=outcome(), ends_at=None)

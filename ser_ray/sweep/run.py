@@ -2,8 +2,10 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ser_ray.errors import InputError
 from ser_ray.report.logs import last_lines
@@ -12,12 +14,16 @@ from ser_ray.results.compact import compact_if_worth
 from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.guided import Guided
+from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.presence import refuse_others
 from ser_ray.sweep.reuse import take_over
+from ser_ray.sweep.share import WHOLE, Share
 from ser_ray.sweep.standing import forget_failed, read_standing
 from ser_ray.trial import Trial
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
+LEFT_FOR_GOOD_S = 7 * 86400.0
+"""Parts under way that are so old are nobody's any more, though other drivers run."""
 SHOWN_LOGS, LOG_LINES = 3, 5
 """Of how many failed trials the last lines are shown, and how many."""
 
@@ -30,13 +36,15 @@ class SweepRun:
         config: the sweep.
         resolved: its file as run, resolved.
         folder: where its results go.
-        trials: the plan's trials.
+        trials: the plan's trials, those of the share.
         labels: key -> what distinguishes the trial in this sweep.
         template: a trial that those of a guided search are made like, but for key and configuration.
         guided: what proposes further trials, if anything does.
         to_propose: how many trials it will propose at most.
         donors: other sweeps, whose finished trials are taken over.
         tensorboard: whether files for TensorBoard are written.
+        share: what of the plan is run here; other drivers may run the other shares at the same time.
+        meeting: where the nodes of a job meet, if the sweep runs on several.
     """
 
     config: SweepConfig
@@ -49,6 +57,8 @@ class SweepRun:
     to_propose: int = 0
     donors: Sequence[SweepFolder] = ()
     tensorboard: bool = False
+    share: Share = WHOLE
+    meeting: Meeting | None = None
 
     def run(self, *, retry_failed: bool = False) -> int:
         """Train and search what is missing, and return the sweep's exit code.
@@ -63,7 +73,7 @@ class SweepRun:
         Raises:
             InputError: if the results cannot be written, or another driver runs this sweep.
         """
-        refuse_others(self.folder, print)
+        refuse_others(self.folder, print, self.share)
         self._prepare()
         self._take_over()
         standing = read_standing(self.folder, self.trials)
@@ -96,8 +106,7 @@ class SweepRun:
     def _prepare(self) -> None:
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
-            if self.folder.tmp.exists():
-                shutil.rmtree(self.folder.tmp)  # no other driver runs: what is under way there was left by killed ones
+            _remove_left(self.folder.tmp, LEFT_FOR_GOOD_S if self.share.of > 1 else 0.0)
             upgraded = upgrade_parts(self.folder)
             # a write that is synced and renamed shows at once whether results can be kept here
             write_whole(self.folder, self.folder.sweep_file, lambda path: path.write_text(self.resolved))
@@ -110,8 +119,9 @@ class SweepRun:
         """Bring the table in one file up to date, and leave no empty folder behind."""
         with contextlib.suppress(OSError):  # on a full disk the parts are enough
             compact_if_worth(self.folder)
-        with contextlib.suppress(OSError):
-            self.folder.tmp.rmdir()
+        if self.share.whole:  # others may be about to write there
+            with contextlib.suppress(OSError):
+                self.folder.tmp.rmdir()
 
     def _outcome(self, trials: Sequence[Trial]) -> str:
         """Return how the run ended, as others read it."""
@@ -143,6 +153,23 @@ class SweepRun:
             print(f"  {key}  {reason}  (log: {log})")
             for line in last_lines(log, LOG_LINES) if number < SHOWN_LOGS and log.exists() else ():
                 print(f"      {line}")
+
+
+def _remove_left(folder: Path, age_s: float) -> None:
+    """Remove what killed drivers left in their folder of parts under way.
+
+    Args:
+        folder: that one; it need not exist.
+        age_s: what is younger stays, since another driver may be writing it; 0 where no other runs.
+    """
+    for left in folder.iterdir() if folder.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # another driver was quicker
+            if age_s and time.time() - left.stat().st_mtime < age_s:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def results_unwritable(folder: SweepFolder, error: OSError) -> InputError:

@@ -1,7 +1,6 @@
 """The part of a run in which Ray is there: trials train, their predictions are searched, and the user is told."""
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import sys
@@ -12,9 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.sweep.attempt import Terms
-from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster
+from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
 from ser_ray.sweep.ending import Ending, on_signals
 from ser_ray.sweep.mps import shared_gpus
 from ser_ray.sweep.outcomes import Outcomes, proposed_trial
@@ -23,8 +23,10 @@ from ser_ray.sweep.presence import Presence
 from ser_ray.sweep.progress import Progress
 from ser_ray.sweep.reuse import adopt_checkpoints
 from ser_ray.sweep.search_pool import SearchPool
+from ser_ray.sweep.share import Share
 from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.supply import Supply
+from ser_ray.sweep.trial_resources import with_resources
 from ser_ray.sweep.tune import train_trials
 from ser_ray.trial import Trial
 
@@ -35,6 +37,8 @@ LOOK_S = 0.2
 SAVE_S = 120.0
 """How long trials may take to save what they have, when the run is to end."""
 SAVING = "trials save what they have; once more (Ctrl-C) ends at once"
+HEAD_S = 300.0
+"""How long the head of a cluster may take to tell its address: its node is looked at first, its file system is cold."""
 LEAVE_S = 15.0
 """How long Tune may take to leave at once; after that it is left behind."""
 
@@ -51,12 +55,12 @@ class Work:
         self._run, self._standing = run, standing
         self._folder, self._config = run.folder, run.config
         self._trials = {trial.key: trial for trial in run.trials}
-        self._ending = Ending(self._folder.tmp / f"go-{os.getpid()}")
+        self._ending = Ending(self._folder.tmp / f"go-{_driver_name()}")
         self.proposed: list[Trial] = []
         epochs = {trial.key: trial.config.training.epochs for trial in standing.to_train}
         done = len(run.trials) - len(standing.to_train) - len(standing.to_search)
         # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
-        log = self._folder.path / "sweep.log"
+        log = self._folder.path / _log_name(run.share)
         self._progress = Progress(run.labels, epochs, done, log, sys.stdout, to_propose=run.to_propose)
         self._outcomes: Outcomes | None = None
 
@@ -70,20 +74,20 @@ class Work:
             InputError: if no node has what a trial asks for.
             KeyboardInterrupt: if the run was asked a second time to end.
         """
-        presence = Presence(self._folder, self._progress.pace, self._keep_house)
+        presence = Presence(self._folder, self._progress.pace, self._keep_house, self._run.share)
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             stack.callback(self._ending.close)
             stack.enter_context(self._progress)
             stack.enter_context(presence.shown(outcome))
-            stack.enter_context(on_signals(self._ending))
+            take_signals = stack.enter_context(on_signals(self._ending))
             self._adopt()
-            self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
+            self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)), take_signals)
 
     @property
     def _scratch(self) -> Path:
         """Tune's own files of this run; another run of the same sweep has another place for its."""
-        return self._folder.tmp / f"tune-{os.getpid()}"
+        return self._folder.tmp / f"tune-{_driver_name()}"
 
     def _keep_house(self) -> None:
         if self._outcomes is not None:
@@ -93,19 +97,22 @@ class Work:
         for key, donor in adopt_checkpoints(self._folder, self._standing.to_train, self._run.donors).items():
             self._progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
 
-    def _on_cluster(self, beside: ThreadPoolExecutor) -> None:
+    def _on_cluster(self, beside: ThreadPoolExecutor, take_signals: Callable[[], None]) -> None:
         say, resources = self._progress.say, self._config.resources
         say("starting Ray")
         trains = bool(self._standing.to_train or self._run.to_propose)
         compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
-        address = os.environ.get("RAY_ADDRESS") or None
+        address = self._address()
+        if self._ending.wanted:
+            return
         with (
-            shared_gpus(resources.mps and address is None, say),
-            cluster(address) as machines,
-            on_signals(self._ending),  # again, since Ray puts in handlers of its own when it starts
-            NodeWatch(self._on_lost_node),
+            shared_gpus((resources.mps or os.environ.get("SER_RAY_MPS") == "1") and address is None, say),
+            cluster(address) as first,
+            NodeWatch(self._on_lost_node, address),
         ):
-            shared = self._share(machines)
+            take_signals()  # again, since Ray puts in handlers of its own when it starts
+            machines = self._all_nodes(first)
+            shared = with_resources(self._run.template, resources, machines, say)
             say(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
                 f"{shared.cpus:g} CPU" + (f" and {shared.gpus:g} GPU" if shared.gpus else "")
@@ -175,7 +182,36 @@ class Work:
         if not training.is_alive():
             training.raise_if_failed()
 
+    def _address(self) -> str | None:
+        """Return where the cluster is, once its head has told; None to start one here."""
+        meeting = self._run.meeting
+        if meeting is None or meeting.nodes == 1:
+            return os.environ.get("RAY_ADDRESS") or None
+        deadline = time.monotonic() + HEAD_S
+        while (address := meeting.address()) is None and not self._ending.wanted:
+            unfit = meeting.unfit()
+            if len(unfit) >= meeting.nodes or time.monotonic() > deadline:
+                said = "".join(f"\n  {node}: {reason}" for node, reason in sorted(unfit.items()))
+                raise InputError(f"no head of a Ray cluster came up on the {meeting.nodes} nodes of this job{said}")
+            time.sleep(LOOK_S)
+        return address
+
+    def _all_nodes(self, machines: Cluster) -> Cluster:
+        """Return what the cluster has when the nodes of the job have come, or as many as will."""
+        meeting = self._run.meeting
+        if meeting is None or meeting.nodes == 1:
+            return machines
+        machines = wait_for_nodes(lambda: 0 if self._ending.wanted else meeting.nodes - len(meeting.unfit()))
+        for node, reason in sorted(meeting.unfit().items()):
+            self._progress.say(f"NODE      {node} takes no part: {reason}")
+        if len(machines.nodes) < meeting.nodes:
+            self._progress.say(f"NODE      going on with {len(machines.nodes)} of {meeting.nodes} nodes")
+        return machines
+
     def _on_lost_node(self) -> None:
+        if self._run.meeting is not None:
+            with contextlib.suppress(OSError):  # the run ends all the same
+                self._run.meeting.tell_lost()
         self._ending.ask("Ray's process on this host was lost (killed, or out of memory?)", now=True)
 
     def _on_proposed(self, planned: PlannedTrial) -> None:
@@ -183,22 +219,14 @@ class Work:
         self._trials[trial.key] = trial
         self.proposed.append(trial)
 
-    def _share(self, machines: Cluster) -> Trial:
-        """Return a trial with what each is given; without a GPU one core, since it trains in one thread.
 
-        Raises:
-            InputError: if no node has as much, so that trials would wait for ever.
-        """
-        resources, template = self._config.resources, self._run.template
-        if not (machines.gpus and resources.gpus):
-            return dataclasses.replace(template, cpus=1.0, gpus=0.0)
-        if not machines.slots(resources.cpus, resources.gpus):
-            nodes = ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(machines.nodes)))
-            raise InputError(
-                f"resources: a trial asks for cpus {resources.cpus} and gpus {resources.gpus:g}, but no node has "
-                f"as much (nodes have {nodes}); ask for less, with --set resources.cpus=N or resources.gpus=N"
-            )
-        return dataclasses.replace(template, cpus=float(resources.cpus), gpus=float(resources.gpus))
+def _driver_name() -> str:
+    """Return what no other driver of a sweep is called: two nodes may give two processes the same number."""
+    return f"{provenance.host_name()}-{os.getpid()}"
+
+
+def _log_name(share: Share) -> str:
+    return "sweep.log" if share.whole else f"sweep-{share.number}-of-{share.of}.log"
 
 
 class _InThread(threading.Thread):

@@ -11,7 +11,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.sweep import tune
-from ser_ray.sweep.cluster import Cluster, _own_folder, cluster
+from ser_ray.sweep.cluster import Cluster, cluster
 from ser_ray.sweep.config import Backend, Schedule
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
@@ -96,23 +96,6 @@ def test_the_reason_of_a_lost_trial_says_what_is_known_of_it(make_trial, tiny_co
     with log.open("a") as file:
         file.write(f"trial {trial.key} on cpu: ...\n")
     assert "its process was lost" in tune._reason_of_loss(trial, None)
-
-
-def test_folders_of_drivers_that_are_gone_are_removed_and_others_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr("ser_ray.sweep.cluster.TEMPORARY", tmp_path)
-    left = tmp_path / "ser_ray_left"
-    left.mkdir()
-    (left / ".ser_ray.lock").touch()
-    foreign = tmp_path / "ser_ray_without_a_lock"
-    foreign.mkdir()
-    with _own_folder() as first:
-        assert not left.exists()
-        assert foreign.exists()
-        assert first.stat().st_mode & 0o777 == 0o700
-        with _own_folder() as second:
-            assert first.exists()
-            assert second != first
-    assert list(tmp_path.iterdir()) == [foreign]
 
 
 @pytest.mark.parametrize(

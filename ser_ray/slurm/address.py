@@ -1,0 +1,97 @@
+"""At which address the other nodes of a job reach this one."""
+
+import fcntl
+import random
+import socket
+import struct
+from collections.abc import Sequence
+
+from ser_ray.errors import InputError
+
+_SIOCGIFADDR = 0x8915
+"""The request for an interface's IPv4 address; see netdevice(7)."""
+PORTS = range(20_000, 30_000)
+"""Below those that systems give to outgoing connections (from 32,768 on Linux), which come and go."""
+_DISCARD = 9
+
+
+def own_address(peers: Sequence[str] = (), interface: str | None = None) -> str:
+    """Return this host's IPv4 address.
+
+    Args:
+        peers: hosts that are to reach it: the address from which they are reached is taken.
+        interface: name of the network interface whose address is taken instead, such as "ib0".
+
+    Raises:
+        InputError: if there is no such interface, or no address but the loopback's.
+    """
+    if interface:
+        return _address_of(interface)
+    for peer in peers:
+        address = _towards(peer)
+        if address is not None:
+            return address
+    name = socket.gethostname()
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
+    except OSError as error:
+        raise InputError(
+            f"the name of this host, {name}, has no IPv4 address ({error}); name the interface of its network by "
+            "SER_RAY_INTERFACE in slurm/site.env, such as SER_RAY_INTERFACE=eth0"
+        ) from error
+    outside = [address for address in found if not address.startswith("127.")]
+    if not outside:
+        raise InputError(
+            f"the name of this host, {name}, stands for {found[0]} alone, which other nodes do not reach; name the "
+            f"interface of its network by SER_RAY_INTERFACE in slurm/site.env; there are {_interfaces()}"
+        )
+    return outside[0]
+
+
+def free_port(address: str) -> int:
+    """Return a port at which nothing listens yet.
+
+    Another job on this node may take it before it is used; among ten thousand, chosen at random, that is rare, and
+    whoever uses it tries another then.
+
+    Args:
+        address: of this host.
+
+    Raises:
+        InputError: if none was found.
+    """
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return port
+    raise InputError(f"no port from {PORTS[0]} to {PORTS[-1]} is free at {address}; is that an address of this host?")
+
+
+def _towards(peer: str) -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        try:
+            route.connect((peer, _DISCARD))  # sends nothing: the kernel only chooses the way
+        except OSError:
+            return None
+        address = str(route.getsockname()[0])
+    return None if address.startswith("127.") else address
+
+
+def _address_of(interface: str) -> str:
+    request = struct.pack("256s", interface.encode()[:15])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket.fileno(), _SIOCGIFADDR, request)
+        except OSError as error:
+            raise InputError(
+                f"SER_RAY_INTERFACE is {interface!r}, but this host has no IPv4 address on it ({error.strerror}); "
+                f"there are {_interfaces()}"
+            ) from error
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _interfaces() -> str:
+    return ", ".join(name for _, name in socket.if_nameindex())

@@ -1,0 +1,79 @@
+"""Where the nodes of a job meet: a folder on the file system that they share, with a word of each in a file.
+
+The head tells its address there, nodes that are not fit say so, the sweep tells that its cluster was lost. Whoever
+made the folder ends the meeting by removing the file `go`, which every node sees: to open a file that is there asks the
+server, also where a network file system answers from memory for a minute whether a file has come.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNFIT = "unfit-"
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The meeting of a job's nodes.
+
+    Args:
+        folder: where they meet.
+        nodes: how many the job has.
+    """
+
+    folder: Path
+    nodes: int
+
+    @property
+    def over(self) -> bool:
+        """Whether the nodes are to end what they run."""
+        try:
+            os.close(os.open(self.folder / "go", os.O_RDONLY))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # the file system is in trouble, which ends nothing
+        return False
+
+    def announce(self, address: str) -> None:
+        """Tell the address of the cluster.
+
+        Args:
+            address: host:port.
+        """
+        self._write("address", address)
+
+    def address(self) -> str | None:
+        """Return the address of the cluster, or None while the head has not told it."""
+        return self._read().get("address")
+
+    def refuse(self, node: str, reason: str) -> None:
+        """Tell that a node takes no part.
+
+        Args:
+            node: its name.
+            reason: why, in a line.
+        """
+        self._write(f"{_UNFIT}{node}", reason)
+
+    def unfit(self) -> dict[str, str]:
+        """Return the nodes that take no part: name -> why."""
+        return {name.removeprefix(_UNFIT): text for name, text in self._read().items() if name.startswith(_UNFIT)}
+
+    def tell_lost(self) -> None:
+        """Tell that the cluster was lost, and the sweep with it, through no fault of theirs: it may be begun again."""
+        self._write("lost", "")
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.folder / f".{name}.{secrets.token_hex(6)}"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.folder / name)
+
+    def _read(self) -> dict[str, str]:
+        """Return the words that are there, by name; listing a folder asks the server, too."""
+        found = {}
+        for entry in os.scandir(self.folder):
+            if entry.name == "address" or entry.name.startswith(_UNFIT):
+                found[entry.name] = Path(entry.path).read_text(encoding="utf-8")
+        return found

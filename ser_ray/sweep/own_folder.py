@@ -1,0 +1,65 @@
+"""A folder of this process's own on its node's disk, for Ray's sockets and logs."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_ray import allocation
+from ser_ray.errors import InputError
+
+PREFIX, LOCK = "ser_ray_", ".ser_ray.lock"
+LONGEST = 107 - len("/ser_ray_12345678/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""Bytes of the path that it lies in: that of a socket may have 107, and process ids have up to seven digits."""
+
+
+@contextlib.contextmanager
+def own_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Yield a folder that nobody else can read, and remove those of processes that are gone.
+
+    A process that is killed cannot remove its own; the lock on its folder goes with it, and tells the next one.
+
+    Args:
+        parent: where it lies; None takes `allocation.temporary()`.
+
+    Yields:
+        The folder, of mode 0700.
+
+    Raises:
+        InputError: if the parent's path is too long, or it cannot be written.
+    """
+    parent = allocation.temporary() if parent is None else parent
+    if len(os.fsencode(parent)) > LONGEST:
+        raise InputError(
+            f"SER_RAY_TMP is {parent}, but Ray's sockets need a path of at most {LONGEST} bytes; name a shorter one"
+        )
+    try:
+        for left in parent.glob(f"{PREFIX}*"):
+            _remove_if_left(left)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
+    except OSError as error:
+        raise InputError(
+            f"no folder can be made in {parent} ({error.strerror or error}); name another local disk by SER_RAY_TMP"
+        ) from error
+    unlocked = folder / f"{LOCK}.new"
+    with open(unlocked, "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(folder / LOCK)  # locked before others can find it
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    try:
+        if folder.stat().st_uid != os.getuid():
+            return
+        with open(folder / LOCK, "r+", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return  # in use, or not whole yet, or gone

@@ -1,0 +1,54 @@
+"""What each trial gets of the nodes that are there."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ser_ray import provenance
+from ser_ray.errors import InputError
+from ser_ray.sweep.config import Resources
+from ser_ray.trial import Trial
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.cluster import Cluster
+
+
+def with_resources(trial: Trial, asked: Resources, there: "Cluster", say: Callable[[str], None]) -> Trial:
+    """Return a trial with the cores and the share of a GPU that each is given.
+
+    Without a GPU one core, since it trains in one thread. In a scheduler's job that has fewer cores than a trial asks
+    for beside its GPU, those that are there: the job has waited in a queue, and a GPU trial needs them for little.
+
+    Args:
+        trial: any of the sweep's.
+        asked: what the sweep asks for.
+        there: what the cluster has.
+        say: told where the cores keep GPUs waiting.
+
+    Raises:
+        InputError: if no node has as much, so that trials would wait for ever.
+    """
+    if not (there.gpus and asked.gpus):
+        return dataclasses.replace(trial, cpus=1.0, gpus=0.0)
+    cpus = float(asked.cpus)
+    most = max((int(cpus) for cpus, gpus in there.nodes if gpus >= asked.gpus), default=0)
+    if provenance.job_id() is not None and 0 < most < cpus:
+        cpus = float(most)
+    at_once, by_gpus = there.slots(cpus, asked.gpus), there.slots(1e-9, asked.gpus)
+    if not at_once:
+        raise InputError(
+            f"resources: a trial asks for cpus {asked.cpus} and gpus {asked.gpus:g}, but no node has "
+            f"as much (nodes have {_in_words(there.nodes)}); ask for less, with --set resources.cpus=N or "
+            "resources.gpus=N"
+        )
+    if at_once < by_gpus:
+        say(
+            f"CPUS      {at_once} trials run at once, though there is room on the GPUs for {by_gpus}: the nodes have "
+            f"{_in_words(there.nodes)}, a trial is given {cpus:g} of {asked.cpus} CPUs that it asks for; ask for more "
+            "CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
+        )
+    return dataclasses.replace(trial, cpus=cpus, gpus=float(asked.gpus))
+
+
+def _in_words(nodes: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(nodes)))

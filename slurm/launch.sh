@@ -1,0 +1,175 @@
+#!/bin/bash
+# Runs a sweep as a SLURM job, from the project's folder (docs/slurm.md tells more):
+#
+#   sbatch slurm/launch.sh                                                    sweeps/overlap.yaml on one node
+#   sbatch --nodes=4 --gpus-per-node=4 --cpus-per-task=32 slurm/launch.sh sweeps/x.yaml --corpus DIR
+#   sbatch --array=0-7 --gpus=1 --cpus-per-task=8 slurm/launch.sh sweeps/x.yaml     eight jobs, an eighth of it each
+#   ser-ray submit sweeps/x.yaml --nodes 4 --gpus-per-node 4                  says how long it takes, and this line
+#
+# What stands after launch.sh is FILE.yaml and the options of `python -m ser_ray.sweep`. The same line again goes on
+# where the sweep stands. A job that reaches its time limit, or is preempted, saves, and goes on by itself.
+#
+#SBATCH --job-name=ser_ray
+#SBATCH --output=%x-%j.log
+#SBATCH --open-mode=append
+#SBATCH --ntasks-per-node=1
+#SBATCH --signal=B:USR1@180
+#SBATCH --requeue
+#SBATCH --no-kill
+#
+# --- your site: none is needed; uncomment what is, here or (all but SBATCH lines) in slurm/site.env -------------------
+##SBATCH --partition=gpu
+##SBATCH --account=project
+##SBATCH --time=24:00:00
+# module load cuda                                                # what your site wants loaded
+# SER_RAY_PYTHON=(apptainer exec --nv /path/image.sif python)     # a container, or an environment elsewhere
+# export SER_RAY_INTERFACE=ib0                                    # the network between nodes
+# export SER_RAY_TMP=/local                                       # a short path on each node's own disk, not /tmp
+# export SER_RAY_MPS=1                                            # trials on a GPU side by side, not in turns
+# SER_RAY_REQUEUES=20                                             # so often a job goes on by itself; 0 for never
+# --- end of your site -----------------------------------------------------------------------------------------------
+
+set -uo pipefail
+
+say() { printf '%(%H:%M:%S)T  launch.sh  %s\n' -1 "$*"; }
+refuse() { say "error: $*" >&2; exit 2; }
+
+[[ -n ${SLURM_JOB_ID:-} ]] || refuse "this is no SLURM job: sbatch slurm/launch.sh, or python -m ser_ray.sweep"
+cd "${SLURM_SUBMIT_DIR:-.}" || refuse "the folder $SLURM_SUBMIT_DIR is not there on $(hostname)"
+if [[ -f slurm/site.env ]]; then
+    # shellcheck source=/dev/null
+    source slurm/site.env || refuse "slurm/site.env ended with $?"
+fi
+[[ -n ${SER_RAY_PYTHON:-} ]] || SER_RAY_PYTHON=("$PWD/.venv/bin/python")
+SER_RAY_REQUEUES=${SER_RAY_REQUEUES:-20}
+command -v "${SER_RAY_PYTHON[0]}" >/dev/null ||
+    refuse "there is no ${SER_RAY_PYTHON[0]}: submit from the project's folder, after make env;" \
+        "or set SER_RAY_PYTHON in slurm/site.env"
+
+asked='' driver='' rc=0
+# shellcheck disable=SC2317 # called by the traps
+ask_to_end() {
+    say "SLURM sent SIG$1: the sweep saves what it has"
+    [[ $asked == USR1 ]] || asked=$1
+    [[ -z $driver ]] || kill -s "$1" "$driver" 2>/dev/null
+}
+trap 'ask_to_end USR1' USR1
+trap 'ask_to_end TERM' TERM
+
+arguments=("$@")
+[[ $# -gt 0 && $1 != -* ]] || arguments=(sweeps/overlap.yaml "$@")
+if [[ -n ${SLURM_ARRAY_TASK_ID:-} && " $* " != *" --share"[\ =]* ]]; then
+    first=${SLURM_ARRAY_TASK_MIN:?}
+    ((SLURM_ARRAY_TASK_MAX - first + 1 == SLURM_ARRAY_TASK_COUNT)) ||
+        refuse "--array must be a range such as 0-7; for one of eight shares alone: --share 3/8, after the sweep file"
+    arguments+=(--share "$((SLURM_ARRAY_TASK_ID - first + 1))/$SLURM_ARRAY_TASK_COUNT")
+fi
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+restarts=${SLURM_RESTART_COUNT:-0}
+say "job $SLURM_JOB_ID on ${nodes[*]}, started again $restarts times: ${arguments[*]}"
+
+# Ray's clusters ask for a token that only the processes of this job have.
+unset RAY_ADDRESS
+export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 PYTHONUNBUFFERED=1
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_TOKEN
+
+# A mistake in the sweep file ends the job here, before anything is started.
+folder=$("${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --print-folder) || exit
+job=$folder/slurm/$SLURM_JOB_ID
+{ mkdir -p "$job" && : >"$job/began-$restarts"; } ||
+    refuse "$folder cannot be written: choose another folder with --results DIR"
+
+# A step of one task may use all cores that the job has on its node; to say so is an error where SLURM binds no tasks.
+unbound=()
+[[ ! $(scontrol show config) =~ TaskPlugin\ *=\ [^$'\n']*(affinity|cgroup) ]] || unbound=(--cpu-bind=none)
+
+start_nodes() { # one step on each node looks whether it is fit, and runs Ray there until the file `go` is gone
+    steps=()
+    local node peer role
+    for node in "${nodes[@]}"; do
+        role=()
+        [[ $node != "${nodes[0]}" ]] || role=(--head)
+        for peer in "${nodes[@]}"; do
+            [[ $peer == "$node" ]] || role+=(--peer "$peer")
+        done
+        srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap "${unbound[@]}" --export=ALL --no-kill \
+            --kill-on-bad-exit=0 --input=none \
+            "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" "${role[@]}" &
+        steps+=($!)
+    done
+}
+
+end_nodes() {
+    rm -f "$meeting/go"
+    local step
+    for ((tenths = 0; tenths < 300; tenths++)); do
+        kill -0 "${steps[@]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    for step in "${steps[@]}"; do
+        kill -KILL "$step" 2>/dev/null
+        wait "$step" 2>/dev/null
+    done
+}
+
+wait_for_driver() { # a signal that is trapped ends `wait` early, with a code that is not the driver's
+    while wait "$driver"; rc=$?; ((rc > 128)) && kill -0 "$driver" 2>/dev/null; do :; done
+    if ((rc > 128)); then
+        local again=0
+        wait "$driver" 2>/dev/null || again=$?
+        ((again == 127)) || rc=$again
+    fi
+    driver=''
+}
+
+run_sweep() { # the driver runs here, on the first node
+    meeting=$job/$restarts.$1
+    rm -rf "$meeting"
+    { mkdir "$meeting" && : >"$meeting/go"; } || refuse "$meeting cannot be written"
+    if ((${#nodes[@]} > 1)); then
+        start_nodes
+    else
+        "${SER_RAY_PYTHON[@]}" -m ser_ray.doctor --results "$folder" || { rc=$?; return; }
+    fi
+    rc=75
+    if [[ -z $asked ]]; then
+        "${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --meeting "$meeting" --nodes "${#nodes[@]}" &
+        driver=$!
+        wait_for_driver
+    fi
+    ((${#nodes[@]} == 1)) || end_nodes
+}
+
+for attempt in 0 1 2 3; do
+    ((attempt == 0)) || say "Ray was lost: beginning again in this job, from what was saved"
+    run_sweep "$attempt"
+    [[ $rc == 75 && -z $asked && -e $meeting/lost ]] || break
+done
+if [[ -n $asked && ($rc == 138 || $rc == 143) ]]; then
+    rc=75 # the signal came before the sweep could take it, and so before it began
+fi
+
+requeue() {
+    local id=$SLURM_JOB_ID
+    [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    if ((restarts >= SER_RAY_REQUEUES)); then
+        say "started again $restarts times already (SER_RAY_REQUEUES): submit again to go on"
+    elif [[ -z $(find "$folder"/{trials,predictions,epochs,checkpoints} -type f -newer "$job/began-$restarts" \
+        -print -quit 2>/dev/null) ]]; then
+        say "nothing was saved since the job began: it is not started again; ask for more time (sbatch --time)"
+    elif scontrol requeue "$id"; then
+        say "put back into the queue, to go on from what was saved"
+        sleep 60 & # until SLURM ends this script
+        wait
+    else
+        say "SLURM did not put the job back into the queue: submit again to go on"
+    fi
+}
+
+# A job that is being preempted must ask for its place in the queue itself, since its end comes before SLURM's.
+if [[ $rc == 75 && ($asked == USR1 || $(scontrol show job "$SLURM_JOB_ID") == *PreemptTime=[0-9]*) ]]; then
+    requeue
+fi
+say "ends with $rc"
+exit "$rc"
