@@ -11,12 +11,14 @@ from ser_ray.errors import InputError
 
 COMMANDS = {
     "sweep": ("ser_ray.sweep.__main__", "run a sweep file, or go on with it"),
+    "submit": ("ser_ray.slurm.submit", "a sweep's time and the sbatch line for it; with --go it is submitted"),
     "status": ("ser_ray.report.status", "where a sweep stands, from its files alone"),
     "leaderboard": ("ser_ray.report.leaderboard", "a sweep's configurations, best first"),
     "logs": ("ser_ray.report.logs", "what a trial printed"),
     "report": ("ser_ray.report.__main__", "a page with a sweep's figures and tables"),
     "reproduce": ("ser_ray.reproduce", "train one trial again, as it was trained, and compare"),
     "corpus": ("ser_ray.corpus.__main__", "make, import, describe or check a corpus"),
+    "doctor": ("ser_ray.doctor.__main__", "whether this machine, or a node of a job, is fit to run sweeps"),
     "predict": ("ser_ray.predict", "a trained model's predictions for audio files"),
 }
 """Command -> the module whose `main` it is, and what it does."""

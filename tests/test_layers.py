@@ -116,6 +116,8 @@ def test_torch_stays_in_its_rooms():
         ("import ser_ray.trial.train, ser_ray.trial.search", {"ray"}),
         ("import ser_ray.report.page", {"ray", "torch", "pandas"}),
         ("import ser_ray.doctor.__main__", {"ray", "torch", "numba", "numpy", "pyarrow", "pydantic", "rich"}),
+        ("import ser_ray.slurm.submit", {"ray", "torch", "numba", "matplotlib"}),
+        ("import ser_ray.slurm.node", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.reproduce", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.predict", {"ray", "torch", "scipy", "numba"}),
     ],

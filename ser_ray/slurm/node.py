@@ -27,6 +27,8 @@ HEAD_S = 300.0
 """How long the head may take to tell its address: its own node is looked at first, and its file system may be cold."""
 UP_S = 90.0
 """How long Ray's head may take until it accepts connections."""
+CHECK_S = 240.0
+"""How long the look at a node may take, with a cold file system."""
 TRIES = 3
 """How often Ray is started on a node where it ends by itself."""
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -91,17 +93,23 @@ class _Node:
         record = self._meeting.folder / f"doctor-{self.name}.json"
         # a process of its own: it imports PyTorch and looks at GPUs, and gives all that back
         command = [sys.executable, "-m", "ser_ray.doctor", "--results", str(self._results), "--record", str(record)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"the look at this node did not end in {CHECK_S:.0f} s (a file system hangs?)") from error
         # in one piece, since all nodes write to one log; what is well on the others need not be read
         lines = [line for line in (done.stdout + done.stderr).splitlines() if self._head or "  ok  " not in line]
         print("\n".join(lines), flush=True)
         try:
             found = json.loads(record.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"the look at this node ended with {done.returncode} and without a word ({error})") from error
+            raise InputError(
+                f"the look at this node ended with {done.returncode} and without a word ({error})"
+            ) from error
         if not found["fit"]:
             raise InputError("; ".join(found["problems"]))
-        self._gpus = found["gpus"]
+        # where a site does not confine devices, PyTorch sees those of other jobs as well
+        self._gpus = min(found["gpus"], allocation.gpus_given() or 0)
 
     def serve(self) -> int:
         """Run Ray until the meeting is over; return the exit code."""

@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
-import math
+import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.sweep.ending import hold_signals
 from ser_ray.sweep.own_folder import own_folder
+from ser_ray.sweep.slots import slots
 from ser_ray.training.allocator import ENVIRONMENT
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -51,11 +53,7 @@ class Cluster:
             cpus: cores of a trial, above 0.
             gpus: share of a GPU, or whole GPUs; 0 for none.
         """
-        by_gpu = [
-            int(there / gpus) if gpus >= 1 else int(there) * int(1 / gpus) if gpus else math.inf
-            for _, there in self.nodes
-        ]
-        return sum(int(min(there / cpus, most)) for (there, _), most in zip(self.nodes, by_gpu, strict=True))
+        return slots(self.nodes, cpus, gpus)
 
 
 @contextlib.contextmanager
@@ -77,7 +75,8 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": ENVIRONMENT},
+        # Ray starts workers by a shell, and would not find a Python whose path has spaces in it
+        "runtime_env": {"env_vars": ENVIRONMENT, "py_executable": shlex.quote(sys.executable)},
     }
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(own_folder()) if address is None else None

@@ -21,7 +21,7 @@ from ser_ray.models.conv_pool import Backend, choose, reference
 from ser_ray.models.network import build
 from ser_ray.provenance import cpu_name, host_name
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.measured import DeviceClass, read_speeds
+from ser_ray.sweep.measured import DeviceClass, Speeds, read_speeds
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.loss import ccc_loss
 from ser_ray.training.numerics import effective_precision, in_precision, prepare_process
@@ -62,6 +62,46 @@ class Forecast:
     devices: tuple[DeviceHours, ...]
 
 
+@dataclass(frozen=True)
+class MeasuredHours:
+    """How long each of some trials takes on a class of devices that others were measured on.
+
+    Args:
+        device: the class.
+        measured: how many trials the estimate is made of.
+        hours: of each trial, in the order in which they were given.
+        rough: that all of these had other networks, to whose multiply-adds the hours are in proportion.
+    """
+
+    device: DeviceClass
+    measured: int
+    hours: tuple[float, ...]
+    rough: bool
+
+
+def measured_hours(trials: Sequence[Trial], measured: Sequence[SweepFolder]) -> list[MeasuredHours]:
+    """Return how long trials take at most on each class of devices that others were measured on; measures nothing.
+
+    Args:
+        trials: any number of trials.
+        measured: sweeps whose finished trials tell how fast devices are.
+
+    Returns:
+        The classes, sorted; none where nothing was measured.
+    """
+    audio = _Audio()
+    models = {trial.config.model for trial in trials}
+    return [
+        MeasuredHours(
+            device,
+            len(known.trials),
+            tuple(audio.measured_hours(trial, known) for trial in trials),
+            rough=not any(known.knows(model) for model in models),
+        )
+        for device, known in read_speeds(measured).items()
+    ]
+
+
 def forecast(
     trials: Sequence[Trial],
     to_do: Set[str],
@@ -89,18 +129,13 @@ def forecast(
     here = _Here(backend, on_gpu)
     unknown = [trial for trial in trials if here.device_class(trial) not in speeds]
     stepped = dict(zip((t.key for t in unknown), estimate_hours(unknown, cache, backend, on_gpu=on_gpu), strict=True))
-
-    def hours_on(device: DeviceClass, trial: Trial) -> float:
-        model, training = trial.config.model, trial.config.training
-        seconds = speeds[device].seconds_per_sample(model, training.batch_size, training.sequence_s)
-        return audio.of(trial).hours(seconds * trial.corpus.sample_rate, training.epochs, padded=False)
-
     hours = tuple(
-        stepped[trial.key] if trial.key in stepped else hours_on(here.device_class(trial), trial) for trial in trials
+        stepped[trial.key] if trial.key in stepped else audio.measured_hours(trial, speeds[here.device_class(trial)])
+        for trial in trials
     )
     left = [trial for trial in trials if trial.key in to_do]
     devices = [
-        DeviceHours(str(device), len(known.trials), math.fsum(hours_on(device, trial) for trial in left))
+        DeviceHours(str(device), len(known.trials), math.fsum(audio.measured_hours(trial, known) for trial in left))
         for device, known in speeds.items()
     ]
     if any(trial.key in stepped for trial in left):
@@ -219,6 +254,12 @@ class _Audio:
         if asked not in self._known:
             self._known[asked] = _seconds(trial.corpus, config)
         return self._known[asked]
+
+    def measured_hours(self, trial: Trial, speeds: Speeds) -> float:
+        """Return the hours of a trial on devices of known speed."""
+        model, training = trial.config.model, trial.config.training
+        seconds = speeds.seconds_per_sample(model, training.batch_size, training.sequence_s)
+        return self.of(trial).hours(seconds * trial.corpus.sample_rate, training.epochs, padded=False)
 
 
 def _seconds(corpus: Corpus, config: TrainingConfig) -> _Seconds:

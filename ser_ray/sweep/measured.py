@@ -77,6 +77,14 @@ class Speeds:
         known = self._by_setting.get((model, batch_size, sequence_s)) or self._by_model.get(model)
         return known or self._seconds_per_multiply_add * model.multiply_adds / model.hop
 
+    def knows(self, model: ModelConfig) -> bool:
+        """Return whether a trial with this network was measured.
+
+        Args:
+            model: the network.
+        """
+        return model in self._by_model
+
     @cached_property
     def _by_setting(self) -> dict[tuple[ModelConfig, int, float], float]:
         return _medians(((t.model, t.batch_size, t.sequence_s), t.seconds_per_sample) for t in self.trials)

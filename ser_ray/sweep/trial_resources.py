@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.sweep.config import Resources
+from ser_ray.sweep.slots import taken
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def with_resources(trial: Trial, asked: Resources, there: "Cluster", say: Callab
     Raises:
         InputError: if no node has as much, so that trials would wait for ever.
     """
-    if not (there.gpus and asked.gpus):
-        return dataclasses.replace(trial, cpus=1.0, gpus=0.0)
-    cpus = float(asked.cpus)
+    cpus, share = taken(asked, there.gpus)
+    if not share:
+        return dataclasses.replace(trial, cpus=cpus, gpus=share)
     most = max((int(cpus) for cpus, gpus in there.nodes if gpus >= asked.gpus), default=0)
     if provenance.job_id() is not None and 0 < most < cpus:
         cpus = float(most)

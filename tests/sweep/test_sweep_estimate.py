@@ -12,7 +12,7 @@ from ser_ray.models import ModelConfig
 from ser_ray.provenance import cpu_name, host_name
 from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep import estimate
-from ser_ray.sweep.estimate import estimate_hours, forecast
+from ser_ray.sweep.estimate import estimate_hours, forecast, measured_hours
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
 
@@ -285,3 +285,18 @@ def test_ten_thousand_trials_of_a_design_are_measured_once(trial, measured, cach
     assert found.hours == (found.hours[0],) * 10_000
     assert found.devices[0].hours == pytest.approx(10_000 * found.hours[0])
     assert (len(measured), len(opened)) == (1, 3)
+
+
+def test_measured_hours_are_of_all_trials_on_each_class_and_nothing_is_measured(trial, measured, tmp_path):
+    folder = SweepFolder(tmp_path / "results" / "s")
+    trials = [trial(seed=seed, epochs=epochs) for seed, epochs in ((0, 3), (1, 5))]
+    for device, speed in (("gpu A", 1e6), ("cpu: B", 1e5)):
+        put(folder, trial(seed=int(speed)), samples_per_second=speed, device=device)
+    slow, fast = measured_hours(trials, [folder])
+    assert (slow.device.device, slow.measured, slow.rough) == ("cpu: B", 1, False)
+    assert slow.hours == pytest.approx([10 * hours for hours in fast.hours])
+    frames = [epochs * (60 + 45 + 37 + 83 / 3) + (83 + 68) / 3 for epochs in (3, 5)]
+    assert fast.hours == pytest.approx([count * 64 / 1e6 / 3600 for count in frames])
+    assert measured_hours([trial(model={"hidden": 6})], [folder])[0].rough
+    assert measured_hours(trials, []) == []
+    assert not measured

@@ -1,0 +1,174 @@
+"""What this process may use of the machine: cores, memory, limits; and the name that other nodes find it by."""
+
+import os
+import resource
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+
+from ser_ray import allocation
+from ser_ray.doctor.finding import Finding, ok, size, warn
+
+MEMORY_PER_CORE = 2e9
+"""A core trains one trial. Beside PyTorch itself a step takes 0.3 GB at its peak, and 2 GB in plain PyTorch, which
+networks take that have no fused operation; not all trials are at their peak at once."""
+LEAST_FILES = 4096
+"""Below, Ray warns of connections that fail (ray._private.worker)."""
+RAY_RAISES_TO = 65536
+"""Where it starts in the driver, Ray raises the limit itself, as far as it may; `ray start` does not."""
+LEAST_PROCESSES = 4096
+"""Threads count, and one of Ray's workers has about thirty: enough for 128 of them."""
+SITE_LIMITS = "in slurm/site.env"
+
+
+def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Yield what there is to say of the machine.
+
+    Args:
+        gpus: that work.
+        environment: of this process.
+    """
+    cores, nodes = allocation.cpus(environment), allocation.nodes(environment)
+    yield check_cores(
+        cores,
+        there=os.cpu_count() or 1,
+        bound=len(os.sched_getaffinity(0)),
+        given=_number(environment, "SLURM_CPUS_ON_NODE"),
+        asked=_number(environment, "SLURM_CPUS_PER_TASK"),
+        gpus=gpus,
+    )
+    yield check_memory(_memory(cores, environment), cores)
+    yield check_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE), nodes=nodes)
+    yield check_processes(*resource.getrlimit(resource.RLIMIT_NPROC))
+    if nodes > 1:
+        host = socket.gethostname()
+        interfaces = [name for _, name in socket.if_nameindex() if name != "lo"]
+        yield check_network(host, _addresses(host), environment.get("SER_RAY_INTERFACE"), interfaces)
+
+
+def check_cores(usable: int, *, there: int, bound: int, given: int | None, asked: int | None, gpus: int) -> Finding:
+    """Judge how many cores can be used.
+
+    Args:
+        usable: by this process, all considered.
+        there: in the machine.
+        bound: those that this process is bound to.
+        given: to this step on this node, by SLURM; None outside of a job.
+        asked: for a task of the job; None where it did not say.
+        gpus: that work.
+    """
+    said = "" if given is None else f" (SLURM gave {given}, bound to {bound})"
+    text = f"{usable} of {there} can be used{said}"
+    if given is not None and min(bound, given) < min(max(given, asked or 0), there):
+        return warn(
+            "cores",
+            f"{text}: a step takes fewer than its job has",
+            "srun --cpus-per-task=N, or export SRUN_CPUS_PER_TASK",
+        )
+    if gpus and usable < 2:
+        return warn(
+            "cores",
+            f"{text}, beside {gpus} GPUs: trials wait for cores",
+            "sbatch --cpus-per-task=N, two for each trial at once",
+        )
+    if usable < min(bound, there if given is None else given):
+        return ok("cores", f"{text}; the control group allows no more")
+    return ok("cores", text)
+
+
+def check_memory(memory: int, cores: int) -> Finding:
+    """Judge the memory.
+
+    Args:
+        memory: bytes that can be used.
+        cores: that can be used.
+    """
+    text = f"{size(memory)}, {size(memory / cores)} a core"
+    if memory < MEMORY_PER_CORE * cores:
+        return warn(
+            "memory",
+            f"{text}: a trial on each core may need {size(MEMORY_PER_CORE)}",
+            f"sbatch --mem-per-cpu={MEMORY_PER_CORE / 1e9:.0f}G, or larger resources.cpus, for fewer trials at once",
+        )
+    return ok("memory", text)
+
+
+def check_open_files(soft: int, hard: int, *, nodes: int) -> Finding:
+    """Judge how many files may be open.
+
+    Args:
+        soft: the limit of this process.
+        hard: as far as it may raise it; -1 for any.
+        nodes: of the job.
+    """
+    name, fix = "files", f"ulimit -n {RAY_RAISES_TO} {SITE_LIMITS}"
+    highest = RAY_RAISES_TO if hard == resource.RLIM_INFINITY else min(hard, RAY_RAISES_TO)
+    if soft == resource.RLIM_INFINITY or soft >= LEAST_FILES:
+        return ok(name, f"{_limit(soft)} may be open at once")
+    if highest < LEAST_FILES:
+        ask = f"have the hard limit raised to {RAY_RAISES_TO} (limits.conf, or sbatch --propagate=NONE), then {fix}"
+        return warn(name, f"{_limit(soft)} may be open at once, at most {hard:,}: Ray's connections may fail", ask)
+    if nodes > 1:
+        return warn(name, f"{_limit(soft)} may be open at once: Ray's connections may fail", fix)
+    return ok(name, f"{_limit(soft)} may be open at once, which Ray raises to {highest:,}")
+
+
+def check_processes(soft: int, hard: int) -> Finding:
+    """Judge how many processes and threads the user may have.
+
+    Args:
+        soft: the limit of this process.
+        hard: as far as it may raise it; -1 for any.
+    """
+    text = f"{_limit(soft)} may run at once, threads included"
+    if soft == resource.RLIM_INFINITY or soft >= LEAST_PROCESSES:
+        return ok("processes", text)
+    raised = "hard" if hard == resource.RLIM_INFINITY or hard >= LEAST_PROCESSES else None
+    fix = f"ulimit -u {LEAST_PROCESSES * 4 if hard == resource.RLIM_INFINITY else hard} {SITE_LIMITS}"
+    asked = f"have the hard limit raised above {LEAST_PROCESSES} (limits.conf), or sbatch --propagate=NONE"
+    return warn("processes", f"{text}: each of Ray's workers takes about thirty", fix if raised else asked)
+
+
+def check_network(host: str, addresses: Sequence[str], interface: str | None, interfaces: Sequence[str]) -> Finding:
+    """Judge under which address other nodes find this one.
+
+    Args:
+        host: its name.
+        addresses: IPv4 addresses of that name.
+        interface: that the site's settings name; None for none.
+        interfaces: that there are, but for the loopback.
+    """
+    if interface:
+        if interface in interfaces:
+            return ok("network", f"{host}, by the interface {interface}")
+        text = f"{host} has no interface {interface}, which SER_RAY_INTERFACE names, but {', '.join(interfaces)}"
+        return warn("network", text, "SER_RAY_INTERFACE in slurm/site.env, one that all nodes have, or none")
+    if not interfaces:
+        text = f"{host} has no network interface but the loopback"
+        return warn("network", text, "leave this node out (sbatch --exclude), or run jobs of one node")
+    known = ", ".join(addresses) or "without an IPv4 address"
+    return ok("network", f"{host} is {known} by its name; the address that leads to the other nodes is taken")
+
+
+def _limit(value: int) -> str:
+    return "any number" if value == resource.RLIM_INFINITY else f"{value:,}"
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _memory(cores: int, environment: Mapping[str, str]) -> int:
+    """Return the least that machine, control groups and SLURM allow; SLURM counts in units of 2^20 bytes."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), allocation.memory_limit_bytes()]
+    for_node, for_core = _number(environment, "SLURM_MEM_PER_NODE"), _number(environment, "SLURM_MEM_PER_CPU")
+    limits += [for_node * 2**20 if for_node else None, for_core * cores * 2**20 if for_core else None]
+    return min(limit for limit in limits if limit is not None)
+
+
+def _addresses(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror:
+        return []
+    return sorted({str(entry[4][0]) for entry in found})

@@ -1,0 +1,108 @@
+"""Imports PyTorch and has each GPU compute; run as a process of its own, since a broken one may crash or never answer.
+
+`python -m ser_ray.doctor.probe` prints two lines of JSON: what was imported, and what the GPUs did.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+TOLERANCE = 1e-4
+"""Relative to the largest value: float32 sums of a few hundred products err by about 1e-6, TF32 by 1e-3."""
+LONGEST_REASON = 200
+"""Characters; CUDA's messages go on with advice on debugging."""
+
+
+def imported() -> dict[str, Any]:
+    """Import PyTorch and torchaudio; return their versions, the CUDA version (or None) and the seconds that it took."""
+    began = time.monotonic()
+    import torch
+    import torchaudio
+
+    return {
+        "torch": torch.__version__,
+        "torchaudio": torchaudio.__version__,
+        "cuda": torch.version.cuda,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def tried(cuda: Any, device: Callable[[int], Any]) -> dict[str, Any]:
+    """Try each GPU.
+
+    Args:
+        cuda: torch.cuda, or a stand-in.
+        device: the torch.device of a GPU's number.
+
+    Returns:
+        "gpus": for each visible GPU its name, its bytes of memory in all and free (before anything is put on it but
+        CUDA itself) and what is wrong with it, or None; "reason": why there is none, as PyTorch says it, or None.
+    """
+    if not cuda.is_available():
+        return {"gpus": [], "reason": _why_none(cuda)}
+    return {"gpus": [_one(cuda, device, index) for index in range(cuda.device_count())], "reason": None}
+
+
+def _why_none(cuda: Any) -> str | None:
+    try:
+        cuda.init()
+    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
+        return _short(error)
+    return None
+
+
+def _one(cuda: Any, device: Callable[[int], Any], index: int) -> dict[str, Any]:
+    gpu: dict[str, Any] = {"name": f"GPU {index}", "total": 0, "free": 0, "wrong": None}
+    try:
+        gpu["name"] = cuda.get_device_name(index)
+        gpu["free"], gpu["total"] = cuda.mem_get_info(index)
+        gpu["wrong"] = computed_wrongly(device(index))
+    except RuntimeError as error:
+        gpu["wrong"] = _short(error)
+    return gpu
+
+
+def computed_wrongly(device: Any) -> str | None:
+    """Return what a device computes otherwise than the CPU in double precision, or None.
+
+    Args:
+        device: a torch.device.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    operations: tuple[tuple[str, Callable[..., torch.Tensor], tuple[tuple[int, ...], ...]], ...] = (
+        ("a matrix product", torch.matmul, ((256, 256), (256, 256))),
+        ("a convolution", torch.nn.functional.conv1d, ((2, 8, 4096), (16, 8, 9))),
+    )
+    for name, operation, shapes in operations:
+        operands = [torch.randn(shape, generator=generator) for shape in shapes]
+        expected = operation(*(operand.double() for operand in operands))
+        found = operation(*(operand.to(device) for operand in operands)).cpu().double()
+        error = ((found - expected).abs().max() / expected.abs().max()).item()
+        if not error < TOLERANCE:  # NaN is wrong, too
+            return f"{name} is off by {error:.2g} of its largest value"
+    return None
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:LONGEST_REASON]
+
+
+def main() -> int:
+    """Print what was imported and what the GPUs did, a line of JSON each; return 0."""
+    print(json.dumps(imported()), flush=True)
+    import torch
+
+    from ser_ray.training.numerics import prepare_process
+
+    prepare_process()  # as a trial does: without TF32, whose products the check would take for wrong
+    print(json.dumps(tried(torch.cuda, lambda index: torch.device("cuda", index))), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Python, the packages, and what of the environment stands before them."""
+
+import json
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from ser_ray import allocation
+from ser_ray.doctor.asking import Answer
+from ser_ray.doctor.file_systems import nearest
+from ser_ray.doctor.finding import Finding, fail, ok, warn
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+SLOW_IMPORT_S = 30.0
+"""On GPUs each trial's process imports PyTorch anew, which takes it 1 to 3 s from a local disk."""
+INSTALL = "`make env` in the project's folder brings the environment up to date"
+KERNELS = Path(__file__).parents[1] / "models" / "kernels.py"
+
+
+def findings(torch: Answer, ray: Answer, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Yield what there is to say of the software here.
+
+    Args:
+        torch: of `ser_ray.doctor.probe`.
+        ray: of a process that imports Ray.
+        environment: of this process.
+    """
+    yield check_python(sys.version_info[:3], sys.executable)
+    wanted = _requirements()
+    yield check_packages(wanted, _installed)
+    yield check_import("pytorch", *_torch(torch))
+    yield check_import("ray", f"Ray {ray.lines[0]}" if ray.lines else "Ray", ray.seconds, _failure(ray))
+    yield from check_shadows(_before(environment), [name for name, _ in map(_split, wanted or ())])
+    yield from check_variables(environment, nodes=allocation.nodes(environment), in_job="SLURM_JOB_ID" in environment)
+    yield check_kernel_cache(_kernel_caches(environment))
+
+
+def check_python(found: Sequence[int], executable: str) -> Finding:
+    """Judge the version of Python.
+
+    Args:
+        found: its numbers.
+        executable: its path.
+    """
+    text = f"{'.'.join(map(str, found))}, {executable}"
+    if OLDEST <= tuple(found[:2]) <= NEWEST:
+        return ok("python", text)
+    needed = f"{'.'.join(map(str, OLDEST))} to {'.'.join(map(str, NEWEST))}"
+    return fail("python", f"{text}, but ser_ray needs {needed}", "PYTHON=python3.12 make env, in the project's folder")
+
+
+def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str | None]) -> Finding:
+    """Judge the versions of the packages that ser_ray needs.
+
+    Args:
+        wanted: its requirements, such as "ray[tune]==2.60.*"; None where it is not installed itself.
+        installed: gives the version of a package, or None where it is absent.
+    """
+    if wanted is None:
+        return warn("packages", "ser_ray itself is not installed here, so no versions were checked", INSTALL)
+    absent, others = [], []
+    for requirement in wanted:
+        name, specifier = _split(requirement)
+        there = installed(name)
+        if there is None:
+            absent.append(name)
+        elif not _satisfies(there, specifier):
+            others.append(f"{name} {there} (needs {specifier})")
+    if absent or others:
+        parts = [f"{', '.join(absent)} missing"] if absent else []
+        return fail("packages", "; ".join([*parts, *others]), INSTALL)
+    named = [f"{name} {there}" for name in ("ser-ray", "ray", "torch", "numpy") if (there := installed(name))]
+    return ok("packages", f"{', '.join(named)}; all {len(wanted)} that are needed are here as required")
+
+
+def check_import(name: str, what: str, seconds: float, failure: str | None) -> Finding:
+    """Judge how a package was imported.
+
+    Args:
+        name: of the finding.
+        what: was imported.
+        seconds: that it took.
+        failure: why it could not be; None if it could.
+    """
+    if failure is not None:
+        others = "; if that changes nothing, unset LD_LIBRARY_PATH and PYTHONPATH, which modules may have set"
+        return fail(name, f"{what} cannot be imported ({failure})", INSTALL + others)
+    text = f"{what} imported in {seconds:.1f} s"
+    if seconds > SLOW_IMPORT_S:
+        faster = "keep the environment on a faster disk, or in a container's image (one file)"
+        return warn(name, f"{text}: so long waits each process that imports it", faster)
+    return ok(name, text)
+
+
+def _torch(probe: Answer) -> tuple[str, float, str | None]:
+    """Return what was imported, the seconds that it took, and why it could not be, or None."""
+    if not probe.lines:
+        return "PyTorch with torchaudio", probe.seconds, _failure(probe)
+    found = json.loads(probe.lines[0])
+    return f"PyTorch {found['torch']} with torchaudio {found['torchaudio']}", found["seconds"], None
+
+
+def _failure(answer: Answer) -> str | None:
+    return None if answer.lines else answer.error or "nothing was printed"
+
+
+def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Finding]:
+    """Yield a warning for each folder that Python searches before the environment and that holds packages of its own.
+
+    Args:
+        before: such folders.
+        names: of packages that ser_ray needs.
+    """
+    for folder in before:
+        own = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
+        if own:
+            yield warn(
+                "variables",
+                f"{folder} stands before the environment and has its own {', '.join(own)}",
+                "in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, load no modules with Python packages",
+            )
+
+
+def check_variables(environment: Mapping[str, str], *, nodes: int, in_job: bool) -> Iterator[Finding]:
+    """Yield warnings for variables that lead a sweep elsewhere.
+
+    Args:
+        environment: of the process.
+        nodes: of the job; with several, the launch script itself says where the cluster is.
+        in_job: whether this is a SLURM job.
+    """
+    if environment.get("PYTHONHOME"):
+        home = environment["PYTHONHOME"]
+        yield warn("variables", f"PYTHONHOME={home} makes Python look there for its library", "unset PYTHONHOME")
+    if environment.get("RAY_ADDRESS") and not (in_job and nodes > 1):
+        address = environment["RAY_ADDRESS"]
+        yield warn(
+            "variables",
+            f"RAY_ADDRESS={address}: a sweep would join that cluster rather than use this machine",
+            "unset RAY_ADDRESS, unless that is what you want",
+        )
+
+
+def check_kernel_cache(folders: Sequence[Path]) -> Finding:
+    """Judge whether the compiled operations of CPUs can be kept.
+
+    Args:
+        folders: where numba would keep them, the first that can be written being taken.
+    """
+    for folder in folders:
+        if os.access(nearest(folder), os.W_OK):
+            return ok("kernels", f"compiled code is kept in {folder}")
+    return warn(
+        "kernels",
+        f"compiled code cannot be kept in {' or '.join(map(str, folders))}: each process compiles for about 9 s",
+        "export NUMBA_CACHE_DIR=DIR in slurm/site.env, a folder that can be written",
+    )
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    """Return the name and the versions of a requirement."""
+    match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)", requirement)
+    return (match[1], match[2].strip()) if match else (requirement, "")
+
+
+def _satisfies(there: str, specifier: str) -> bool:
+    from packaging.specifiers import SpecifierSet  # Ray needs it
+
+    return SpecifierSet(specifier).contains(there, prereleases=True)
+
+
+def _requirements() -> list[str] | None:
+    """Return what ser_ray needs, without what belongs to its extras."""
+    try:
+        return [requirement for requirement in requires("ser-ray") or [] if "extra ==" not in requirement]
+    except PackageNotFoundError:
+        return None
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _before(environment: Mapping[str, str]) -> list[Path]:
+    """Return the folders of packages that Python searches before those of its environment."""
+    named = [Path(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    user = [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
+    own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    return [folder for folder in (*named, *user) if folder.resolve() not in own]
+
+
+def _kernel_caches(environment: Mapping[str, str]) -> list[Path]:
+    """Return where numba keeps compiled code, in the order that it tries."""
+    named = environment.get("NUMBA_CACHE_DIR")
+    wide = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    return [*([Path(named)] if named else []), KERNELS.parent / "__pycache__", wide]

@@ -1,0 +1,84 @@
+"""What Ray needs of a node: a temporary folder for its sockets and logs, and shared memory."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_ray.doctor.file_systems import SHARED, Mount, Room, mount_here, room
+from ser_ray.doctor.finding import Finding, fail, ok, size, warn
+from ser_ray.sweep.own_folder import LONGEST
+
+RAY_FULL = 0.95
+"""Of a disk in use: above, Ray makes no object that its store has no room for (ray.exceptions.OutOfDiskError)."""
+OBJECT_STORE = 200 * 2**20
+SHM_BYTES = 300 * 2**20
+"""A sweep's object store and a half more: where it does not fit, Ray keeps it in its temporary folder, on disk."""
+SET_TMP = "SER_RAY_TMP=DIR in slurm/site.env, a short path on the node's own disk"
+
+
+def temporary_findings(folder: Path) -> Iterator[Finding]:
+    """Try the node's temporary folder, in which Ray keeps its sockets and logs.
+
+    Args:
+        folder: nothing is left in it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="ser_ray_doctor_", dir=folder) as own:
+            descriptor = os.open(own, os.O_RDONLY)
+            try:  # through the descriptor, so that the length of the folder's own path does not matter here
+                with socket.socket(socket.AF_UNIX) as unix:
+                    unix.bind(f"/proc/self/fd/{descriptor}/socket")
+            finally:
+                os.close(descriptor)
+            there = room(Path(own))
+    except OSError as error:
+        yield fail("temporary", f"{folder} cannot hold files and sockets: {error.strerror or error}", SET_TMP)
+        return
+    yield check_temporary(folder, there, mount_here(folder))
+
+
+def check_temporary(folder: Path, there: Room, mount: Mount | None) -> Finding:
+    """Judge the node's temporary folder.
+
+    Args:
+        folder: its path.
+        there: its room.
+        mount: the file system that it lies on; None where that is not known.
+    """
+    text = f"{folder}, {size(there.free)} of {size(there.total)} free" + (f", {mount.kind}" if mount else "")
+    length = len(os.fsencode(folder))
+    if length > LONGEST:
+        return fail("temporary", f"{text}: {length} characters, but Ray's sockets leave {LONGEST}", SET_TMP)
+    if mount and mount.kind in SHARED:
+        return warn(
+            "temporary", f"{text}: not this node's own disk, on which Ray is slow and sockets are unsure", SET_TMP
+        )
+    if there.free < (1 - RAY_FULL) * there.total:
+        return warn("temporary", f"{text}: above {RAY_FULL:.0%} full Ray spills nothing more there", SET_TMP)
+    return ok("temporary", text)
+
+
+def check_shared_memory(free: int | None) -> Finding:
+    """Judge /dev/shm.
+
+    Args:
+        free: bytes of it; None where there is none.
+    """
+    text = "/dev/shm is absent" if free is None else f"{size(free)} of /dev/shm free"
+    if free is not None and free >= SHM_BYTES:
+        return ok("shm", text)
+    return warn(
+        "shm",
+        f"{text}: Ray's object store of {size(OBJECT_STORE)} will lie on disk",
+        "remove what was left there (ls -l /dev/shm); for a container, --shm-size=1g or bind the host's /dev/shm",
+    )
+
+
+def shared_memory_finding() -> Finding:
+    """Look at /dev/shm and return what there is to say of it."""
+    try:
+        return check_shared_memory(room(Path("/dev/shm")).free)
+    except OSError:
+        return check_shared_memory(None)

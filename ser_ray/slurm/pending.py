@@ -1,0 +1,91 @@
+"""What of a sweep is still to do, found out as the sweep command does, with nothing run."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder
+from ser_ray.results.drivers import read_drivers
+from ser_ray.sweep.config import SweepConfig
+from ser_ray.sweep.measured import sweeps_beside
+from ser_ray.sweep.prepare import prepare, read_config
+from ser_ray.sweep.reuse import reusable
+from ser_ray.sweep.standing import read_standing
+from ser_ray.trial import Trial
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A sweep and what of it is to do.
+
+    Args:
+        config: the sweep.
+        folder: its results.
+        trials: all that are planned, in order.
+        to_train: keys of those that are to be trained.
+        open: how many are to be run at all: trained, searched or taken over.
+        failed: how many failed and stay as they are.
+        to_propose: trials that a guided search will still propose, at most.
+        measured: sweeps whose trials tell how fast devices are.
+        text: the plan in a few lines.
+    """
+
+    config: SweepConfig
+    folder: SweepFolder
+    trials: tuple[Trial, ...]
+    to_train: frozenset[str]
+    open: int
+    failed: int
+    to_propose: int
+    measured: tuple[SweepFolder, ...]
+    text: str
+
+
+def read_pending(options: argparse.Namespace) -> Pending:
+    """Return what of a sweep is to do; all that its job would refuse is refused here.
+
+    Args:
+        options: of the sweep command.
+
+    Raises:
+        InputError: if the sweep file, the corpus or an option is wrong, or results cannot be written.
+    """
+    config, shrunk = read_config(options)
+    _check_writable(SweepFolder(options.results / config.name))
+    sweep = prepare(options, config, keep=False)
+    folder, trials = sweep.folder, sweep.trials
+    standing = read_standing(folder, trials)
+    again = set(standing.failed) if options.retry_failed else set()
+    to_train = {trial.key for trial in standing.to_train} | again
+    return Pending(
+        config=config,
+        folder=SweepFolder(options.results / config.name),
+        trials=trials,
+        to_train=frozenset(to_train - set(reusable(folder, trials, sweep.donors))),
+        open=len(to_train) + len(standing.to_search),
+        failed=len(standing.failed) - len(again),
+        to_propose=sweep.plan.to_propose,
+        measured=(*sweeps_beside(folder), *sweep.donors),
+        text="\n".join([*filter(None, [shrunk]), sweep.text, *_drivers(folder)]),
+    )
+
+
+def _check_writable(folder: SweepFolder) -> None:
+    there = next(path for path in (folder.path.absolute(), *folder.path.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise InputError(
+            f"results cannot be written to {folder.path}: {there} is no folder that you may write to; "
+            "choose another folder with --results DIR"
+        )
+
+
+def _drivers(folder: SweepFolder) -> list[str]:
+    """Return a line for each process that runs the sweep at present."""
+    running = [driver for driver in read_drivers(folder) if driver.alive(datetime.now(UTC))]
+    return [
+        f"running: {f'job {driver.job_id}' if driver.job_id else f'process {driver.pid}'} on {driver.host} runs this "
+        "sweep now; a job that starts beside it is refused, unless both are of one array"
+        for driver in running
+    ]

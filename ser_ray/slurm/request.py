@@ -1,0 +1,187 @@
+"""What is asked of SLURM: read from the command line, checked, and written as options of sbatch."""
+
+import argparse
+import math
+import re
+from dataclasses import dataclass
+
+from ser_ray.errors import InputError
+from ser_ray.slurm.wall_time import FORMS, read_time
+from ser_ray.sweep.config import Resources
+from ser_ray.sweep.slots import slots, taken
+
+MOST_CPUS = 16
+"""Cores asked for on a node where the user names none: most nodes have as many, and a smaller job waits less."""
+
+LEAST_S = 300
+"""slurm/launch.sh is signalled three minutes ahead of the limit, and up to one more: SLURM looks once a minute."""
+
+_SHORT = {"t": "time", "N": "nodes", "c": "cpus-per-task", "a": "array", "p": "partition", "A": "account", "G": "gpus"}
+_OWN = {name: name for name in ("time", "nodes", "cpus-per-task", "array", "partition", "account", "mem")}
+_OWN |= dict.fromkeys(("gpus-per-node", "gpus", "gpus-per-task"), "gpus-per-node")
+"""Option of sbatch -> option of this command that says it, so that the estimate knows of it and it stands once."""
+_GRES = re.compile(r"--gres=gpu(?::[^:,=]+)?:([0-9]+)")
+"""How GPUs are asked for where SLURM does not know --gpus-per-node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of SLURM; None where its own default is to hold.
+
+    Args:
+        time: the limit, in one of SLURM's forms.
+        nodes: of the job; with jobs, of each.
+        gpus_per_node: such as "4" or "a100:4".
+        cpus_per_task: cores on each node.
+        mem: memory on each node, such as "32G".
+        partition: name.
+        account: name.
+        jobs: how many jobs of an array share the sweep; None for a single job.
+        more: further options of sbatch, as they stand.
+    """
+
+    time: str | None = None
+    nodes: int = 1
+    gpus_per_node: str | None = None
+    cpus_per_task: int | None = None
+    mem: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    jobs: int | None = None
+    more: tuple[str, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """GPUs on each node."""
+        if self.gpus_per_node:
+            return int(self.gpus_per_node.rpartition(":")[2])
+        return sum(int(found[1]) for option in self.more if (found := _GRES.fullmatch(option)))
+
+    @property
+    def options(self) -> list[str]:
+        """What sbatch is given, each with its value in one word."""
+        values = {
+            "time": self.time,
+            "nodes": self.nodes if self.nodes > 1 else None,
+            "gpus-per-node": self.gpus_per_node,
+            "cpus-per-task": self.cpus_per_task,
+            "mem": self.mem,
+            "partition": self.partition,
+            "account": self.account,
+            "array": None if self.jobs is None else f"0-{self.jobs - 1}",
+        }
+        return [f"--{name}={value}" for name, value in values.items() if value is not None] + list(self.more)
+
+    def cpus_for(self, trials: int, resources: Resources) -> int:
+        """Return the cores to ask for on each node: enough for all trials that can run there at once, or given.
+
+        Args:
+            trials: that are to do on one node, at most.
+            resources: of a trial.
+        """
+        if self.cpus_per_task is not None:
+            return self.cpus_per_task
+        cpus, gpus = taken(resources, self.gpus)
+        most = slots([(math.inf, self.gpus)], cpus, gpus) if gpus else MOST_CPUS
+        return max(1, min(trials, most)) * int(cpus)
+
+    def slots(self, cpus: int, resources: Resources) -> int:
+        """Return how many trials run at once in one job.
+
+        Args:
+            cpus: cores on each node.
+            resources: of a trial; where the node has fewer cores, it is given those that are there.
+        """
+        own_cpus, own_gpus = taken(resources, self.gpus)
+        return slots([(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is asked of SLURM.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("--time", metavar="T", help=f"limit: {FORMS}; default: the estimate and half as much again")
+    parser.add_argument("--nodes", default="1", metavar="N", help="nodes of the job, default 1")
+    parser.add_argument("--gpus-per-node", metavar="G", help="such as 4 or a100:4; default: none")
+    parser.add_argument(
+        "--cpus-per-task",
+        metavar="C",
+        help=f"cores on each node; default: for all trials that can run there at once, on nodes without GPUs at most "
+        f"{MOST_CPUS}",
+    )
+    parser.add_argument("--mem", metavar="M", help="memory on each node, such as 32G")
+    parser.add_argument("--partition", metavar="P")
+    parser.add_argument("--account", metavar="A")
+    parser.add_argument(
+        "--array", metavar="N", help="N jobs of one node each share the sweep, and need not wait for all"
+    )
+    parser.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="any further option of sbatch, with '=': --sbatch=--constraint=a100 (repeatable)",
+    )
+
+
+def read_request(options: argparse.Namespace) -> Request:
+    """Return what is asked of SLURM.
+
+    Args:
+        options: as parsed.
+
+    Raises:
+        InputError: naming the option, its value and what is legal.
+    """
+    if options.time is not None and read_time(options.time) < LEAST_S:
+        raise InputError(
+            f"--time is {options.time!r}, but a job saves minutes before its limit, so that it would train nothing; "
+            "ask for 15 minutes or more (--time 15)"
+        )
+    jobs = None if options.array is None else _count("--array", options.array, "--array 8 for eight jobs")
+    nodes = _count("--nodes", options.nodes, "--nodes 4")
+    if jobs is not None and nodes > 1:
+        raise InputError(
+            f"--nodes is {nodes} beside --array {jobs}, but each job of an array runs its share of the trials on one "
+            f"node; leave out one of the two (--array {jobs * nodes} alone asks for as many nodes)"
+        )
+    gpus = options.gpus_per_node
+    if gpus is not None and not re.fullmatch(r"([A-Za-z0-9._-]+:)?[1-9][0-9]{0,3}", gpus):
+        raise InputError(
+            f"--gpus-per-node is {gpus!r}, but must be a number from 1, a kind of GPU before it if need be, such as 4 "
+            "or a100:4; leave it out for nodes without"
+        )
+    cpus = options.cpus_per_task
+    return Request(
+        time=options.time,
+        nodes=nodes,
+        gpus_per_node=gpus,
+        cpus_per_task=None if cpus is None else _count("--cpus-per-task", cpus, "--cpus-per-task 8"),
+        mem=options.mem,
+        partition=options.partition,
+        account=options.account,
+        jobs=jobs,
+        # argparse makes nothing of --sbatch=--
+        more=tuple(_checked(option or "--") for option in options.sbatch),
+    )
+
+
+def _count(option: str, text: str, example: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise InputError(f"{option} is {text!r}, but must be a whole number from 1, such as {example}")
+    return int(text)
+
+
+def _checked(option: str) -> str:
+    """Return a further option of sbatch; one that is not would be taken for the script, or override this command's."""
+    if not re.match(r"--?[A-Za-z]", option):
+        raise InputError(
+            f"--sbatch is {option!r}, but must be an option of sbatch with its value in one word, such as "
+            "--sbatch=--constraint=a100"
+        )
+    name = option[2:].partition("=")[0] if option.startswith("--") else _SHORT.get(option[1], "")
+    if name in _OWN:
+        raise InputError(f"--sbatch is {option!r}, but this command says that itself: give it as --{_OWN[name]}")
+    return option

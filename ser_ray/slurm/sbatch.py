@@ -1,0 +1,67 @@
+"""Hands a line to sbatch and returns its answer."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+
+from ser_ray.errors import InputError
+
+ANSWER_S = 90.0
+"""How long sbatch may take: a busy controller answers within a minute."""
+LOOK = "look (squeue --me) before submitting it again"
+
+
+def hand_in(line: Sequence[str], within_s: float = ANSWER_S) -> tuple[str, str | None]:
+    """Submit a job.
+
+    Args:
+        line: sbatch and its arguments.
+        within_s: seconds after which its answer is no longer waited for.
+
+    Returns:
+        What sbatch said, and the job's number; None where it says none.
+
+    Raises:
+        InputError: if there is no sbatch here, if it refuses the job, or does not answer.
+    """
+    program = shutil.which(line[0])
+    if program is None:
+        raise InputError(
+            f"there is no {line[0]} here: run this command, or the line above, on a login node of the cluster"
+        )
+    try:
+        # in a group of its own, since on some clusters sbatch is a script around the real one
+        process = subprocess.Popen(
+            [program, *line[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise InputError(f"{program} cannot be run: {error.strerror or error}") from error
+    with process:
+        try:
+            said = process.communicate(timeout=within_s)[0].strip()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise InputError(
+                f"sbatch did not answer within {within_s:g} s: is the controller down (scontrol ping)? The job may be "
+                f"there all the same: {LOOK}"
+            ) from None
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        # what the controller did not answer in time it may have done
+        unsure = f"\nThe job may be there all the same: {LOOK}" if "timed out" in said.lower() else ""
+        raise InputError(
+            f"sbatch refused the job (exit code {process.returncode}):\n{said or 'it said nothing'}{unsure}"
+        )
+    number = re.search(r"^Submitted batch job (\d+)", said, re.MULTILINE)
+    return said, number and number[1]

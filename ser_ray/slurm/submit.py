@@ -1,0 +1,220 @@
+"""`ser-ray submit FILE.yaml`: look at a sweep, estimate its time, print the sbatch line; with --go submit it."""
+
+import argparse
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from ser_ray.errors import InputError
+from ser_ray.report.times import format_age
+from ser_ray.slurm.expected import Expected, expected, shared_out
+from ser_ray.slurm.pending import Pending, read_pending
+from ser_ray.slurm.request import Request, add_options, read_request
+from ser_ray.slurm.sbatch import hand_in
+from ser_ray.slurm.wall_time import START_H, limit_s, read_time, time_text, wall_hours
+from ser_ray.sweep.prepare import add_options as add_sweep_options
+
+SCRIPT, SITE = Path("slurm/launch.sh"), Path("slurm/site.env")
+_NAMING = ("-o", "--output", "-e", "--error", "-J", "--job-name", "-D", "--chdir")
+"""Options of sbatch after which the log has another name or place than slurm/launch.sh gives it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the submit command.
+
+    Args:
+        argv: its arguments; None takes those of this process.
+
+    Returns:
+        0 when the line was printed, and with --go submitted, or when nothing is to do.
+
+    Raises:
+        InputError: if the sweep, an option or the working folder is wrong, or sbatch does not take the job.
+    """
+    own, passed = _own_parser().parse_known_args(argv)
+    options = _sweep_options(passed)
+    request = read_request(own)
+    _check_place(Path.cwd())
+    pending = read_pending(options)
+    print(pending.text)
+    if not pending.open and not pending.to_propose:
+        stand = f"all {len(pending.trials)} trials stand already in {pending.folder.path}"
+        print(f"{stand}: nothing to submit{_failed(pending)}")
+        return 0
+    request, notes = _complete(pending, request, passed)
+    line = ["sbatch", *request.options, str(SCRIPT), *passed]
+    print("\n".join(notes), shlex.join(line), sep="\n\n", end="\n\n")
+    if not own.go:
+        print("not submitted: the same command with --go submits it")
+        return 0
+    said, number = hand_in(line)
+    print("\n".join([said, *_how_to_watch(number, pending, request)]))
+    return 0
+
+
+def _own_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ser-ray submit",
+        usage="ser-ray submit FILE.yaml [options of the sweep command] [--go] [options below]",
+        description="Look at a sweep, estimate its wall-clock time from trials that were measured, and print the "
+        "sbatch line for it. Run it in the project's folder, on a login node.",
+        epilog="FILE.yaml and all other options are the sweep command's, such as --corpus, --results, --set, --quick, "
+        "--retry-failed, --reuse and --tensorboard (ser-ray sweep --help).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--go", action="store_true", help="submit the job")
+    add_options(parser)
+    return parser
+
+
+def _sweep_options(passed: Sequence[str]) -> argparse.Namespace:
+    """Return the options of the sweep command, which go on to the job as they stand."""
+    if passed and passed[0].startswith("-"):
+        raise InputError(f"FILE.yaml must stand before {passed[0]}, as after {SCRIPT}: ser-ray submit FILE.yaml ...")
+    parser = argparse.ArgumentParser(prog="ser-ray submit", add_help=False)
+    add_sweep_options(parser)
+    return parser.parse_args(passed)
+
+
+def _check_place(here: Path) -> None:
+    """Refuse a folder in which a job would not find what it runs: it starts where it was submitted."""
+    if (here / SCRIPT).is_file() and (here / "ser_ray" / "__init__.py").is_file():
+        _check_python(here)
+        return
+    project = Path(__file__).resolve().parents[2]
+    known = (project / SCRIPT).is_file()
+    fix = f"cd {shlex.quote(str(project))}" if known else "it holds ser_ray/ and slurm/launch.sh"
+    raise InputError(
+        f"{here} is not the project's folder: a job starts where it was submitted and runs {SCRIPT} there; "
+        f"change to the project's folder first ({fix})"
+    )
+
+
+def _check_python(here: Path) -> None:
+    if (here / ".venv" / "bin" / "python").exists() or os.environ.get("SER_RAY_PYTHON"):
+        return
+    for file in (here / SITE, here / SCRIPT):
+        if file.is_file() and re.search(r"^\s*(export\s+)?SER_RAY_PYTHON=", file.read_text(), re.MULTILINE):
+            return
+    raise InputError(
+        f"{here} has no .venv, whose Python a job runs: make env makes it; or set SER_RAY_PYTHON in {SITE} to a "
+        "container or an environment elsewhere"
+    )
+
+
+def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tuple[Request, list[str]]:
+    """Return the request with what the user left open, and what is to be said of it."""
+    resources = pending.config.resources
+    if pending.config.guided is not None and request.jobs is not None:
+        raise InputError(
+            f"--array is {request.jobs}, but the trials of a guided search are proposed by one process, as it sees "
+            "what comes out; leave it out (--nodes N gives that process more nodes)"
+        )
+    if request.gpus and not resources.gpus:
+        raise InputError(
+            f"{request.gpus} GPUs are asked for on each node, but resources.gpus is 0: no trial would use them; leave "
+            "them out, or give each trial a share with --set resources.gpus=0.25"
+        )
+    shares = [len(part) for part in shared_out(pending, request)]
+    on_node = -(-(max(shares) + pending.to_propose) // request.nodes)
+    cpus = request.cpus_for(on_node, resources)
+    slots = request.slots(cpus, resources)
+    if not slots:
+        raise InputError(
+            f"resources.gpus is {resources.gpus:g}, but a node is asked for {request.gpus}: no trial fits; ask for "
+            "more with --gpus-per-node, or for less with --set resources.gpus=N"
+        )
+    request = replace(request, cpus_per_task=cpus)
+    notes = [_what_is_to_do(pending), _what_is_asked(request, slots, bool(resources.gpus))]
+    if min(shares) == 0 < max(shares):
+        notes.append(f"{shares.count(0)} of {len(shares)} jobs will find nothing to train: fewer are enough")
+    hours, told = _wall_time(pending, request, slots, passed)
+    request, limit = _limited(pending, request, hours)
+    return request, [*notes, *told, *limit]
+
+
+def _what_is_to_do(pending: Pending) -> str:
+    there = f"{pending.open} of {len(pending.trials)} trials" if pending.trials else ""
+    proposed = f"{pending.to_propose} to be proposed" if pending.to_propose else ""
+    return f"to do: {' and '.join(filter(None, (there, proposed)))}{_failed(pending)}"
+
+
+def _failed(pending: Pending) -> str:
+    return f" ({pending.failed} failed: --retry-failed runs them again)" if pending.failed else ""
+
+
+def _what_is_asked(request: Request, slots: int, may_have_gpus: bool) -> str:
+    what = f"{request.nodes} nodes, each" if request.nodes > 1 else "1 node"
+    if request.jobs is not None:
+        what = f"{request.jobs} jobs, each on a node"
+    gpus = f" and {request.gpus} GPUs" if request.gpus else ""
+    none = "" if gpus or not may_have_gpus else "; no GPUs are asked for (--gpus-per-node N)"
+    return f"job: {what} with {request.cpus_per_task} CPUs{gpus}: {slots} trials at once{none}"
+
+
+def _wall_time(pending: Pending, request: Request, slots: int, passed: Sequence[str]) -> tuple[float | None, list[str]]:
+    """Return the hours of the longest job on the slowest devices, None where nothing is known, and lines to say."""
+    if not pending.to_train and not pending.to_propose:
+        return wall_hours([], slots), ["wall time: minutes, since no trial is to be trained"]
+    found = expected(pending, request, slots)
+    if not found:
+        return None, _unknown(request, passed)
+    lines = ["wall time, at most (patience and early stopping shorten it):", *map(_line, found)]
+    return max(one.wall_hours for one in found), lines
+
+
+def _line(one: Expected) -> str:
+    trials = f"{one.measured} trials measured; {_age(one.hours)} of one trial after the other"
+    rough = "; rough, since their networks are others: --quick measures these" if one.rough else ""
+    return f"  {_age(one.wall_hours)}  on {one.device} ({trials}{rough})"
+
+
+def _unknown(request: Request, passed: Sequence[str]) -> list[str]:
+    kind = "a GPU" if request.gpus else "a CPU"
+    asked = replace(request, time=None, nodes=1, cpus_per_task=None, mem=None, jobs=None)
+    if asked.gpus_per_node:
+        asked = replace(asked, gpus_per_node=f"{asked.gpus_per_node.rpartition(':')[0]}:1".removeprefix(":"))
+    step = shlex.join(["srun", *asked.options, "python", "-m", "ser_ray.sweep", *passed, "--dry-run"])
+    return [
+        f"wall time: not known, since no trial like these was measured on {kind}, here or in the sweeps beside it",
+        "  for a figure submit the same with --quick first, whose trials are measured; or have a step measured:",
+        f"  {step}",
+    ]
+
+
+def _limited(pending: Pending, request: Request, hours: float | None) -> tuple[Request, list[str]]:
+    """Return the request with a limit, and what is to be said of it."""
+    notes, most = [], pending.config.schedule.max_hours
+    if hours is not None and most is not None and most + START_H < hours:
+        notes.append(f"schedule.max_hours is {most:g}: the run ends before all is done; submit it again then")
+        hours = most + START_H
+    if request.time is None and hours is None:
+        return request, [*notes, "limit: none in the line, so that the partition's own holds; --time T sets one"]
+    if request.time is None and hours is not None:
+        request = replace(request, time=time_text(limit_s(hours)))
+        notes.append(f"limit: {request.time}, half as much again in whole quarters of an hour, a day at most")
+    if request.time is not None and hours is not None and read_time(request.time) < 3600 * hours:
+        notes.append(
+            f"limit: {request.time} is less than the work may take; no loss: at the limit every trial saves, and the "
+            "job goes back into the queue to go on from there"
+        )
+    return request, notes
+
+
+def _how_to_watch(number: str | None, pending: Pending, request: Request) -> list[str]:
+    status = f"  ser-ray status {shlex.quote(str(pending.folder.path))}"
+    if number is None:
+        return ["to watch it:", "  squeue --me", status]
+    lines = ["to watch it:", f"  squeue -j {number}", status]
+    if not any(option.startswith(_NAMING) for option in request.more):
+        several = request.jobs is not None and request.jobs > 1
+        lines.append("  tail ser_ray-*.log      (one for each job)" if several else f"  tail -f ser_ray-{number}.log")
+    return lines
+
+
+def _age(hours: float) -> str:
+    return format_age(timedelta(hours=hours))

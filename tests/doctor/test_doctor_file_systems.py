@@ -1,0 +1,71 @@
+"""Where a path lies."""
+
+import subprocess
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, SHARED, Mount, mount_here, mount_of, nearest, room
+
+MOUNTS = """\
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+31 27 0:40 / /scratch rw shared:5 master:1 - lustre mds@tcp:/scratch rw
+32 31 0:41 / /scratch/local rw - xfs /dev/nvme0n1 rw
+33 27 0:42 / /home rw - ext4 /dev/vdb rw
+34 27 0:43 / /home rw - nfs4 server:/home rw
+35 27 0:44 / /with\\040blank rw - tmpfs tmpfs rw
+"""
+
+
+def test_the_innermost_and_latest_mount_counts():
+    kinds = {
+        "/etc/x": "ext4",
+        "/scratch/me/results": "lustre",
+        "/scratch/local/me": "xfs",
+        "/scratches": "ext4",
+        "/home/me": "nfs4",
+        "/with blank/x": "tmpfs",
+    }
+    assert {path: mount_of(Path(path), MOUNTS).kind for path in kinds} == kinds
+    assert mount_of(Path("/scratch/local/me"), MOUNTS) == Mount("/scratch/local", "xfs")
+    assert mount_of(Path("/x"), "") is None
+
+
+def test_this_machine_agrees_with_findmnt(tmp_path):
+    for path in (tmp_path, Path("/proc"), Path("/dev/shm")):
+        found = subprocess.run(["findmnt", "-nfo", "FSTYPE", "-T", path], capture_output=True, text=True, check=True)
+        assert mount_here(path).kind == found.stdout.strip()
+
+
+def test_a_path_that_is_not_there_lies_where_it_would_be_made(tmp_path):
+    assert mount_here(tmp_path / "a" / "b") == mount_here(tmp_path)
+    (tmp_path / "link").symlink_to("/proc/none")
+    assert mount_here(tmp_path / "link").kind == "proc"
+
+
+def test_no_kind_is_both_local_and_shared():
+    assert not LOCAL & SHARED
+    assert IN_MEMORY < LOCAL
+
+
+def test_room_agrees_with_df(tmp_path):
+    there = room(tmp_path)
+    done = subprocess.run(["df", "-B1", "--output=used,avail", tmp_path], capture_output=True, text=True, check=True)
+    used, free = map(int, done.stdout.splitlines()[1].split())
+    assert abs(there.free - free) < 1e9  # others write meanwhile
+    assert abs(there.total - used - free) < 1e9
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=4), st.integers(0, 4))
+def test_nearest_is_the_longest_part_that_is_there(tmp_path_factory, names, made):
+    root = tmp_path_factory.mktemp("nearest")
+    root.joinpath(*names[:made]).mkdir(parents=True, exist_ok=True)
+    assert nearest(root.joinpath(*names)) == root.joinpath(*names[:made])
+
+
+def test_a_link_that_leads_nowhere_is_there(tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    assert nearest(tmp_path / "link" / "x") == tmp_path / "link"
+    monkeypatch.chdir(tmp_path)
+    assert nearest(Path("link/x")) == tmp_path / "link"

@@ -1,0 +1,136 @@
+"""What is said of GPUs, told what SLURM gave and what PyTorch sees."""
+
+import json
+
+import pytest
+
+from ser_ray.doctor.asking import Answer
+from ser_ray.doctor.gpus import (
+    Gpu,
+    Seen,
+    check_count,
+    check_memory,
+    check_none,
+    check_work,
+    driver_version,
+    findings,
+    seen_by,
+)
+
+GB = 10**9
+GOOD = Gpu("H100", 80 * GB, 79 * GB, None)
+BAD = Gpu("H100", 80 * GB, 79 * GB, "a convolution is off by 0.2 of its largest value")
+IMPORTED = json.dumps({"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": "13.0", "seconds": 1.0})
+
+
+def test_the_answer_of_the_probe():
+    gpus = [{"name": "H100", "total": 80 * GB, "free": 79 * GB, "wrong": None}]
+    answer = Answer((IMPORTED, json.dumps({"gpus": gpus, "reason": None})), None, 1.0)
+    assert seen_by(answer) == Seen("13.0", (GOOD,))
+    assert seen_by(Answer((), "ended by SIGSEGV", 1.0)) is None
+    assert seen_by(Answer((IMPORTED,), "no answer within 180 s", 180.0)) == Seen("13.0", crash="no answer within 180 s")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\nGCC ...",
+            "550.54.14",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (x)", "580.65.06"),
+        ("something else", "unknown"),
+    ],
+)
+def test_driver_versions(text, version):
+    assert driver_version(text) == version
+
+
+def none(seen=None, given=None, *, in_job=False, driver=None, visible=None):
+    return check_none(seen or Seen("13.0"), given, in_job=in_job, driver=driver, visible=visible)
+
+
+def test_no_gpu_is_well_where_none_was_given():
+    assert none().level == none(in_job=True).level == none(given=0, in_job=True).level == "ok"
+    assert "a login node needs none" in none().text
+    assert none(in_job=True, driver="550.1").text == "the job has none: trials train on the CPU"
+
+
+def test_a_driver_without_a_gpu_outside_of_a_job_is_a_warning():
+    found = none(Seen("13.0", reason="The driver is too old (found 11040). Please update."), driver="550.1")
+    assert found.level == "warn"
+    assert found.text.startswith(
+        "a driver (550.1) is loaded, but PyTorch sees none (The driver is too old (found 11040))"
+    )
+    assert "driver 550.1 may be too old for CUDA 13.0" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("seen", "driver", "visible", "fix"),
+    [
+        (Seen(None), "550.1", None, "built for CPUs alone"),
+        (Seen("13.0"), "550.1", "", "CUDA_VISIBLE_DEVICES is ''"),
+        (Seen("13.0"), "550.1", "-1", "CUDA_VISIBLE_DEVICES is '-1'"),
+        (Seen("13.0"), "550.1", "NoDevFiles", "hides all"),
+        (Seen("13.0"), None, "0,1", "--nv"),
+        (Seen("13.0"), "550.1", "0,1", "too old for CUDA 13.0"),
+    ],
+)
+def test_gpus_that_pytorch_does_not_see_are_a_warning_with_the_likely_cure(seen, driver, visible, fix):
+    found = none(seen, 2, in_job=True, driver=driver, visible=visible)
+    assert found.level == "warn"
+    assert "SLURM gave 2, but PyTorch sees none" in found.text
+    assert "trials would train on the CPU" in found.text
+    assert fix in found.fix
+
+
+def test_gpus_that_are_right():
+    other = Gpu("A100", 40 * GB, 39 * GB, None)
+    found = check_work(Seen("13.0", (GOOD, GOOD, other)), "580.1")
+    assert found.level == "ok"
+    assert found.text.startswith("2 x H100, 1 x A100, 39 GB of 40 GB free, driver 580.1, CUDA 13.0; ")
+
+
+def test_a_gpu_that_computes_wrongly_fails_the_node_and_is_named():
+    found = check_work(Seen("13.0", (GOOD, BAD)), "580.1")
+    assert found.level == "FAIL"
+    assert found.text == f"1 of 2 do not work: 1 (H100): {BAD.wrong}"
+    assert "--exclude" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("visible", "given", "in_job", "said"),
+    [
+        (2, 2, True, None),
+        (2, None, False, None),
+        (2, None, True, "SLURM gave this job none"),
+        (4, 2, True, "SLURM gave this job 2"),
+        (1, 2, True, "SLURM gave 2, but PyTorch sees 1"),
+    ],
+)
+def test_as_many_as_given(visible, given, in_job, said):
+    found = list(check_count(visible, given, in_job=in_job))
+    assert [finding.level for finding in found] == ([] if said is None else ["warn"])
+    assert said is None or said in found[0].text
+
+
+def test_memory_that_something_else_uses():
+    assert not list(check_memory([GOOD, Gpu("H100", 80 * GB, 71.5 * GB, None), Gpu("T4", 4 * GB, 3.4 * GB, None)]))
+    (found,) = check_memory([GOOD, Gpu("H100", 80 * GB, 60 * GB, None), BAD])
+    assert found.level == "warn"
+    assert found.text == "something else uses 20 GB of GPU 1"
+
+
+def test_all_findings_of_a_node():
+    job = {"SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "2"}
+    assert [f.level for f in findings(Seen("13.0", (GOOD, GOOD)), job)] == ["ok"]
+    assert [f.level for f in findings(Seen("13.0", (GOOD, BAD)), job)] == ["FAIL"]
+    assert [f.level for f in findings(Seen("13.0", (GOOD,)), job)] == ["ok", "warn"]
+    assert [f.level for f in findings(Seen("13.0", (), "why"), job)] == ["warn"]
+    (crash,) = findings(Seen("13.0", crash="ended by SIGBUS"), job)
+    assert (crash.level, crash.text) == ("FAIL", "PyTorch ended while it tried the GPUs (ended by SIGBUS)")
+
+
+def test_how_many_work():
+    assert Seen("13.0", (GOOD, BAD, GOOD)).working == 2
+    assert Seen("13.0").working == 0

@@ -1,0 +1,112 @@
+"""The command: its lines, its exit codes, its record."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ser_ray import allocation, cli
+from ser_ray.doctor import __main__ as doctor
+from ser_ray.doctor.asking import Answer
+from ser_ray.doctor.finding import fail, ok, warn
+
+IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
+NO_GPU = Answer((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)
+T4 = {"name": "T4", "total": 9, "free": 9}
+ONE_BAD = json.dumps({"gpus": [{**T4, "wrong": "why"}, {**T4, "wrong": None}], "reason": None})
+RAY = Answer(("2.60.0",), None, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """Stands for the slow imports, and for being outside of a job."""
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "RAY_", "SER_RAY_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(doctor, "_imports", lambda: (NO_GPU, RAY))
+
+
+def test_a_machine_that_is_fit(tmp_path, capsys):
+    assert doctor.main(["--results", str(tmp_path / "r"), "--record", str(tmp_path / "record.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line[:6] for line in lines[:-1]} <= {"ok    ", "warn  "}
+    assert lines[-1].startswith(f"{socket.gethostname()} is fit to run sweeps")
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    assert json.loads((tmp_path / "record.json").read_text()) == {
+        "host": socket.gethostname(),
+        "fit": True,
+        "cpus": allocation.cpus(),
+        "gpus": 0,
+        "problems": [],
+    }
+
+
+def test_a_machine_that_is_not(tmp_path, capsys):
+    (tmp_path / "r").write_text("")
+    record = tmp_path / "record.json"
+    record.write_text("of before")
+    command = ["--results", str(tmp_path / "r" / "x"), "--corpus", str(tmp_path / "none"), "--record", str(record)]
+    assert doctor.main(command) == 1
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line for line in lines if line.startswith("FAIL")]
+    assert [line.split()[1] for line in failed] == ["results", "corpus"]
+    assert lines[-1].startswith(f"{socket.gethostname()} is not fit to run sweeps, because of: results, corpus")
+    found = json.loads(record.read_text())
+    assert not found["fit"]
+    assert [problem.split(":")[0] for problem in found["problems"]] == ["results", "corpus"]
+    assert "\n" not in "".join(found["problems"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r", "record.json"]
+
+
+def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_imports", lambda: (Answer((IMPORTED, ONE_BAD), None, 1.0), RAY))
+    assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 1
+    found = json.loads((tmp_path / "record.json").read_text())
+    assert found["gpus"] == 1
+    assert found["problems"] == ["gpu: 1 of 2 do not work: 0 (T4): why"]
+
+
+def test_without_pytorch_nothing_is_said_of_gpus(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_imports", lambda: (Answer((), "ended by SIGILL", 1.0), RAY))
+    assert doctor.main(["--results", str(tmp_path)]) == 1
+    names = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert "pytorch" in names
+    assert "gpu" not in names
+
+
+def test_lines_of_several_nodes_begin_with_the_host(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    doctor.main(["--results", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 10
+    assert all(line.split()[0] == socket.gethostname() for line in lines)
+
+
+def test_summaries():
+    fit, trouble, unfit = ok("a", ""), warn("b", "", "x"), fail("c", "", "x")
+    assert doctor.summary("n1", [fit]) == "n1 is fit to run sweeps"
+    assert doctor.summary("n1", [fit, trouble]) == "n1 is fit to run sweeps (1 warning)"
+    assert doctor.summary("n1", [trouble, trouble]) == "n1 is fit to run sweeps (2 warnings)"
+    assert doctor.summary("n1", [unfit, unfit, trouble]) == "n1 is not fit to run sweeps, because of: c (1 warning)"
+
+
+def test_a_record_that_cannot_be_written_is_the_users_mistake(tmp_path, capsys):
+    command = ["--results", str(tmp_path), "--record", str(tmp_path / "none" / "x")]
+    assert cli.guarded(doctor.main, command) == 2
+    assert f"--record {tmp_path}/none/x cannot be written" in capsys.readouterr().err
+    (tmp_path / "folder").mkdir()
+    assert cli.guarded(doctor.main, ["--results", str(tmp_path), "--record", str(tmp_path / "folder")]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_the_command_as_it_is_run(tmp_path):
+    command = [sys.executable, "-m", "ser_ray.doctor", "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert "Ray 2.60." in lines["ray"]
+    assert "PyTorch 2.11." in lines["pytorch"]
+    assert list(tmp_path.iterdir()) == []
