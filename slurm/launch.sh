@@ -68,6 +68,8 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 restarts=${SLURM_RESTART_COUNT:-0}
 say "job $SLURM_JOB_ID on ${nodes[*]}, started again $restarts times: ${arguments[*]}"
 
+ulimit -n "$(ulimit -Hn)" # `ray start` takes what it finds
+
 # Ray's clusters ask for a token that only the processes of this job have.
 unset RAY_ADDRESS
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 PYTHONUNBUFFERED=1
@@ -159,6 +161,7 @@ requeue() {
         -print -quit 2>/dev/null) ]]; then
         say "nothing was saved since the job began: it is not started again; ask for more time (sbatch --time)"
     elif scontrol requeue "$id"; then
+        trap '' TERM
         say "put back into the queue, to go on from what was saved"
         sleep 60 & # until SLURM ends this script
         wait

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import socket
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -57,12 +59,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(address: str | None = None) -> Iterator[Cluster]:
+def cluster(address: str | None = None, log: Path | None = None) -> Iterator[Cluster]:
     """Connect to a Ray cluster, or start one on this machine, for as long as the context lasts.
 
     Args:
         address: host:port of a running cluster; None starts one here, with the cores this process may use and the
             GPUs that are visible.
+        log: takes what Ray says of its nodes by itself; None drops it.
 
     Yields:
         What the cluster has.
@@ -80,6 +83,7 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
     }
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(own_folder()) if address is None else None
+        stack.enter_context(_words_of_ray(log))
         stack.callback(ray.shutdown)
         if address is None:
             hold_signals()  # which the processes of Ray inherit
@@ -122,11 +126,18 @@ class NodeWatch:
     Args:
         on_lost: called once, from a thread.
         address: of the cluster, host:port; None if it was started by this process.
+        say: told of other nodes that come and go.
     """
 
-    def __init__(self, on_lost: Callable[[], None], address: str | None = None) -> None:
-        self._on_lost = on_lost
-        self._lost = _lost_process() or _lost_node(address)
+    def __init__(
+        self,
+        on_lost: Callable[[], None],
+        address: str | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._on_lost, self._say = on_lost, say
+        self._nodes: dict[str, str] | None = None
+        self._lost = _lost_process() or self._lost_node(address)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="node-watch", daemon=True)
 
@@ -145,6 +156,60 @@ class NodeWatch:
                 self._on_lost()
                 return
 
+    def tell_changes(self) -> None:
+        """Tell from now on of nodes that come and go."""
+        self._nodes = _live_nodes()
+
+    def _tell(self, live: dict[str, str]) -> None:
+        if self._nodes is None:
+            return
+        for gone in self._nodes.keys() - live.keys():
+            self._say(f"NODE      {self._nodes[gone]} was lost: its trials go on elsewhere, from what they saved")
+        for new in live.keys() - self._nodes.keys():
+            self._say(f"NODE      {live[new]} has come")
+        self._nodes = live
+
+    def _lost_node(self, address: str | None) -> Callable[[], bool]:
+        """Return what asks the cluster whether it and this process's node are still there."""
+        own, refused = ray.get_runtime_context().get_node_id(), 0
+
+        def lost() -> bool:
+            nonlocal refused
+            refused = refused + 1 if address is not None and _refuses(address) else 0
+            if refused:
+                return refused >= LOST_AFTER_LOOKS
+            try:
+                live = _live_nodes()
+            except (ray.exceptions.RayError, RuntimeError, ConnectionError):
+                return False  # it answers, if slowly
+            self._tell(live)
+            return own not in live
+
+        return lost
+
+
+def _live_nodes() -> dict[str, str]:
+    """Return the nodes of the cluster: Ray's id -> host name."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["NodeManagerHostname"] for node in nodes if node["Alive"]}
+
+
+@contextlib.contextmanager
+def _words_of_ray(log: Path | None) -> Iterator[None]:
+    """Have what Ray says of its nodes by itself, a page for each that is lost, go to a file."""
+    private = ray._private.worker
+    before = private.print_to_stdstream
+
+    def write(data: dict[str, Any], ignore_prefix: bool) -> None:
+        with contextlib.suppress(OSError), open(log or os.devnull, "a", encoding="utf-8") as file:
+            print(*data["lines"], sep="\n", file=file)
+
+    private.print_to_stdstream = write
+    try:
+        yield
+    finally:
+        private.print_to_stdstream = before
+
 
 def _lost_process() -> Callable[[], bool] | None:
     """Return what tells whether the node manager that this process started is gone; None if it started none."""
@@ -154,24 +219,6 @@ def _lost_process() -> Callable[[], bool] | None:
         return None
     process = started[0].process
     return lambda: process.poll() is not None
-
-
-def _lost_node(address: str | None) -> Callable[[], bool]:
-    """Return what asks the cluster whether it and this process's node are still there."""
-    own, refused = ray.get_runtime_context().get_node_id(), 0
-
-    def lost() -> bool:
-        nonlocal refused
-        refused = refused + 1 if address is not None and _refuses(address) else 0
-        if refused:
-            return refused >= LOST_AFTER_LOOKS
-        try:
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]
-        except (ray.exceptions.RayError, RuntimeError, ConnectionError):
-            return False  # it answers, if slowly
-        return not any(node["Alive"] and node["NodeID"] == own for node in nodes)
-
-    return lost
 
 
 def _refuses(address: str) -> bool:

@@ -41,12 +41,16 @@ class Outcomes:
         self._run, self._folder, self._schedule = run, run.folder, run.config.schedule
         self._progress, self._ending, self._supply, self._submit = progress, ending, supply, submit
         self._silence = Silence(60 * run.config.schedule.silence_minutes)
+        self._too_late: set[str] = set()
         self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(run.folder)
         self._board = _board(run.folder.path / "tensorboard") if run.tensorboard else None
 
     def started(self, key: str, kill: Callable[[], None]) -> None:
         """A trial has its resources; `kill` ends its process."""
-        self._progress.started(key)
+        if self._ending.wanted:
+            self._too_late.add(key)  # it ends as soon as it sees that, with nothing done
+        else:
+            self._progress.started(key)
         self._silence.watch(key, self._folder.log(key), kill)
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
@@ -82,7 +86,8 @@ class Outcomes:
     def left(self, key: str) -> None:
         """A trial ended before its end, and is still open."""
         self._silence.forget(key)
-        self._progress.left(key)
+        if key not in self._too_late:
+            self._progress.left(key)
 
     def unwritable(self, key: str, reason: str) -> None:
         """The results of a trial cannot be written."""

@@ -106,12 +106,13 @@ class Work:
         if self._ending.wanted:
             return
         with (
-            shared_gpus((resources.mps or os.environ.get("SER_RAY_MPS") == "1") and address is None, say),
-            cluster(address) as first,
-            NodeWatch(self._on_lost_node, address),
+            shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), say),
+            cluster(address, self._folder.path / "ray.log") as first,
+            NodeWatch(self._on_lost_node, address, say) as watch,
         ):
             take_signals()  # again, since Ray puts in handlers of its own when it starts
             machines = self._all_nodes(first)
+            watch.tell_changes()
             shared = with_resources(self._run.template, resources, machines, say)
             say(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "

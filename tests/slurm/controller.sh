@@ -3,7 +3,7 @@
 set -euo pipefail
 folder=$1 network=$2 gpus=$3 groups=$4
 exec 3>&1 >>"$folder/log/controller.log" 2>&1
-# shellcheck source=own_tmp.sh
+# shellcheck disable=SC1091 # is checked by itself
 . "$(dirname "$0")/own_tmp.sh"
 
 hostname ctl

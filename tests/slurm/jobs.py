@@ -42,7 +42,7 @@ def write_sweep(
 
     Args:
         project: gets sweeps/NAME.yaml.
-        corpus: of conftest.write_tiny_corpus; an epoch takes some hundredths of a second.
+        corpus: of conftest.write_tiny_corpus; two trials of 400 epochs take half a minute on two cores.
         name: of the sweep.
         epochs: of each trial, however it goes.
         rates: learning rates; 1e6 diverges.

@@ -4,7 +4,7 @@
 set -euo pipefail
 folder=$1 name=$2 number=$3 network=$4 group=$5
 exec 3>&1 >>"$folder/log/$name.log" 2>&1
-# shellcheck source=own_tmp.sh
+# shellcheck disable=SC1091 # is checked by itself
 . "$(dirname "$0")/own_tmp.sh"
 
 hostname "$name"

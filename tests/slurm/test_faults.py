@@ -4,6 +4,8 @@ At the end its tables equal those of a sweep that nothing disturbed.
 """
 
 import re
+import signal
+from contextlib import contextmanager
 
 import pytest
 from jobs import write_project, write_sweep
@@ -14,6 +16,8 @@ from ser_ray.training.checkpoint import load_checkpoint
 pytestmark = pytest.mark.slurm
 
 EPOCHS, RATES = 400, (1e-3, 2e-3, 3e-3, 4e-3)
+EPOCH = r"epoch     \w+  \d+/"
+TRIAL = r"^ray::"
 VOLATILE = {"train_seconds", "search_seconds", "evaluate_seconds", "seconds", "samples_per_second", "peak_memory_bytes"}
 VOLATILE |= {"restarts", "started_at", "ended_at", "host", "job_id", "cpus"}
 
@@ -24,35 +28,41 @@ class Storm:
     def __init__(self, site, project, file, results):
         self.site, self.project, self.file, self.results = site, project, file, results
         self.folder = SweepFolder(project / results / "storm")
-        self.job = ""
+        self.job, self.read = "", 0
 
     def submit(self, *options):
-        self.job = self.site.sbatch(
-            "--nodes=2", *options, "slurm/launch.sh", self.file, "--results", self.results, cwd=self.project
+        self.job, self.read = (
+            self.site.sbatch(*options, "slurm/launch.sh", self.file, "--results", self.results, cwd=self.project),
+            0,
         )
         return self.job
 
-    @property
-    def log(self):
-        return self.site.log(self.job)
+    def read_until(self, pattern, seconds=60, times=1):
+        """Wait for so many matches in what of the job's log was not read yet."""
+        for _ in range(times):
+            found = self.site.wait_until(
+                lambda: re.search(pattern, self.site.log(self.job)[self.read :]), seconds, pattern
+            )
+            self.read += found.end()
 
-    def wait_for_line(self, pattern, seconds=60, times=1):
-        """Wait until the job's log has so many lines more with a match than it has now."""
-        wanted = len(re.findall(pattern, self.log)) + times
-        self.site.wait_until(lambda: len(re.findall(pattern, self.log)) >= wanted, seconds, f"{pattern}\n{self.log}")
+    @contextmanager
+    def standing_still(self, *nodes):
+        """Hold the trials of these nodes, so that they do not come to their end while SLURM takes its time."""
+        for node in nodes:
+            self.site.kill(node, TRIAL, signal.SIGSTOP)
+        yield
+        for node in nodes:
+            self.site.kill(node, TRIAL, signal.SIGCONT)
 
     def epochs(self):
-        """Return how many epochs of each trial are in its checkpoint."""
-        return {
-            path.name: len(load_checkpoint(path / "last.pt")["epochs"])
-            for path in (self.folder.path / "checkpoints").glob("*")
-            if (path / "last.pt").exists()
-        }
+        """Return how many epochs of all trials are in their checkpoints."""
+        checkpoints = (self.folder.path / "checkpoints").glob("*/last.pt")
+        return sum(len(load_checkpoint(path)["epochs"]) for path in checkpoints)
 
     def hosts(self):
-        """Return on which node each trial was last begun."""
-        logs = {path.stem: path.read_text() for path in (self.folder.path / "logs").glob("*.log")}
-        return {key: re.findall(r"\((n\d), process \d+\)", log)[-1] for key, log in logs.items()}
+        """Return on which nodes trials have been begun."""
+        logs = [path.read_text() for path in (self.folder.path / "logs").glob("*.log")]
+        return {host for log in logs for host in re.findall(r"\((n\d), process \d+\)", log)}
 
 
 @pytest.fixture(scope="module")
@@ -62,56 +72,60 @@ def storm(slurm, tiny_corpus, tmp_path_factory):
     return Storm(slurm, project, file, "results")
 
 
-EPOCH = r"epoch     \w+  \d+/"
-
-
 def test_a_node_whose_raylet_dies_joins_again_and_its_trial_goes_on(storm, slurm):
-    storm.submit("--time=10")
-    storm.wait_for_line(EPOCH, 90, times=6)
-    assert set(storm.hosts().values()) == {"n1", "n2"}
+    storm.submit("--nodes=2", "--time=5")
+    storm.read_until(EPOCH, 90, times=6)
+    slurm.wait_until(lambda: storm.hosts() == {"n1", "n2"}, 30, "trials on both nodes")
     slurm.kill("n2", "raylet/raylet")
-    storm.wait_for_line("n2  Ray ended by itself")
-    storm.wait_for_line("n2  starts Ray at", 30)
-    storm.wait_for_line(EPOCH, 60, times=10)
+    storm.read_until("n2  Ray ended by itself")
+    storm.read_until("n2  starts Ray at")
+    with storm.standing_still("n1"):
+        # the trial that was there begins again where there is room: on the node that has come back
+        slurm.wait_until(lambda: any(re.search(TRIAL, p) for p in slurm.processes("n2").values()), 60, "a trial on n2")
     assert slurm.job(storm.job)["JobState"] == "RUNNING"
 
 
 def test_when_the_power_of_a_node_fails_its_trials_go_on_elsewhere(storm, slurm):
-    slurm.power_off("n2")
-    slurm.wait_until(lambda: "down" in slurm.node_state("n2"), 40, "n2 is down")
-    assert slurm.job(storm.job)["JobState"] == "RUNNING"
-    storm.wait_for_line(EPOCH, 60, times=10)
-    assert slurm.job(storm.job)["Restarts"] == "0"
+    with storm.standing_still("n1"):
+        slurm.power_off("n2")
+        slurm.wait_until(lambda: "down" in slurm.node_state("n2"), 40, "n2 is down")
+    storm.read_until(EPOCH, 60, times=4)
+    job = slurm.job(storm.job)
+    assert (job["JobState"], job["Restarts"]) == ("RUNNING", "0")
 
 
 def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm, slurm):
     before = storm.epochs()
-    slurm.power_on("n2")
-    # SLURM itself sends its signal, as soon as it sees how little time is left
-    slurm.run("scontrol", "update", f"JobId={storm.job}", "TimeLimit=3")
-    storm.wait_for_line("ending    asked to end by SIGUSR1: trials save what they have", 150)
-    storm.wait_for_line("launch.sh  put back into the queue, to go on from what was saved", 40)
-    assert sum(storm.epochs().values()) > sum(before.values())
+    with storm.standing_still("n1"):
+        slurm.power_on("n2")
+        # SLURM sends it itself: three minutes before the end of five, or up to one earlier
+        storm.read_until("launch.sh  SLURM sent SIGUSR1", 150)
+    storm.read_until("ending    asked to end by SIGUSR1: trials save what they have", 20)
+    storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 60)
+    assert storm.epochs() > before
     slurm.run("scontrol", "update", f"JobId={storm.job}", "TimeLimit=30")
     slurm.wait_for(storm.job, "RUNNING", seconds=60, restarts=1)
-    storm.wait_for_line("launch.sh  job .* started again 1 times", 30)
-    storm.wait_for_line(EPOCH, 90, times=6)
-    assert "Ray has 2 CPUs, 0 GPUs, 2 nodes" in storm.log
+    storm.read_until("launch.sh  job .* started again 1 times", 30)
+    storm.read_until("Ray has 2 CPUs, 0 GPUs, 2 nodes", 90)
+    storm.read_until(EPOCH, 60, times=4)
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
-    important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 3", cwd=storm.project)
-    storm.wait_for_line("saves what it has", 30)
+    before = storm.epochs()
+    important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1", cwd=storm.project)
+    storm.read_until("launch.sh  SLURM sent", 30)
     slurm.wait_for(important, "COMPLETED", seconds=60)
     slurm.wait_for(storm.job, "RUNNING", seconds=60, restarts=2)
-    assert all(0 < epochs <= EPOCHS for epochs in storm.epochs().values())
-    storm.wait_for_line(EPOCH, 90, times=6)
+    assert storm.epochs() > before
+    storm.read_until("launch.sh  job .* started again 2 times", 30)
+    storm.read_until(EPOCH, 90, times=4)
 
 
 def test_a_lost_head_is_started_again_within_the_job(storm, slurm):
     slurm.kill("n1", "gcs/gcs_server")
-    storm.wait_for_line("launch.sh  Ray was lost: beginning again in this job", 60)
-    storm.wait_for_line(EPOCH, 90, times=6)
+    storm.read_until("launch.sh  Ray was lost: beginning again in this job", 60)
+    storm.read_until(EPOCH, 90, times=4)
+    assert slurm.job(storm.job)["Restarts"] == "2"
 
 
 def test_a_cancelled_job_has_saved_and_leaves_no_process(storm, slurm):
@@ -121,14 +135,14 @@ def test_a_cancelled_job_has_saved_and_leaves_no_process(storm, slurm):
     slurm.idle(30)
     for node in slurm.nodes:
         slurm.wait_until(lambda node=node: not slurm.processes(node), 20, f"{node}: {slurm.processes(node)}")
-    assert "saved after epoch" in storm.log
-    assert "put back into the queue" not in storm.log.split("beginning again")[-1]
-    assert sum(storm.epochs().values()) > sum(before.values())
+    storm.read_until("saved after epoch", 1)
+    assert storm.epochs() > before
+    assert slurm.job(storm.job)["Restarts"] == "2"
 
 
 def test_a_node_whose_slurmd_dies_costs_no_result_and_in_the_end_all_is_as_if_undisturbed(storm, slurm):
-    storm.submit("--time=10")
-    storm.wait_for_line(EPOCH, 90, times=2)
+    storm.submit("--nodes=2", "--time=10")
+    storm.read_until(EPOCH, 90, times=2)
     slurm.kill_slurmd("n2")
     slurm.wait_for(storm.job, "COMPLETED", seconds=240)
     slurm.start_slurmd("n2")
@@ -145,4 +159,4 @@ def test_a_node_whose_slurmd_dies_costs_no_result_and_in_the_end_all_is_as_if_un
                 c: v for c, v in theirs.items() if c not in VOLATILE
             }
     restarts = [row["restarts"] for row in read_table(storm.folder, "trials").to_pylist()]
-    assert max(restarts) >= 4, restarts
+    assert max(restarts) >= 3, restarts

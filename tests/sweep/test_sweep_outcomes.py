@@ -159,3 +159,11 @@ def test_a_full_disk_ends_the_files_for_tensorboard_and_not_the_run(begin, trial
     assert told.out.getvalue().count("no further files for TensorBoard: No space left on device") == 1
     assert not told.ending.wanted
     outcomes.close()
+
+
+def test_a_trial_that_gets_its_turn_when_the_run_is_ending_is_not_spoken_of(begin, trial):
+    outcomes, told = begin()
+    told.ending.ask("asked to end")
+    outcomes.started(trial.key, lambda: None)
+    outcomes.left(trial.key)
+    assert told.out.getvalue() == ""
