@@ -1,7 +1,7 @@
 # The environment is .venv here; `make env` makes it, or brings it up to date when the requirements changed.
 # PYTHON=python3.12 make env   chooses another interpreter (3.11 to 3.13).
 .DELETE_ON_ERROR:
-.PHONY: env demo test slow check lock bench reference
+.PHONY: env demo test slow slurm check lock bench reference
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,11 +29,15 @@ demo: env
 
 # every test that this machine can run in minutes; the end says what was skipped and why
 test: env
-	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m "not slow and not slurm"
 
 # those that wait long, such as for a node that dies
 slow: env
-	$(BIN)/python -m pytest -rs -m slow
+	$(BIN)/python -m pytest -rs -m "slow and not slurm"
+
+# on a real SLURM controller with two nodes, in namespaces of this machine; needs root and Debian's slurm-wlm and munge
+slurm: env
+	$(BIN)/python -m pytest -rs -m slurm
 
 check: env
 	$(BIN)/ruff format --check .

@@ -144,9 +144,12 @@ run_sweep() { # the driver runs here, on the first node
 }
 
 for attempt in 0 1 2 3; do
-    ((attempt == 0)) || say "Ray was lost: beginning again in this job, from what was saved"
     run_sweep "$attempt"
-    [[ $rc == 75 && -z $asked && -e $meeting/lost ]] || break
+    lost=''
+    [[ $rc == 75 && -e $meeting/lost ]] && lost='Ray was lost'
+    [[ $rc == 137 ]] && lost='the process of the sweep was killed'
+    [[ -n $lost && -z $asked && $attempt != 3 ]] || break
+    say "$lost: beginning again in this job, from what was saved"
 done
 if [[ -n $asked && ($rc == 138 || $rc == 143) ]]; then
     rc=75 # the signal came before the sweep could take it, and so before it began
