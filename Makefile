@@ -37,7 +37,7 @@ slow: env
 
 # on a real SLURM controller with two nodes, in namespaces of this machine; needs root and Debian's slurm-wlm and munge
 slurm: env
-	$(BIN)/python -m pytest -rs -m slurm
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m slurm
 
 check: env
 	$(BIN)/ruff format --check .

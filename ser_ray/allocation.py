@@ -93,7 +93,8 @@ def _groups(own: Path, controller: str) -> Iterator[Path]:
         if controller not in controllers.split(","):
             continue
         root = CGROUPS / (controllers or "unified")
-        root = root if controllers or root.is_dir() else CGROUPS
+        if not root.is_dir():
+            root = CGROUPS / controller  # some systems name the folder otherwise, and link each controller to it
         inner = root / group.lstrip("/")
         yield from (folder for folder in (inner, *inner.parents) if folder.is_relative_to(root))
 

@@ -37,8 +37,10 @@ refuse() { say "error: $*" >&2; exit 2; }
 [[ -n ${SLURM_JOB_ID:-} ]] || refuse "this is no SLURM job: sbatch slurm/launch.sh, or python -m ser_ray.sweep"
 cd "${SLURM_SUBMIT_DIR:-.}" || refuse "the folder $SLURM_SUBMIT_DIR is not there on $(hostname)"
 if [[ -f slurm/site.env ]]; then
+    set +u # what sites load may use variables that are not set
     # shellcheck source=/dev/null
-    source slurm/site.env || refuse "slurm/site.env ended with $?"
+    source slurm/site.env || refuse "slurm/site.env ended with $?; is its last line a test that failed?"
+    set -u
 fi
 [[ -n ${SER_RAY_PYTHON:-} ]] || SER_RAY_PYTHON=("$PWD/.venv/bin/python")
 SER_RAY_REQUEUES=${SER_RAY_REQUEUES:-20}
@@ -65,6 +67,7 @@ if [[ -n ${SLURM_ARRAY_TASK_ID:-} && " $* " != *" --share"[\ =]* ]]; then
     arguments+=(--share "$((SLURM_ARRAY_TASK_ID - first + 1))/$SLURM_ARRAY_TASK_COUNT")
 fi
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+((${#nodes[@]})) || refuse "scontrol names no nodes of this job ($SLURM_JOB_NODELIST)"
 restarts=${SLURM_RESTART_COUNT:-0}
 say "job $SLURM_JOB_ID on ${nodes[*]}, started again $restarts times: ${arguments[*]}"
 
@@ -78,6 +81,7 @@ export RAY_AUTH_TOKEN
 
 # A mistake in the sweep file ends the job here, before anything is started.
 folder=$("${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --print-folder) || exit
+folder=${folder##*$'\n'} # a container may say something first
 job=$folder/slurm/$SLURM_JOB_ID
 { mkdir -p "$job" && : >"$job/began-$restarts"; } ||
     refuse "$folder cannot be written: choose another folder with --results DIR"
@@ -95,7 +99,7 @@ start_nodes() { # one step on each node looks whether it is fit, and runs Ray th
         for peer in "${nodes[@]}"; do
             [[ $peer == "$node" ]] || role+=(--peer "$peer")
         done
-        srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap "${unbound[@]}" --export=ALL --no-kill \
+        srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap ${unbound[@]+"${unbound[@]}"} --export=ALL --no-kill \
             --kill-on-bad-exit=0 --input=none \
             "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" "${role[@]}" &
         steps+=($!)
@@ -138,6 +142,7 @@ run_sweep() { # the driver runs here, on the first node
     if [[ -z $asked ]]; then
         "${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --meeting "$meeting" --nodes "${#nodes[@]}" &
         driver=$!
+        [[ -z $asked ]] || kill -s "$asked" "$driver" 2>/dev/null # it came before the driver had a number
         wait_for_driver
     fi
     ((${#nodes[@]} == 1)) || end_nodes
@@ -174,7 +179,7 @@ requeue() {
 }
 
 # A job that is being preempted must ask for its place in the queue itself, since its end comes before SLURM's.
-if [[ $rc == 75 && ($asked == USR1 || $(scontrol show job "$SLURM_JOB_ID") == *PreemptTime=[0-9]*) ]]; then
+if [[ $rc == 75 && -n $asked && ($asked == USR1 || $(scontrol show job "$SLURM_JOB_ID") == *PreemptTime=[0-9]*) ]]; then
     requeue
 fi
 say "ends with $rc"

@@ -120,6 +120,9 @@ class _Node:
                     return 0
                 with self._ray(folder, address) as process:
                     if self._head and not self._announce(process, address):
+                        if self._meeting.over:
+                            return 0
+                        self.say(f"Ray did not come up at {address} (its log: {self._log})")
                         continue
                     while process.poll() is None:
                         if self._meeting.over:
@@ -178,10 +181,10 @@ class _Node:
             process.wait()
 
     def _announce(self, process: "subprocess.Popen[bytes]", address: str) -> bool:
-        """Tell the others the address once Ray listens there; return False if it ended before."""
+        """Tell the others the address once Ray listens there; return False if it does not come to that."""
         host, _, port = address.rpartition(":")
         deadline = time.monotonic() + UP_S
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline and not self._meeting.over:
             try:
                 socket.create_connection((host, int(port)), timeout=LOOK_S).close()
             except OSError:
@@ -189,7 +192,6 @@ class _Node:
             else:
                 self._meeting.announce(address)
                 return True
-        self.say(f"Ray did not come up at {address} (its log: {self._log})")
         return False
 
     def _keep_logs(self, folder: Path) -> None:

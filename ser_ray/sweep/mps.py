@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ser_ray import allocation
+
 CONTROL = "nvidia-cuda-mps-control"
 WAIT_S = 30.0
 
@@ -26,7 +28,7 @@ def shared_gpus(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
     if not wanted:
         yield
         return
-    folder = Path(tempfile.mkdtemp(prefix="ser_ray_mps_", dir="/tmp"))  # a socket's path must be short
+    folder = Path(tempfile.mkdtemp(prefix="ser_ray_mps_", dir=allocation.temporary()))  # a socket's path must be short
     environment = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
     for path in environment.values():
         Path(path).mkdir()

@@ -15,7 +15,7 @@ from ser_ray.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slurm
 
-EPOCHS, RATES = 400, (1e-3, 2e-3, 3e-3, 4e-3)
+EPOCHS, RATES = 300, (1e-3, 2e-3, 3e-3, 4e-3)
 EPOCH = r"epoch     \w+  \d+/"
 TRIAL = r"^ray::"
 VOLATILE = {"train_seconds", "search_seconds", "evaluate_seconds", "seconds", "samples_per_second", "peak_memory_bytes"}
@@ -37,7 +37,7 @@ class Storm:
         )
         return self.job
 
-    def read_until(self, pattern, seconds=60, times=1):
+    def read_until(self, pattern, seconds=120, times=1):
         """Wait for so many matches in what of the job's log was not read yet."""
         for _ in range(times):
             found = self.site.wait_until(
@@ -72,9 +72,15 @@ def storm(slurm, tiny_corpus, tmp_path_factory):
     return Storm(slurm, project, file, "results")
 
 
+@pytest.fixture(scope="module")
+def calm(storm):
+    """The same sweep, which nothing disturbs."""
+    return Storm(storm.site, storm.project, storm.file, "calm")
+
+
 def test_a_node_whose_raylet_dies_joins_again_and_its_trial_goes_on(storm, slurm):
     storm.submit("--nodes=2", "--time=5")
-    storm.read_until(EPOCH, 90, times=6)
+    storm.read_until(EPOCH, 180, times=6)
     slurm.wait_until(lambda: storm.hosts() == {"n1", "n2"}, 30, "trials on both nodes")
     slurm.kill("n2", "raylet/raylet")
     storm.read_until("n2  Ray ended by itself")
@@ -89,42 +95,47 @@ def test_when_the_power_of_a_node_fails_its_trials_go_on_elsewhere(storm, slurm)
     with storm.standing_still("n1"):
         slurm.power_off("n2")
         slurm.wait_until(lambda: "down" in slurm.node_state("n2"), 40, "n2 is down")
-    storm.read_until(EPOCH, 60, times=4)
+    storm.read_until(EPOCH, 120, times=4)
     job = slurm.job(storm.job)
     assert (job["JobState"], job["Restarts"]) == ("RUNNING", "0")
 
 
-def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm, slurm):
+def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm, calm, slurm):
     before = storm.epochs()
     with storm.standing_still("n1"):
         slurm.power_on("n2")
+        slurm.wait_until(lambda: slurm.node_state("n2") == "idle", 30, "n2 is back")
+        calm.submit("--nodelist=n2", "--cpus-per-task=2")  # in the meantime
         # SLURM sends it itself: three minutes before the end of five, or up to one earlier
         storm.read_until("launch.sh  SLURM sent SIGUSR1", 150)
     storm.read_until("ending    asked to end by SIGUSR1: trials save what they have", 20)
     storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 60)
     assert storm.epochs() > before
-    slurm.run("scontrol", "update", f"JobId={storm.job}", "TimeLimit=30")
+    longer = ("scontrol", "update", f"JobId={storm.job}", "TimeLimit=30")
+    # which SLURM refuses for a moment when the job's nodes have changed
+    slurm.wait_until(lambda: slurm.run(*longer, check=False).returncode == 0, 60, "a longer limit")
     slurm.wait_for(storm.job, "RUNNING", seconds=60, restarts=1)
     storm.read_until("launch.sh  job .* started again 1 times", 30)
-    storm.read_until("Ray has 2 CPUs, 0 GPUs, 2 nodes", 90)
-    storm.read_until(EPOCH, 60, times=4)
+    storm.read_until("Ray has 2 CPUs, 0 GPUs, 2 nodes", 180)
+    storm.read_until(EPOCH, 120, times=4)
+    slurm.wait_for(calm.job, "COMPLETED", seconds=240)
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
     before = storm.epochs()
     important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1", cwd=storm.project)
-    storm.read_until("launch.sh  SLURM sent", 30)
+    storm.read_until("launch.sh  SLURM sent SIGTERM", 60)
     slurm.wait_for(important, "COMPLETED", seconds=60)
     slurm.wait_for(storm.job, "RUNNING", seconds=60, restarts=2)
     assert storm.epochs() > before
     storm.read_until("launch.sh  job .* started again 2 times", 30)
-    storm.read_until(EPOCH, 90, times=4)
+    storm.read_until(EPOCH, 180, times=4)
 
 
 def test_a_lost_head_is_started_again_within_the_job(storm, slurm):
     slurm.kill("n1", "gcs/gcs_server")
     storm.read_until("launch.sh  Ray was lost: beginning again in this job", 60)
-    storm.read_until(EPOCH, 90, times=4)
+    storm.read_until(EPOCH, 180, times=4)
     assert slurm.job(storm.job)["Restarts"] == "2"
 
 
@@ -140,15 +151,11 @@ def test_a_cancelled_job_has_saved_and_leaves_no_process(storm, slurm):
     assert slurm.job(storm.job)["Restarts"] == "2"
 
 
-def test_a_node_whose_slurmd_dies_costs_no_result_and_in_the_end_all_is_as_if_undisturbed(storm, slurm):
+def test_a_node_whose_slurmd_dies_costs_no_result_and_in_the_end_all_is_as_if_undisturbed(storm, calm, slurm):
     storm.submit("--nodes=2", "--time=10")
-    storm.read_until(EPOCH, 90, times=2)
+    storm.read_until(EPOCH, 180, times=2)
     slurm.kill_slurmd("n2")
-    slurm.wait_for(storm.job, "COMPLETED", seconds=240)
-    slurm.start_slurmd("n2")
-    slurm.idle(60)
-    calm = Storm(slurm, storm.project, storm.file, "calm")
-    slurm.wait_for(calm.submit("--cpus-per-task=2"), "COMPLETED", seconds=240)
+    slurm.wait_for(storm.job, "COMPLETED", seconds=400)
     for table in ("trials", "epochs", "postprocessing", "predictions"):
         one, other = (
             read_table(sweep.folder, table, keys=sweep.folder.keys("trials")).to_pylist() for sweep in (storm, calm)

@@ -11,6 +11,7 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results.drivers import Driver, read_drivers, write_driver
 from ser_ray.sweep.presence import Pace, Presence, forget_old, refuse_others
+from ser_ray.sweep.share import Share, read_share
 
 PACE = Pace(planned=10, standing=4, epochs_to_do=60, epochs_done=20, seconds_left=3600.0)
 
@@ -134,3 +135,34 @@ def test_old_words_are_forgotten_but_for_the_latest(folder):
     write_driver(folder, driver(pid=99))
     forget_old(folder, kept=3)
     assert [one.pid for one in read_drivers(folder)] == [13, 14, 15, 99]
+
+
+@pytest.mark.parametrize("mine", [Share(1, 3), Share(3, 3)])
+def test_drivers_of_other_shares_are_not_waited_for(folder, mine):
+    write_driver(folder, driver(share="2/3"))
+    said = []
+    refuse(folder, said, share=mine)
+    assert said == []
+
+
+@pytest.mark.parametrize(("theirs", "mine"), [("2/3", "2/3"), ("2/3", "1/2"), ("1/1", "2/3"), ("2/3", "1/1")])
+def test_who_may_run_the_same_trials_is_waited_for(folder, monkeypatch, theirs, mine):
+    write_driver(folder, driver(share=theirs))
+    monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver(share=theirs)))
+    part = "" if theirs == "1/1" else rf" \(share {theirs} of its plan\)"
+    with pytest.raises(InputError, match=rf"by process 1 on other-node{part}, last seen .* end it \(kill 1 there\)"):
+        refuse(folder, share=read_share(mine))
+
+
+def test_a_driver_that_is_a_job_is_ended_by_the_scheduler(folder, monkeypatch):
+    write_driver(folder, driver(job_id="900_6", share="2/3"))
+    monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver(job_id="900_6", share="2/3")))
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with pytest.raises(InputError, match=r"\(share 2/3 of its plan\), .* end it \(scancel 900_6\) and run again"):
+        refuse(folder, share=Share(2, 3))
+
+
+def test_a_run_tells_which_share_it_runs(folder):
+    with Presence(folder, lambda: PACE, list, Share(2, 3)).shown(lambda: "done"):
+        assert read_drivers(folder)[0].share == "2/3"
+    assert read_drivers(folder)[0].share == "2/3"
