@@ -41,7 +41,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Sites:
 @pytest.fixture(scope="session")
 def slurm(sites: Sites) -> Iterator[Sandbox]:
     """The site that is shared: two nodes of four CPUs and two GPUs that compute nothing, with harsh settings."""
-    with sites(kill_on_bad_exit=1, wait_time=5, preempt_send_user_signal=False) as made:
+    with sites(kill_on_bad_exit=1, wait_time=5, kill_wait=10, preempt_send_user_signal=False) as made:
         yield made
 
 

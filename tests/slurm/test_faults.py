@@ -118,13 +118,15 @@ def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm,
     storm.read_until("launch.sh  job .* started again 1 times", 30)
     storm.read_until("Ray has 2 CPUs, 0 GPUs, 2 nodes", 180)
     storm.read_until(EPOCH, 120, times=4)
-    slurm.wait_for(calm.job, "COMPLETED", seconds=240)
+    with storm.standing_still("n1", "n2"):
+        slurm.wait_for(calm.job, "COMPLETED", seconds=240)
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
     before = storm.epochs()
-    important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1", cwd=storm.project)
-    storm.read_until("launch.sh  SLURM sent SIGTERM", 60)
+    with storm.standing_still("n1", "n2"):
+        important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1", cwd=storm.project)
+        storm.read_until("launch.sh  SLURM sent SIGTERM", 60)
     slurm.wait_for(important, "COMPLETED", seconds=60)
     slurm.wait_for(storm.job, "RUNNING", seconds=60, restarts=2)
     assert storm.epochs() > before
