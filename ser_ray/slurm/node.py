@@ -108,8 +108,10 @@ class _Node:
             ) from error
         if not found["fit"]:
             raise InputError("; ".join(found["problems"]))
-        # where a site does not confine devices, PyTorch sees those of other jobs as well
-        self._gpus = min(found["gpus"], allocation.gpus_given() or 0)
+        # Where a site does not confine devices, PyTorch sees those of other jobs as well; where SLURM says nothing of
+        # GPUs, as on sites that hand out whole nodes, what is seen is the job's.
+        given = allocation.gpus_given()
+        self._gpus = found["gpus"] if given is None else min(found["gpus"], given)
 
     def serve(self) -> int:
         """Run Ray until the meeting is over; return the exit code."""

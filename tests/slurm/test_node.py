@@ -342,9 +342,9 @@ def test_what_ray_is_told(node):
 
 @pytest.mark.parametrize(
     ("found", "given", "told"),
-    [(4, "2", 2), (1, "2", 1), (0, "2", 0), (4, None, 0), (2, "2", 2)],
+    [(4, "2", 2), (1, "2", 1), (0, "2", 0), (4, None, 4), (2, "2", 2)],
 )
-def test_the_gpus_are_those_that_work_and_that_the_job_was_given(node, found, given, told):
+def test_the_gpus_are_those_that_work_and_of_them_what_slurm_says_it_gave(node, found, given, told):
     record = json.dumps({"fit": True, "problems": [], "gpus": found})
     environment = {} if given is None else {"SLURM_GPUS_ON_NODE": given}
     node.meeting.announce(f"{HERE}:20001")
