@@ -1,5 +1,6 @@
 """What a run makes of what it is told, without Ray's processes."""
 
+import dataclasses
 import threading
 import time
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from ser_ray.errors import InputError
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster
 from ser_ray.sweep.config import Resources, Schedule
+from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.run import SweepRun
 from ser_ray.sweep.standing import Standing
+from ser_ray.sweep.trial_resources import with_resources
 from ser_ray.sweep.work import Work, _InThread
 
 
@@ -49,14 +52,74 @@ def machines(*nodes):
     ],
 )
 def test_a_trial_takes_its_share_of_a_gpu_or_one_core_without(begin, nodes, asked, given):
-    shared = begin(resources=Resources(**asked))._share(machines(*nodes))
+    shared = with_resources(begin()._run.template, Resources(**asked), machines(*nodes), print)
     assert (shared.cpus, shared.gpus) == given
 
 
 @pytest.mark.parametrize("asked", [{"cpus": 9, "gpus": 1.0}, {"cpus": 1, "gpus": 3.0}])
 def test_a_trial_larger_than_any_node_is_refused_and_does_not_wait_for_ever(begin, asked):
     with pytest.raises(InputError, match=r"no node has as much \(nodes have 8 CPUs and 2 GPUs\)"):
-        begin(resources=Resources(**asked))._share(machines((8, 2), (8, 2)))
+        with_resources(begin()._run.template, Resources(**asked), machines((8, 2), (8, 2)), print)
+
+
+@pytest.fixture
+def meet(begin, tmp_path):
+    """Returns the work of a job of three nodes, and what it says."""
+    said = []
+    work = begin()
+    work._run = dataclasses.replace(work._run, meeting=Meeting(tmp_path, 3))
+    work._progress.say = said.append
+    return work, work._run.meeting, said
+
+
+def test_the_cluster_is_where_the_head_of_the_job_tells(meet, monkeypatch):
+    work, meeting, _ = meet
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
+    monkeypatch.setattr(works, "LOOK_S", 0.01)
+    threading.Timer(0.1, lambda: meeting.announce("10.0.0.1:20001")).start()
+    assert work._address() == "10.0.0.1:20001"
+
+
+def test_a_job_of_one_node_starts_its_own(meet, monkeypatch):
+    work, meeting, _ = meet
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    work._run = dataclasses.replace(work._run, meeting=dataclasses.replace(meeting, nodes=1))
+    assert work._address() is None
+
+
+def test_where_no_node_is_fit_the_reasons_are_told(meet):
+    work, meeting, _ = meet
+    for number in range(3):
+        meeting.refuse(f"n{number}", f"reason {number}")
+    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  n0: reason 0\n  n1: reason 1"):
+        work._address()
+
+
+def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(meet, monkeypatch):
+    work, _, _ = meet
+    monkeypatch.setattr(works, "LOOK_S", 0.01)
+    monkeypatch.setattr(works, "HEAD_S", 0.05)
+    with pytest.raises(InputError, match=r"no head of a Ray cluster came up on the 3 nodes of this job$"):
+        work._address()
+    work._ending.ask("asked to end")
+    assert work._address() is None
+
+
+def test_a_run_goes_on_with_fewer_nodes_and_says_which_and_why(meet, monkeypatch):
+    work, meeting, said = meet
+    meeting.refuse("n3", "no disk")
+    wanted = []
+    monkeypatch.setattr(works, "wait_for_nodes", lambda nodes: wanted.append(nodes()) or machines((4, 0), (4, 0)))
+    assert work._all_nodes(machines((4, 0))) == machines((4, 0), (4, 0))
+    assert wanted == [2]
+    assert said == ["NODE      n3 takes no part: no disk", "NODE      going on with 2 of 3 nodes"]
+
+
+def test_a_lost_cluster_is_told_at_the_meeting(meet):
+    work, meeting, _ = meet
+    work._on_lost_node()
+    assert (meeting.folder / "lost").exists()
+    assert work._ending.now
 
 
 class Stuck:
