@@ -29,7 +29,7 @@ demo: env
 
 # every test that this machine can run in minutes; the end says what was skipped and why
 test: env
-	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m "not slow and not slurm"
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm"
 
 # those that wait long, such as for a node that dies
 slow: env
@@ -37,7 +37,7 @@ slow: env
 
 # on a real SLURM controller with two nodes, in namespaces of this machine; needs root and Debian's slurm-wlm and munge
 slurm: env
-	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m slurm
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m slurm
 
 check: env
 	$(BIN)/ruff format --check .

@@ -17,6 +17,23 @@ TINY_HOP = 64  # 250 labels a second: the fewest samples for a frame, so that te
 TINY_LENGTHS = {"train": (60, 45, 37), "devel": (50, 33), "test": (40, 28)}
 
 
+LONGEST = (
+    "test_sweep_faults.py",
+    "test_sweep_troubles.py",
+    "test_sweep_overlap_quick.py",
+    "test_sweep_run_share.py",
+    "test_sweep_run.py",
+    "test_faults.py",
+)
+"""Files that wait for processes for a minute and more: they begin first, lest one of two workers has none at the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def write_tiny_corpus(out: Path, *, test_gold: bool = True, seed: int = 0) -> Path:
     """Noise whose loudness follows arousal and whose sign pattern follows valence."""
     rng = np.random.default_rng(seed)
