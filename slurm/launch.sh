@@ -34,6 +34,16 @@ set -uo pipefail
 say() { printf '%(%H:%M:%S)T  launch.sh  %s\n' -1 "$*"; }
 refuse() { say "error: $*" >&2; exit 2; }
 
+asked='' driver='' rc=0
+# shellcheck disable=SC2317 # called by the traps
+ask_to_end() {
+    say "SLURM sent SIG$1: the sweep saves what it has"
+    [[ $asked == USR1 ]] || asked=$1
+    [[ -z $driver ]] || kill -s "$1" "$driver" 2>/dev/null
+}
+trap 'ask_to_end USR1' USR1
+trap 'ask_to_end TERM' TERM
+
 [[ -n ${SLURM_JOB_ID:-} ]] || refuse "this is no SLURM job: sbatch slurm/launch.sh, or python -m ser_ray.sweep"
 cd "${SLURM_SUBMIT_DIR:-.}" || refuse "the folder $SLURM_SUBMIT_DIR is not there on $(hostname)"
 if [[ -f slurm/site.env ]]; then
@@ -47,16 +57,6 @@ SER_RAY_REQUEUES=${SER_RAY_REQUEUES:-20}
 command -v "${SER_RAY_PYTHON[0]}" >/dev/null ||
     refuse "there is no ${SER_RAY_PYTHON[0]}: submit from the project's folder, after make env;" \
         "or set SER_RAY_PYTHON in slurm/site.env"
-
-asked='' driver='' rc=0
-# shellcheck disable=SC2317 # called by the traps
-ask_to_end() {
-    say "SLURM sent SIG$1: the sweep saves what it has"
-    [[ $asked == USR1 ]] || asked=$1
-    [[ -z $driver ]] || kill -s "$1" "$driver" 2>/dev/null
-}
-trap 'ask_to_end USR1' USR1
-trap 'ask_to_end TERM' TERM
 
 arguments=("$@")
 [[ $# -gt 0 && $1 != -* ]] || arguments=(sweeps/overlap.yaml "$@")
@@ -90,6 +90,12 @@ job=$folder/slurm/$SLURM_JOB_ID
 unbound=()
 [[ ! $(scontrol show config) =~ TaskPlugin\ *=\ [^$'\n']*(affinity|cgroup) ]] || unbound=(--cpu-bind=none)
 
+# SLURM lets a job go on whose first node is lost, though the batch script ran there: the others put it back then.
+# shellcheck disable=SC2016 # these variables are the step's own
+on_node='"$@"; code=$?; [[ $code != 76 ]] || scontrol requeue "$SER_RAY_JOB"; exit "$code"'
+export SER_RAY_JOB=$SLURM_JOB_ID
+[[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || SER_RAY_JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+
 start_nodes() { # one step on each node looks whether it is fit, and runs Ray there until the file `go` is gone
     steps=()
     local node peer role
@@ -100,8 +106,9 @@ start_nodes() { # one step on each node looks whether it is fit, and runs Ray th
             [[ $peer == "$node" ]] || role+=(--peer "$peer")
         done
         srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap ${unbound[@]+"${unbound[@]}"} --export=ALL --no-kill \
-            --kill-on-bad-exit=0 --input=none \
-            "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" "${role[@]}" &
+            --kill-on-bad-exit=0 --input=none ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+            bash -c "$on_node" node "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" \
+            "${role[@]}" &
         steps+=($!)
     done
 }
@@ -161,14 +168,12 @@ if [[ -n $asked && ($rc == 138 || $rc == 143) ]]; then
 fi
 
 requeue() {
-    local id=$SLURM_JOB_ID
-    [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     if ((restarts >= SER_RAY_REQUEUES)); then
         say "started again $restarts times already (SER_RAY_REQUEUES): submit again to go on"
     elif [[ -z $(find "$folder"/{trials,predictions,epochs,checkpoints} -type f -newer "$job/began-$restarts" \
         -print -quit 2>/dev/null) ]]; then
         say "nothing was saved since the job began: it is not started again; ask for more time (sbatch --time)"
-    elif scontrol requeue "$id"; then
+    elif scontrol requeue "$SER_RAY_JOB"; then
         trap '' TERM
         say "put back into the queue, to go on from what was saved"
         sleep 60 & # until SLURM ends this script

@@ -25,7 +25,7 @@ LONGEST = (
     "test_sweep_run.py",
     "test_faults.py",
 )
-"""Files that wait for processes for a minute and more: they begin first, lest one of two workers has none at the end."""
+"""Files that wait for processes for a minute and more begin first, lest one of two workers has nothing at the end."""
 
 
 @pytest.hookimpl(trylast=True)

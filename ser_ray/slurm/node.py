@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -31,6 +32,9 @@ CHECK_S = 240.0
 """How long the look at a node may take, with a cold file system."""
 TRIES = 3
 """How often Ray is started on a node where it ends by itself."""
+BEAT_S, GONE_S = 5.0, 90.0
+"""How often another node looks whether the first one answers, and after how long it is gone if it does not."""
+EXIT_FIRST_NODE_GONE = 76
 OBJECT_STORE_BYTES = 200 * 2**20
 """As on a laptop: what travels between our processes are keys and configurations."""
 
@@ -42,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments; None takes those of this process.
 
     Returns:
-        0 when the meeting was over, 1 if the node is unfit or Ray ended too often.
+        0 when the meeting was over, 1 if the node is unfit or Ray ended too often, 76 if the job's first node is gone:
+        with it went the batch script, and SLURM lets the job go on without.
     """
     parser = argparse.ArgumentParser("python -m ser_ray.slurm.node", description="One node of a job of launch.sh.")
     parser.add_argument("meeting", type=Path, help="folder in which the nodes of the job meet")
@@ -79,10 +84,14 @@ class _Node:
         self.name = provenance.host_name()
         self._meeting, self._results, self._head, self._peers = meeting, results, head, peers
         self._gpus = 0
+        self._heard = self._looked = math.inf
 
     def say(self, text: str) -> None:
         """Tell a line, in the job's log, where the lines of all nodes meet."""
-        print(f"{self.name}  {text}", flush=True)
+        try:
+            print(f"{self.name}  {text}", flush=True)
+        except OSError:  # the lines go by the first node, which may be gone
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the rest of this process
 
     def check(self) -> None:
         """Look whether trials can run here.
@@ -115,11 +124,13 @@ class _Node:
 
     def serve(self) -> int:
         """Run Ray until the meeting is over; return the exit code."""
-        for attempt in range(TRIES):
+        for _ in range(TRIES):
             with own_folder() as folder:
-                address = self._address(attempt)
+                address = self._address()
                 if address is None:
                     return 0
+                self._heard = min(self._heard, time.monotonic())
+                self._looked = self._heard
                 with self._ray(folder, address) as process:
                     if self._head and not self._announce(process, address):
                         if self._meeting.over:
@@ -129,6 +140,9 @@ class _Node:
                     while process.poll() is None:
                         if self._meeting.over:
                             return 0
+                        if not self._head and self._first_node_gone(address):
+                            self.say("the first node of the job is gone")
+                            return EXIT_FIRST_NODE_GONE
                         time.sleep(LOOK_S)
                 self._keep_logs(folder)
                 self.say(f"Ray ended by itself, with {process.returncode} (its logs: {self._log.parent})")
@@ -136,11 +150,23 @@ class _Node:
                     return 1  # with it the cluster is gone: the job begins again, or ends
         raise InputError(f"Ray did not stay up in {TRIES} tries (its logs: {self._log.parent})")
 
+    def _first_node_gone(self, address: str) -> bool:
+        """Return whether the head has not answered for too long, though nobody has ended the meeting.
+
+        Ray itself notices late, since a node without power refuses nothing.
+        """
+        now = time.monotonic()
+        if now - self._looked >= BEAT_S:
+            self._looked = now
+            if _answers(address):
+                self._heard = now
+        return now - self._heard > GONE_S
+
     @property
     def _log(self) -> Path:
         return self._meeting.folder / f"ray-{self.name}.log"
 
-    def _address(self, attempt: int) -> str | None:
+    def _address(self) -> str | None:
         """Return where the head listens, or is to listen; None if the meeting is over before that is known."""
         interface = os.environ.get("SER_RAY_INTERFACE")
         if self._head:
@@ -184,16 +210,12 @@ class _Node:
 
     def _announce(self, process: "subprocess.Popen[bytes]", address: str) -> bool:
         """Tell the others the address once Ray listens there; return False if it does not come to that."""
-        host, _, port = address.rpartition(":")
         deadline = time.monotonic() + UP_S
         while process.poll() is None and time.monotonic() < deadline and not self._meeting.over:
-            try:
-                socket.create_connection((host, int(port)), timeout=LOOK_S).close()
-            except OSError:
-                time.sleep(LOOK_S)
-            else:
+            if _answers(address):
                 self._meeting.announce(address)
                 return True
+            time.sleep(LOOK_S)
         return False
 
     def _keep_logs(self, folder: Path) -> None:
@@ -203,6 +225,15 @@ class _Node:
             if log.is_file() and log.stat().st_size and log.suffix in (".out", ".err", ".log"):
                 kept.mkdir(exist_ok=True)
                 shutil.copyfile(log, kept / log.name)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=LOOK_S).close()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

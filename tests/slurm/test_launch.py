@@ -105,3 +105,28 @@ def test_a_site_without_gpus_and_with_a_file_of_its_own(sites, project, tiny_swe
         assert "Ray has 2 CPUs, 0 GPUs, 2 nodes" in site.log(job)
         assert "gpu         the job has none" in site.log(job)
         assert {row["status"] for row in rows(project)} == {"finished"}
+
+
+IMPATIENT = """#!/bin/bash
+# the environment's Python, but for how long nodes wait for the first one to answer again
+python='{python}'
+[[ $* == *ser_ray.slurm.node* ]] || exec "$python" "$@"
+shift 2
+code='import sys; from ser_ray.slurm import node; node.GONE_S = 10.0; sys.exit(node.main(sys.argv[1:]))'
+exec "$python" -c "$code" "$@"
+"""
+
+
+def test_when_the_first_node_is_lost_the_others_put_the_job_back(slurm, project, tiny_sweep):
+    wrapper = project / "impatient"
+    wrapper.write_text(IMPATIENT.format(python=project / ".venv" / "bin" / "python"))
+    wrapper.chmod(0o755)
+    (project / "slurm" / "site.env").write_text(f"SER_RAY_PYTHON=('{wrapper}')\n")
+    job = slurm.sbatch("--nodes=2", "slurm/launch.sh", tiny_sweep(epochs=200), cwd=project)
+    slurm.wait_until(lambda: "  9/200  " in slurm.log(job), 180, "nine epochs")
+    slurm.power_off("n1")  # and with it the batch script, without which SLURM lets the job go on
+    slurm.wait_for(job, "PENDING", "RUNNING", seconds=120, restarts=1)
+    slurm.power_on("n1")
+    slurm.wait_for(job, "COMPLETED", seconds=400)
+    assert {row["status"] for row in rows(project)} == {"finished"}
+    assert min(row["restarts"] for row in rows(project)) >= 1

@@ -389,7 +389,9 @@ def test_on_several_nodes_each_has_a_step_and_the_first_the_driver(job):
     }
     node = [str(job.python), "-m", "ser_ray.slurm.node", str(job.meeting()), "--results", str(job.folder)]
     options = ["--overlap", "--cpu-bind=none", "--export=ALL", "--no-kill", "--kill-on-bad-exit=0", "--input=none"]
-    assert sorted(job.given("srun")) == sorted(
+    steps = job.given("srun")
+    assert {tuple(step[9:11]) for step in steps} == {("bash", "-c")}
+    assert sorted([*step[:9], *step[13:]] for step in steps) == sorted(
         ["--nodes=1", "--ntasks=1", f"--nodelist={name}", *options, *node, *role] for name, role in roles.items()
     )
     assert job.given("driver") == [["-m", "ser_ray.sweep", "x.yaml", "--meeting", str(job.meeting()), "--nodes", "3"]]
@@ -406,7 +408,8 @@ def test_how_the_nodes_end_is_not_how_the_sweep_ends(job, code):
 
 def test_steps_that_do_not_end_are_killed(job):
     job.say(nodes="n1\nn2")
-    job.does(node="trap '' TERM USR1; while :; do pause; done", driver="pause; exit 1")
+    # it ends with its step's shell, as SLURM sees to
+    job.does(node="trap '' TERM USR1; while kill -0 $PPID 2>/dev/null; do pause; done", driver="pause; exit 1")
     assert job.run()[0] == 1
     assert len(job.pids("srun")) == 2
     for pid in job.pids("srun"):
@@ -650,3 +653,24 @@ def test_a_job_whose_nodes_are_not_named_is_refused(job):
     code, out = job.run()
     assert code == 2
     assert "scontrol names no nodes of this job (n[1-9])" in out
+
+
+@pytest.mark.parametrize(
+    ("code", "task", "asked"),
+    [
+        (76, {}, [["requeue", "4711"]]),
+        (76, {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": "3"}, [["requeue", "4700_3"]]),
+        (1, {}, []),
+        (0, {}, []),
+    ],
+    ids=["gone", "array", "unfit", "over"],
+)
+def test_a_node_that_has_lost_the_first_one_puts_the_job_back(job, code, task, asked):
+    job.say(nodes="n1\nn2")
+    job.does(
+        node=f'[[ " $* " == *" --head "* ]] || {{ : >$here/left; exit {code}; }}; {UNTIL_OVER}',
+        driver="until [[ -e $here/left ]]; do pause; done; /bin/sleep 0.2",
+    )
+    array = {"SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_COUNT": "1"} if task else {}
+    assert job.run(**task, **array)[0] == 0
+    assert job.given("scontrol-requeue-") == asked

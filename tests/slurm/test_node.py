@@ -388,3 +388,16 @@ def test_a_meeting_that_is_over_while_the_head_comes_up_ends_well(node):
     code, _ = node.over()
     assert code == 0
     assert node.nothing_runs()
+
+
+def test_a_head_that_answers_no_more_is_gone_though_ray_has_not_noticed(node):
+    with socket.create_server((HERE, 0)) as head:
+        node.meeting.announce(f"{HERE}:{head.getsockname()[1]}")
+        node.start("--peer", HERE, ray=[{"child": True}], BEAT_S=0.05, GONE_S=0.5)
+        node.rays()
+        time.sleep(1)
+        assert node.process.poll() is None
+    code, out = node.end()
+    assert code == 76
+    assert f"{NAME}  the first node of the job is gone" in out
+    assert node.nothing_runs()

@@ -61,6 +61,7 @@ def fill(file):
             full.write(b"x" * 512)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(tiny_corpus, tmp_path, small_disk):
     file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=500)
     process = start(file, small_disk)
@@ -122,6 +123,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_nobody_joins_the_cluster_of_a_sweep_or_reads_its_folder(tiny_corpus, tmp_path):
     file = write(tmp_path, tiny_corpus, "  - training.seed: [0]", epochs=3000)
     process = start(file, tmp_path)
