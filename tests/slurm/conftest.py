@@ -1,5 +1,7 @@
 """A SLURM site that all tests of this folder share, others on demand, and what jobs run on them."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 from jobs import write_project, write_sweep
+from launch_stand_ins import Job
 from namespaces import missing
 from sandbox import Sandbox, sandbox
 
@@ -80,3 +83,15 @@ def project(tmp_path: Path) -> Path:
 def tiny_sweep(project: Path, tiny_corpus: Corpus) -> Callable[..., Path]:
     """Return what writes a sweep of seconds, as jobs.write_sweep does, into the project or another folder."""
     return lambda folder=project, **fields: write_sweep(folder, tiny_corpus.path, **fields)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    """A run of slurm/launch.sh with stand-ins for all that it calls."""
+    made = Job(tmp_path)
+    yield made
+    if made.process is not None:
+        if made.process.poll() is None:
+            os.killpg(made.process.pid, signal.SIGKILL)
+        made.process.stdout.close()
+        made.process.wait()
