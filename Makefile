@@ -33,7 +33,7 @@ test: env
 
 # those that wait long, such as for a node that dies
 slow: env
-	$(BIN)/python -m pytest -rs -m "slow and not slurm"
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not slurm"
 
 # on a real SLURM controller with two nodes, in namespaces of this machine; needs root and Debian's slurm-wlm and munge
 slurm: env

@@ -17,6 +17,8 @@ from ser_ray.results import SweepFolder, read_table
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial.log import starts
 
+pytestmark = pytest.mark.slow  # its tests go on from one another
+
 EPOCHS = 400
 SWEEP = """
 name: storm
