@@ -91,8 +91,9 @@ unbound=()
 [[ ! $(scontrol show config) =~ TaskPlugin\ *=\ [^$'\n']*(affinity|cgroup) ]] || unbound=(--cpu-bind=none)
 
 # SLURM lets a job go on whose first node is lost, though the batch script ran there: the others put it back then.
+# The signals that it sends to every process of a step must not end this shell, for with it SLURM ends all of the step.
 # shellcheck disable=SC2016 # these variables are the step's own
-on_node='"$@"; code=$?; [[ $code != 76 ]] || scontrol requeue "$SER_RAY_JOB"; exit "$code"'
+on_node='trap : TERM USR1 HUP; "$@"; code=$?; [[ $code != 76 ]] || scontrol requeue "$SER_RAY_JOB"; exit "$code"'
 export SER_RAY_JOB=$SLURM_JOB_ID
 [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || SER_RAY_JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
