@@ -7,15 +7,23 @@ SRC/raters/NAME.csv                      time and one column TARGET_RATER per ta
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import soundfile
 
-from ser_ray.corpus.layouts.description import Description, Source, partition_named
+from ser_ray.corpus.layouts.description import (
+    Description,
+    Labelled,
+    OtherLayoutError,
+    Source,
+    contents,
+    partition_named,
+)
 from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.progress import track
 from ser_ray.corpus.schema import INDEX_SCHEMA
 from ser_ray.corpus.traces import Traces, read_rows, read_traces
 from ser_ray.errors import InputError
@@ -45,7 +53,7 @@ def read(source: Path) -> Description:
     audio = _files_by_stem(source / "audio")
     seen: dict[str, int] = {}
     sources = []
-    for line, fields in track(list(zip(lines, rows, strict=True)), "reading labels"):
+    for line, fields in zip(lines, rows, strict=True):
         row = dict(zip(header, fields, strict=True))
         with problems.collecting():
             name = _name(row.pop("name"), f"{table}, line {line}", seen, line)
@@ -56,8 +64,7 @@ def read(source: Path) -> Description:
                     partition=partition,
                     speaker=row.pop("speaker", "") or name,
                     audio=_audio_of(source / "audio", name, audio),
-                    labels=_traces(source / "labels" / f"{name}.csv"),
-                    ratings=_ratings(source / "raters" / f"{name}.csv"),
+                    **_labels(source / "labels" / f"{name}.csv", source / "raters" / f"{name}.csv"),
                     extra={_free(column): value for column, value in row.items()},
                 )
             )
@@ -70,13 +77,9 @@ def _find_table(source: Path) -> Path:
     for name in TABLES:
         if (source / name).is_file():
             return source / name
-    found = "it does not exist"
-    if source.is_dir():
-        names = sorted(path.name + ("/" if path.is_dir() else "") for path in source.iterdir())
-        found = f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
-    raise InputError(
+    raise OtherLayoutError(
         f"no table of recordings in {source}: looked for {' and '.join(TABLES)} (columns name, partition, speaker), "
-        f"but {found}"
+        f"but {contents(source)}"
     )
 
 
@@ -115,17 +118,28 @@ def _audio_of(folder: Path, name: str, files: Mapping[str, list[Path]]) -> Path:
     raise InputError(f"{folder / name}.* is missing: audio of recording {name} (wav, flac, ogg, mp3, ...)")
 
 
-def _traces(path: Path) -> Traces | None:
-    if not path.is_file():
-        return None
-    traces = read_traces(path)
-    return replace(traces, values={column.lower(): values for column, values in traces.values.items()})
+class _Labels(TypedDict):
+    labels: Callable[[], Labelled] | None
+    label_files: tuple[Path, ...]
 
 
-def _ratings(path: Path) -> dict[str, Traces]:
+def _labels(labels: Path, raters: Path) -> _Labels:
+    """Return how the labels of a recording are read, as far as it has any."""
+    there = tuple(path for path in (labels, raters) if path.is_file())
+    read = partial(_read, labels if labels in there else None, raters if raters in there else None)
+    return {"labels": read if there else None, "label_files": there}
+
+
+def _read(labels: Path | None, raters: Path | None) -> Labelled:
+    gold: tuple[Traces, ...] = ()
+    if labels is not None:
+        traces = read_traces(labels)
+        gold = (replace(traces, values={column.lower(): values for column, values in traces.values.items()}),)
+    return Labelled(gold, _ratings(raters) if raters is not None else {})
+
+
+def _ratings(path: Path) -> dict[str, tuple[Traces, ...]]:
     """Return the raters' traces per target, from columns named TARGET_RATER."""
-    if not path.is_file():
-        return {}
     traces = read_traces(path)
     by_target: dict[str, dict[str, str]] = defaultdict(dict)
     for column in traces.values:
@@ -138,7 +152,7 @@ def _ratings(path: Path) -> dict[str, Traces]:
             "TARGET_RATER, such as arousal_R1"
         )
     return {
-        target: replace(traces, values={rater: traces.values[column] for rater, column in columns.items()})
+        target: (replace(traces, values={rater: traces.values[column] for rater, column in columns.items()}),)
         for target, columns in by_target.items()
     }
 

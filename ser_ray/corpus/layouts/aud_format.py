@@ -1,0 +1,176 @@
+"""The layout `audformat`: databases in audEERING's format, read with their library of the same name.
+
+SRC/db.yaml                the header: tables, schemes, splits, raters
+SRC/db.TABLE.parquet       or csv: tables; SRC/FILE is the audio of a row
+
+Labels over time stand in segmented tables (file, start, end), a row per frame, in columns named after a target, or
+whose scheme is: arousal, valence, whatever else is a number. Columns with a rater of the type human, two or more of one
+scheme, are single raters; others are gold. Where rows are missing inside a file, each part becomes a recording. A row
+goes with the audio from start to end (alignment "start").
+
+Partitions come from the splits of the tables (train, dev, test), or of others that list the file, or from a column
+`split` or `partition`; speakers and sexes from columns of these names, or from what the scheme of speakers knows.
+
+Tables stored as pickles are not read, since a pickle can run any program; where one lies beside the table, as in a
+cache, it is passed over.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_ray.corpus.layouts.aud_format_people import Facts, facts_of
+from ser_ray.corpus.layouts.aud_format_tables import (
+    HEADER,
+    LabelTable,
+    frame_of,
+    label_tables,
+    listed,
+    open_database,
+    others_deprecations,
+    table_file,
+)
+from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
+from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.progress import track
+from ser_ray.corpus.traces import Traces
+from ser_ray.errors import InputError
+
+
+def read(source: Path) -> Description:
+    """Return what a database holds.
+
+    Args:
+        source: its folder.
+
+    Raises:
+        InputError: if audformat is not installed, the folder holds no database or none with labels over time, or audio
+            or partitions are missing; several mistakes at once.
+    """
+    require(source, "audformat", {HEADER: (source / HEADER).is_file()})
+    with open_database(source) as database, others_deprecations():
+        tables = label_tables(database, source)
+        facts = facts_of(database)
+    held: dict[str, list[LabelTable]] = defaultdict(list)
+    for table in tables:
+        for file in dict.fromkeys(frame_of(source, table.name).index.get_level_values("file")):
+            held[str(file)].append(table)
+    problems = Problems(source)
+    sources: list[Source] = []
+    short: list[str] = []
+    names = _names(held)
+    for file, of_file in track(list(held.items()), "reading labels"):
+        with problems.collecting():
+            found, too_short = _recordings(source, file, names[file], of_file, facts)
+            sources.extend(found)
+            short.extend(too_short)
+    problems.refuse()
+    if not sources:
+        raise InputError(f"{source}: no two rows of {listed(tables)} follow each other: they hold no labels over time")
+    notice = read_notice(source) or str(database.license or "")
+    return Description(tuple(sources), notice, alignment="start", warnings=left_out(short))
+
+
+def _names(files: Iterable[str]) -> dict[str, str]:
+    """Return a name per file: its stem, or where these are not unique the path with _ for each folder."""
+    paths = {file: Path(file) for file in files}
+    stems = [path.stem for path in paths.values()]
+    if len(set(stems)) == len(stems):
+        return {file: path.stem for file, path in paths.items()}
+    return {file: "_".join(path.with_suffix("").parts) for file, path in paths.items()}
+
+
+def _recordings(
+    source: Path, file: str, name: str, tables: list[LabelTable], facts: Facts
+) -> tuple[list[Source], list[str]]:
+    """Return the stretches of a file as recordings, and its name once per stretch left out, or if there is none.
+
+    Raises:
+        InputError: if its audio or partition is missing.
+    """
+    if not (source / file).is_file():
+        raise InputError(f"{source / file} is missing: audio of table {tables[0].name}")
+    partition = facts.partition(file, [table.name for table in tables], source)
+    rows = [_rows(source, table, file) for table in tables]
+    known = shared([traces.times_s[_said(traces, table)] for traces, table in zip(rows, tables, strict=True)])
+    labelled = bool(known.size) or partition != "test"
+    every = shared([traces.times_s for traces in rows])
+    step = usual_step([traces.times_s for traces in rows])
+    found = stretches(known if labelled else every, step)
+    usable = numbered(name, found)
+    sources = [
+        Source(
+            name=called,
+            partition=partition,
+            speaker=facts.speakers.get(file, name),
+            audio=source / file,
+            labels=partial(read_labels, source, tuple(tables), file, stretch) if labelled else None,
+            label_files=tuple(traces.path for traces in rows) if labelled else (),
+            start_s=stretch.first,
+            stop_s=stretch.last + step,
+            extra=facts.extra(file),
+        )
+        for called, stretch in usable
+    ]
+    return sources, [name] * (max(1, len(found)) - len(usable))
+
+
+def _said(traces: Traces, table: LabelTable) -> NDArray[np.bool_]:
+    """Return which rows have a gold value of every target, or where there is none one of any rater."""
+    said = [np.isfinite(traces.values[column]) for column in table.gold.values()]
+    for target, raters in table.ratings.items():
+        if target not in table.gold:
+            said.append(np.any([np.isfinite(traces.values[column]) for column in raters.values()], axis=0))
+    return np.asarray(np.all(said, axis=0))
+
+
+def _rows(source: Path, table: LabelTable, file: str) -> Traces:
+    """Return the rows of a file, stamped in seconds from its begin.
+
+    Raises:
+        InputError: if two rows begin at the same time.
+    """
+    frame = frame_of(source, table.name).loc[[file]]
+    # Whole nanoseconds come to the very seconds that somebody wrote; a start that is not given is that of the file.
+    starts = frame.index.get_level_values("start").fillna(np.timedelta64(0, "ns")).as_unit("ns").asi8 / 1e9
+    order = np.argsort(starts, kind="stable")
+    starts = starts[order]
+    path = table_file(source, table.name)
+    if not (np.diff(starts) > 0).all():
+        row = int(np.argmin(np.diff(starts) > 0)) + 1
+        raise InputError(f"{path}: {file} has two rows from {starts[row]:g} s on: keep one")
+    values = {column: frame[column].to_numpy(np.float64, na_value=np.nan)[order] for column in table.columns}
+    return Traces(path, starts, values, range(1, starts.size + 1))
+
+
+def read_labels(source: Path, tables: tuple[LabelTable, ...], file: str, stretch: Stretch) -> Labelled:
+    """Return the labels of a stretch of a file.
+
+    Args:
+        source: the database.
+        tables: those that hold labels of the file.
+        file: as the tables name it.
+        stretch: in seconds.
+
+    Raises:
+        InputError: if a table cannot be read.
+    """
+    gold: list[Traces] = []
+    ratings: dict[str, tuple[Traces, ...]] = {}
+    for table in tables:
+        rows = counted_from(_rows(source, table, file), stretch, 1.0)
+        if table.gold:
+            gold.append(_called(rows, table.gold))
+        for target, raters in table.ratings.items():
+            ratings[target] = (*ratings.get(target, ()), _called(rows, raters))
+    return Labelled(gold=tuple(gold), ratings=ratings)
+
+
+def _called(rows: Traces, columns: Mapping[str, str]) -> Traces:
+    return Traces(rows.path, rows.times_s, {name: rows.values[column] for name, column in columns.items()}, rows.lines)

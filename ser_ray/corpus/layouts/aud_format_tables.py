@@ -1,0 +1,211 @@
+"""Tables of an audformat database that hold labels over time."""
+
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_ray.errors import InputError
+
+HEADER = "db.yaml"
+NUMBERS = ("float", "int")
+MOST_UNEVEN = 1.5
+"""Rows of a table over time last the same; the longest may be so much longer than the shortest."""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A table that holds labels over time.
+
+    Args:
+        name: of the table.
+        gold: target -> column.
+        ratings: target -> rater -> column.
+    """
+
+    name: str
+    gold: Mapping[str, str]
+    ratings: Mapping[str, Mapping[str, str]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns with labels."""
+        return (*self.gold.values(), *(column for raters in self.ratings.values() for column in raters.values()))
+
+
+@contextmanager
+def others_deprecations() -> Iterator[None]:
+    """Ignore what pandas says to audformat about calls that will go away."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+@contextmanager
+def open_database(source: Path) -> Iterator[Any]:
+    """Yield a database, its tables read when they are asked for.
+
+    What could run a program is never read: a header with tags, and tables stored as pickles. The library would read
+    both, so that it is given a folder of its own with links to the rest.
+
+    Args:
+        source: its folder.
+
+    Raises:
+        InputError: if audformat is not installed, cannot read the header, or a table is there as a pickle alone.
+    """
+    try:
+        import audformat
+        import yaml
+    except ImportError as error:
+        raise InputError(
+            f"{source} is a database in audformat, for which {error.name} is not installed: "
+            "pip install 'ser-ray[audformat]'"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            header = (source / HEADER).read_text(encoding="utf-8")
+            tables = yaml.safe_load(header)
+            (Path(folder) / HEADER).write_text(header, encoding="utf-8")
+            for name in (*(tables.get("tables") or ()), *(tables.get("misc_tables") or ())):
+                file = table_file(source, name)
+                (Path(folder) / file.name).symlink_to(file.absolute())
+            with others_deprecations():
+                database = audformat.Database.load(folder)
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{source / HEADER} cannot be read by audformat: {error}") from error
+        yield database
+
+
+def frame_of(source: Path, table: str) -> Any:
+    """Return a table as a pandas frame whose rows rise.
+
+    Args:
+        source: the database.
+        table: its name.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    return _frame(source, table, table_file(source, table).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _frame(source: Path, table: str, _changed_ns: int) -> Any:
+    """Return a table, read once per process unless it changes, since one file holds all recordings."""
+    try:
+        with others_deprecations(), open_database(source) as database:
+            return database[table].get().sort_index(kind="stable")
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{source / HEADER}: table {table} cannot be read by audformat: {error}") from error
+
+
+def label_tables(database: Any, source: Path) -> list[LabelTable]:
+    """Return the tables with labels over time.
+
+    Args:
+        database: an audformat.Database.
+        source: its folder.
+
+    Raises:
+        InputError: if there is none.
+    """
+    tables, filewise = [], []
+    for name, table in database.tables.items():
+        found = LabelTable(name, *_columns(database, table, source))
+        if found.columns and table.is_segmented:
+            _check_frames(source, found)
+            tables.append(found)
+        elif found.columns:
+            filewise.append(found)
+    if filewise and not tables:
+        raise InputError(
+            f"{source}: {listed(filewise)} has one label per file ({', '.join(filewise[0].columns)}): this trains on "
+            "labels over time, which stand in a segmented table with a row per frame"
+        )
+    if not tables:
+        known = ", ".join(database.tables) or "none at all"
+        raise InputError(
+            f"{source} has no segmented table with a column of numbers, such as arousal or valence; its tables: {known}"
+        )
+    return tables
+
+
+def _columns(database: Any, table: Any, source: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Return the columns with gold by target, and those of raters by target and rater."""
+    by_target: dict[str, list[str]] = defaultdict(list)
+    for name, column in table.columns.items():
+        scheme = database.schemes[column.scheme_id] if column.scheme_id else None
+        if scheme is not None and (scheme.dtype not in NUMBERS or scheme.labels is not None):
+            continue
+        if scheme is None and name.lower() not in ("arousal", "valence", "dominance"):
+            continue
+        by_target[(column.scheme_id or name).lower()].append(name)
+    gold: dict[str, str] = {}
+    ratings: dict[str, dict[str, str]] = {}
+    for target, names in by_target.items():
+        raters = {
+            table.columns[name].rater_id: name
+            for name in names
+            if table.columns[name].rater_id and database.raters[table.columns[name].rater_id].type == "human"
+        }
+        if len(raters) > 1:
+            ratings[target] = raters
+        others = [name for name in names if name not in ratings.get(target, {}).values()]
+        if len(others) > 1:
+            raise InputError(
+                f"{source / HEADER}: columns {' and '.join(others)} both hold {target}: give them "
+                "raters of the type human, or take all but one away"
+            )
+        if others:
+            gold[target] = others[0]
+    return gold, ratings
+
+
+def _check_frames(source: Path, table: LabelTable) -> None:
+    """Refuse a table whose rows are utterances rather than frames."""
+    index = frame_of(source, table.name).index
+    starts, ends = (index.get_level_values(level).total_seconds().to_numpy() for level in ("start", "end"))
+    lasting = (ends - starts)[np.isfinite(ends - starts)]
+    if lasting.size and np.quantile(lasting, 0.9) > MOST_UNEVEN * np.quantile(lasting, 0.1):
+        raise InputError(
+            f"{source}: table {table.name} has one label per segment of {lasting.min():g} to {lasting.max():g} s: this "
+            "trains on labels over time, a row per frame, all of the same length"
+        )
+
+
+def listed(tables: Iterable[LabelTable]) -> str:
+    """Return the names of tables in one line."""
+    return "table " + ", ".join(table.name for table in tables)
+
+
+def table_file(source: Path, table: str) -> Path:
+    """Return the file of a table.
+
+    Args:
+        source: the database.
+        table: its name.
+
+    Raises:
+        InputError: if there is none, or a pickle alone.
+    """
+    for suffix in ("parquet", "csv"):
+        if (path := source / f"db.{table}.{suffix}").is_file():
+            return path
+    if (path := source / f"db.{table}.pkl").is_file():
+        raise InputError(
+            f"{path} is a pickle, which could run any program when it is read: save the database with "
+            "storage_format='parquet'"
+        )
+    raise InputError(f"{source}: table {table} has no file: db.{table}.parquet or .csv")

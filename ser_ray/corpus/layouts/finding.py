@@ -1,0 +1,55 @@
+"""Finds out in which layout a folder is."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ser_ray.corpus.layouts.description import Description, OtherLayoutError, contents
+from ser_ray.errors import InputError
+
+AUTO = "auto"
+
+
+def describe(
+    layout: str, source: Path, layouts: Mapping[str, Callable[[Path], Description]]
+) -> tuple[str, Description]:
+    """Return what a folder holds.
+
+    Args:
+        layout: one of `layouts`, or "auto" for that which fits.
+        source: the folder.
+        layouts: by name.
+
+    Returns:
+        The layout's name, and what it tells of the folder.
+
+    Raises:
+        InputError: if the layout is unknown, none or several fit, or the data is wrong in the one that does.
+    """
+    if layout in layouts:
+        return layout, layouts[layout](source)
+    if layout != AUTO:
+        raise InputError(f"layout is {layout!r}, but must be one of {AUTO}, {', '.join(layouts)}")
+    fitting: dict[str, Description] = {}
+    wrong: dict[str, InputError] = {}
+    other: dict[str, OtherLayoutError] = {}
+    for name, read in layouts.items():
+        try:
+            fitting[name] = read(source)
+        except OtherLayoutError as error:
+            other[name] = error
+        except InputError as error:
+            wrong[name] = error
+    if len(fitting) == 1:
+        return fitting.popitem()
+    if fitting:
+        raise InputError(f"{source} could be in the layout {' or '.join(fitting)}: name the one that it is in")
+    if wrong:
+        raise InputError("\n".join(f"as {name}: {error}" for name, error in wrong.items()))
+    looked = "\n".join(f"  {name}: {_looked_for(error)}" for name, error in other.items())
+    raise InputError(f"{source} is in no layout that is known; {contents(source)}\nlooked for\n{looked}")
+
+
+def _looked_for(error: OtherLayoutError) -> str:
+    """Return what a layout looked for, of its message."""
+    text = str(error)
+    return text.partition("looked for ")[2].partition(";")[0].partition(", but ")[0] or text

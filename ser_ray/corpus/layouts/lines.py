@@ -1,0 +1,110 @@
+"""Lines of text files whose header is missing, has any length, or cannot be relied upon."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_ray.corpus.traces import Traces
+from ser_ray.errors import InputError
+
+AROUND = "'\" \t"
+"""Quotes and blanks."""
+
+
+class Line(NamedTuple):
+    """One line of a text file; a tuple, since files have many.
+
+    Args:
+        number: counted from 1.
+        fields: without blanks and quotes around them.
+    """
+
+    number: int
+    fields: tuple[str, ...]
+
+
+def read_lines(path: Path, separator: str | None = None) -> list[Line]:
+    """Return the lines of a text file, blank ones left out.
+
+    Args:
+        path: of the file.
+        separator: between fields; None for any number of blanks.
+
+    Returns:
+        The lines. What is no UTF-8 becomes a mark that no number contains: it does no harm in a preamble.
+    """
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [
+        Line(number, tuple(field.strip(AROUND) for field in line.strip().split(separator)))
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def is_number(text: str) -> bool:
+    """Return whether a field is a number, or NaN."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def to_number(text: str, where: str) -> float:
+    """Return the number that a field holds.
+
+    Args:
+        text: the field.
+        where: file, line and column, for the message.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if not is_number(text):
+        hint = "; decimals take a point, not a comma" if "," in text else ""
+        raise InputError(f"{where} is {text!r}, which is not a number{hint}")
+    return float(text)
+
+
+def without_header(lines: Sequence[Line]) -> Sequence[Line]:
+    """Return lines without the first, if none of its fields is a number."""
+    return lines[1:] if lines and not any(map(is_number, lines[0].fields)) else lines
+
+
+def to_traces(path: Path, lines: Sequence[Line], columns: Sequence[str], keep: Mapping[str, str], time: str) -> Traces:
+    """Return the traces that lines of numbers hold.
+
+    Args:
+        path: of their file, for messages.
+        lines: in the order of the file.
+        columns: what the fields of a line are called.
+        keep: column -> what its trace is called.
+        time: the column of stamps in seconds.
+
+    Raises:
+        InputError: if there is no line, or one has more or fewer fields, or a field that is no number.
+    """
+    if not lines:
+        raise InputError(f"{path} holds no labels: it needs lines with {', '.join(columns)}")
+    for line in lines:
+        if len(line.fields) != len(columns):
+            raise InputError(
+                f"{path}, line {line.number}: {len(line.fields)} fields, but must be {len(columns)}: "
+                f"{', '.join(columns)}; mend the line, or take the file away"
+            )
+    values = {column: _column(path, lines, columns.index(column), column) for column in (time, *keep)}
+    return Traces(
+        path, values[time], {name: values[column] for column, name in keep.items()}, [line.number for line in lines]
+    )
+
+
+def _column(path: Path, lines: Sequence[Line], place: int, name: str) -> NDArray[np.float64]:
+    """Return the numbers of one column."""
+    try:
+        return np.array([line.fields[place] for line in lines], np.float64)
+    except ValueError:
+        # Slower, but it names the line.
+        return np.array([to_number(line.fields[place], f"{path}, line {line.number}: {name}") for line in lines])

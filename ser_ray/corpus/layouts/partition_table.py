@@ -1,0 +1,75 @@
+"""Tables that say to which partition recordings belong, as challenges hand them out or users write them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_ray.corpus.layouts.description import PARTITION_NAMES, partition_named
+from ser_ray.corpus.layouts.lines import Line, read_lines
+from ser_ray.corpus.problems import Problems
+from ser_ray.errors import InputError
+
+NAMES = ("name", "id", "session", "recording")
+SPEAKERS = ("speaker", "speaker_id", "subject")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a recording belongs.
+
+    Args:
+        partition: "train", "devel" or "test".
+        speaker: who is heard; "" where the table does not say.
+        where: file and line, for messages.
+    """
+
+    partition: str
+    speaker: str
+    where: str
+
+
+def read_partitions(path: Path) -> dict[str, Place]:
+    """Return where each name belongs.
+
+    Args:
+        path: of a table divided by commas or semicolons. With a header, the name stands in the column name or else in
+            the first, the partition in the column partition or else in the last, the speaker in the column speaker if
+            there is one. Without one, the name stands first.
+
+    Returns:
+        Name -> place, in the order of the file.
+
+    Raises:
+        InputError: if the table is empty, or a line has fields missing, a name that came before, or a partition that
+            is not known; several mistakes at once.
+    """
+    lines = read_lines(path, ";" if ";" in path.read_text(encoding="utf-8-sig", errors="replace") else ",")
+    if not lines:
+        raise InputError(f"{path} is empty: it needs a line per recording with its name and partition")
+    name, partition, speaker, rows = _columns(lines)
+    problems = Problems(path)
+    places: dict[str, Place] = {}
+    for row in rows:
+        where = f"{path}, line {row.number}"
+        with problems.collecting():
+            if len(row.fields) <= max(name, partition):
+                raise InputError(f"{where}: {len(row.fields)} field, but a line needs a name and a partition")
+            called = row.fields[name]
+            if called in places:
+                raise InputError(f"{where}: {called!r} stands in {places[called].where} already; remove one")
+            who = row.fields[speaker] if speaker is not None and speaker < len(row.fields) else ""
+            places[called] = Place(partition_named(row.fields[partition], where), who, where)
+    problems.refuse()
+    return places
+
+
+def _columns(lines: Sequence[Line]) -> tuple[int, int, int | None, Sequence[Line]]:
+    """Return the places of name, partition and speaker, and the lines below the header, if there is one."""
+    first = [field.lower() for field in lines[0].fields]
+    known = [place for place, field in enumerate(first) if place and field in PARTITION_NAMES]
+    if known:
+        return 0, known[0], None, lines
+    name = next((first.index(column) for column in NAMES if column in first), 0)
+    partition = first.index("partition") if "partition" in first else len(first) - 1
+    speaker = next((first.index(column) for column in SPEAKERS if column in first), None)
+    return name, partition, speaker, lines[1:]

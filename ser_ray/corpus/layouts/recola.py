@@ -1,0 +1,109 @@
+"""The layout `recola`: the full RECOLA, as its authors' site hands it out.
+
+SRC/RECOLA-Audio-recordings/P16.wav                                     any rate
+SRC/RECOLA-Annotation/emotional_behaviour/{arousal,valence}/P16.csv     time and a column per rater: FM1 .. FF3
+SRC/RECOLA-Metadata/recola_user_info.csv                                User, Group_id (the dyad) and, maybe, the sex
+SRC/partitions.csv                                                      your own, if you want one: name, partition
+
+There is no gold standard: it is made from the raters. There are no partitions either. Without a table of your own,
+people take the partition of the paper, which is that of AVEC for those who were in AVEC; some of the 23 people with
+public labels were not (see recola_split), so expect more than AVEC's 9 and 9. For these alone, list them in
+partitions.csv. Who talked with whom is kept as `dyad`: two people of one talk may be in different partitions. Frames
+carry the label at their end.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
+from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.recola_files import (
+    AUDIO,
+    files_in,
+    in_targets,
+    listed,
+    names_in,
+    read_raters,
+    source_of,
+)
+from ser_ray.corpus.layouts.recola_split import Split, avec_split, read_split
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.traces import read_rows
+from ser_ray.errors import InputError
+
+KEPT_COLUMNS = {"group_id": "dyad", "sex": "sex", "gender": "sex"}
+"""Columns of the table of users, in lower case, and what they become in the index."""
+
+
+def read(source: Path) -> Description:
+    """Return what a folder in the layout `recola` holds.
+
+    Args:
+        source: the folder.
+
+    Raises:
+        InputError: if it is not in this layout, a partition is unknown, or files lack their partners; several mistakes
+            at once.
+    """
+    audio = files_in(source / "RECOLA-Audio-recordings", *AUDIO)
+    ratings = in_targets(source / "RECOLA-Annotation" / "emotional_behaviour", ".csv")
+    wanted = {
+        f"RECOLA-Annotation/emotional_behaviour/{target}/*.csv": bool(files.found) for target, files in ratings.items()
+    }
+    require(source, "recola", {"RECOLA-Audio-recordings/*.wav": bool(audio.found), **wanted})
+    problems = Problems(source)
+    present = names_in([audio, *ratings.values()])
+    split = read_split(source, present, problems)
+    info = source / "RECOLA-Metadata" / "recola_user_info.csv"
+    people = _read_people(info)
+    sources = []
+    for name, place in split.places.items():
+        with problems.collecting():
+            by = present.get(name, place.where)
+            extra = people.get(name, {})
+            sources.append(source_of(name, place.partition, audio, ratings, _labels, needed_by=by, extra=extra))
+    problems.refuse()
+    warnings = (*split.warnings, *_warn_of_partitions(split), *_warn_of_dyads(sources, info))
+    return Description(tuple(sources), read_notice(source), alignment="end", warnings=warnings)
+
+
+def _labels(ratings: Mapping[str, Path]) -> Labelled:
+    return Labelled(ratings={target: (read_raters(path),) for target, path in ratings.items()})
+
+
+def _read_people(path: Path) -> dict[str, dict[str, str]]:
+    """Return what is known of each person: dyad, sex."""
+    if not path.is_file():
+        return {}
+    header, rows, _ = read_rows(path)
+    columns = [column.lower() for column in header]
+    missing = [column for column in ("User", "Group_id") if column.lower() not in columns]
+    if missing:
+        raise InputError(f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(header)}")
+    people = {}
+    for row in rows:
+        fields = dict(zip(columns, row, strict=True))
+        user = fields["user"]
+        known = {KEPT_COLUMNS[column]: field for column, field in fields.items() if column in KEPT_COLUMNS and field}
+        people[f"P{user}" if user.isdigit() else user] = known
+    return people
+
+
+def _warn_of_partitions(split: Split) -> list[str]:
+    """Say who takes a partition that AVEC did not give, unless the user's own table did."""
+    avec = avec_split()
+    others = {name: place.partition for name, place in split.places.items() if name not in avec}
+    if split.own or not others:
+        return []
+    said = ", ".join(f"{name} {partition}" for name, partition in list(others.items())[:8])
+    return [
+        f"people who were not in AVEC take the partition of the paper: {said}{', ...' if len(others) > 8 else ''}; for "
+        "another split write a table partitions.csv (name, partition)"
+    ]
+
+
+def _warn_of_dyads(sources: list[Source], info: Path) -> list[str]:
+    alone = [source.name for source in sources if "dyad" not in source.extra]
+    if not alone:
+        return []
+    return [f"{info} does not say the dyad (Group_id) of {listed(alone)}: leaks between partitions may go unseen"]

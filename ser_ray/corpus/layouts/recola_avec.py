@@ -1,0 +1,89 @@
+"""The layout `recola_avec`: RECOLA as the challenges AVEC 2015 and 2016 handed it out.
+
+SRC/recordings_audio/train_1.wav                        train_1 .., dev_1 .., test_1 ..; any rate
+SRC/ratings_gold_standard/{arousal,valence}/train_1.arff    frameTime (s) and GoldStandard; 7,501 rows from 0 to 300 s
+SRC/ratings_individual/{arousal,valence}/train_1.csv    where present: time and a column per rater, such as FM1
+
+Test recordings may go without gold, as AVEC never released it. Who is behind a number was not said with the data, so
+each recording counts as a speaker of its own. Frames carry the label at their end, as in the paper: the first row is
+dropped and 7,500 are left.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from ser_ray.corpus.layouts.arff import read_arff
+from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
+from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.recola_files import (
+    AUDIO,
+    Files,
+    audio_file,
+    files_in,
+    in_targets,
+    label_files,
+    listed,
+    names_in,
+    read_raters,
+)
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.schema import PARTITIONS
+from ser_ray.errors import InputError
+
+NAME = re.compile(r"(train|dev|test)_\d+")
+
+
+def read(source: Path) -> Description:
+    """Return what a folder in the layout `recola_avec` holds.
+
+    Args:
+        source: the folder.
+
+    Raises:
+        InputError: if it is not in this layout, or files lack their partners; several mistakes at once.
+    """
+    audio = files_in(source / "recordings_audio", *AUDIO)
+    gold = in_targets(source / "ratings_gold_standard", ".arff")
+    ratings = in_targets(source / "ratings_individual", ".csv")
+    wanted = {f"ratings_gold_standard/{target}/*.arff": bool(files.found) for target, files in gold.items()}
+    require(source, "recola_avec", {"recordings_audio/*.wav": bool(audio.found), **wanted})
+    problems = Problems(source)
+    sources = []
+    for name, file in names_in([audio, *gold.values(), *ratings.values()]).items():
+        with problems.collecting():
+            sources.append(_source(name, file, audio, gold, ratings))
+    problems.refuse()
+    sources.sort(key=lambda recording: PARTITIONS.index(recording.partition))
+    made = [name for name in ratings["arousal"].found if name not in gold["arousal"].found]
+    warning = f"gold of {listed(made)} will be made from raters, while that of the others is given"
+    return Description(tuple(sources), read_notice(source), alignment="end", warnings=(warning,) if made else ())
+
+
+def _source(name: str, file: Path, audio: Files, gold: Mapping[str, Files], ratings: Mapping[str, Files]) -> Source:
+    """Return a recording, of which one file is known."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise InputError(f"{file}: name is {name!r}, but must be train_N, dev_N or test_N with a number N")
+    partition = {"dev": "devel"}.get(match[1], match[1])
+    sound = audio_file(name, audio, needed_by=file)
+    gold_files = label_files(name, gold, needed_by="" if partition == "test" else str(sound))
+    rating_files = label_files(name, ratings)
+    return Source(
+        name=name,
+        partition=partition,
+        speaker=name,
+        audio=sound,
+        labels=partial(_labels, gold_files, rating_files) if gold_files or rating_files else None,
+        label_files=(*gold_files.values(), *rating_files.values()),
+    )
+
+
+def _labels(gold: Mapping[str, Path], ratings: Mapping[str, Path]) -> Labelled:
+    return Labelled(
+        gold=tuple(
+            read_arff(path, time="frameTime", value="GoldStandard", column=target) for target, path in gold.items()
+        ),
+        ratings={target: (read_raters(path),) for target, path in ratings.items()},
+    )

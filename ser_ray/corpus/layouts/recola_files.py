@@ -1,0 +1,178 @@
+"""What the layouts of RECOLA share: files named after recordings, and what is said where one lacks its partner."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ser_ray.corpus.layouts.description import Labelled, Source
+from ser_ray.corpus.traces import Traces, read_traces
+from ser_ray.errors import InputError
+
+TARGETS = ("arousal", "valence")
+AUDIO = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one kind in one folder.
+
+    Args:
+        folder: where they are.
+        suffix: of a file that is missing.
+        found: by name of the recording, the file's stem.
+    """
+
+    folder: Path
+    suffix: str
+    found: Mapping[str, Path]
+
+    def path(self, name: str) -> Path:
+        """Return the file of a recording, or where it should be."""
+        return self.found.get(name, self.folder / f"{name}{self.suffix}")
+
+
+def files_in(folder: Path, *suffixes: str) -> Files:
+    """Return the files of a folder that end in one of some suffixes.
+
+    Args:
+        folder: may be missing, which is as if it were empty.
+        suffixes: in lower case, with a point; the first is what is asked for where a file is missing.
+
+    Raises:
+        InputError: if two files are named after one recording.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        # Macs leave a hidden ._NAME.wav beside each file that they copy.
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise InputError(f"recording {path.stem} has two files, {found[path.stem]} and {path}: keep one")
+        found[path.stem] = path
+    return Files(folder, suffixes[0], found)
+
+
+def in_targets(folder: Path, suffix: str) -> dict[str, Files]:
+    """Return the label files in the folders arousal and valence of a folder, by target."""
+    return {target: files_in(folder / target, suffix) for target in TARGETS}
+
+
+def names_in(kinds: Iterable[Files]) -> dict[str, Path]:
+    """Return the recordings that any of some kinds of files name, P9 before P10, each with one of its files."""
+    first: dict[str, Path] = {}
+    for files in kinds:
+        for name, path in files.found.items():
+            first.setdefault(name, path)
+    return {name: first[name] for name in sorted(first, key=by_number)}
+
+
+def by_number(name: str) -> tuple[str, int]:
+    """Return what sorts names by what stands before their number, then by the number."""
+    match = re.fullmatch(r"(.*?)(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, -1)
+
+
+def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -> dict[str, Path]:
+    """Return the label files of a recording, by target: one for each, or none at all.
+
+    Args:
+        name: of the recording.
+        kinds: by target.
+        needed_by: what needs labels, for the message; empty where there may be none.
+
+    Raises:
+        InputError: naming the file that is missing and the one that needs it.
+    """
+    found = {target: files.found[name] for target, files in kinds.items() if name in files.found}
+    missing = [files.path(name) for target, files in kinds.items() if target not in found]
+    if found and missing:
+        there = " and ".join(map(str, found.values()))
+        raise InputError(
+            f"{there} has no partner {missing[0]}: every labelled recording needs both targets; add the file, or "
+            "remove the other"
+        )
+    if missing and needed_by:
+        raise InputError(
+            f"{needed_by} has no partner {missing[0]}: recordings of train and devel need labels; add the file, or "
+            "take the audio away"
+        )
+    return found
+
+
+def audio_file(name: str, audio: Files, needed_by: object) -> Path:
+    """Return the audio of a recording.
+
+    Args:
+        name: of the recording.
+        audio: files of all recordings.
+        needed_by: what names the recording, for the message.
+
+    Raises:
+        InputError: if it is missing.
+    """
+    if name not in audio.found:
+        raise InputError(
+            f"{needed_by} names a recording whose audio {audio.path(name)} is missing: add it, or take the recording "
+            "out"
+        )
+    return audio.found[name]
+
+
+def source_of(
+    name: str,
+    partition: str,
+    audio: Files,
+    labels: Mapping[str, Files],
+    read: Callable[[Mapping[str, Path]], Labelled],
+    *,
+    needed_by: object,
+    extra: Mapping[str, str] | None = None,
+) -> Source:
+    """Return a recording that has one audio file and one label file per target, and is a speaker of its own.
+
+    Args:
+        name: of the recording.
+        partition: test recordings may go without labels.
+        audio: files of all recordings.
+        labels: by target, files of all recordings.
+        read: returns what the label files of a recording hold; a function of a module.
+        needed_by: what names the recording, for the message.
+        extra: further columns of the index.
+
+    Raises:
+        InputError: if a file is missing.
+    """
+    sound = audio_file(name, audio, needed_by)
+    files = label_files(name, labels, needed_by="" if partition == "test" else str(sound))
+    return Source(
+        name=name,
+        partition=partition,
+        speaker=name,
+        audio=sound,
+        labels=partial(read, files) if files else None,
+        label_files=tuple(files.values()),
+        extra=extra or {},
+    )
+
+
+def read_raters(path: Path) -> Traces:
+    """Return the traces of single raters: a file with a column time and one per rater.
+
+    Args:
+        path: of the file; blanks around the raters' names are dropped.
+
+    Raises:
+        InputError: if the table is malformed, or has no rater.
+    """
+    traces = read_traces(path)
+    if not traces.values:
+        raise InputError(f"{path} has no rater's column with numbers beside time")
+    return traces
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Return names in one line, the rest as an ellipsis."""
+    shown = sorted(names, key=by_number)
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

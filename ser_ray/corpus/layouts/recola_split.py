@@ -1,0 +1,75 @@
+"""Which partition the people of RECOLA belong to.
+
+recola46_split.csv is the paper's own split of all 46 people into 16, 15 and 15, as its authors published it with their
+code; the column `avec` says who was in which partition of AVEC 2015 and 2016. The two never contradict each other: AVEC
+took 9, 9 and 9 people from the same three partitions. So people who were not in AVEC take the paper's partition. A
+user's own partitions.csv (name, partition) in the folder of the data is taken instead, as a whole: recordings that it
+does not list are left out, with a warning.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_ray.corpus.layouts.partition_table import Place, read_partitions
+from ser_ray.corpus.layouts.recola_files import listed
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.traces import read_rows
+
+OWN_TABLE = "partitions.csv"
+PAPER_TABLE = Path(__file__).with_name("recola46_split.csv")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the recordings to import belong.
+
+    Args:
+        places: by recording.
+        own: whether the user's own table says so, else the paper's.
+        warnings: what is legal, but may not be meant.
+    """
+
+    places: Mapping[str, Place]
+    own: bool
+    warnings: tuple[str, ...] = ()
+
+
+def read_split(source: Path, present: Collection[str], problems: Problems) -> Split:
+    """Return where the recordings of a folder belong.
+
+    Args:
+        source: the folder, which may hold a user's own table.
+        present: recordings of which it has files.
+        problems: notes recordings whose partition is unknown.
+
+    Raises:
+        InputError: if the user's own table is malformed.
+    """
+    table = source / OWN_TABLE
+    if table.is_file():
+        places = read_partitions(table)
+        unlisted = [name for name in present if name not in places]
+        warning = f"recordings that {table} does not list are left out: {listed(unlisted)}"
+        return Split(places, True, (warning,) if unlisted else ())
+    paper = paper_split()
+    for name in present:
+        if name not in paper:
+            problems.add(
+                f"{source}: recording {name!r} is none of the {len(paper)} people whose partition is known "
+                f"({listed(paper, 3)}): list all recordings in {table} (columns name and partition), or take its files "
+                "away"
+            )
+    return Split({name: paper[name] for name in present if name in paper}, False)
+
+
+def paper_split() -> dict[str, Place]:
+    """Return where each of its 46 people belongs in the paper."""
+    return read_partitions(PAPER_TABLE)
+
+
+def avec_split() -> dict[str, str]:
+    """Return AVEC's partition of each of its 27 people."""
+    header, rows, _ = read_rows(PAPER_TABLE)
+    name, avec = header.index("name"), header.index("avec")
+    return {row[name]: row[avec] for row in rows if row[avec]}

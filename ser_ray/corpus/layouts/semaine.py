@@ -1,0 +1,174 @@
+"""The layout `semaine`: talks of users with characters, from the SEMAINE database.
+
+SRC/sessions/10/2008.12.05.16.03.15_User HeadMounted_Poppy.wav   what the user says; sessions/ or Sessions/
+SRC/TrainingInput/10/TU_VA.csv      where present: Time, Arousal, Valence each 20 ms, the raters' mean
+SRC/sessions/10/R5S1TUCPoDA.txt     what rater 5 said of the user (TU), A for arousal, V for valence: time value
+SRC/sessions/10/session.xml         where present: the recording tells which sessions are of one user
+SRC/partitions.csv                  yours: session, partition and, to be sure, speaker; SEMAINE has none of its own
+
+Stamps begin at 0.02 s and mean the end of a frame (alignment "end"). Sessions that partitions.csv does not name are
+left out. Where no session has TU_VA.csv, gold is made from the raters, brought to 50 Hz.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
+from ser_ray.corpus.layouts.lines import read_lines, to_traces
+from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.partition_table import Place, read_partitions
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.traces import Traces, read_traces
+from ser_ray.errors import InputError
+
+SESSIONS = ("sessions", "Sessions")
+GOLD = "TrainingInput"
+AUDIO = "*User HeadMounted*.wav"
+RATED = re.compile(r"[AR](?P<rater>[0-9]+)[RS][0-9]+TUC(?:Ob|Po|Pr|Sp)(?P<again>2?)D(?P<target>[AVPE])")
+TARGETS = {"A": "arousal", "V": "valence", "P": "power", "E": "expectation"}
+LABEL_RATE_HZ = 50.0
+
+
+def read(source: Path) -> Description:
+    """Return what a folder in the layout `semaine` holds.
+
+    Args:
+        source: the folder.
+
+    Raises:
+        InputError: if it is in another layout, has no partitions.csv, or a file is missing; several mistakes at once.
+    """
+    folder = next((source / name for name in SESSIONS if (source / name).is_dir()), None)
+    require(source, "semaine", {"sessions/ (or Sessions/)": folder is not None})
+    assert folder is not None
+    sessions = sorted((path.name for path in folder.iterdir() if path.is_dir()), key=_by_number)
+    places = _places(source, sessions)
+    problems = Problems(source)
+    sources = []
+    for session, place in places.items():
+        with problems.collecting():
+            sources.append(_source(source, folder, session, place))
+    problems.refuse()
+    only_rated = not any((source / GOLD / session / "TU_VA.csv").is_file() for session in places)
+    return Description(
+        tuple(sources),
+        read_notice(source),
+        alignment="end",
+        label_rate_hz=LABEL_RATE_HZ if only_rated else None,
+        warnings=_warnings([session for session in sessions if session not in places], source),
+    )
+
+
+def _by_number(session: str) -> tuple[int, str]:
+    return (int(session), session) if session.isdecimal() else (0, session)
+
+
+def _places(source: Path, sessions: Sequence[str]) -> dict[str, Place]:
+    """Return where sessions belong.
+
+    Raises:
+        InputError: if the user has not said it.
+    """
+    table = source / "partitions.csv"
+    if not table.is_file():
+        example = sessions[0] if sessions else "10"
+        raise InputError(
+            f"{table} is missing: SEMAINE has no partitions of its own. Write it with the header "
+            f"name,partition,speaker and a line per session, such as {example},train,user_1; partition is train, "
+            f"devel or test, and no user should be in two of them. There are {len(sessions)} sessions: "
+            f"{', '.join(sessions[:12])}{', ...' if len(sessions) > 12 else ''}"
+        )
+    return read_partitions(table)
+
+
+def _source(source: Path, folder: Path, session: str, place: Place) -> Source:
+    """Return one session.
+
+    Raises:
+        InputError: if its folder, audio or, unless it is for test, labels are missing.
+    """
+    if not (folder / session).is_dir():
+        raise InputError(f"{place.where}: session {session} has no folder {folder / session}")
+    audio = [path for path in sorted((folder / session).glob(AUDIO)) if not path.name.startswith(".")]
+    if len(audio) != 1:
+        raise InputError(f"{folder / session} has {len(audio)} files {AUDIO}, but must have one: what the user says")
+    gold = source / GOLD / session / "TU_VA.csv"
+    rated = _rated(folder / session)
+    files = ((gold,) if gold.is_file() else ()) + tuple(path for raters in rated.values() for path in raters.values())
+    if not files and place.partition != "test":
+        raise InputError(
+            f"{gold} is missing, and {folder / session} has no ratings such as R1S1TUCPoDA.txt: labels of session "
+            f"{session}, which is for {place.partition}"
+        )
+    return Source(
+        name=session,
+        partition=place.partition,
+        speaker=place.speaker or _user(folder / session) or session,
+        audio=audio[0],
+        labels=partial(read_labels, gold if gold.is_file() else None, rated) if files else None,
+        label_files=files,
+        extra={"character": character} if (character := _attribute(folder / session, "character")) else {},
+    )
+
+
+def _rated(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the raters' files on the user of a session, by target and rater."""
+    files: dict[str, dict[str, Path]] = defaultdict(dict)
+    for path in sorted(folder.glob("*.txt")):
+        if match := RATED.fullmatch(path.stem):
+            rater = f"R{match['rater']}{'_2' if match['again'] else ''}"
+            files[TARGETS[match["target"]]][rater] = path
+    return dict(files)
+
+
+def _user(folder: Path) -> str:
+    recording = _attribute(folder, "recording")
+    return f"user_of_recording_{recording}" if recording else ""
+
+
+def _attribute(folder: Path, name: str) -> str:
+    """Return what session.xml says in an attribute, "" where it says nothing."""
+    path = folder / "session.xml"
+    if not path.is_file():
+        return ""
+    try:
+        return ElementTree.parse(path).getroot().get(name, "")
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path} is no XML ({error}): take it away, and name speakers in partitions.csv") from error
+
+
+def _warnings(unnamed: Sequence[str], source: Path) -> tuple[str, ...]:
+    if not unnamed:
+        return ()
+    return (f"sessions that {source / 'partitions.csv'} does not name are left out: {', '.join(unnamed)}",)
+
+
+def read_labels(gold: Path | None, rated: Mapping[str, Mapping[str, Path]]) -> Labelled:
+    """Return the labels of one session.
+
+    Args:
+        gold: a file TU_VA.csv, if there is one.
+        rated: per target and rater.
+
+    Raises:
+        InputError: if a file is malformed.
+    """
+    given: tuple[Traces, ...] = ()
+    if gold is not None:
+        traces = read_traces(gold)
+        given = (replace(traces, values={column.lower(): values for column, values in traces.values.items()}),)
+    return Labelled(
+        gold=given,
+        ratings={
+            target: tuple(_trace(path, rater) for rater, path in raters.items()) for target, raters in rated.items()
+        },
+    )
+
+
+def _trace(path: Path, rater: str) -> Traces:
+    return to_traces(path, read_lines(path), ("time", "value"), {"value": rater}, "time")

@@ -1,0 +1,78 @@
+"""A mimic of the layout `muse`: four videos in the task c1_muse_wilder, four labels a second.
+
+Segments begin late and are apart; in one, rows were dropped, and one has a single row; columns stand in another order
+in one file; values of test are not known; single raters lie where labels do.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ser_ray.corpus.mimics.people import NOTICE, Person, at_times, person
+
+VIDEOS = {"1": "train", "2": "train", "5": "devel", "11": "test"}
+TASK = "c1_muse_wilder"
+STEP_MS = 250
+SHORTEST_S = 6.0
+"""Three segments with a gap take so long."""
+
+OTHER_ORDER = "2"
+DROPPED = ("1", "2")
+"""Video and segment whose middle rows were dropped."""
+
+
+def write(out: Path, seconds: float, seed: int) -> None:
+    """Write a mimic of MuSe 2021.
+
+    Args:
+        out: folder, made if need be.
+        seconds: of each video, but at least SHORTEST_S.
+        seed: of everything drawn.
+    """
+    seconds = max(seconds, SHORTEST_S)
+    labels = out / TASK / "label_segments"
+    for number, (video, partition) in enumerate(VIDEOS.items()):
+        someone = person(number, seconds, seed)
+        someone.write_audio(out / "raw" / "audio_norm" / f"{video}.wav")
+        for target in someone.ratings:
+            for folder in (labels / target, labels / "raw_annotations" / target):
+                folder.mkdir(parents=True, exist_ok=True)
+            (labels / target / f"{video}.csv").write_text(label_text(video, someone, target, partition != "test"))
+            raters = "\n".join(["timestamp,annotator,value", f"0,3,{someone.ratings[target]['R1'][0]:.2f}"])
+            (labels / "raw_annotations" / target / f"{video}.csv").write_text(raters + "\n")
+    metadata = out / TASK / "metadata"
+    metadata.mkdir(exist_ok=True)
+    rows = [f"{video},{partition}" for video, partition in VIDEOS.items()]
+    (metadata / "partition.csv").write_text("\n".join(["Id,Proposal", *rows]) + "\n")
+    (out / "NOTICE").write_text(NOTICE)
+
+
+def stamps_of(video: str, seconds: float) -> list[tuple[int, str]]:
+    """Return stamp (ms) and segment of each row of a video.
+
+    Args:
+        video: its name.
+        seconds: how long it is.
+    """
+    steps = int(seconds * 1000) // STEP_MS
+    first, second, third = steps // 20 + 1, steps // 3, 2 * steps // 3
+    rows = []
+    for segment, (begin, end) in enumerate([(first, second - 2), (second, third), (third + 1, steps)], start=1):
+        kept = np.arange(begin, end)
+        if (video, str(segment)) == DROPPED:
+            middle = (begin + end) // 2
+            kept = kept[(kept < middle) | (kept > middle + 1)]
+        rows += [(int(step) * STEP_MS, str(segment)) for step in kept]
+    return [*rows[:-2], (rows[-1][0], "4")]
+
+
+def label_text(video: str, someone: Person, target: str, known: bool) -> str:
+    """Return a label file's text; where values are not known, they are left empty."""
+    rows = stamps_of(video, someone.seconds)
+    values = at_times(someone.gold(target), np.array([stamp for stamp, _ in rows]) / 1000)
+    texts = [f"{value:.5f}" if known else "" for value in values]
+    if video == OTHER_ORDER:
+        lines = [f"{stamp},{text},{segment}" for (stamp, segment), text in zip(rows, texts, strict=True)]
+        return "\n".join(["timestamp,value,segment_id", *lines]) + "\n"
+    lines = [f"{stamp},{segment},{text}" for (stamp, segment), text in zip(rows, texts, strict=True)]
+    return "\n".join(["timestamp,segment_id,value", *lines]) + "\n"

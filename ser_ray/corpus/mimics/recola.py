@@ -1,0 +1,37 @@
+"""A mimic of the layout `recola`: people with gaps in their numbers, two of them in one dyad, one who was not in AVEC.
+
+Raters' names end in blanks, one left a value out, audio is 44.1 kHz stereo, fields are divided by `;`, and the table of
+users knows people of whom there is no recording.
+"""
+
+from pathlib import Path
+
+from ser_ray.corpus.mimics.people import NOTICE, person
+from ser_ray.corpus.mimics.recola_avec import RATE_HZ, write_raters
+
+PEOPLE = {16: 1, 17: 1, 19: 2, 43: 3, 48: 4}
+"""Number of each person -> number of the dyad, which is made up."""
+
+OTHERS = {18: 2, 20: 5}
+"""People who are in the table of users alone."""
+
+
+def write(out: Path, seconds: float, seed: int) -> None:
+    """Write a mimic of the full RECOLA.
+
+    Args:
+        out: folder, made if need be.
+        seconds: of each recording.
+        seed: of everything drawn.
+    """
+    for number in PEOPLE:
+        someone = person(number, seconds, seed)
+        someone.write_audio(out / "RECOLA-Audio-recordings" / f"P{number}.wav", RATE_HZ, channels=2)
+        for target in someone.ratings:
+            path = out / "RECOLA-Annotation" / "emotional_behaviour" / target / f"P{number}.csv"
+            write_raters(path, someone, target, hole=(number, target) == (19, "arousal"))
+    users = out / "RECOLA-Metadata" / "recola_user_info.csv"
+    users.parent.mkdir(exist_ok=True)
+    rows = [f"P{number};{dyad}" for number, dyad in sorted({**PEOPLE, **OTHERS}.items())]
+    users.write_text("\n".join(["User;Group_id", *rows]) + "\n")
+    (out / "NOTICE").write_text(NOTICE)

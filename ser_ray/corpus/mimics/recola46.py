@@ -1,0 +1,36 @@
+"""A mimic of the layout `recola46`: people of all three partitions of the paper, with gaps in their numbers.
+
+Gold is divided by `,` without a header, but for one person by `;` below a header, as in a fork of the authors' files.
+Audio lies where a user would extract it from the videos; the videos themselves are left out.
+"""
+
+from pathlib import Path
+
+from ser_ray.corpus.mimics.people import NOTICE, person
+from ser_ray.corpus.mimics.recola_avec import RATE_HZ, gold_rows
+
+PEOPLE = (15, 18, 14, 19, 13)
+FORKED = 19
+"""Who has a header and `;`."""
+
+
+def write(out: Path, seconds: float, seed: int) -> None:
+    """Write a mimic of RECOLA as the paper's authors keep it.
+
+    Args:
+        out: folder, made if need be.
+        seconds: of each recording.
+        seed: of everything drawn.
+    """
+    for number in PEOPLE:
+        someone = person(number, seconds, seed)
+        someone.write_audio(out / "Audio_recordings" / f"P{number}.wav", RATE_HZ, channels=2)
+        for target in someone.ratings:
+            path = out / "Ratings_affective_behaviour_CCC_centred" / target / f"P{number}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if number == FORKED:
+                rows = ["time;GoldStandard", *gold_rows(someone, target, ";")]
+            else:
+                rows = gold_rows(someone, target)
+            path.write_text("\n".join(rows) + "\n")
+    (out / "NOTICE").write_text(NOTICE)
