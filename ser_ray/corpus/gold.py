@@ -1,4 +1,8 @@
-"""The gold standard of one recording, from the traces of several raters."""
+"""The gold standard of one recording, from the traces of several raters, and how far they agree.
+
+A rater may be silent in some frames: NaN there. Each frame's gold is made from the raters who speak in it, and two
+raters are compared over the frames in which both do.
+"""
 
 from typing import Literal, get_args
 
@@ -16,7 +20,8 @@ def gold_standard(ratings: ArrayLike, method: str = "ewe") -> NDArray[np.float64
     """Return the gold standard of one recording.
 
     Args:
-        ratings: [raters, frames], finite; at least one of each.
+        ratings: [raters, frames], NaN where a rater says nothing; every rater speaks in some frame, and every frame
+            has a rater.
         method: "mean" of the raters; "ewe", the evaluator-weighted estimator (Grimm & Kroschel
             2005), in which a rater weighs Pearson's r with the mean of all raters (itself
             included), negatives cut to 0; "ccc_centred" as in the AVEC 2018 challenge (Ringeval et
@@ -24,60 +29,136 @@ def gold_standard(ratings: ArrayLike, method: str = "ewe") -> NDArray[np.float64
             means, in which a rater weighs its mean CCC with each of the others.
 
     Returns:
-        float64 [frames]. Where no rater has a weight (all constant), all weigh the same.
+        float64 [frames]. Where no rater of a frame has a weight (all constant), all weigh the same.
 
     Raises:
         InputError: if the shape, a value or the method is not as above.
     """
-    traces = np.asarray(ratings, np.float64)
-    if traces.ndim != 2 or not traces.size:
-        raise InputError(f"ratings have shape {traces.shape}, but must be [raters, frames], not empty")
-    if not np.isfinite(traces).all():
-        rater, frame = (int(i) for i in np.argwhere(~np.isfinite(traces))[0])
-        raise InputError(f"ratings hold {traces[rater, frame]} at rater {rater}, frame {frame}: not a number")
+    traces = _checked(ratings, method)
     if method == "mean":
-        return np.asarray(traces.mean(axis=0))
+        return np.asarray(np.nanmean(traces, axis=0))
+    weights = rater_weights(traces, method)
     if method == "ewe":
-        return _weighted_mean(traces, ewe_weights(traces))
-    if method == "ccc_centred":
-        means = traces.mean(axis=1)
-        centred = (traces - means[:, None]).mean(axis=0)
-        return np.asarray(centred + _weighted_mean(means[:, None], agreement(traces)))
-    raise InputError(f"gold standard is {method!r}, but must be one of {', '.join(METHODS)}")
+        return _weighted_mean(traces, weights)
+    means = np.nanmean(traces, axis=1)
+    centred = np.nanmean(traces - means[:, None], axis=0)
+    return np.asarray(centred + _weighted_mean(means[:, None], weights))
+
+
+def rater_weights(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
+    """Return what each rater weighs in the gold standard of one recording.
+
+    Args:
+        ratings: [raters, frames], as for `gold_standard`.
+        method: likewise.
+
+    Returns:
+        [raters]: 1 for "mean", `ewe_weights` for "ewe", `agreement` for "ccc_centred"; their scale has no meaning.
+
+    Raises:
+        InputError: as `gold_standard`.
+    """
+    traces = _checked(ratings, method)
+    if method == "mean":
+        return np.ones(len(traces))
+    return ewe_weights(traces) if method == "ewe" else agreement(traces)
 
 
 def ewe_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each rater's weight in the evaluator-weighted estimator.
 
     Args:
-        traces: [raters, frames].
+        traces: [raters, frames], NaN where a rater says nothing; every frame has a rater.
 
     Returns:
-        [raters], Pearson's r with the mean of all, in [0, 1]; 0 for a rater without any movement.
+        [raters], Pearson's r with the mean of all over the rater's own frames, in [0, 1]; 0 for a rater without any
+        movement.
     """
-    mean = traces.mean(axis=0)
-    return np.array([max(0.0, np.nan_to_num(pearson(trace, mean))) for trace in traces])
+    mean = np.nanmean(traces, axis=0)
+    present = ~np.isnan(traces)
+    pairs = zip(traces, present, strict=True)
+    return np.array([max(0.0, np.nan_to_num(pearson(trace[spoken], mean[spoken]))) for trace, spoken in pairs])
 
 
 def agreement(traces: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each rater's mean CCC with each of the other raters.
 
     Args:
-        traces: [raters, frames].
+        traces: [raters, frames], NaN where a rater says nothing.
 
     Returns:
-        [raters], in [-1, 1]; 1 for a single rater; two equal constants count as 0.
+        [raters], in [-1, 1]; 1 for a single rater. Two equal constants count as 0. A pair is compared over the frames
+        in which both speak, and left out if there is none; a rater without any pair has 0.
     """
     n = len(traces)
     if n == 1:
         return np.ones(1)
-    pairs = np.zeros((n, n))
+    present = ~np.isnan(traces)
+    pairs, met = np.zeros((n, n)), np.zeros((n, n), np.int64)
     for i in range(n):
         for j in range(i):
-            pairs[i, j] = pairs[j, i] = np.nan_to_num(ccc(traces[i], traces[j]))
-    return np.asarray(pairs.sum(axis=1) / (n - 1))
+            both = present[i] & present[j]
+            met[i, j] = met[j, i] = both.any()
+            pairs[i, j] = pairs[j, i] = np.nan_to_num(ccc(traces[i][both], traces[j][both]))
+    return np.asarray(pairs.sum(axis=1) / np.maximum(1, met.sum(axis=1)))
+
+
+def cronbach_alpha(traces: NDArray[np.float64]) -> float:
+    """Return Cronbach's alpha of the raters of one recording.
+
+    k / (k - 1) * (1 - sum of the raters' variances / variance of their sum), over the frames in which all k speak
+    (Cronbach 1951); the divisor of the variances cancels.
+
+    Args:
+        traces: [raters, frames], NaN where a rater says nothing.
+
+    Returns:
+        Alpha, at most 1; NaN for a single rater, for fewer than two such frames, and where the sum is constant.
+    """
+    k = len(traces)
+    whole = traces[:, ~np.isnan(traces).any(axis=0)]
+    if k < 2 or whole.shape[1] < 2:
+        return float("nan")
+    # Relative to its first value a constant is exactly zero, however a mean is rounded.
+    moved = whole - whole[:, :1]
+    of_sum = moved.sum(axis=0).var()
+    return float(k / (k - 1) * (1 - moved.var(axis=1).sum() / of_sum)) if of_sum > 0 else float("nan")
+
+
+def _checked(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
+    """Return ratings as float64.
+
+    Raises:
+        InputError: if a gold standard cannot be made of them.
+    """
+    if method not in METHODS:
+        raise InputError(f"gold standard is {method!r}, but must be one of {', '.join(METHODS)}")
+    traces = np.asarray(ratings, np.float64)
+    if traces.ndim != 2 or not traces.size:
+        raise InputError(f"ratings have shape {traces.shape}, but must be [raters, frames], not empty")
+    if np.isinf(traces).any():
+        rater, frame = (int(i) for i in np.argwhere(np.isinf(traces))[0])
+        raise InputError(f"ratings hold {traces[rater, frame]} at rater {rater}, frame {frame}: not a number")
+    silent = np.isnan(traces)
+    if silent.all(axis=1).any():
+        raise InputError(
+            f"rater {int(silent.all(axis=1).argmax())} has no rating in any of {traces.shape[1]} frames (all NaN): "
+            "leave the rater out"
+        )
+    alone = silent.all(axis=0)
+    if alone.any():
+        raise InputError(
+            f"no rater has a rating at frame {int(alone.argmax())} ({int(alone.sum())} such frames; all NaN): every "
+            "frame needs one"
+        )
+    return traces
 
 
 def _weighted_mean(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    total = weights.sum()
-    return np.asarray(rows.mean(axis=0) if total == 0 else weights @ rows / total)
+    """Return the weighted mean of each column's numbers; the plain mean where the weights add up to 0."""
+    present = ~np.isnan(rows)
+    plain = np.nanmean(rows, axis=0)
+    # Where all speak, the same sum is taken as ever: made-up corpora are known by their bits.
+    total = weights.sum() if present.all() else weights @ present
+    summed = weights @ np.where(present, rows, 0)
+    return np.asarray(np.divide(summed, total, out=plain, where=total != 0))

@@ -1,62 +1,24 @@
-"""What is in a corpus, for people: a summary, a table, and a check of every byte."""
+"""What is in a corpus, for people and for programs: a summary, a table, remarks, and the same as JSON."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from ser_ray.corpus.gold import agreement
-from ser_ray.corpus.progress import track
-from ser_ray.corpus.schema import MANIFEST, PARTITIONS, SHARDS, Recording
-from ser_ray.corpus.shards import Corpus, check_size, open_corpus, sha256_of
-from ser_ray.errors import InputError
+from ser_ray.corpus.figures import LAGS_S, PartitionFigures, TargetFigures, extra_entry
+from ser_ray.corpus.schema import PARTITIONS, Recording
+from ser_ray.corpus.shards import Corpus
 
+DYAD_COLUMNS = ("dyad", "group_id", "group", "session", "conversation", "video")
+"""Further columns of an index that say who speaks together; the first that a recording fills counts."""
 
-@dataclass(frozen=True)
-class TargetFigures:
-    """Figures of one target over a set of recordings.
-
-    Args:
-        mean: of the gold over all labelled frames; NaN without any.
-        std: population standard deviation.
-        raters: the most raters of a recording.
-        agreement: mean CCC of two raters of a recording; NaN where ratings are unknown.
-    """
-
-    mean: float
-    std: float
-    raters: int
-    agreement: float
-
-
-def target_figures(corpus: Corpus, recordings: Sequence[Recording]) -> dict[str, TargetFigures]:
-    """Return figures of each target of a corpus over some of its recordings.
-
-    Args:
-        corpus: where they are.
-        recordings: which to look at.
-
-    Returns:
-        Per target its figures.
-    """
-    labelled = [r for r in recordings if r.labelled]
-    gold = [corpus.gold(r).astype(np.float64) for r in labelled]
-    frames = np.concatenate(gold) if gold else np.full((1, len(corpus.targets)), np.nan)
-    ratings = [corpus.ratings(r) for r in recordings]
-    figures = {}
-    for column, target in enumerate(corpus.targets):
-        traces = [by_target[target] for by_target in ratings if target in by_target]
-        pairs = [float(agreement(t.astype(np.float64)).mean()) for t in traces if len(t) > 1]
-        figures[target] = TargetFigures(
-            mean=float(frames[:, column].mean()),
-            std=float(frames[:, column].std()),
-            raters=max((len(t) for t in traces), default=0),
-            agreement=float(np.mean(pairs)) if pairs else float("nan"),
-        )
-    return figures
+SHOWN = 5
 
 
 def summary(corpus: Corpus) -> str:
@@ -70,86 +32,164 @@ def summary(corpus: Corpus) -> str:
     )
 
 
-def table(corpus: Corpus) -> Table:
-    """Return a corpus as a table with a column per partition and one for all."""
-    partitions = {p: corpus.recordings(p) for p in PARTITIONS}
-    partitions["all"] = sum(partitions.values(), ())
-    figures: dict[str, list[str]] = {}
-    for recordings in track(list(partitions.values()), "reading gold"):
-        column = {
-            "recordings": str(len(recordings)),
-            "labelled": str(sum(r.labelled for r in recordings)),
-            "speakers": str(len({r.speaker for r in recordings})),
-            "hours": f"{_hours(corpus, recordings):.2f}",
-            "frames": str(sum(r.frames for r in recordings)),
-        }
-        for target, numbers in target_figures(corpus, recordings).items():
-            column[f"{target} mean"] = "-" if np.isnan(numbers.mean) else f"{numbers.mean:+.3f}"
-            column[f"{target} std"] = "-" if np.isnan(numbers.std) else f"{numbers.std:.3f}"
-        for name, value in column.items():
-            figures.setdefault(name, []).append(value)
+def table(figures: Mapping[str, PartitionFigures]) -> Table:
+    """Return a corpus as a table.
+
+    Args:
+        figures: per partition, and of all, see `corpus_figures`.
+
+    Returns:
+        A column each; a row per figure that some column has.
+    """
     rows = Table(box=box.SIMPLE_HEAD)
-    for heading in ("", *partitions):
+    for heading in ("", *figures):
         rows.add_column(heading, justify="right" if heading else "left")
-    for name, values in figures.items():
-        rows.add_row(name, *values)
+    columns = [list(_sizes(partition)) for partition in figures.values()]
+    _add_rows(rows, columns)
+    for target in next(iter(figures.values())).targets:
+        rows.add_section()
+        _add_rows(rows, [list(_target(target, partition.targets[target])) for partition in figures.values()])
     return rows
 
 
-def remarks(corpus: Corpus) -> list[str]:
-    """Return what else there is to say of a corpus, line by line: rates, raters, fingerprint, notice."""
-    everyone = [r for p in PARTITIONS for r in corpus.recordings(p)]
+def _add_rows(rows: Table, columns: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """Add the rows in which some column has something to say."""
+    for cells in zip(*columns, strict=True):
+        texts = [text for _, text in cells]
+        if set(texts) != {"-"}:
+            rows.add_row(*map(Text, (cells[0][0], *texts)))  # as Text, since a str in brackets would be markup
+
+
+def _sizes(figures: PartitionFigures) -> Iterable[tuple[str, str]]:
+    yield "recordings", str(figures.recordings)
+    yield "labelled", str(figures.labelled)
+    yield "speakers", str(figures.speakers)
+    yield "sexes", " ".join(f"{count} {sex}" for sex, count in figures.sexes.items()) or "-"
+    yield "hours", f"{figures.hours:.2f}"
+    yield "frames", str(figures.frames)
+    yield "shortest [s]", _text(figures.shortest_s, ".1f")
+    yield "longest [s]", _text(figures.longest_s, ".1f")
+
+
+def _target(target: str, figures: TargetFigures) -> Iterable[tuple[str, str]]:
+    yield f"{target} mean", _text(figures.mean, "+.3f")
+    yield f"{target} std", _text(figures.std, ".3f")
+    yield f"{target} min", _text(figures.low, "+.3f")
+    yield f"{target} max", _text(figures.high, "+.3f")
+    for lag_s, value in figures.autocorrelation.items():
+        yield f"{target} autocorr. {lag_s:g} s", _text(value, ".3f")
+    yield f"{target} raters", str(figures.raters or "-")
+    yield f"{target} raters' CCC", _text(figures.agreement, ".3f")
+    yield f"{target} raters' alpha", _text(figures.alpha, ".3f")
+    lightest, heaviest = (_text(weight, ".2f") for weight in figures.weights)
+    yield f"{target} weights", "-" if lightest == "-" else f"{lightest}..{heaviest}"
+
+
+def _text(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def remarks(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> list[str]:
+    """Return what else there is to say of a corpus, line by line.
+
+    Rates, how it was made, how to read its figures, who is heard in several partitions, and its notice.
+
+    Args:
+        corpus: which.
+        figures: of the corpus.
+    """
+    everyone = figures["all"]
     lines = [
         f"corpus {corpus.name} in {corpus.path}",
         f"{corpus.sample_rate} Hz, {corpus.label_rate:g} labels per second, one frame is {corpus.hop} samples",
         f"fingerprint {corpus.fingerprint}",
     ]
-    for target, figures in target_figures(corpus, everyone).items():
-        if figures.raters:
-            agreed = f"; two of them agree with CCC {figures.agreement:.3f}" if figures.raters > 1 else ""
-            lines.append(f"{target}: up to {figures.raters} raters{agreed}")
-    shared = _shared_speakers(corpus)
-    if shared:
-        lines.append(f"warning: speakers in more than one partition: {', '.join(shared[:5])}")
+    if corpus.manifest.preparation:
+        lines.append("prepared: " + ", ".join(f"{what} {how}" for what, how in corpus.manifest.preparation.items()))
+    if any(not math.isnan(v) for target in everyone.targets.values() for v in target.autocorrelation.values()):
+        lags = " and ".join(f"{lag_s:g} s" for lag_s in LAGS_S)
+        lines.append(f"autocorr.: of gold after {lags}, mean over recordings at least twice as long")
+    for name, target in everyone.targets.items():
+        if target.raters:
+            agreed = "" if math.isnan(target.agreement) else f"; two of them agree with CCC {target.agreement:.3f}"
+            lines.append(f"{name}: up to {target.raters} raters{agreed}")
+    if any(target.raters > 1 for target in everyone.targets.values()):
+        lines.append("raters' CCC: mean of all pairs; alpha: Cronbach's; both per recording, mean over recordings")
+    for what, leaks in (("speakers", shared_speakers(corpus)), ("those who speak together", shared_dyads(corpus))):
+        if leaks:
+            more = f" and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
+            lines.append(f"warning: {what} in more than one partition: {', '.join(list(leaks)[:SHOWN])}{more}")
     return [*lines, *corpus.manifest.notice.strip().splitlines()]
 
 
-def check_corpus(path: str | Path) -> list[str]:
-    """Return what is wrong with a corpus, every byte looked at.
+def as_json(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> str:
+    """Return what is said of a corpus as JSON.
 
     Args:
-        path: its folder.
+        corpus: which.
+        figures: of the corpus.
 
     Returns:
-        One line per mistake; empty for a whole corpus.
-
-    Raises:
-        InputError: if there is no corpus.
+        The table's figures, unrounded, under "partitions"; null where there is none.
     """
-    folder = Path(path).absolute()
-    try:
-        corpus = open_corpus(folder)
-    except InputError as error:
-        if not (folder / MANIFEST).is_file():
-            raise
-        return [str(error)]
-    wrong = []
-    for shard in track(corpus.manifest.shards, "checking shards"):
-        check_size(folder, shard)
-        found = sha256_of(folder / SHARDS / shard.name)
-        if found != shard.sha256:
-            wrong.append(
-                f"shard {folder / SHARDS / shard.name} was altered: its SHA-256 is {found}, but {MANIFEST} says "
-                f"{shard.sha256}; copy it again or import the corpus again"
-            )
-    return wrong
+    content = {
+        "corpus": corpus.name,
+        "path": str(corpus.path),
+        "fingerprint": corpus.fingerprint,
+        "sample_rate_hz": corpus.sample_rate,
+        "label_rate_hz": corpus.label_rate,
+        "samples_per_frame": corpus.hop,
+        "targets": list(corpus.targets),
+        "partitions": {name: asdict(partition) for name, partition in figures.items()},
+        "shared_speakers": list(shared_speakers(corpus)),
+        "shared_dyads": list(shared_dyads(corpus)),
+        "preparation": dict(corpus.manifest.preparation),
+        "notice": corpus.manifest.notice,
+    }
+    return json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with null for every NaN, and lags in seconds as text, as JSON has them."""
+    if isinstance(value, dict):
+        return {f"{key:g}" if isinstance(key, float) else key: _without_nan(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(held) for held in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def shared_speakers(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
+    """Return speakers who are heard in more than one partition.
+
+    Args:
+        corpus: which.
+
+    Returns:
+        Per speaker one recording of each of the partitions.
+    """
+    return _shared(corpus, lambda recording: recording.speaker)
+
+
+def shared_dyads(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
+    """Return who speak together, and are heard in more than one partition.
+
+    Args:
+        corpus: which; its further columns are looked at, see DYAD_COLUMNS, in any case.
+
+    Returns:
+        Per dyad, as "COLUMN TEXT", one recording of each of the partitions.
+    """
+    return _shared(corpus, lambda recording: " ".join(extra_entry(recording, DYAD_COLUMNS)).strip())
+
+
+def _shared(corpus: Corpus, group: Callable[[Recording], str]) -> dict[str, tuple[Recording, ...]]:
+    """Return groups of recordings with members in more than one partition; nobody's group is the empty one."""
+    members: dict[str, dict[str, Recording]] = defaultdict(dict)
+    for partition in PARTITIONS:
+        for recording in corpus.recordings(partition):
+            members[group(recording)].setdefault(partition, recording)
+    return {name: tuple(of.values()) for name, of in sorted(members.items()) if name and len(of) > 1}
 
 
 def _hours(corpus: Corpus, recordings: Sequence[Recording]) -> float:
     return sum(r.samples for r in recordings) / corpus.sample_rate / 3600
-
-
-def _shared_speakers(corpus: Corpus) -> list[str]:
-    """Return speakers that are heard in more than one partition."""
-    speakers = [{r.speaker for r in corpus.recordings(p)} for p in PARTITIONS]
-    return sorted((speakers[0] & speakers[1]) | (speakers[0] & speakers[2]) | (speakers[1] & speakers[2]))

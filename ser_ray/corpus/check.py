@@ -1,0 +1,214 @@
+"""Checks every byte of a corpus, and what in it would spoil results: `ser-ray corpus check`.
+
+wrong, so that no result of the corpus should be trusted (exit code 1):
+    files that are not those that the manifest lists, or not in its schema; an index that does not fit them (lengths,
+    mean and deviation of the samples, labels, partition); labels that are no numbers; and whatever makes devel or test
+    easier than new people would be: a speaker, a dyad (or session, or video), or the very same samples in more than one
+    partition.
+warning, legal but perhaps not meant (exit code 0):
+    clipping, long silence, labels outside [-1, 1] or constant, the same samples twice in one partition (which counts
+    them twice), files in shards/ that no manifest lists.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ser_ray.allocation import cpus
+from ser_ray.corpus.info import shared_dyads, shared_speakers
+from ser_ray.corpus.inspection import Finding, Inspected, inspect_recording, inspect_shard
+from ser_ray.corpus.progress import track
+from ser_ray.corpus.raters import RATERS_FILE, RATERS_SCHEMA
+from ser_ray.corpus.schema import INDEX, MANIFEST, PARTITIONS, SHARDS, Recording
+from ser_ray.corpus.shards import Corpus, open_corpus
+from ser_ray.corpus.workers import in_order
+from ser_ray.errors import InputError
+
+SMALL_BYTES = 2**31
+SHOWN = 5
+"""Findings of one kind that are told; the rest is counted."""
+
+
+@dataclass
+class Checked:
+    """What a check found, as far as it is told.
+
+    Args:
+        told: the first findings of each grade and kind.
+        counts: of all findings, per grade and kind.
+        looked: what was looked at, in words.
+    """
+
+    told: list[Finding] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    looked: str = ""
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Note findings."""
+        for finding in findings:
+            self.counts[finding.grade, finding.kind] += 1
+            if self.counts[finding.grade, finding.kind] <= SHOWN:
+                self.told.append(finding)
+
+    def count(self, grade: str) -> int:
+        """Return how many findings there are of a grade, "wrong" or "warning"."""
+        return sum(number for (of, _), number in self.counts.items() if of == grade)
+
+    def lines(self) -> list[str]:
+        """Return all that is to be said: warnings, what is wrong, and last what was looked at."""
+        lines = []
+        for grade in ("warning", "wrong"):
+            for kind in (kind for of, kind in self.counts if of == grade):
+                told = [finding.message for finding in self.told if (finding.grade, finding.kind) == (grade, kind)]
+                lines += [f"{grade}: {message}" for message in told]
+                if self.counts[grade, kind] > SHOWN:
+                    lines.append(f"{grade}: and {self.counts[grade, kind] - SHOWN} more of this kind ({kind})")
+        warnings = self.count("warning")
+        return [*lines, f"{self.looked}: {self.count('wrong')} wrong, {warnings} warning{'s' * (warnings != 1)}"]
+
+
+def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
+    """Return what is wrong with a corpus, or suspicious about it, every byte looked at.
+
+    Args:
+        path: its folder.
+        jobs: how many processes look, each at one recording at a time; None for one per core, or a single one where a
+            corpus is so small that it takes longer to start them.
+
+    Raises:
+        InputError: if there is no corpus, or `jobs` is below 1.
+    """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs is {jobs}, but must be at least 1")
+    folder = Path(path).absolute()
+    checked = Checked()
+    try:
+        corpus = open_corpus(folder)
+    except InputError as error:
+        if not (folder / MANIFEST).is_file():
+            raise
+        checked.add([Finding("wrong", "corpus", str(error))])
+        checked.looked = f"{folder} cannot be opened, nothing else was looked at"
+        return checked
+    size_bytes = sum(shard.size_bytes for shard in corpus.manifest.shards)
+    if jobs is None:
+        jobs = cpus() if size_bytes > SMALL_BYTES else 1
+    recordings = [recording for partition in PARTITIONS for recording in corpus.recordings(partition)]
+    batches = _check_shards(corpus, jobs, checked)
+    checked.add(_index(corpus, batches))
+    present = [recording for recording in recordings if 0 <= recording.batch < batches.get(recording.shard, 0)]
+    _check_recordings(corpus, present, jobs, checked)
+    checked.add(_leaks(corpus))
+    checked.add(_raters(corpus, {recording.name for recording in recordings}))
+    hours = sum(recording.samples for recording in present) / corpus.sample_rate / 3600
+    checked.looked = (
+        f"{folder}: looked at {_number(len(present), 'recording')} ({hours:.2f} h, "
+        f"{sum(recording.labelled for recording in present)} with gold) in "
+        f"{_number(len(corpus.manifest.shards), 'shard')} ({size_bytes / 1e9:.3g} GB)"
+    )
+    return checked
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _check_shards(corpus: Corpus, jobs: int, checked: Checked) -> dict[str, int]:
+    """Note what is wrong with the shards as files; return how many recordings each holds that can be read."""
+    shards = corpus.manifest.shards
+    listed = {shard.name for shard in shards}
+    for path in sorted((corpus.path / SHARDS).glob("*")):
+        if path.name not in listed:
+            message = f"{path} is not listed in {MANIFEST}: nothing reads it; delete it"
+            checked.add([Finding("warning", "unlisted file", message)])
+    look = partial(inspect_shard, folder=corpus.path, targets=corpus.targets)
+    batches = {}
+    for shard, seen in zip(track(shards, "hashing shards"), in_order(look, shards, jobs), strict=True):
+        checked.add(seen.findings)
+        batches[shard.name] = seen.batches
+    return batches
+
+
+def _check_recordings(corpus: Corpus, recordings: list[Recording], jobs: int, checked: Checked) -> None:
+    """Note what is wrong with recordings, and which have the same samples."""
+    look = partial(inspect_recording, folder=corpus.path, targets=corpus.targets, hop=corpus.hop)
+    first: dict[bytes, Recording] = {}
+    seen: Inspected
+    for recording, seen in zip(track(recordings, "checking recordings"), in_order(look, recordings, jobs), strict=True):
+        checked.add(seen.findings)
+        other = first.setdefault(seen.digest, recording) if seen.digest else recording
+        if other is recording:
+            continue
+        same = f"{recording.name} ({recording.partition}) has the same {recording.samples} samples as {other.name}"
+        if other.partition == recording.partition:
+            checked.add([Finding("warning", "duplicate", f"{same}: they count twice in {other.partition}")])
+        else:
+            message = f"{same} ({other.partition}): a recording must be in one partition alone"
+            checked.add([Finding("wrong", "duplicate across partitions", message)])
+
+
+def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[Finding]:
+    """Yield where the index does not fit the shards, and the reverse."""
+    columns = ("recording", "partition", "shard", "batch")
+    index = pq.read_table(corpus.path / INDEX, columns=list(columns))
+    names: Counter[str] = Counter()
+    places: dict[str, dict[int, str]] = {name: {} for name in batches}
+    for name, partition, shard, batch in zip(*(index.column(c).to_pylist() for c in columns), strict=True):
+        names[name] += 1
+        if names[name] == 2:
+            yield Finding("wrong", "name", f"{name}: several rows of {INDEX} have this name; a name must be unique")
+        if partition not in PARTITIONS:
+            message = f"{name}: partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}"
+            yield Finding("wrong", "partition", message)
+        if shard not in places:
+            yield Finding("wrong", "index", f"{name}: lies in {shard}, which {MANIFEST} does not list")
+        elif batches[shard] and not 0 <= batch < batches[shard]:
+            yield Finding("wrong", "index", f"{name}: is batch {batch} of {shard}, which has {batches[shard]}, from 0")
+        elif batch in places[shard]:
+            message = f"{name}: is batch {batch} of {shard}, as {places[shard][batch]} is"
+            yield Finding("wrong", "index", message)
+        else:
+            places[shard][batch] = name
+    for shard, count in batches.items():
+        for batch in range(count):
+            if batch not in places[shard]:
+                message = f"batch {batch} of {shard} is no recording of {INDEX}"
+                yield Finding("wrong", "batch without recording", message)
+
+
+def _leaks(corpus: Corpus) -> Iterator[Finding]:
+    """Yield who is heard in more than one partition."""
+    advice = "move all of them to one partition"
+    for what, groups in (("speaker", shared_speakers(corpus)), ("dyad", shared_dyads(corpus))):
+        for name, members in groups.items():
+            who = f"speaker {name}" if what == "speaker" else name
+            where = ", ".join(f"{recording.partition} ({recording.name})" for recording in members)
+            yield Finding("wrong", f"{what} leak", f"{who} is heard in {where}: {advice}")
+
+
+def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[Finding]:
+    """Yield what does not fit in the table of raters, if there is one."""
+    path = corpus.path / RATERS_FILE
+    if not path.is_file():
+        return
+    try:
+        file = pq.ParquetFile(path)
+        if not set(RATERS_SCHEMA.names) <= set(file.schema_arrow.names):
+            columns = ", ".join(file.schema_arrow.names)
+            message = f"{path} has the columns {columns}, but must have {', '.join(RATERS_SCHEMA.names)}"
+            yield Finding("wrong", "raters", message)
+            return
+        known: Any = {(recording, target) for recording in recordings for target in corpus.targets}
+        for rows in file.iter_batches(columns=["recording", "target"]):
+            told = set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+            for name, target in sorted(told - known):
+                message = f"{path} tells of {target} in {name}, which the corpus does not hold"
+                yield Finding("wrong", "raters", message)
+    except (pa.ArrowException, OSError) as error:
+        yield Finding("wrong", "raters", f"{path} cannot be read ({error})")

@@ -1,0 +1,236 @@
+"""Figures of a corpus per partition: sizes, label statistics, and how far raters agree.
+
+One recording is looked at after the other and only sums are kept, so that memory does not grow with the corpus.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_ray.corpus.progress import track
+from ser_ray.corpus.rater_figures import RatersFigures, raters_figures
+from ser_ray.corpus.schema import PARTITIONS, Recording
+from ser_ray.corpus.shards import Corpus
+
+LAGS_S = (1.0, 5.0)
+SEX_COLUMNS = ("sex", "gender")
+
+
+@dataclass(frozen=True)
+class TargetFigures:
+    """Figures of one target over a set of recordings; NaN where there is nothing to take them from.
+
+    Args:
+        mean: of the gold over all labelled frames.
+        std: population standard deviation.
+        low: the least.
+        high: the greatest.
+        autocorrelation: per lag in seconds, see `autocorrelation`; the mean over the recordings that have one.
+        raters: the most raters of a recording.
+        agreement: mean CCC of two raters of a recording, the mean over recordings.
+        alpha: Cronbach's alpha, the mean over recordings.
+        weights: the least and the greatest weight of a rater in a recording's gold standard.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    autocorrelation: Mapping[float, float]
+    raters: int
+    agreement: float
+    alpha: float
+    weights: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PartitionFigures:
+    """Figures of the recordings of one partition, or of all.
+
+    Args:
+        recordings: how many.
+        labelled: how many of them have gold.
+        speakers: how many are heard.
+        sexes: speakers of each sex, "?" where it is not said; empty if no recording says it.
+        hours: of audio.
+        frames: of labels.
+        shortest_s: least duration of a recording in seconds; NaN without any.
+        longest_s: greatest.
+        targets: figures of each target.
+    """
+
+    recordings: int
+    labelled: int
+    speakers: int
+    sexes: Mapping[str, int]
+    hours: float
+    frames: int
+    shortest_s: float
+    longest_s: float
+    targets: Mapping[str, TargetFigures]
+
+
+def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
+    """Return the figures of a corpus.
+
+    Args:
+        corpus: which; its gold is read once, its audio not at all.
+
+    Returns:
+        Figures of "train", "devel" and "test", and of "all".
+    """
+    partitions = {partition: corpus.recordings(partition) for partition in PARTITIONS}
+    everyone = [recording for recordings in partitions.values() for recording in recordings]
+    sums = {name: {target: _Sums() for target in corpus.targets} for name in (*PARTITIONS, "all")}
+    for recording in track([r for r in everyone if r.labelled], "reading labels"):
+        gold = corpus.gold(recording).astype(np.float64)
+        for column, target in enumerate(corpus.targets):
+            moments = _Moments.of(gold[:, column], corpus.label_rate)
+            if moments is not None:
+                for name in (recording.partition, "all"):
+                    sums[name][target].add_gold(moments)
+    partition_of = {recording.name: recording.partition for recording in everyone}
+    for rated in raters_figures(corpus, everyone):
+        for name in (partition_of[rated.recording], "all") if rated.target in corpus.targets else ():
+            sums[name][rated.target].add_raters(rated)
+    return {
+        name: _sizes(corpus, partitions.get(name, everyone), {target: s.figures() for target, s in by_target.items()})
+        for name, by_target in sums.items()
+    }
+
+
+def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) -> float:
+    """Return how far a trace resembles itself some time later.
+
+    r(lag) = sum of (x[t] - mean) (x[t + lag] - mean) / sum of (x[t] - mean)^2, with the mean of the whole trace: the
+    usual estimator, drawn towards 0 as fewer pairs are left.
+
+    Args:
+        trace: [frames], of one recording.
+        rate_hz: frames per second.
+        lag_s: seconds, rounded to a frame.
+
+    Returns:
+        r in [-1, 1]; NaN for a trace that is constant, or shorter than twice the lag.
+    """
+    lag = round(lag_s * rate_hz)
+    if trace.size < max(2, 2 * lag):
+        return float("nan")
+    moved = trace - trace[0]
+    moved = moved - moved.mean()
+    scale = float(moved @ moved)
+    return float(moved[: trace.size - lag] @ moved[lag:] / scale) if scale > 0 else float("nan")
+
+
+def extra_entry(recording: Recording, columns: Sequence[str]) -> tuple[str, str]:
+    """Return what a recording's further columns say under one of some names, in any case.
+
+    Args:
+        recording: of an index.
+        columns: names in lower case, the first that says something counts.
+
+    Returns:
+        The column as it is written, and its text without blanks around it; both empty if none says something.
+    """
+    said = {name.lower(): (name, text.strip()) for name, text in recording.extra.items() if text.strip()}
+    return next((said[column] for column in columns if column in said), ("", ""))
+
+
+def _sizes(corpus: Corpus, recordings: Sequence[Recording], targets: Mapping[str, TargetFigures]) -> PartitionFigures:
+    sex_of = {recording.speaker: "?" for recording in recordings}
+    sex_of |= {r.speaker: sex.lower() for r in recordings if (sex := extra_entry(r, SEX_COLUMNS)[1])}
+    sexes = Counter(sex_of.values())
+    durations_s = [recording.samples / corpus.sample_rate for recording in recordings]
+    return PartitionFigures(
+        recordings=len(recordings),
+        labelled=sum(r.labelled for r in recordings),
+        speakers=len(sex_of),
+        sexes=dict(sorted(sexes.items())) if set(sexes) != {"?"} else {},
+        hours=sum(durations_s) / 3600,
+        frames=sum(recording.frames for recording in recordings),
+        shortest_s=min(durations_s, default=float("nan")),
+        longest_s=max(durations_s, default=float("nan")),
+        targets=targets,
+    )
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What one recording's gold adds to the sums of a target."""
+
+    count: int
+    mean: float
+    squares: float  # sum of the squared distances from the mean
+    low: float
+    high: float
+    lags: Mapping[float, float]
+
+    @classmethod
+    def of(cls, trace: NDArray[np.float64], rate_hz: float) -> "_Moments | None":
+        """Return those of a trace [frames]; None if it holds no number."""
+        known = trace[~np.isnan(trace)]
+        if not known.size:
+            return None
+        mean = float(known.mean())
+        lags = {lag_s: autocorrelation(trace, rate_hz, lag_s) for lag_s in LAGS_S}
+        squares = float(((known - mean) ** 2).sum())
+        return cls(known.size, mean, squares, float(known.min()), float(known.max()), lags)
+
+
+@dataclass
+class _Sums:
+    """Running sums of one target over recordings."""
+
+    count: int = 0
+    mean: float = float("nan")
+    squares: float = 0.0
+    low: float = float("nan")
+    high: float = float("nan")
+    raters: int = 0
+    lightest: float = float("nan")
+    heaviest: float = float("nan")
+    averages: dict[str | float, tuple[float, int]] = field(default_factory=lambda: defaultdict(lambda: (0.0, 0)))
+
+    def add_gold(self, one: _Moments) -> None:
+        # Chan, Golub & LeVeque 1983: two sets' moments become those of both, without cancellation.
+        count = self.count + one.count
+        gap = one.mean - self.mean if self.count else 0.0
+        self.squares += one.squares + gap * gap * self.count * one.count / count
+        self.mean = self.mean + gap * one.count / count if self.count else one.mean
+        self.count = count
+        self.low, self.high = float(np.fmin(self.low, one.low)), float(np.fmax(self.high, one.high))
+        for lag_s, value in one.lags.items():
+            self._average(lag_s, value)
+
+    def add_raters(self, rated: RatersFigures) -> None:
+        self.raters = max(self.raters, rated.raters)
+        self._average("ccc", rated.ccc)
+        self._average("alpha", rated.alpha)
+        if rated.weights:
+            self.lightest = float(np.fmin(self.lightest, min(rated.weights)))
+            self.heaviest = float(np.fmax(self.heaviest, max(rated.weights)))
+
+    def _average(self, what: str | float, value: float) -> None:
+        if not np.isnan(value):
+            total, count = self.averages[what]
+            self.averages[what] = total + value, count + 1
+
+    def _averaged(self, what: str | float) -> float:
+        total, count = self.averages[what]
+        return total / count if count else float("nan")
+
+    def figures(self) -> TargetFigures:
+        return TargetFigures(
+            mean=self.mean,
+            std=float(np.sqrt(self.squares / self.count)) if self.count else float("nan"),
+            low=self.low,
+            high=self.high,
+            autocorrelation={lag_s: self._averaged(lag_s) for lag_s in LAGS_S},
+            raters=self.raters,
+            agreement=self._averaged("ccc"),
+            alpha=self._averaged("alpha"),
+            weights=(self.lightest, self.heaviest),
+        )

@@ -1,0 +1,255 @@
+"""Looks at one shard, and at one recording of it, for what is wrong or suspicious; `check` tells how that is graded."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ser_ray.corpus.batches import moments, shard_schema
+from ser_ray.corpus.schema import MANIFEST, SAMPLE_RATE, SHARDS, Recording, Shard
+from ser_ray.corpus.shards import check_size, sha256_of
+from ser_ray.errors import InputError
+
+FULL_SCALE = 32767
+CLIPPED_SHARE, CLIPPED_RUN = 1e-4, 4
+"""Loud speech touches full scale with single samples; clipped speech stays there for some, again and again."""
+
+SILENT_STD = 10.0
+"""Of int16 samples in 0.1 s: 70 dB below full scale, where microphones in quiet rooms still hear more."""
+SILENT_STEP = SAMPLE_RATE // 10
+SILENT_S, SILENT_SHARE = 5.0, 0.5
+
+LABEL_LIMIT = 1 + 1e-6
+"""Labels lie in [-1, 1]; the rest is for the rounding to float32."""
+
+BLOCK = 600 * SILENT_STEP
+"""Samples looked at in one: a minute, so that memory does not grow with a recording."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or suspicious.
+
+    Args:
+        grade: "wrong" for what must not be trained on, "warning" for what is legal but may not be meant.
+        kind: of which there may be many, such as "clipping".
+        message: one line, naming shard or recording.
+    """
+
+    grade: Literal["wrong", "warning"]
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a look at a shard or a recording brought.
+
+    Args:
+        findings: all of them.
+        digest: of a recording's samples; empty if there are none.
+        batches: how many recordings a shard holds; 0 if it cannot be read.
+    """
+
+    findings: tuple[Finding, ...]
+    digest: bytes = b""
+    batches: int = 0
+
+
+def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspected:
+    """Return what is wrong with a shard as a file: its length, hash and schema.
+
+    Args:
+        shard: as in the manifest.
+        folder: of the corpus.
+        targets: of the manifest.
+    """
+    path = folder / SHARDS / shard.name
+    try:
+        check_size(folder, shard)
+    except InputError as error:
+        return Inspected((Finding("wrong", "shard", str(error)),))
+    findings = []
+    found = sha256_of(path)
+    if found != shard.sha256:
+        again = "copy it again or import the corpus again"
+        message = f"shard {path} was altered: its SHA-256 is {found}, but {MANIFEST} says {shard.sha256}; {again}"
+        findings.append(Finding("wrong", "hash", message))
+    try:
+        reader = _reader(path)
+    except (pa.ArrowException, OSError) as error:
+        return Inspected((*findings, Finding("wrong", "shard", f"shard {path} cannot be read ({error})")))
+    wanted = shard_schema(targets)
+    if not reader.schema.equals(wanted):
+        message = (
+            f"shard {path} has the columns {_columns(reader.schema)}, but of targets {', '.join(targets)} it must have "
+            f"{_columns(wanted)}: import the corpus again"
+        )
+        return Inspected((*findings, Finding("wrong", "schema", message)))
+    return Inspected(tuple(findings), batches=reader.num_record_batches)
+
+
+def _columns(schema: Any) -> str:
+    return ", ".join(f"{column.name} {column.type}" for column in schema)
+
+
+def _reader(path: Path) -> Any:
+    return pa.ipc.open_file(pa.memory_map(str(path)))
+
+
+def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ...], hop: int) -> Inspected:
+    """Return what is wrong with, or suspicious about, a recording in a shard that can be read.
+
+    Args:
+        recording: a row of the index.
+        folder: of the corpus.
+        targets: of the manifest.
+        hop: samples per frame.
+    """
+    try:
+        batch = _reader(folder / SHARDS / recording.shard).get_batch(recording.batch)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        message = f"{recording.name}: batch {recording.batch} of {recording.shard} cannot be read ({error})"
+        return Inspected((Finding("wrong", "batch", message),))
+    if batch.num_rows != 1 or not batch.column("audio")[0].is_valid:
+        message = f"{recording.name}: batch {recording.batch} of {recording.shard} does not hold one recording"
+        return Inspected((Finding("wrong", "batch", message),))
+    audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
+    findings = [*_length(recording, audio, hop), *_sound(recording, audio)]
+    for target in targets:
+        findings += _gold(recording, target, batch.column(f"gold_{target}")[0])
+    raters = batch.column("raters")[0]
+    for entry in raters if raters.is_valid else ():
+        findings += _ratings(recording, f"{entry['target']} of rater {entry['rater']}", entry["ratings"])
+    return Inspected(tuple(findings), blake2b(audio, digest_size=16).digest())
+
+
+def _length(recording: Recording, audio: NDArray[np.int16], hop: int) -> Iterator[Finding]:
+    """Yield where index and samples differ."""
+    if audio.size != recording.samples or audio.size != recording.frames * hop:
+        yield Finding(
+            "wrong",
+            "length",
+            f"{recording.name}: has {audio.size} samples, but the index says {recording.samples} samples and "
+            f"{recording.frames} frames of {hop}",
+        )
+    if audio.size:
+        mean, std = moments(audio)
+        if not np.allclose([mean, std], [recording.mean, recording.std], rtol=1e-9, atol=1e-9):
+            yield Finding(
+                "wrong",
+                "moments",
+                f"{recording.name}: samples have mean {mean:.6g} and deviation {std:.6g}, but the index says "
+                f"{recording.mean:.6g} and {recording.std:.6g}",
+            )
+
+
+def _sound(recording: Recording, audio: NDArray[np.int16]) -> Iterator[Finding]:
+    """Yield clipping and silence."""
+    share, run = clipping(audio)
+    if share >= CLIPPED_SHARE and run >= CLIPPED_RUN:
+        at_once = f"up to {run} at once ({1000 * run / SAMPLE_RATE:.1f} ms)"
+        message = f"{recording.name}: {share:.2%} of its samples are at full scale, {at_once}: clipped?"
+        yield Finding("warning", "clipping", message)
+    share, longest_s = silence(audio)
+    if longest_s >= SILENT_S or share >= SILENT_SHARE:
+        message = f"{recording.name}: silent for {longest_s:.1f} s at once and {share:.1%} in all (below -70 dBFS)"
+        yield Finding("warning", "silence", message)
+
+
+def clipping(audio: NDArray[np.int16]) -> tuple[float, int]:
+    """Return the share of samples at full scale, and how many at most follow each other.
+
+    Clipping before the audio was made quieter, or resampled, is not seen.
+
+    Args:
+        audio: int16 [samples].
+    """
+    count, longest = true_runs((block >= FULL_SCALE) | (block <= -FULL_SCALE) for block in _blocks(audio))
+    return count / max(1, audio.size), longest
+
+
+def silence(audio: NDArray[np.int16]) -> tuple[float, float]:
+    """Return the share of silent tenths of a second, and the seconds of the longest silence.
+
+    Args:
+        audio: int16 [samples]; silent is where the deviation of a tenth of a second is below 10, whatever the offset.
+    """
+    whole = audio[: audio.size // SILENT_STEP * SILENT_STEP]
+    steps = (block.reshape(-1, SILENT_STEP).astype(np.float32) for block in _blocks(whole))
+    count, longest = true_runs(block.std(axis=1) < SILENT_STD for block in steps)
+    return count / max(1, whole.size // SILENT_STEP), longest * SILENT_STEP / SAMPLE_RATE
+
+
+def _blocks(audio: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
+    for start in range(0, audio.size, BLOCK):
+        yield audio[start : start + BLOCK]
+
+
+def true_runs(blocks: Iterable[NDArray[np.bool_]]) -> tuple[int, int]:
+    """Return how many values are true, and how many of them follow each other at most.
+
+    Args:
+        blocks: one sequence of flags, in pieces.
+    """
+    count = longest = current = 0
+    for flags in blocks:
+        count += int(flags.sum())
+        if flags.all():
+            current += flags.size
+            continue
+        longest = max(longest, current + int(flags.argmin()))
+        if flags.any():
+            longest = max(longest, int(np.diff(np.flatnonzero(~flags)).max(initial=1)) - 1)
+        current = int(flags[::-1].argmin())
+    return count, max(longest, current)
+
+
+def _gold(recording: Recording, target: str, column: Any) -> Iterator[Finding]:
+    """Yield what is wrong with the gold of one target."""
+    what = f"{recording.name}: gold of {target}"
+    if column.is_valid != recording.labelled:
+        said = "labelled, but has none" if recording.labelled else "not labelled, but has some"
+        yield Finding("wrong", "gold", f"{what}: the index says it is {said}")
+    if not column.is_valid:
+        return
+    gold = column.values.to_numpy(zero_copy_only=False)
+    if gold.size != recording.frames:
+        yield Finding("wrong", "gold", f"{what} has {gold.size} frames, but the index says {recording.frames}")
+    known = np.isfinite(gold)
+    if not known.all():
+        yield Finding(
+            "wrong",
+            "gold",
+            f"{what} is no number in {int((~known).sum())} of {gold.size} frames, first in frame {int(known.argmin())}",
+        )
+    if known.any():
+        low, high = float(gold[known].min()), float(gold[known].max())
+        yield from _range(what, low, high)
+        if low == high:
+            yield Finding("warning", "constant", f"{what} is {low:g} throughout: no CCC can be taken of it")
+
+
+def _ratings(recording: Recording, who: str, column: Any) -> Iterator[Finding]:
+    """Yield what is wrong with the trace of one rater; NaN is where one says nothing."""
+    what = f"{recording.name}: {who}"
+    trace = column.values.to_numpy(zero_copy_only=False)
+    if trace.size != recording.frames:
+        yield Finding("wrong", "ratings", f"{what} has {trace.size} frames, but the index says {recording.frames}")
+    if np.isinf(trace).any():
+        yield Finding("wrong", "ratings", f"{what} is infinite in {int(np.isinf(trace).sum())} frames")
+    elif np.isnan(trace).all():
+        yield Finding("warning", "ratings", f"{what} has no rating in any frame")
+    else:
+        yield from _range(what, float(np.nanmin(trace)), float(np.nanmax(trace)))
+
+
+def _range(what: str, low: float, high: float) -> Iterator[Finding]:
+    if max(-low, high) > LABEL_LIMIT:
+        yield Finding("warning", "range", f"{what} lies in [{low:g}, {high:g}], but labels are expected in [-1, 1]")
