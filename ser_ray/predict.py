@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.ingest import decode
+from ser_ray.corpus.audio import decode
+from ser_ray.corpus.batches import moments
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.corpus.shards import normalised
-from ser_ray.corpus.writer import moments
 from ser_ray.errors import InputError
 from ser_ray.results import ccc_column
 from ser_ray.trained import TrainedModel, find_checkpoint, load_model, read_chains
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     problems = Problems("audio")
     for audio, path in _tracked(outputs):
         try:
-            samples = decode(audio)
+            samples = decode(audio).samples
             prediction = postprocessed(chains, predict_audio(trained, samples, name=audio))
         except InputError as error:
             problems.add(str(error))

@@ -1,13 +1,22 @@
 """Makes, describes and checks corpora: `ser-ray corpus ...`."""
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ser_ray.corpus.gold import METHODS
 from ser_ray.corpus.layouts import LAYOUTS
+from ser_ray.corpus.layouts.description import ALIGNMENTS
+from ser_ray.corpus.layouts.finding import AUTO
+from ser_ray.corpus.mimics import MIMICS
+from ser_ray.errors import InputError
 
 SHOWN_WARNINGS = 5
+EXIT_GO_ON = 75
+"""The exit code of what was interrupted and goes on when it is run again, as a sweep's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: for mistakes in what the user gave.
     """
     arguments = _parser().parse_args(argv)
-    command = {"synthetic": _synthetic, "import": _import, "info": _info, "check": _check}[arguments.command]
+    command = {"synthetic": _synthetic, "import": _import, "mimic": _mimic, "info": _info, "check": _check}[
+        arguments.command
+    ]
     return command(arguments)
 
 
@@ -39,15 +50,37 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0, metavar="N")
 
     brought = commands.add_parser("import", help="make a corpus of your own recordings and labels")
-    brought.add_argument("layout", metavar="LAYOUT", help=f"how your data lies: {', '.join(LAYOUTS)}")
+    brought.add_argument("layout", metavar="LAYOUT", help=f"how your data lies: {AUTO}, or {', '.join(LAYOUTS)}")
     brought.add_argument("source", metavar="SRC", help="folder of your data")
     brought.add_argument("out", metavar="OUT", help="folder to make")
     brought.add_argument("--gold", metavar="METHOD", help=f"make gold from single raters: {', '.join(METHODS)}")
     brought.add_argument("--targets", nargs="+", default=(), metavar="TARGET", help="default: arousal valence")
     brought.add_argument("--name", help="of the corpus; default: that of SRC")
+    brought.add_argument(
+        "--alignment", choices=ALIGNMENTS, help="whether a frame carries the label at its start or its end"
+    )
+    brought.add_argument(
+        "--label-rate", type=float, metavar="HZ", help="bring labels to this rate, without looking ahead"
+    )
+    brought.add_argument(
+        "--rater-lag", type=float, default=0.0, metavar="S", help="move labels ahead by so many seconds; default: 0"
+    )
+    brought.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core")
 
-    for name, what in (("info", "describe a corpus"), ("check", "compare every byte with the manifest")):
-        commands.add_parser(name, help=what).add_argument("corpus", metavar="DIR")
+    mimic = commands.add_parser("mimic", help="write small made-up data in a layout, to try its import")
+    mimic.add_argument("layout", metavar="LAYOUT", choices=tuple(MIMICS), help=", ".join(MIMICS))
+    mimic.add_argument("out", metavar="OUT", help="folder to make")
+    mimic.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of each recording; default: 20")
+    mimic.add_argument("--seed", type=int, default=0, metavar="N")
+
+    told = commands.add_parser("info", help="describe a corpus")
+    told.add_argument("corpus", metavar="DIR")
+    told.add_argument("--json", action="store_true", help="print the figures for programs")
+    told.add_argument("--picture", metavar="FILE", help="draw them on one page: a png, svg or pdf file")
+
+    checked = commands.add_parser("check", help="look at every byte, for what is wrong and what is suspicious")
+    checked.add_argument("corpus", metavar="DIR")
+    checked.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core for large corpora")
     return parser
 
 
@@ -68,32 +101,73 @@ def _synthetic(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from ser_ray.corpus.ingest import import_corpus
+    from ser_ray.corpus.ingest import ImportConfig, import_corpus
 
-    made = import_corpus(
-        arguments.layout,
-        arguments.source,
-        arguments.out,
+    config = ImportConfig(
         gold=arguments.gold,
-        targets=arguments.targets,
-        name=arguments.name,
+        targets=tuple(arguments.targets),
+        alignment=arguments.alignment,
+        label_rate_hz=arguments.label_rate,
+        rater_lag_s=arguments.rater_lag,
     )
+    try:
+        with _terminated():
+            made = import_corpus(
+                arguments.layout, arguments.source, arguments.out, config, name=arguments.name, jobs=arguments.jobs
+            )
+    except KeyboardInterrupt:
+        print("interrupted: what is written is kept, and the same command goes on from there", file=sys.stderr)
+        return EXIT_GO_ON
     for warning in made.warnings[:SHOWN_WARNINGS]:
         print(f"warning: {warning}")
     if len(made.warnings) > SHOWN_WARNINGS:
         print(f"warning: and {len(made.warnings) - SHOWN_WARNINGS} more")
+    if made.kept:
+        print(f"went on with {made.kept} recordings that an interrupted import had written")
     _report(made.path)
+    return 0
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[None]:
+    """Let the signal by which schedulers end a process end it as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _mimic(arguments: argparse.Namespace) -> int:
+    from ser_ray.corpus.writer import check_free
+
+    if not 5 <= arguments.seconds <= 3600:
+        raise InputError(f"seconds is {arguments.seconds:g}, but a mimic's recording must last 5 to 3600 seconds")
+    if arguments.seed < 0:
+        raise InputError(f"seed is {arguments.seed}, but must be at least 0")
+    out = Path(arguments.out)
+    check_free(out)
+    out.mkdir(parents=True, exist_ok=True)
+    MIMICS[arguments.layout](out, arguments.seconds, arguments.seed)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    print(f"made {out}: {len(files)} files in the layout {arguments.layout}; no person was recorded or rated")
+    print(f"next: ser-ray corpus import {arguments.layout} {out} CORPUS")
     return 0
 
 
 def _report(path: Path) -> None:
     """Say what was made, and what to do with it."""
     from ser_ray.corpus.info import summary
+    from ser_ray.corpus.raters import rater_lines
     from ser_ray.corpus.shards import open_corpus
 
     corpus = open_corpus(path)
     print(f"made {path}")
-    print(summary(corpus))
+    print("\n  ".join([summary(corpus), *rater_lines(path)]))
     hop = "" if corpus.hop == 640 else f"   (with hop: {corpus.hop} in its designs)"
     print(f"next: ser-ray sweep sweeps/overlap.yaml --corpus {path}{hop}")
 
@@ -101,24 +175,32 @@ def _report(path: Path) -> None:
 def _info(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ser_ray.corpus.info import remarks, table
+    from ser_ray.corpus.figures import corpus_figures
+    from ser_ray.corpus.info import as_json, remarks, table
+    from ser_ray.corpus.picture import draw_corpus, picture_format, write_picture
     from ser_ray.corpus.shards import open_corpus
 
+    if arguments.picture is not None:
+        picture_format(arguments.picture)
     corpus = open_corpus(arguments.corpus)
-    Console().print(table(corpus))
-    print("\n".join(remarks(corpus)))
+    figures = corpus_figures(corpus)
+    if arguments.json:
+        print(as_json(corpus, figures))
+    else:
+        Console().print(table(figures))
+        print("\n".join(remarks(corpus, figures)))
+    if arguments.picture is not None:
+        write_picture(draw_corpus(corpus, figures), arguments.picture)
+        print(f"drew {arguments.picture}", file=sys.stderr if arguments.json else sys.stdout)
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from ser_ray.corpus.info import check_corpus
+    from ser_ray.corpus.check import check_corpus
 
-    wrong = check_corpus(arguments.corpus)
-    for message in wrong:
-        print(f"wrong: {message}")
-    if not wrong:
-        print(f"{arguments.corpus}: every shard is as it was written")
-    return 1 if wrong else 0
+    checked = check_corpus(arguments.corpus, arguments.jobs)
+    print("\n".join(checked.lines()))
+    return 1 if checked.count("wrong") else 0
 
 
 if __name__ == "__main__":

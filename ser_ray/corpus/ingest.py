@@ -1,28 +1,74 @@
-"""Imports recordings: any audio becomes 16 kHz mono int16, any regular labels become gold at frames."""
+"""Imports a user's recordings: looks at all of them first, then converts them side by side and writes them in order."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from ser_ray.corpus.labels import Labels, make_labels
+from ser_ray import allocation
+from ser_ray.corpus.audio import decode
+from ser_ray.corpus.frames import Framing
+from ser_ray.corpus.gold import METHODS
+from ser_ray.corpus.labels import DEFAULT_METHOD, Gold, make_gold
 from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.description import Source
-from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.progress import track
-from ser_ray.corpus.schema import PARTITIONS, SAMPLE_RATE
-from ser_ray.corpus.writer import CorpusWriter, check_free
+from ser_ray.corpus.layouts.description import ALIGNMENTS, Alignment, Description, Source
+from ser_ray.corpus.layouts.finding import describe
+from ser_ray.corpus.preview import Preview, preview
+from ser_ray.corpus.problems import SHOWN, Problems
+from ser_ray.corpus.progress import Bar
+from ser_ray.corpus.raters import rater_rows
+from ser_ray.corpus.schema import PARTITIONS, SAMPLE_RATE, samples_per_frame
+from ser_ray.corpus.workers import in_order
+from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
 
-BLOCK_S = 60
-MOST_TAPS = 10**8
-"""The filter bank of a resampling has the product of both rates, shortened, as its size; that of 44.1 kHz is 70560."""
+IMPORT_VERSION = 1
+"""Raised when equal files would give other samples or labels: what an older version left half-made is begun anew."""
 
-LABELS_MAY_END_EARLY_S = 1.0
+MOST_LAG_S = 20.0
+MENTIONED_S = 1.0
+"""What irregular labels may leave out at either end of a recording without a word."""
+ALONE_S = 3600.0
+"""Of audio: so much is converted sooner than other processes are there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """How a user's data becomes a corpus.
+
+    Args:
+        gold: how gold is made from single raters; None takes a given gold standard where there is one.
+        targets: what to keep; empty for arousal and valence.
+        alignment: whether frame i carries the label at its start or its end; None for what the layout says.
+        label_rate_hz: to which all labels are brought, without looking ahead; None takes them at the rate they have.
+        rater_lag_s: how much later than the speech raters were: labels are moved ahead by so much, 0 to 20.
+    """
+
+    gold: str | None = None
+    targets: tuple[str, ...] = ()
+    alignment: Alignment | None = None
+    label_rate_hz: float | None = None
+    rater_lag_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no import can do."""
+        if self.gold is not None and self.gold not in METHODS:
+            raise InputError(f"gold standard is {self.gold!r}, but must be one of {', '.join(METHODS)}")
+        if self.alignment is not None and self.alignment not in ALIGNMENTS:
+            raise InputError(f"alignment is {self.alignment!r}, but must be one of {', '.join(ALIGNMENTS)}")
+        if self.label_rate_hz is not None:
+            samples_per_frame(self.label_rate_hz)
+        if not 0 <= self.rater_lag_s <= MOST_LAG_S:
+            raise InputError(f"rater lag is {self.rater_lag_s:g} s, but must be 0 to {MOST_LAG_S:g}")
 
 
 @dataclass(frozen=True)
@@ -32,65 +78,66 @@ class Imported:
     Args:
         path: the corpus.
         warnings: what is legal, but may not be meant; one line each.
+        kept: how many recordings an earlier, interrupted import had written.
     """
 
     path: Path
     warnings: tuple[str, ...]
+    kept: int = 0
 
 
 def import_corpus(
     layout: str,
     source: str | Path,
     out: str | Path,
+    config: ImportConfig | None = None,
     *,
-    gold: str | None = None,
-    targets: Sequence[str] = (),
     name: str | None = None,
+    jobs: int | None = None,
 ) -> Imported:
     """Make a corpus from a user's recordings and labels.
 
     Args:
-        layout: how the data lies; one of LAYOUTS.
+        layout: how the data lies; one of LAYOUTS, or "auto" for the one that fits.
         source: its folder.
         out: the folder to make; must not exist, or be empty.
-        gold: how gold is made from single raters; None takes a given gold standard where there is one.
-        targets: what to keep; empty for arousal and valence.
+        config: how labels are made; None for the defaults.
         name: of the corpus; None for that of the source folder.
+        jobs: how many processes convert recordings; None for one per core. The corpus does not depend on it.
 
     Returns:
         The corpus and warnings.
 
     Raises:
-        InputError: for any mistake in the data; nothing is left at `out` then.
+        InputError: for any mistake in the data. Nothing is at `out` then; recordings that were written are kept beside
+            it, for the same import to go on with.
     """
-    if layout not in LAYOUTS:
-        raise InputError(f"layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}")
-    folder = Path(source)
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs is {jobs}, but must be at least 1")
+    config, folder = config or ImportConfig(), Path(source)
     check_free(Path(out))
-    description = LAYOUTS[layout](folder)
+    layout, description = describe(layout, folder, LAYOUTS)
     _check_partitions(description.sources, folder)
-    labels = make_labels(description.sources, method=gold, targets=targets, where=folder)
-    warnings = [*labels.warnings, *_check_audio(description.sources, labels, folder)]
-    if not any(s.partition == "test" for s in description.sources):
-        warnings.append("there are no test recordings: scores will be on devel alone")
-    with CorpusWriter(
+    jobs = jobs or allocation.cpus()
+    framing = _framing(description, config)
+    seen = preview(description.sources, framing, config.gold, config.targets, folder, jobs)
+    framing = Framing(seen.hop, framing.alignment, framing.resample, framing.lag_s)
+    preparation = _preparation(layout, description, config, seen)
+    _check_room(description.sources, seen, Path(out))
+    writer = CorpusWriter(
         out,
         name=name or folder.resolve().name,
-        label_rate=labels.rate,
-        targets=labels.targets,
+        label_rate=framing.rate_hz,
+        targets=seen.targets,
         notice=description.notice,
-    ) as writer:
-        for recording in track(description.sources, "importing"):
-            writer.add(
-                recording.name,
-                recording.partition,
-                recording.speaker,
-                decode(recording.audio),
-                labels.gold[recording.name],
-                ratings=labels.ratings[recording.name],
-                extra=recording.extra,
-            )
-    return Imported(Path(out), tuple(warnings))
+        preparation=preparation,
+        plan=_plan(description.sources, preparation),
+    )
+    with _room(writer.out), writer:
+        kept = writer.written
+        convert = partial(_convert, seen.targets, framing, config.gold)
+        warnings = _write(writer, description.sources, folder, convert, seen, jobs)
+    return Imported(Path(out), (*description.warnings, *seen.warnings, *warnings, *_no_test(description.sources)), kept)
 
 
 def _check_partitions(sources: Sequence[Source], folder: Path) -> None:
@@ -104,114 +151,163 @@ def _check_partitions(sources: Sequence[Source], folder: Path) -> None:
             )
 
 
-def _check_audio(sources: Sequence[Source], labels: Labels, folder: Path) -> list[str]:
-    """Refuse audio that cannot be read or outlasts its labels, by the files' headers alone; return warnings."""
-    problems = Problems(folder)
-    warnings = []
-    for source in sources:
-        with problems.collecting():
-            duration_s = _duration_s(source.audio)
-            gold = labels.gold[source.name]
-            if gold is None:
-                continue
-            labelled_s = len(gold) / labels.rate
-            if labelled_s < duration_s - LABELS_MAY_END_EARLY_S:
-                raise InputError(
-                    f"recording {source.name} has too few label rows: {len(gold)} at {labels.rate:g} Hz end after "
-                    f"{labelled_s:.2f} s, but {source.audio} lasts {duration_s:.2f} s; cut the audio or add rows"
-                )
-            if labelled_s > duration_s + LABELS_MAY_END_EARLY_S:
-                warnings.append(
-                    f"labels of {source.name} go on to {labelled_s:.2f} s, {source.audio} ends at {duration_s:.2f} s: "
-                    "the rest is dropped"
-                )
-    problems.refuse()
+def _no_test(sources: Sequence[Source]) -> list[str]:
+    if any(s.partition == "test" for s in sources):
+        return []
+    return ["there are no test recordings: scores will be on devel alone"]
+
+
+def _framing(description: Description, config: ImportConfig) -> Framing:
+    rate = config.label_rate_hz or description.label_rate_hz
+    return Framing(
+        hop=samples_per_frame(rate) if rate else 0,
+        alignment=config.alignment or description.alignment,
+        resample=rate is not None,
+        lag_s=config.rater_lag_s,
+    )
+
+
+def _preparation(layout: str, description: Description, config: ImportConfig, seen: Preview) -> dict[str, str]:
+    """Return how the corpus is made, for its manifest."""
+    rate = config.label_rate_hz or description.label_rate_hz
+    given = "as given" if seen.some_given else DEFAULT_METHOD
+    return {
+        "layout": layout,
+        "gold": config.gold or given,
+        "alignment": config.alignment or description.alignment or "rows as they are",
+        "label rate": f"brought to {rate:g} Hz" if rate else "as given",
+        "rater lag": f"{config.rater_lag_s:g} s",
+        "import version": str(IMPORT_VERSION),
+    }
+
+
+def _check_room(sources: Sequence[Source], seen: Preview, out: Path) -> None:
+    """Refuse to begin what the disk has no room for."""
+    place = out.absolute().parent
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    written = out.absolute().parent / f".{out.name}.partial"
+    there = sum(file.stat().st_size for file in written.rglob("*") if file.is_file()) if written.is_dir() else 0
+    needed = round(sum(seen.seconds) * SAMPLE_RATE * np.dtype(np.int16).itemsize)
+    if needed > free + there:
+        raise InputError(
+            f"{out} needs about {needed / 1e9:.1f} GB for {len(sources)} recordings, but {free / 1e9:.1f} GB are free "
+            f"on the file system of {place}: choose another place, or make room"
+        )
+
+
+def _plan(sources: Sequence[Source], preparation: Mapping[str, str]) -> Plan:
+    """Return what is to be written, by the state of the files that it is made from."""
+    return Plan(json.dumps(preparation, sort_keys=True), [(source.name, _signature(source)) for source in sources])
+
+
+def _signature(source: Source) -> str:
+    files = [(str(p.absolute()), (s := p.stat()).st_size, s.st_mtime_ns) for p in (source.audio, *source.label_files)]
+    what = [source.partition, source.speaker, source.start_s, source.stop_s, sorted(source.extra.items())]
+    return hashlib.sha256(json.dumps([files, what]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """A recording as it is written, or why it is not."""
+
+    audio: NDArray[np.int16]
+    gold: Gold | None
+    raters: list[dict[str, Any]]
+    warnings: list[str]
+    wrong: str = ""
+
+
+def _convert(targets: Sequence[str], framing: Framing, method: str | None, source: Source) -> _Converted:
+    """Return a recording's samples and labels; what is wrong with it is told, not raised, to be told of others, too."""
+    try:
+        gold = make_gold(source, targets, framing, method)
+        decoded = decode(source.audio, source.start_s, source.stop_s)
+    except InputError as error:
+        return _Converted(np.empty(0, np.int16), None, [], [], str(error))
+    audio, warnings = decoded.samples, []
+    if decoded.dead_channels:
+        numbers = " and ".join(map(str, decoded.dead_channels))
+        warnings.append(f"{source.audio} holds nothing in channel {numbers}: it is left out of the mean of channels")
+    if gold is None:
+        return _Converted(audio, None, [], warnings)
+    audio = audio[gold.first_frame * framing.hop :]
+    gold = gold.cut(audio.size // framing.hop)
+    raters = rater_rows(source.name, gold.ratings, method or DEFAULT_METHOD)
+    # irregular ratings begin and end a little apart
+    mentioned = framing.rate_hz * MENTIONED_S if framing.resample else 0
+    silent = {row["rater"]: row["missing_frames"] for row in raters if row["missing_frames"] > mentioned}
+    if silent:
+        warnings.append(
+            f"{', '.join(silent)} rated only a part of {source.name}: up to {max(silent.values())} of "
+            f"{len(gold.gold)} frames are without them"
+        )
+    left_out = (gold.first_frame, audio.size // framing.hop - len(gold.gold))
+    if framing.resample and max(left_out) > framing.rate_hz * MENTIONED_S:
+        warnings.append(
+            f"{source.name} has no labels in its first {left_out[0] / framing.rate_hz:.2f} s and last "
+            f"{left_out[1] / framing.rate_hz:.2f} s: they are left out"
+        )
+    return _Converted(audio, gold, raters, warnings)
+
+
+def _write(
+    writer: CorpusWriter,
+    sources: Sequence[Source],
+    folder: Path,
+    convert: "partial[_Converted]",
+    seen: Preview,
+    jobs: int,
+) -> list[str]:
+    """Convert and write what is not written yet; return warnings."""
+    kept, seconds = writer.written, seen.seconds
+    jobs = min(jobs, len(sources) - kept) if sum(seconds[kept:]) > ALONE_S else 1
+    problems, warnings = Problems(folder), []
+    with Bar("importing", len(sources), amount=sum(seconds), rate="{:.0f} x real time".format) as bar:
+        bar.skip(kept, sum(seconds[:kept]))
+        results: Iterator[_Converted] = in_order(convert, sources[kept:], max(1, jobs))
+        for source, duration_s, one in zip(sources[kept:], seconds[kept:], results, strict=True):
+            with problems.collecting():
+                if one.wrong:
+                    raise InputError(one.wrong)
+                if not problems.count:  # the order of what is written is that of the sources, without gaps
+                    _add(writer, source, one)
+            warnings.extend(one.warnings)
+            if problems.count == SHOWN:
+                break
+            bar.advance(duration_s)
+    problems.refuse(_what_is_kept(writer, len(sources)))
     return warnings
 
 
-def _duration_s(path: Path) -> float:
+def _add(writer: CorpusWriter, source: Source, one: _Converted) -> None:
+    writer.add(
+        source.name,
+        source.partition,
+        source.speaker,
+        one.audio,
+        one.gold.gold if one.gold else None,
+        ratings=one.gold.ratings if one.gold else None,
+        raters=one.raters,
+        extra=source.extra,
+    )
+
+
+@contextlib.contextmanager
+def _room(out: Path) -> Iterator[None]:
+    """Make a user's mistake of a disk that fills up meanwhile."""
     try:
-        header = soundfile.info(str(path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{path} cannot be read as audio ({error})") from error
-    if header.frames == 0:
-        raise InputError(f"{path} has zero length: it holds no samples")
-    return float(header.frames / header.samplerate)
-
-
-def decode(path: str | Path) -> NDArray[np.int16]:
-    """Return an audio file as 16 kHz mono.
-
-    Args:
-        path: of a file in any format, rate and number of channels that soundfile reads; channels are averaged.
-
-    Returns:
-        int16 [samples]; a file that is 16-bit, mono and at 16 kHz comes sample by sample as it is.
-
-    Raises:
-        InputError: if the file cannot be read, or holds values that are not numbers.
-    """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            blocks = _mono_blocks(file, path)
-            if file.samplerate != SAMPLE_RATE:
-                blocks = _resampled(blocks, file.samplerate, path)
-            # one array for all, since pieces and their concatenation would be twice as much
-            samples, filled = np.empty(-(-file.frames * SAMPLE_RATE // file.samplerate), np.int16), 0
-            for block in blocks:
-                samples[filled : filled + block.size] = np.rint(np.clip(block * 32768, -32768, 32767))
-                filled += block.size
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise InputError(f"{path} cannot be read as audio ({error})") from error
-    return samples[:filled]
-
-
-def _mono_blocks(file: soundfile.SoundFile, path: str | Path) -> Iterator[NDArray[np.float32]]:
-    """Yield the mean of all channels, in blocks of whole seconds."""
-    for block in file.blocks(BLOCK_S * file.samplerate, dtype="float32", always_2d=True):
-        if not np.isfinite(block).all():
-            raise InputError(f"{path} holds samples that are not numbers (NaN or infinity): write it again")
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-
-
-def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, path: str | Path) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks at 16 kHz, as if all of them had been resampled in one.
-
-    Args:
-        blocks: float32 at `rate`, all of the same whole number of seconds but the last.
-        rate: samples per second.
-        path: of the file, for messages.
-
-    Yields:
-        float32 [ceil(16000 / rate * samples)] in total.
-    """
-    if (rate // math.gcd(rate, SAMPLE_RATE)) * (SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE)) > MOST_TAPS:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise InputError(
-            f"{path} has {rate} samples per second, too odd a rate to resample: convert it to 16 or 48 kHz"
-        )
-    resample = _resampler(rate)
-    # Each block is resampled between some samples of its neighbours, a whole number of which falls on output samples.
-    unit = rate // math.gcd(rate, SAMPLE_RATE)
-    margin = unit * math.ceil(rate / 100 / unit)
-    skip = margin * SAMPLE_RATE // rate
-    before, current = np.zeros(margin, np.float32), next(blocks, None)
-    while current is not None:
-        after = next(blocks, None)
-        right = np.zeros(margin, np.float32)
-        if after is not None:
-            right[: min(margin, after.size)] = after[:margin]
-        wide = resample(np.concatenate([before, current, right]))
-        yield wide[skip : skip + -(-current.size * SAMPLE_RATE // rate)]
-        before, current = current[-margin:], after
+            f"the disk of {out} is full ({error}): make room and run the same command again; what is written is kept"
+        ) from error
 
 
-def _resampler(rate: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the function from samples at a rate to samples at 16 kHz: the only user of torchaudio here."""
-    import torch
-    import torchaudio.functional
-
-    def resample(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        resampled = torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE)
-        return np.asarray(resampled.numpy(), np.float32)
-
-    return resample
+def _what_is_kept(writer: CorpusWriter, recordings: int) -> str:
+    if not writer.written:
+        return ""
+    return f"\n{writer.written} of {recordings} recordings are kept in {writer.folder}: the same command goes on there"

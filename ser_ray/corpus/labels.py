@@ -1,134 +1,150 @@
 """From traces as a user has them to the gold standard of every recording: one frame rate, one set of targets."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ser_ray.corpus.gold import METHODS, gold_standard
-from ser_ray.corpus.layouts.description import Source
+from ser_ray.corpus.frames import Framing, check_numbers, check_order, check_times, to_frames
+from ser_ray.corpus.gold import gold_standard
+from ser_ray.corpus.layouts.description import Labelled, Source
 from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
-from ser_ray.corpus.traces import Traces, check_numbers, check_times
+from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.traces import Traces
 from ser_ray.errors import InputError
 
 DEFAULT_TARGETS = ("arousal", "valence")
+DEFAULT_METHOD = "ewe"
+ONE_S = 1.0
 Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The gold standards of all recordings.
+class Seen:
+    """What the label files of one recording hold, at a glance.
 
     Args:
-        targets: in the order of gold's columns.
-        hop: samples per frame.
-        gold: per recording float32 [rows, targets], or None where there is none; a row is a frame.
-        ratings: per recording, target and rater [rows]; empty where there are none.
-        warnings: what is legal, but may not be meant.
+        given: targets of a given gold standard.
+        rated: targets of single raters.
+        files: per label file its name, hop and rows; hop 0 where it was not to be looked for.
     """
 
-    targets: tuple[str, ...]
-    hop: int
-    gold: Mapping[str, NDArray[np.float32] | None]
-    ratings: Mapping[str, Mapping[str, Columns]]
-    warnings: tuple[str, ...]
+    given: frozenset[str] = frozenset()
+    rated: frozenset[str] = frozenset()
+    files: tuple[tuple[str, int, int], ...] = ()
 
-    @property
-    def rate(self) -> float:
-        """Frames per second."""
-        return SAMPLE_RATE / self.hop
+    def targets(self, method: str | None) -> frozenset[str]:
+        """Return what the recording is labelled for, with gold made by a method, or the given one."""
+        return self.given if method is None and self.given else self.rated
 
 
-def make_labels(
-    sources: Sequence[Source], *, method: str | None = None, targets: Sequence[str] = (), where: object = ""
-) -> Labels:
-    """Return the gold standard of every recording, checked.
+@dataclass(frozen=True)
+class Gold:
+    """The gold standard of one recording.
 
     Args:
-        sources: the recordings.
-        method: how gold is made from single raters, also where a gold standard is given; None takes the given one and
-            makes it with "ewe" where it is absent.
-        targets: what to keep; empty for arousal and valence, as far as all labelled recordings have them.
-        where: what the data is called in messages.
+        gold: float32 [frames, targets].
+        ratings: per target and rater [frames], NaN where a rater says nothing; empty where there are none.
+        first_frame: how many frames of the recording come before, without labels.
+    """
 
-    Returns:
-        Gold and ratings of all recordings.
+    gold: NDArray[np.float32]
+    ratings: Mapping[str, Columns]
+    first_frame: int = 0
+
+    def cut(self, frames: int) -> "Gold":
+        """Return its first frames, at most so many; raters who say nothing in them are left out."""
+        ratings = {
+            target: {rater: trace[:frames] for rater, trace in by_rater.items() if np.isfinite(trace[:frames]).any()}
+            for target, by_rater in self.ratings.items()
+        }
+        return Gold(
+            self.gold[:frames], {target: raters for target, raters in ratings.items() if raters}, self.first_frame
+        )
+
+
+def look(source: Source, framing: Framing) -> Seen:
+    """Return what the label files of a recording hold, their stamps checked.
+
+    Args:
+        source: the recording.
+        framing: how stamps become frames; its hop is not looked at unless traces are resampled.
 
     Raises:
-        InputError: if traces are unfit, rates differ, a target is missing, or a recording for training or development
-            has no labels; several mistakes at once.
+        InputError: if a file cannot be read or its stamps are unfit.
     """
-    if method is not None and method not in METHODS:
-        raise InputError(f"gold standard is {method!r}, but must be one of {', '.join(METHODS)}")
-    problems = Problems(where)
-    _check_labelled(sources, method, problems)
-    columns = {source.name: found for source in sources if (found := _columns(source, method))}
-    hop = _common_hop(sources, problems)
-    problems.refuse()
-    chosen, warnings = _choose_targets(columns, targets)
-    gold: dict[str, NDArray[np.float32] | None] = {}
-    for source in sources:
-        gold[source.name] = None
-        with problems.collecting():
-            if source.name in columns:
-                gold[source.name] = _gold(source, method, chosen)
-    problems.refuse()
-    ratings = {
-        source.name: {target: traces.values for target, traces in source.ratings.items() if target in chosen}
-        for source in sources
-    }
-    return Labels(chosen, hop, gold, ratings, tuple(warnings))
+    labelled = source.labels() if source.labels else Labelled()
+    files = []
+    # A raters' file holds several targets on the same times: it is looked at once.
+    for path, traces in {traces.path: traces for traces in _all(labelled)}.items():
+        if framing.resample:
+            check_order(traces)
+        hop = 0 if framing.resample else check_times(traces)
+        files.append((str(path), hop, traces.rows))
+    given = frozenset(column for traces in labelled.gold for column in traces.values)
+    return Seen(given, frozenset(target for target, found in labelled.ratings.items() if found), tuple(files))
 
 
-def _check_labelled(sources: Sequence[Source], method: str | None, problems: Problems) -> None:
-    """Note recordings without labels that need some."""
-    for source in sources:
-        training = source.partition != "test"
-        if method is not None and not source.ratings and (training or source.labels is not None):
-            problems.add(f"recording {source.name} has no raters' traces, of which gold standard {method} is made")
-        elif training and source.labels is None and not source.ratings:
-            problems.add(
-                f"{source.partition} recording {source.name} has no labels: training needs those of train and devel; "
-                "add them, or move it to test"
-            )
+def _all(labelled: Labelled) -> Iterable[Traces]:
+    yield from labelled.gold
+    for files in labelled.ratings.values():
+        yield from files
 
 
-def _columns(source: Source, method: str | None) -> set[str]:
-    """Return the targets that a recording is labelled for."""
-    if method is None and source.labels is not None:
-        return set(source.labels.values)
-    return set(source.ratings)
+def check_labelled(source: Source, seen: Seen, method: str | None, problems: Problems) -> None:
+    """Note a recording without labels that needs some.
+
+    Args:
+        source: the recording.
+        seen: its labels.
+        method: by which gold is made from raters; None for a given one where there is one.
+        problems: where it is noted.
+    """
+    training = source.partition != "test"
+    if method is not None and not seen.rated and (training or seen.given):
+        problems.add(f"recording {source.name} has no raters' traces, of which gold standard {method} is made")
+    elif training and not seen.given and not seen.rated:
+        problems.add(
+            f"{source.partition} recording {source.name} has no labels: training needs those of train and devel; "
+            "add them, or move it to test"
+        )
 
 
-def _common_hop(sources: Sequence[Source], problems: Problems) -> int:
-    """Return the hop of all traces, noting those that are unfit or of another rate."""
-    hops: list[tuple[Traces, int]] = []
-    for source in sources:
-        # A raters' file holds several targets on the same times: it is looked at once.
-        files = {traces.path: traces for traces in (source.labels, *source.ratings.values()) if traces is not None}
-        for traces in files.values():
-            with problems.collecting():
-                hops.append((traces, check_times(traces)))
-    if not hops:
+def common_hop(seen: Iterable[Seen], problems: Problems) -> int:
+    """Return the hop of all label files.
+
+    Args:
+        seen: what each recording holds.
+        problems: where files of another rate are noted.
+    """
+    files = [(path, hop) for one in seen for path, hop, _ in one.files]
+    if not files:
         problems.add("no recording has labels: nothing to train on")
         return 0
-    common = Counter(hop for _, hop in hops).most_common(1)[0][0]
-    example = next(traces for traces, hop in hops if hop == common)
-    for traces, hop in hops:
+    common = Counter(hop for _, hop in files).most_common(1)[0][0]
+    example = next(path for path, hop in files if hop == common)
+    for path, hop in files:
         if hop != common:
             problems.add(
-                f"{traces.path} has {SAMPLE_RATE / hop:g} labels per second, but {example.path} has "
-                f"{SAMPLE_RATE / common:g}: all recordings of a corpus share one rate"
+                f"{path} has {SAMPLE_RATE / hop:g} labels per second, but {example} has {SAMPLE_RATE / common:g}: all "
+                "recordings of a corpus share one rate; --label-rate brings them to one"
             )
-    return samples_per_frame(SAMPLE_RATE / common)
+    return common
 
 
-def _choose_targets(columns: Mapping[str, set[str]], asked: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the targets to keep, and warnings."""
-    found = sorted(set().union(*columns.values()))
+def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the targets to keep, and warnings.
+
+    Args:
+        columns: per labelled recording what it is labelled for.
+        asked: what to keep; empty for arousal and valence, as far as all labelled recordings have them.
+
+    Raises:
+        InputError: if a target is missing somewhere, or none is left.
+    """
+    found = sorted(set[str]().union(*columns.values()))
     lacking = {
         target: [name for name, present in columns.items() if target not in present]
         for target in (asked or DEFAULT_TARGETS)
@@ -153,15 +169,98 @@ def _choose_targets(columns: Mapping[str, set[str]], asked: Sequence[str]) -> tu
     return chosen, warnings
 
 
-def _gold(source: Source, method: str | None, targets: Sequence[str]) -> NDArray[np.float32]:
-    """Return the gold standard of a recording: float32 [rows, targets]."""
-    for target in targets:
-        if target in source.ratings:
-            check_numbers(source.ratings[target], list(source.ratings[target].values))
-    if method is None and source.labels is not None:
-        check_numbers(source.labels, targets)
-        traces = [source.labels.values[target] for target in targets]
+def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: str | None) -> Gold | None:
+    """Return the gold standard of a recording.
+
+    Args:
+        source: the recording.
+        targets: in the order of gold's columns.
+        framing: how stamps become frames.
+        method: how gold is made from single raters, also where a gold standard is given; None takes the given one and
+            makes it with "ewe" where it is absent.
+
+    Returns:
+        Gold and ratings; None where there are no labels.
+
+    Raises:
+        InputError: if a value is not a number, or files do not fit together.
+    """
+    labelled = source.labels() if source.labels else Labelled()
+    ratings = {target: _ratings(labelled.ratings[target], framing) for target in targets if target in labelled.ratings}
+    if method is None and labelled.gold:
+        gold, first = _given(labelled.gold, targets, framing)
+    elif ratings:
+        gold, first = _made(labelled, ratings, targets, framing, method or DEFAULT_METHOD)
     else:
-        ratings = [np.stack(list(source.ratings[target].values.values())) for target in targets]
-        traces = [gold_standard(rows, method or "ewe") for rows in ratings]
-    return np.stack(traces, axis=1).astype(np.float32)
+        return None
+    cut = {
+        target: {rater: _stretch(trace, first, len(gold)) for rater, trace in by_rater.items()}
+        for target, by_rater in ratings.items()
+    }
+    return Gold(gold.astype(np.float32), cut, first).cut(len(gold))
+
+
+def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) -> tuple[NDArray[np.float64], int]:
+    """Return a given gold standard [frames, targets], and how many frames come before it."""
+    by_target = {
+        target: (traces, to_frames(traces, framing)[target])
+        for traces in files
+        for target in targets
+        if target in traces.values
+    }
+    lengths = {target: trace.size for target, (_, trace) in by_target.items()}
+    short, long = min(lengths, key=lambda t: lengths[t]), max(lengths, key=lambda t: lengths[t])
+    if lengths[long] - lengths[short] > ONE_S * framing.rate_hz and not framing.resample:
+        raise InputError(
+            f"{by_target[short][0].path} has {lengths[short]} labels, but {by_target[long][0].path} has "
+            f"{lengths[long]}: the targets of a recording must be labelled over the same time"
+        )
+    gold = np.stack([by_target[target][1][: lengths[short]] for target in targets], axis=1)
+    first, last = _covered(np.isfinite(gold).all(axis=1)) if framing.resample else (0, len(gold))
+    gold = gold[first:last]
+    for column, target in enumerate(targets):
+        if not np.isfinite(gold[:, column]).all():
+            check_numbers(by_target[target][0], [target])
+    return gold, first
+
+
+def _ratings(files: Sequence[Traces], framing: Framing) -> dict[str, NDArray[np.float64]]:
+    """Return the traces of all raters of a target, each drawn out to the longest with NaN."""
+    by_rater = {rater: trace for traces in files for rater, trace in to_frames(traces, framing).items()}
+    longest = max(trace.size for trace in by_rater.values())
+    return {rater: _stretch(trace, 0, longest) for rater, trace in by_rater.items()}
+
+
+def _made(
+    labelled: Labelled,
+    ratings: Mapping[str, Columns],
+    targets: Sequence[str],
+    framing: Framing,
+    method: str,
+) -> tuple[NDArray[np.float64], int]:
+    """Return gold made from raters [frames, targets], and how many frames come before it."""
+    rows = {target: np.stack(list(ratings[target].values())) for target in targets}
+    frames = min(traces.shape[1] for traces in rows.values())
+    said = np.stack([np.isfinite(rows[target][:, :frames]).any(axis=0) for target in targets]).all(axis=0)
+    first, last = _covered(said) if framing.resample else (0, frames)
+    gold = []
+    for target in targets:
+        heard = rows[target][:, first:last]
+        heard = heard[np.isfinite(heard).any(axis=1)]
+        try:
+            gold.append(gold_standard(heard, method))
+        except InputError as error:
+            raise InputError(f"{labelled.ratings[target][0].path}: {target}: {error}") from error
+    return np.stack(gold, axis=1), first
+
+
+def _covered(labelled: ArrayLike) -> tuple[int, int]:
+    """Return the first labelled frame and the one behind the last; (0, 0) where none is."""
+    found = np.flatnonzero(labelled)
+    return (int(found[0]), int(found[-1]) + 1) if found.size else (0, 0)
+
+
+def _stretch(trace: NDArray[np.float64], first: int, frames: int) -> NDArray[np.float64]:
+    """Return so many frames from the first on, NaN behind the trace's end."""
+    part = trace[first : first + frames]
+    return np.concatenate([part, np.full(frames - part.size, np.nan)])

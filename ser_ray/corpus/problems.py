@@ -19,6 +19,11 @@ class Problems:
         self._source = source
         self._messages: list[str] = []
 
+    @property
+    def count(self) -> int:
+        """How many mistakes were noted."""
+        return len(self._messages)
+
     def add(self, message: str) -> None:
         """Note a mistake."""
         self._messages.append(message)
@@ -31,17 +36,20 @@ class Problems:
         except InputError as error:
             self.add(str(error))
 
-    def refuse(self) -> None:
+    def refuse(self, remark: str = "") -> None:
         """End here if anything was noted.
+
+        Args:
+            remark: said behind the mistakes.
 
         Raises:
             InputError: showing the first few mistakes and the number of all.
         """
-        count = len(self._messages)
+        count = self.count
         if count == 1:
-            raise InputError(self._messages[0])
+            raise InputError(self._messages[0] + remark)
         if count:
             lines = [f"{self._source}: {count} mistakes", *(f"  {message}" for message in self._messages[:SHOWN])]
             if count > SHOWN:
                 lines.append(f"  and {count - SHOWN} more")
-            raise InputError("\n".join(lines))
+            raise InputError("\n".join(lines) + remark)

@@ -2,10 +2,78 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 Item = TypeVar("Item")
+
+
+class Bar:
+    """A bar on stderr that tells how far something is, how fast, and how long it still takes.
+
+    A context manager. The bar appears once it has taken a while, and never where stderr is no terminal.
+
+    Args:
+        what: said before the bar.
+        items: how many there are.
+        amount: what they add up to, in a unit of their own; None where each is 1.
+        rate: makes of an amount per second the text that is shown.
+        after_s: seconds until the bar appears.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        items: int,
+        *,
+        amount: float | None = None,
+        rate: Callable[[float], str] = "{:.1f}/s".format,
+        after_s: float = 2.0,
+    ) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            TextColumn("{task.fields[items]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+        self._task = self._bar.add_task(what, total=items if amount is None else amount, items="", rate="")
+        self._items, self._rate, self._after_s = items, rate, after_s
+        self._done, self._amount = 0, 0.0
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Begin to count."""
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+    def skip(self, items: int, amount: float | None = None) -> None:
+        """Count what was done before: it is no part of the rate."""
+        self._done += items
+        self._bar.advance(self._task, items if amount is None else amount)
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Count an item of some amount."""
+        self._done, self._amount = self._done + 1, self._amount + amount
+        self._bar.advance(self._task, amount)
+        taken_s = time.monotonic() - self._begun
+        if taken_s > self._after_s:
+            self._bar.start()
+            self._bar.update(
+                self._task, items=f"{self._done:,}/{self._items:,}", rate=self._rate(self._amount / taken_s)
+            )
 
 
 def track(items: Sequence[Item], what: str, *, after_s: float = 2.0) -> Iterator[Item]:
@@ -19,29 +87,7 @@ def track(items: Sequence[Item], what: str, *, after_s: float = 2.0) -> Iterator
     Yields:
         The items.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    begun = time.monotonic()
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
-    task = bar.add_task(what, total=len(items))
-    try:
-        for done, item in enumerate(items):
-            if time.monotonic() - begun > after_s:
-                bar.start()
-                bar.update(task, completed=done)
+    with Bar(what, len(items), after_s=after_s) as bar:
+        for item in items:
             yield item
-    finally:
-        bar.stop()
+            bar.advance()

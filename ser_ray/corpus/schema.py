@@ -8,15 +8,18 @@ DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recordi
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ser_ray.corpus.json_rows import json_rows, rows_of
 from ser_ray.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 has `preparation` in the manifest; 1 is read."""
+
 SAMPLE_RATE = 16_000
 """Samples per second of every corpus, whatever the rate of the audio it was imported from."""
 
@@ -67,6 +70,7 @@ class Manifest:
         fingerprint: see `fingerprint`.
         notice: licence, source and remarks that travel with the data.
         sample_rate: samples per second.
+        preparation: how the corpus was made of the user's data, in words.
         schema_version: of the layout on disk.
     """
 
@@ -77,6 +81,7 @@ class Manifest:
     fingerprint: str
     notice: str = ""
     sample_rate: int = SAMPLE_RATE
+    preparation: Mapping[str, str] = field(default_factory=dict, hash=False)
     schema_version: int = SCHEMA_VERSION
 
 
@@ -155,6 +160,20 @@ def index_table(recordings: Sequence[Recording]) -> pa.Table:
     return pa.table({**own, **extra}, schema=schema)
 
 
+def check_index(index: pa.Table) -> None:
+    """Refuse an index that lacks columns.
+
+    Args:
+        index: a table as `index_table` makes it.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
+    if missing:
+        raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
+
+
 def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
     """Return the rows of an index as recordings.
 
@@ -164,15 +183,30 @@ def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
     Raises:
         InputError: if a column is missing.
     """
-    missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
-    if missing:
-        raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
+    check_index(index)
+    own = [_values(index.column("recording" if name == "name" else name)) for name in _OWN_FIELDS]
+    further = _further_columns(index)
+    known: dict[tuple[str | None, ...], dict[str, str]] = {}
     recordings = []
-    for row in index.to_pylist():
-        own = {column: row.pop(column) for column in INDEX_SCHEMA.names}
-        extra = {key: value for key, value in row.items() if value is not None}
-        recordings.append(Recording(name=own.pop("recording"), extra=extra, **own))
+    extra = rows_of([_values(index.column(column)) for column in further], len(index))
+    for values, texts in zip(zip(*own, strict=True), extra, strict=True):
+        if texts not in known:
+            known[texts] = {key: text for key, text in zip(further, texts, strict=True) if text is not None}
+        arguments: list[Any] = [*values, known[texts]]
+        recordings.append(Recording(*arguments))
     return tuple(recordings)
+
+
+_OWN_FIELDS = tuple(one.name for one in fields(Recording) if one.name != "extra")
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values, equal texts as one object: they are half of the memory of a large corpus."""
+    values: list[Any] = column.to_pylist()
+    if not pa.types.is_string(column.type):
+        return values
+    known: dict[str | None, str | None] = {}
+    return [known.setdefault(value, value) for value in values]
 
 
 def fingerprint(
@@ -195,15 +229,36 @@ def fingerprint(
     Returns:
         16 hexadecimal digits. The folder, the corpus's name and its notice are no part of it.
     """
-    content = {
-        "shards": [asdict(shard) for shard in shards],
-        "index": [asdict(recording) for recording in recordings],
-        "targets": list(targets),
+    index = index_table(recordings)
+    return index_fingerprint(shards, index, targets=targets, label_rate=label_rate, sample_rate=sample_rate)
+
+
+def index_fingerprint(
+    shards: Sequence[Shard], index: pa.Table, *, targets: Sequence[str], label_rate: float, sample_rate: int
+) -> str:
+    """Return what `fingerprint` does, of an index whose recordings have not been made yet.
+
+    Args:
+        shards: of the manifest.
+        index: a table as `index_table` makes it.
+        targets: of the manifest.
+        label_rate: frames per second.
+        sample_rate: samples per second.
+    """
+    own = {"name" if column == "recording" else column: index.column(column) for column in INDEX_SCHEMA.names}
+    rows = json_rows(own, "extra", {column: index.column(column) for column in _further_columns(index)})
+    rest = {
         "label_rate": float(label_rate),
         "sample_rate": sample_rate,
+        "shards": [asdict(shard) for shard in shards],
+        "targets": list(targets),
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    text = f'{{"index":{rows},{json.dumps(rest, sort_keys=True, separators=(",", ":"))[1:]}'
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _further_columns(index: pa.Table) -> list[str]:
+    return [column for column in index.column_names if column not in INDEX_SCHEMA.names]
 
 
 def manifest_text(manifest: Manifest) -> str:

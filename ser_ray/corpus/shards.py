@@ -1,15 +1,17 @@
 """Reads a corpus: its recordings lie in Arrow files that are mapped, not loaded."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ser_ray.corpus.files import absence, check_size, sha256_of
+from ser_ray.corpus.maps import ShardMap
 from ser_ray.corpus.schema import (
     INDEX,
     MANIFEST,
@@ -17,13 +19,32 @@ from ser_ray.corpus.schema import (
     SHARDS,
     Manifest,
     Recording,
-    Shard,
-    fingerprint,
+    check_index,
+    index_fingerprint,
     read_manifest,
     recordings_of,
     samples_per_frame,
 )
 from ser_ray.errors import InputError
+
+__all__ = ["Corpus", "check_size", "normalised", "open_corpus", "sha256_of"]
+
+MOST_MAPPED = 64
+"""Of how many shards a process keeps the map at most: each takes one of its open files."""
+MOST_VIEWED = 128
+"""Of how many recordings a process keeps the place in their shard, and so its map, at most."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a recording lies: the map of its shard, its samples, and per target its gold or None where none is."""
+
+    shard: ShardMap
+    audio: NDArray[np.int16]
+    gold: tuple[NDArray[np.float32] | None, ...]
 
 
 class Corpus:
@@ -34,15 +55,17 @@ class Corpus:
     Args:
         path: its folder.
         manifest: what corpus.json says.
-        recordings: all of its index.
+        index: all of its index.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, recordings: tuple[Recording, ...]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, index: pa.Table) -> None:
         self.path = path
         self.manifest = manifest
-        self._recordings = recordings
-        self._readers: dict[str, Any] = {}
-        self._arrays: dict[str, tuple[NDArray[np.int16], tuple[NDArray[np.float32] | None, ...]]] = {}
+        self._index = index
+        self._shards = {shard.name: shard for shard in manifest.shards}
+        self._recordings: dict[str, tuple[Recording, ...]] = {}
+        self._maps: dict[str, ShardMap] = {}
+        self._places: dict[str, _Place] = {}
 
     @property
     def name(self) -> str:
@@ -85,7 +108,24 @@ class Corpus:
         """
         if partition not in PARTITIONS:
             raise InputError(f"partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}")
-        return tuple(r for r in self._recordings if r.partition == partition)
+        if not self._recordings:
+            everyone = recordings_of(self._index)
+            self._recordings = {name: tuple(r for r in everyone if r.partition == name) for name in PARTITIONS}
+        return self._recordings[partition]
+
+    def at(self, path: Path) -> "Corpus":
+        """Return this corpus as it lies in another folder, of which nothing is read yet.
+
+        Args:
+            path: the folder of a copy.
+
+        Raises:
+            InputError: if the folder holds no corpus, or another one.
+        """
+        found = read_manifest(path / MANIFEST).fingerprint
+        if found != self.fingerprint:
+            raise InputError(f"{path} holds another corpus (fingerprint {found}) than {self.path} ({self.fingerprint})")
+        return Corpus(path, self.manifest, self._index)
 
     def crop(
         self, recording: Recording, start_frame: int, n_frames: int
@@ -112,7 +152,7 @@ class Corpus:
             )
         stop = start_frame + n_frames
         waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
-        return waveform, _columns(self._mapped(recording)[1], start_frame, stop)
+        return waveform, self._gold(recording, start_frame, stop)
 
     def waveform(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
         """Return some samples of a recording, normalised by the mean and deviation of the whole recording.
@@ -125,15 +165,20 @@ class Corpus:
         Returns:
             float32 [stop - start], a copy; nothing else of the recording is read.
         """
-        return normalised(self.audio(recording)[start:stop], recording.mean, recording.std)
+        place = self._place(recording)
+        audio = place.audio[start:stop]
+        place.shard.announce(audio)
+        return normalised(audio, recording.mean, recording.std)
 
     def gold(self, recording: Recording) -> NDArray[np.float32]:
         """Return a recording's gold, float32 [frames, targets], NaN where labels are absent."""
-        return _columns(self._mapped(recording)[1], 0, recording.frames)
+        return self._gold(recording, 0, recording.frames)
 
     def audio(self, recording: Recording) -> NDArray[np.int16]:
         """Return a recording's samples, int16 [samples]: a read-only view of the mapped shard."""
-        return self._mapped(recording)[0]
+        place = self._place(recording)
+        place.shard.announce(place.audio)
+        return place.audio
 
     def ratings(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
         """Return the single raters' traces of a recording, where the corpus has them.
@@ -144,35 +189,45 @@ class Corpus:
         Returns:
             Per target float32 [raters, frames]; empty if no ratings are known.
         """
-        column = self._reader(recording.shard).get_batch(recording.batch).column("raters")[0]
+        shard = self._map(recording.shard)
+        column = shard.batch(recording.batch).column("raters")[0]
         traces: dict[str, list[NDArray[np.float32]]] = {}
         for entry in column if column.is_valid else ():
             values = entry["ratings"].values.to_numpy(zero_copy_only=True)
+            shard.announce(values)
             traces.setdefault(entry["target"].as_py(), []).append(values)
         return {target: np.stack(rows) for target, rows in traces.items()}
 
-    def _mapped(self, recording: Recording) -> tuple[NDArray[np.int16], tuple[NDArray[np.float32] | None, ...]]:
-        """Return views of a recording's samples and of its gold per target."""
-        if recording.name not in self._arrays:
-            batch = self._reader(recording.shard).get_batch(recording.batch)
-            audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
-            gold = [batch.column(f"gold_{target}")[0] for target in self.targets]
-            self._arrays[recording.name] = (
-                audio,
-                tuple(g.values.to_numpy(zero_copy_only=True) if g.is_valid else None for g in gold),
-            )
-        return self._arrays[recording.name]
+    def _gold(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
+        """Return a stretch of gold, [stop - start, targets], NaN where there is none."""
+        gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
+        for column, trace in enumerate(place.gold):
+            if trace is not None:
+                place.shard.announce(trace[start:stop])
+                gold[:, column] = trace[start:stop]
+        return gold
 
-    def _reader(self, shard: str) -> Any:
-        if shard not in self._readers:
-            entry = next(s for s in self.manifest.shards if s.name == shard)
-            check_size(self.path, entry)
-            self._readers[shard] = pa.ipc.open_file(pa.memory_map(str(self.path / SHARDS / shard)))
-        return self._readers[shard]
+    def _place(self, recording: Recording) -> _Place:
+        return _kept(self._places, recording.name, MOST_VIEWED, lambda: self._found(recording))
+
+    def _found(self, recording: Recording) -> _Place:
+        shard = self._map(recording.shard)
+        batch = shard.batch(recording.batch)
+        audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
+        gold = [batch.column(f"gold_{target}")[0] for target in self.targets]
+        traces = tuple(g.values.to_numpy(zero_copy_only=True) if g.is_valid else None for g in gold)
+        return _Place(shard, audio, traces)
+
+    def _map(self, shard: str) -> ShardMap:
+        return _kept(self._maps, shard, MOST_MAPPED, lambda: self._open_shard(shard))
+
+    def _open_shard(self, shard: str) -> ShardMap:
+        check_size(self.path, self._shards[shard])
+        return ShardMap(self.path / SHARDS / shard)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the maps behind: they belong to this process."""
-        return {**self.__dict__, "_readers": {}, "_arrays": {}}
+        """Leave behind the maps, which belong to this process, and recordings, which travel faster as their index."""
+        return {**self.__dict__, "_recordings": {}, "_maps": {}, "_places": {}}
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -189,7 +244,7 @@ def open_corpus(path: str | Path) -> Corpus:
     """
     folder = Path(path).absolute()
     if not (folder / MANIFEST).is_file():
-        raise InputError(_absence(folder))
+        raise InputError(absence(folder))
     manifest = read_manifest(folder / MANIFEST)
     if not (folder / INDEX).is_file():
         raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
@@ -197,12 +252,12 @@ def open_corpus(path: str | Path) -> Corpus:
         index = pq.ParquetFile(folder / INDEX).read()
     except pa.ArrowInvalid as error:
         raise InputError(f"{folder / INDEX} cannot be read ({error}): import the corpus again") from error
-    recordings = recordings_of(index)
+    check_index(index)
     for shard in manifest.shards:
         check_size(folder, shard)
-    found = fingerprint(
+    found = index_fingerprint(
         manifest.shards,
-        recordings,
+        index,
         targets=manifest.targets,
         label_rate=manifest.label_rate,
         sample_rate=manifest.sample_rate,
@@ -212,7 +267,7 @@ def open_corpus(path: str | Path) -> Corpus:
             f"{folder}: {MANIFEST} and {INDEX} do not belong together (fingerprint {found}, but "
             f"{manifest.fingerprint} was written): one was altered, import the corpus again"
         )
-    return Corpus(folder, manifest, recordings)
+    return Corpus(folder, manifest, index)
 
 
 def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
@@ -232,55 +287,10 @@ def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std:
     return waveform
 
 
-def _columns(traces: Sequence[NDArray[np.float32] | None], start: int, stop: int) -> NDArray[np.float32]:
-    """Return stretches of traces side by side: [stop - start, traces], NaN where there is none."""
-    side_by_side = np.full((stop - start, len(traces)), np.nan, np.float32)
-    for column, trace in enumerate(traces):
-        if trace is not None:
-            side_by_side[:, column] = trace[start:stop]
-    return side_by_side
-
-
-def _absence(folder: Path) -> str:
-    """Return the message for a folder without a manifest."""
-    if (folder / SHARDS).is_dir() or (folder / INDEX).is_file():
-        return (
-            f"{folder} is a half-written corpus: it has shards but no {MANIFEST}, which is written "
-            "last. Delete it and import again"
-        )
-    what = "is not a corpus" if folder.is_dir() else "does not exist: no corpus"
-    return (
-        f"{folder} {what} (a folder with {MANIFEST}). Make one from your recordings with\n"
-        f"  ser-ray corpus import table SRC {folder}\n"
-        "or a made-up one with\n"
-        f"  ser-ray corpus synthetic {folder}"
-    )
-
-
-def check_size(folder: Path, shard: Shard) -> None:
-    """Refuse a shard that is absent or has not the length that the manifest says.
-
-    A file cut short under a memory map ends the process without an exception: hence this look.
-
-    Args:
-        folder: of the corpus.
-        shard: as in the manifest.
-
-    Raises:
-        InputError: naming the shard.
-    """
-    path = folder / SHARDS / shard.name
-    if not path.is_file():
-        raise InputError(f"shard {path} is missing, but {MANIFEST} lists it: import the corpus again")
-    size = path.stat().st_size
-    if size != shard.size_bytes:
-        raise InputError(
-            f"shard {path} has {size} bytes, but {MANIFEST} says {shard.size_bytes}: it was cut "
-            "short or altered; copy it again or import the corpus again"
-        )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]) -> Value:
+    """Return what is kept for a key, made now if need be; beyond `most` what was asked for longest ago is dropped."""
+    value = kept.pop(key) if key in kept else make()
+    kept[key] = value  # the order of a dict is that in which keys were put in
+    while len(kept) > most:
+        del kept[next(iter(kept))]
+    return value

@@ -144,14 +144,7 @@ def _make(out: Path, name: str, config: SyntheticConfig) -> None:
         for row, (partition, number) in enumerate(track(rows, "making synthetic speech")):
             # A stream of its own for each recording: none depends on how many came before.
             rng = np.random.default_rng([config.seed, 1 + row])
-            frames = int(config.seconds * LABEL_RATE)
-            latent = np.stack([_random_walk(frames, rng) for _ in TARGETS])
-            arousal, valence = (_at_control_rate(trace) for trace in latent)
-            audio = speak(draw_voice(rng), arousal, valence, rng)
-            ratings = {
-                target: {f"R{i + 1}": _rate(trace, rater, rng) for i, rater in enumerate(raters)}
-                for target, trace in zip(TARGETS, latent, strict=True)
-            }
+            audio, ratings = _speak_and_rate(config.seconds, rng, raters)
             gold = [gold_standard(list(by_rater.values()), "ewe") for by_rater in ratings.values()]
             writer.add(
                 f"{partition}_{number}",
@@ -161,6 +154,36 @@ def _make(out: Path, name: str, config: SyntheticConfig) -> None:
                 np.round(np.stack(gold, axis=1), 5).astype(np.float32),
                 ratings=ratings,
             )
+
+
+def speak_and_rate(
+    seconds: float, rng: np.random.Generator, raters_rng: np.random.Generator
+) -> tuple[NDArray[np.int16], dict[str, dict[str, NDArray[np.float64]]]]:
+    """Return one made-up recording and how it is rated.
+
+    Args:
+        seconds: its length.
+        rng: of the voice, its course and the raters' noise.
+        raters_rng: of the raters themselves.
+
+    Returns:
+        Audio int16 [samples] at 16 kHz, and per target and rater a trace [frames] at 25 Hz.
+    """
+    return _speak_and_rate(seconds, rng, _draw_raters(raters_rng))
+
+
+def _speak_and_rate(
+    seconds: float, rng: np.random.Generator, raters: "list[_Rater]"
+) -> tuple[NDArray[np.int16], dict[str, dict[str, NDArray[np.float64]]]]:
+    frames = int(seconds * LABEL_RATE)
+    latent = np.stack([_random_walk(frames, rng) for _ in TARGETS])
+    arousal, valence = (_at_control_rate(trace) for trace in latent)
+    audio = speak(draw_voice(rng), arousal, valence, rng)
+    ratings = {
+        target: {f"R{i + 1}": _rate(trace, rater, rng) for i, rater in enumerate(raters)}
+        for target, trace in zip(TARGETS, latent, strict=True)
+    }
+    return audio, ratings
 
 
 @dataclass(frozen=True)

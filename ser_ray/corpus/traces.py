@@ -1,4 +1,4 @@
-"""Traces over time as label files hold them, and what must be true of them to become frames."""
+"""Traces over time as label files hold them, and how such files are read."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
-
-RATE_TOLERANCE = 2e-5
-"""Relative; what evenly spaced stamps may differ from a rate that fits: 6 ms in 300 s."""
 
 
 @dataclass(frozen=True)
@@ -113,87 +109,3 @@ def _numbers(path: Path, column: str, texts: Sequence[str], lines: Sequence[int]
             hint = "; decimals take a point, not a comma" if "," in text else ""
             raise InputError(f"{path}, line {line}: {column} is {text!r}, which is not a number{hint}") from error
     raise AssertionError("unreachable: numpy reads every number that float reads")
-
-
-def check_times(traces: Traces) -> int:
-    """Return the hop of traces whose rows are the frames of a recording, in order.
-
-    Args:
-        traces: of one recording; row i is frame i. The first stamp is 0, or one frame where stamps mark a frame's end.
-
-    Returns:
-        Samples per frame.
-
-    Raises:
-        InputError: if times are missing, repeated, descending, uneven, begin elsewhere, or come at a rate that is not a
-            whole number of samples.
-    """
-    times, path = traces.times_s, traces.path
-    if times.size < 2:
-        raise InputError(f"{path} has {times.size} row: it takes two to tell the rate")
-    if not np.isfinite(times).all():
-        row = int(np.argmin(np.isfinite(times)))
-        raise InputError(f"{path}, line {traces.lines[row]}: time is {times[row]}, but must be in seconds")
-    steps = np.diff(times)
-    step = float(np.median(steps))
-    for bad, what in (
-        (steps == 0, "the same time as the row before: remove one of them"),
-        (steps < 0, "a time before that of the row before: sort the rows by time"),
-        (steps > 1.5 * step, "a gap in time: fill in the missing rows or split the recording there"),
-        (steps < 0.5 * step, "irregular times: rows must be evenly spaced"),
-    ):
-        if bad.any():
-            row = int(np.argmax(bad)) + 1
-            raise InputError(
-                f"{path}, line {traces.lines[row]}: time {times[row]:g} s after {times[row - 1]:g} s, {what}"
-            )
-    return _hop(traces, step)
-
-
-def _hop(traces: Traces, step: float) -> int:
-    """Return samples per frame of traces whose times rise in even steps."""
-    times = traces.times_s
-    span = float(times[-1] - times[0])
-    even = times[0] + span / (times.size - 1) * np.arange(times.size)
-    jitter = np.abs(times - even)
-    if jitter.max() > 0.5 * step:
-        row = int(np.argmax(jitter))
-        raise InputError(
-            f"{traces.path}, line {traces.lines[row]}: time {times[row]:g} s, irregular times: even rows would "
-            f"be at {even[row]:g} s here"
-        )
-    rate = (times.size - 1) / span
-    fitting = SAMPLE_RATE / max(1, round(SAMPLE_RATE / rate))
-    if abs(fitting - rate) <= (RATE_TOLERANCE + 2 * float(jitter.max()) / span) * rate:
-        rate = fitting
-    try:
-        hop = samples_per_frame(rate)
-    except InputError as error:
-        raise InputError(f"{traces.path}: {error}; bring the labels to one of them first") from error
-    if min(abs(times[0]), abs(times[0] - hop / SAMPLE_RATE)) > 0.25 * step:
-        raise InputError(
-            f"{traces.path}, line {traces.lines[0]}: the first time is {times[0]:g} s, but must be 0, or "
-            f"{hop / SAMPLE_RATE:g} where stamps mark the end of a frame"
-        )
-    return hop
-
-
-def check_numbers(traces: Traces, columns: Sequence[str]) -> None:
-    """Refuse columns with values that are not numbers.
-
-    Args:
-        traces: of one file.
-        columns: those to look at.
-
-    Raises:
-        InputError: naming column and line.
-    """
-    for column in columns:
-        good = np.isfinite(traces.values[column])
-        if not good.all():
-            row = int(np.argmin(good))
-            raise InputError(
-                f"{traces.path}, line {traces.lines[row]}: {column} is {traces.values[column][row]} at "
-                f"{traces.times_s[row]:g} s ({int((~good).sum())} such rows): every frame needs a label; for a test "
-                "set without labels leave the file out"
-            )

@@ -1,9 +1,12 @@
-"""Writes a corpus: shard by shard, whole or not at all."""
+"""Writes a corpus: shard by shard, whole or not at all; what is written so far may be kept and gone on with."""
 
+import contextlib
+import json
 import os
-import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ser_ray.corpus.batches import moments, record_batch, shard_schema
+from ser_ray.corpus.partial import Entry, Partial, whole_batches
+from ser_ray.corpus.raters import RATERS_FILE, write_raters
 from ser_ray.corpus.schema import (
     INDEX,
     MANIFEST,
@@ -32,16 +38,25 @@ from ser_ray.errors import InputError
 SHARD_BYTES = 2**30
 """A shard that has grown beyond this is closed and the next one begun."""
 
-RATERS_TYPE = pa.list_(
-    pa.struct([("target", pa.string()), ("rater", pa.string()), ("ratings", pa.large_list(pa.float32()))])
-)
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be written, so that an interrupted import can go on.
+
+    Args:
+        header: what is imported how: as far as it is the same, what was written stays.
+        signatures: name and signature of each recording, in order.
+    """
+
+    header: str
+    signatures: Sequence[tuple[str, str]]
 
 
 class CorpusWriter:
     """Writes a corpus beside its place and moves it there when it is whole.
 
-    A context manager: left without an exception it completes the corpus, left with one it removes
-    all traces.
+    A context manager: left without an exception it completes the corpus. Left with one it removes all traces, or with a
+    plan keeps what is written under a name that no reader takes for a corpus, for the next writer with such a plan.
 
     Args:
         out: the folder to make; must not exist, or be empty.
@@ -49,10 +64,12 @@ class CorpusWriter:
         label_rate: frames per second; divides 16 kHz.
         targets: what is labelled.
         notice: text that travels with the corpus.
+        preparation: how it was made, for the manifest.
         shard_bytes: size beyond which the next shard is begun.
+        plan: what is to come; None if nothing is to be kept.
 
     Raises:
-        InputError: if `out` is taken, or the label rate does not divide the sample rate.
+        InputError: if `out` is taken, the label rate does not divide the sample rate, or another process is writing.
     """
 
     def __init__(
@@ -63,30 +80,65 @@ class CorpusWriter:
         label_rate: float,
         targets: tuple[str, ...],
         notice: str = "",
+        preparation: Mapping[str, str] | None = None,
         shard_bytes: int = SHARD_BYTES,
+        plan: Plan | None = None,
     ) -> None:
         self.out = Path(out).absolute()
         check_free(self.out)
         self.hop = samples_per_frame(label_rate)
+        self.folder = self.out.parent / f".{self.out.name}.partial"
         self._name, self._notice, self._shard_bytes = name, notice, shard_bytes
+        self._preparation = dict(preparation or {})
         self._label_rate, self._targets = SAMPLE_RATE / self.hop, targets
-        self._schema = pa.schema(
-            [
-                ("audio", pa.large_list(pa.int16())),
-                *((f"gold_{target}", pa.large_list(pa.float32())) for target in targets),
-                ("raters", RATERS_TYPE),
-            ]
-        )
-        self._folder = self.out.parent / f".{self.out.name}.partial-{secrets.token_hex(4)}"
+        self._schema = shard_schema(targets)
+        self._plan = plan
         self._recordings: list[Recording] = []
         self._shards: list[Shard] = []
         self._writer: Any = None
         self._batch, self._bytes = 0, 0
 
+    @property
+    def written(self) -> int:
+        """How many recordings are written, those of an earlier writer included."""
+        return len(self._recordings)
+
     def __enter__(self) -> Self:
-        """Make the temporary folder."""
-        (self._folder / SHARDS).mkdir(parents=True)
+        """Take the folder, and what an earlier writer with such a plan has left in it."""
+        self._partial = Partial(self.folder, self._plan.header if self._plan else "")
+        try:
+            self._take_over()
+        except BaseException:
+            self._partial.release()
+            raise
         return self
+
+    def _take_over(self) -> None:
+        """Go on from what is planned and written: closed shards as they are, what is whole in the last one copied."""
+        planned = self._plan.signatures if self._plan else ()
+        pairs = zip(self._partial.entries(), planned, strict=False)
+        kept = [entry for entry, _ in takewhile(lambda p: (p[0].recording.name, p[0].signature) == p[1], pairs)]
+        closed = self._partial.closed()
+        self._partial.begin()
+        for name, group in groupby(kept, lambda entry: entry.recording.shard):
+            entries = list(group)
+            if closed.get(name, (None, 0))[1] != len(entries):
+                self._copy(entries, self._partial.set_aside(name))
+                break
+            for entry in entries:
+                self._note(entry)
+            self._shards.append(closed[name][0])
+            self._partial.close_shard(*closed[name])
+        self._partial.settle()
+
+    def _copy(self, entries: Sequence[Entry], shard: Path) -> None:
+        """Write recordings of an earlier writer's shard again, as far as they are whole."""
+        for entry, batch in zip(entries, whole_batches(shard), strict=False):
+            audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
+            if moments(audio) != (entry.recording.mean, entry.recording.std):
+                return  # the machine's power failed before all of it was on the disk
+            self._append(batch)
+            self._note(entry)
 
     def add(
         self,
@@ -97,6 +149,7 @@ class CorpusWriter:
         gold: NDArray[np.float32] | None,
         *,
         ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]] | None = None,
+        raters: Sequence[Mapping[str, Any]] = (),
         extra: Mapping[str, str] | None = None,
     ) -> Recording:
         """Append one recording.
@@ -108,7 +161,8 @@ class CorpusWriter:
             audio: int16 [samples] at 16 kHz; what is beyond the last whole frame, or beyond the
                 gold, is dropped.
             gold: [frames, targets], or None where no labels exist.
-            ratings: per target and rater a trace [frames], where known.
+            ratings: per target and rater a trace [frames], where known; NaN where a rater says nothing.
+            raters: what raters.parquet says of them, see `rater_rows`.
             extra: further columns of the index.
 
         Returns:
@@ -124,15 +178,7 @@ class CorpusWriter:
         mean, std = moments(audio)
         if std == 0:
             raise InputError(f"recording {name} is silent: all its samples are {audio[0]}")
-        columns = [_one_list(audio, pa.int16())]
-        for column in range(len(self._targets)):
-            trace = None if gold is None else gold[:frames, column]
-            columns.append(_one_list(trace, pa.float32()))
-        columns.append(_rater_column(ratings, frames))
-        batch = pa.record_batch(columns, schema=self._schema)
-        if self._writer is not None and self._bytes + batch.nbytes > self._shard_bytes:
-            self._close_shard()
-        shard, number = self._append(batch)
+        shard, number = self._append(record_batch(self._schema, audio, gold, ratings, frames))
         recording = Recording(
             name=name,
             partition=partition,
@@ -146,23 +192,37 @@ class CorpusWriter:
             batch=number,
             extra=dict(extra or {}),
         )
-        self._recordings.append(recording)
+        signature = self._plan.signatures[self.written][1] if self._plan else ""
+        self._note(Entry(recording, signature, json.dumps([dict(row) for row in raters])))
         return recording
 
-    def _append(self, batch: Any) -> tuple[str, int]:
-        shard = f"{len(self._shards):05d}.arrow"
+    def _append(self, batch: pa.RecordBatch) -> tuple[str, int]:
+        """Write a batch; return the shard's name and the batch's number in it."""
+        if self._writer is not None and self._bytes + batch.nbytes > self._shard_bytes:
+            self._close_shard()
         if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self._folder / SHARDS / shard), self._schema)
+            self._writer = pa.ipc.new_file(str(self._path), self._schema)
         number = self._batch
         self._writer.write_batch(batch)
         self._batch += 1
         self._bytes += batch.nbytes
-        return shard, number
+        return self._path.name, number
+
+    @property
+    def _path(self) -> Path:
+        """The shard that is being written."""
+        return self.folder / SHARDS / f"{len(self._shards):05d}.arrow"
+
+    def _note(self, entry: Entry) -> None:
+        self._partial.add(entry)
+        self._recordings.append(entry.recording)
 
     def _close_shard(self) -> None:
         self._writer.close()
-        path = self._folder / SHARDS / f"{len(self._shards):05d}.arrow"
-        self._shards.append(Shard(path.name, sha256_of(path), path.stat().st_size))
+        path = self._path
+        shard = Shard(path.name, sha256_of(path), path.stat().st_size)
+        self._partial.close_shard(shard, self._batch)
+        self._shards.append(shard)
         self._writer, self._batch, self._bytes = None, 0, 0
 
     def __exit__(
@@ -171,24 +231,39 @@ class CorpusWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Complete the corpus and move it to its place, or remove what was written."""
+        """Complete the corpus and move it to its place, or leave or remove what was written."""
+        done = False
         try:
             if kind is None:
                 self._complete()
+                done = True
+            elif self._writer is not None:
+                # its end is not needed to go on, and may find no room; what it holds is in the file already
+                with contextlib.suppress(OSError):
+                    self._writer.close()
         finally:
-            if kind is not None and self._writer is not None:
-                self._writer.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._partial.release()
+            if not done and not (self._plan and self.written):
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _complete(self) -> None:
         if self._writer is not None:
             self._close_shard()
-        pq.write_table(index_table(self._recordings), self._folder / INDEX)
-        print_ = fingerprint(self._shards, self._recordings, targets=self._targets, label_rate=self._label_rate)
-        manifest = Manifest(self._name, self._label_rate, self._targets, tuple(self._shards), print_, self._notice)
-        (self._folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+        pq.write_table(index_table(self._recordings), self.folder / INDEX)
+        write_raters(self.folder / RATERS_FILE, self._partial.rater_rows())
+        manifest = Manifest(
+            name=self._name,
+            label_rate=self._label_rate,
+            targets=self._targets,
+            shards=tuple(self._shards),
+            fingerprint=fingerprint(self._shards, self._recordings, targets=self._targets, label_rate=self._label_rate),
+            notice=self._notice,
+            preparation=self._preparation,
+        )
         check_free(self.out)
-        os.replace(self._folder, self.out)
+        (self.folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+        self._partial.finish()
+        os.replace(self.folder, self.out)
 
 
 def check_free(out: Path) -> None:
@@ -206,42 +281,3 @@ def check_free(out: Path) -> None:
         raise InputError(
             f"{out} exists and is not empty: a corpus is never written over; choose another folder or delete it"
         )
-
-
-def moments(audio: NDArray[np.int16]) -> tuple[float, float]:
-    """Return mean and population standard deviation of int16 samples, from exact integer sums.
-
-    Args:
-        audio: int16 [samples], at least one.
-
-    Returns:
-        Both as correctly as float64 holds them, the same on every machine.
-    """
-    n, total, squares = audio.size, 0, 0
-    for start in range(0, n, 2**22):
-        wide = audio[start : start + 2**22].astype(np.int64)
-        total, squares = total + int(wide.sum()), squares + int(wide @ wide)
-    return total / n, float(np.sqrt((n * squares - total * total) / (n * n)))
-
-
-def _lists(rows: list[NDArray[Any]], kind: Any) -> Any:
-    """Return a column of one list per row."""
-    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    flat = np.ascontiguousarray(np.concatenate(rows), kind.to_pandas_dtype())
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
-
-
-def _one_list(values: NDArray[Any] | None, kind: Any) -> Any:
-    """Return a column of one list, or of one null."""
-    return pa.nulls(1, pa.large_list(kind)) if values is None else _lists([values], kind)
-
-
-def _rater_column(ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]] | None, frames: int) -> Any:
-    """Return a column of one list of raters' traces, or of one null."""
-    if not ratings:
-        return pa.nulls(1, RATERS_TYPE)
-    pairs = [(target, rater) for target, by_rater in ratings.items() for rater in by_rater]
-    traces = _lists([ratings[target][rater][:frames] for target, rater in pairs], pa.float32())
-    names = [pa.array(column, pa.string()) for column in zip(*pairs, strict=True)]
-    rows = pa.StructArray.from_arrays([*names, traces], fields=list(RATERS_TYPE.value_type))
-    return pa.ListArray.from_arrays(pa.array([0, len(pairs)], pa.int32()), rows)

@@ -2,20 +2,16 @@ import io
 import subprocess
 import sys
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from corpus_cases import TableSource, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import resample_poly
 
-from ser_ray.corpus import gold_standard, ingest, open_corpus
-from ser_ray.corpus.ingest import decode, import_corpus
-from ser_ray.errors import InputError
+from ser_ray.corpus import gold_standard, open_corpus
+from ser_ray.corpus.ingest import ImportConfig, import_corpus
 
 
 def test_import_of_a_whole_source(table_source, tmp_path):
@@ -95,7 +91,7 @@ def test_gold_is_made_from_raters(table_source, tmp_path, method):
     for name in table_source.partitions:
         table_source.raters(name, times, **raters)
     (table_source.folder / "labels" / "b.csv").unlink()
-    corpus = open_corpus(import_corpus("table", table_source.folder, tmp_path / "out", gold=method).path)
+    corpus = open_corpus(import_corpus("table", table_source.folder, tmp_path / "out", ImportConfig(gold=method)).path)
     labelled, unlabelled = corpus.recordings("train")
     for column, target in enumerate(("arousal", "valence")):
         rows = np.stack([trace for name, trace in raters.items() if name.startswith(target)])
@@ -123,7 +119,9 @@ def test_further_targets_and_columns(table_source, tmp_path):
     rows = [f"{n},{p},f,7" for n, p in zip("abcd", ("Training", "train", "DEV", "test"), strict=True)]
     table_source.table(rows, "Name,Partition,sex,frames")
     (table_source.folder / "NOTICE").write_text("for research only")
-    made = import_corpus("table", table_source.folder, tmp_path / "out", targets=["liking", "arousal"], name="n")
+    made = import_corpus(
+        "table", table_source.folder, tmp_path / "out", ImportConfig(targets=("liking", "arousal")), name="n"
+    )
     corpus = open_corpus(made.path)
     assert (corpus.name, corpus.targets, corpus.manifest.notice) == ("n", ("liking", "arousal"), "for research only")
     recording = corpus.recordings("devel")[0]
@@ -133,44 +131,6 @@ def test_further_targets_and_columns(table_source, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("suffix", "subtype"), [("flac", "PCM_16"), ("wav", "PCM_16"), ("wav", "FLOAT"), ("aiff", "PCM_24")]
-)
-def test_16_khz_mono_comes_as_it_is(tmp_path, suffix, subtype):
-    samples = np.concatenate([[-32768, 32767, 0], noise(5000)]).astype(np.int16)
-    written = samples / 32768 if subtype == "FLOAT" else samples
-    soundfile.write(tmp_path / f"x.{suffix}", written, 16000, subtype=subtype)
-    np.testing.assert_array_equal(decode(tmp_path / f"x.{suffix}"), samples)
-
-
-@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_resampling_keeps_length_and_time(tmp_path, rate):
-    """A chirp below all band edges, with its right channel silent, must be where it is at 16 kHz, at half its level."""
-
-    def chirp(rate):
-        t = np.arange(3 * rate) / rate
-        return 0.5 * np.sin(2 * np.pi * (200 * t + 400 * t**2)) * np.hanning(t.size)
-
-    stereo = np.column_stack([chirp(rate), np.zeros(3 * rate)])
-    soundfile.write(tmp_path / "x.wav", stereo, rate, subtype="FLOAT")
-    samples = decode(tmp_path / "x.wav")
-    assert samples.size == 48000
-    np.testing.assert_allclose(samples / 32768, chirp(16000) / 2, atol=2e-3)
-    if rate > 16000:
-        reference = resample_poly(chirp(rate) / 2, 16000, rate)
-        np.testing.assert_allclose(samples / 32768, reference, atol=2e-3)
-
-
-@pytest.mark.parametrize("rate", [44100, 8000, 11025])
-def test_resampling_in_blocks_is_resampling_at_once(tmp_path, monkeypatch, rate):
-    samples = np.random.default_rng(0).uniform(-0.9, 0.9, 3 * rate + 123).astype(np.float32)
-    soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
-    at_once = decode(tmp_path / "x.wav")
-    assert at_once.size == -(-samples.size * 16000 // rate)
-    monkeypatch.setattr(ingest, "BLOCK_S", 1)
-    np.testing.assert_allclose(decode(tmp_path / "x.wav"), at_once, atol=1)
-
-
 def test_torch_is_not_needed_without_resampling(table_source, tmp_path):
     code = (
         "import sys; from ser_ray.corpus.ingest import import_corpus;"
@@ -178,42 +138,6 @@ def test_torch_is_not_needed_without_resampling(table_source, tmp_path):
         "sys.exit('torch' in sys.modules or 'torchaudio' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_an_odd_rate_is_refused(tmp_path):
-    soundfile.write(tmp_path / "x.wav", noise(100), 44101)
-    with pytest.raises(ValueError, match=r"x.wav has 44101 samples per second, too odd a rate"):
-        decode(tmp_path / "x.wav")
-
-
-def test_samples_that_are_not_numbers_are_refused(tmp_path):
-    soundfile.write(tmp_path / "x.wav", np.array([0.0, np.nan]), 16000, subtype="FLOAT")
-    with pytest.raises(ValueError, match=r"x.wav holds samples that are not numbers"):
-        decode(tmp_path / "x.wav")
-
-
-def test_a_header_that_promises_more_than_there_is_or_can_be(tmp_path):
-    path = tmp_path / "x.flac"
-    soundfile.write(path, noise(16000), 16000)
-    content = bytearray(path.read_bytes())
-    content[21] |= 0x0F  # the 36 bits of the number of samples
-    content[22:26] = b"\xff" * 4
-    path.write_bytes(content)
-    assert soundfile.info(path).frames == 2**36 - 1
-    with pytest.raises(InputError, match=r"x.flac cannot be read as audio"):
-        decode(path)
-
-
-def test_decoding_holds_the_samples_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "BLOCK_S", 1)
-    samples = noise(60 * 16000)
-    soundfile.write(tmp_path / "x.wav", samples, 16000)
-    tracemalloc.start()
-    decoded = decode(tmp_path / "x.wav")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    np.testing.assert_array_equal(decoded, samples)
-    assert peak < 1.5 * samples.nbytes
 
 
 def test_progress_is_silent_where_nobody_looks(table_source, tmp_path, monkeypatch):

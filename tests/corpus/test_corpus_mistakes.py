@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from corpus_cases import noise
 
-from ser_ray.corpus.ingest import import_corpus
+from ser_ray.corpus.ingest import ImportConfig, import_corpus
 from ser_ray.errors import InputError
 
 
@@ -16,17 +16,24 @@ def refusal(table_source, tmp_path):
     """Import, and return the message of the refusal."""
 
     def of(**options):
-        before = sorted(tmp_path.iterdir())
+        layout = options.pop("layout", "table")
         with pytest.raises(InputError) as caught:
-            import_corpus(options.pop("layout", "table"), table_source.folder, tmp_path / "out", **options)
-        assert sorted(tmp_path.iterdir()) == before  # nothing half-made is left
-        return str(caught.value).replace(str(table_source.folder), "SRC")
+            import_corpus(layout, table_source.folder, tmp_path / "out", ImportConfig(**options))
+        left = sorted(path.name for path in tmp_path.iterdir() if path != table_source.folder)
+        message, _, kept = str(caught.value).replace(str(table_source.folder), "SRC").partition("\n1 of 4 recordings ")
+        # nothing that looks whole; what was written is kept, and said to be, for the next try
+        assert left == ([".out.partial"] if kept else [])
+        shutil.rmtree(tmp_path / ".out.partial", ignore_errors=True)
+        return message
 
     return of
 
 
 def test_unknown_layout(refusal):
-    assert refusal(layout="recola2") == "layout is 'recola2', but must be one of table"
+    assert refusal(layout="recola2") == (
+        "layout is 'recola2', but must be one of auto, table, recola_avec, recola, recola46, sewa, muse, "
+        "msp_conversation, semaine, audformat"
+    )
 
 
 def test_no_table(table_source, refusal):
@@ -189,7 +196,7 @@ def _one_row(times, values):
         (_without_row, "SRC/labels/b.csv, line 22: time 0.84 s after 0.76 s, a gap in time: fill in the missing rows"),
         (_repeated, "SRC/labels/b.csv, line 22: time 0.76 s after 0.76 s, the same time as the row before"),
         (_descending, "SRC/labels/b.csv, line 22: time 0.721 s after 0.76 s, a time before that of the row before"),
-        (_uneven, "SRC/labels/b.csv, line 22: time 0.775 s after 0.76 s, irregular times: rows must be evenly spaced"),
+        (_uneven, "SRC/labels/b.csv, line 22: time 0.775 s after 0.76 s, irregular times: space the rows evenly"),
         (_drifting, "irregular times: even rows would be at"),
         (_late, "SRC/labels/b.csv, line 2: the first time is 0.02 s, but must be 0, or 0.04 where stamps mark the end"),
         (_time_missing, "SRC/labels/b.csv, line 22: time is nan, but must be in seconds"),
@@ -206,7 +213,7 @@ def test_a_rate_of_its_own(table_source, refusal):
     table_source.labels("b", times, np.zeros((21, 2)))
     assert refusal() == (
         "SRC/labels/b.csv has 10 labels per second, but SRC/labels/a.csv has 25: all recordings of a corpus share one "
-        "rate"
+        "rate; --label-rate brings them to one"
     )
 
 
@@ -243,11 +250,24 @@ def test_labels_that_are_missing(table_source, refusal, text):
     assert "leave the file out" in message
 
 
-def test_ratings_that_are_missing(table_source, refusal):
+def test_frames_that_no_rater_rates(table_source, refusal):
+    times, values = table_source.traces()
+    values[3] = np.nan
+    raters = {f"{target}_R{n}": values[:, n] for target in ("arousal", "valence") for n in (0, 1)}
+    for name in table_source.partitions:
+        table_source.raters(name, times, **raters)
+    message = refusal(gold="ewe")
+    assert message.startswith("SRC: 4 mistakes")
+    assert "SRC/raters/a.csv: arousal: " in message
+    assert "frame 3" in message
+
+
+def test_a_rater_that_is_silent_for_a_while_is_told(table_source, tmp_path):
     times, values = table_source.traces()
     values[3, 0] = np.nan
     table_source.raters("b", times, arousal_R1=values[:, 0], arousal_R2=values[:, 1])
-    assert "SRC/raters/b.csv, line 5: R1 is nan at 0.12 s" in refusal()
+    made = import_corpus("table", table_source.folder, tmp_path / "out")
+    assert made.warnings == ("R1 rated only a part of b: up to 1 of 50 frames are without them",)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +308,7 @@ def test_targets_that_are_missing(table_source, refusal, tmp_path):
     assert refusal(targets=["valence"]) == (
         "target 'valence' is missing for 1 of 4 labelled recordings, such as b; columns found: arousal, valence"
     )
-    made = import_corpus("table", table_source.folder, tmp_path / "arousal")
+    made = import_corpus("table", table_source.folder, tmp_path.parent / f"{tmp_path.name}-arousal")
     assert made.warnings == ("valence is left out: 1 of 4 labelled recordings lack it, such as b",)
     _only(table_source, "a", "liking")
     assert "no target: neither arousal nor valence is labelled in all 4 labelled recordings" in refusal()

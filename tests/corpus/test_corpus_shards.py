@@ -245,8 +245,8 @@ def _change(corpus, **values):
 
 
 def test_manifest_of_a_later_version(small_corpus):
-    _change(small_corpus, schema_version=2, unheard_of=1)
-    with pytest.raises(InputError, match="has schema_version 2, but this ser_ray reads up to 1: update ser_ray"):
+    _change(small_corpus, schema_version=3, unheard_of=1)
+    with pytest.raises(InputError, match="has schema_version 3, but this ser_ray reads up to 2: update ser_ray"):
         open_corpus(small_corpus)
 
 

@@ -1,0 +1,152 @@
+"""A look at all recordings before any is converted: headers of audio, stamps of labels, and whether both fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ser_ray.corpus.audio import read_header
+from ser_ray.corpus.frames import Framing
+from ser_ray.corpus.labels import Seen, check_labelled, choose_targets, common_hop, look
+from ser_ray.corpus.layouts.description import Source
+from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.progress import Bar
+from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.workers import in_order
+from ser_ray.errors import InputError
+
+LABELS_MAY_END_EARLY_S = 1.0
+ALONE = 200
+"""Recordings: so many are looked at sooner than other processes are there."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the recordings have in common.
+
+    Args:
+        hop: samples per frame.
+        targets: what is labelled.
+        seconds: length of each recording, in order.
+        some_given: whether a gold standard is given for some.
+        warnings: what is legal, but may not be meant.
+    """
+
+    hop: int
+    targets: tuple[str, ...]
+    seconds: tuple[float, ...]
+    some_given: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """What one recording holds, or what is wrong with it."""
+
+    seen: Seen
+    seconds: float
+    rate_hz: int
+    wrong: tuple[str, ...]
+
+
+def preview(
+    sources: Sequence[Source],
+    framing: Framing,
+    method: str | None,
+    targets: Sequence[str],
+    folder: Path,
+    jobs: int,
+) -> Preview:
+    """Return what recordings have in common, each of them looked at.
+
+    Args:
+        sources: the recordings.
+        framing: how stamps become frames; without resampling its hop is not known yet.
+        method: how gold is made from raters; None for a given one where there is one.
+        targets: what to keep; empty for arousal and valence.
+        folder: of the data, for messages.
+        jobs: how many processes look.
+
+    Raises:
+        InputError: for what is wrong, several mistakes at once.
+    """
+    problems = Problems(folder)
+    glances = []
+    jobs = jobs if len(sources) > ALONE else 1
+    with Bar("looking at recordings", len(sources)) as bar:
+        for source, glance in zip(sources, in_order(partial(_glance, framing), sources, jobs), strict=True):
+            for message in glance.wrong:
+                problems.add(message)
+            if not glance.wrong:
+                check_labelled(source, glance.seen, method, problems)
+            glances.append(glance)
+            bar.advance()
+    hop = framing.hop or common_hop([glance.seen for glance in glances], problems)
+    problems.refuse()
+    columns = {
+        source.name: found
+        for source, glance in zip(sources, glances, strict=True)
+        if (found := glance.seen.targets(method))
+    }
+    if not columns:
+        raise InputError(f"{folder}: no recording has labels: nothing to train on")
+    chosen, warnings = choose_targets(columns, targets)
+    if not framing.resample:
+        for source, glance in zip(sources, glances, strict=True):
+            with problems.collecting():
+                warnings += _compare_lengths(source, glance, hop)
+        problems.refuse()
+    rates = sorted({glance.rate_hz for glance in glances})
+    if len(rates) > 1:
+        counts = {rate: sum(glance.rate_hz == rate for glance in glances) for rate in rates}
+        said = ", ".join(f"{count} at {rate} Hz" for rate, count in counts.items())
+        warnings.append(f"audio comes at several rates ({said}): all of it is brought to {SAMPLE_RATE} Hz")
+    return Preview(
+        hop,
+        chosen,
+        tuple(glance.seconds for glance in glances),
+        any(glance.seen.given for glance in glances),
+        tuple(warnings),
+    )
+
+
+def _glance(framing: Framing, source: Source) -> _Glance:
+    """Return what one recording holds; what is wrong is told, not raised."""
+    wrong = []
+    seen, seconds, rate_hz = Seen(), 0.0, 0
+    try:
+        seen = look(source, framing)
+    except InputError as error:
+        wrong.append(str(error))
+    try:
+        header = read_header(source.audio)
+        rate_hz = header.rate_hz
+        stop_s = header.seconds if source.stop_s is None else min(source.stop_s, header.seconds)
+        seconds = stop_s - source.start_s
+        if seconds <= 0:
+            raise InputError(
+                f"recording {source.name} begins at {source.start_s:.2f} s, but {source.audio} lasts "
+                f"{header.seconds:.2f} s"
+            )
+    except InputError as error:
+        wrong.append(str(error))
+    return _Glance(seen, seconds, rate_hz, tuple(wrong))
+
+
+def _compare_lengths(source: Source, glance: _Glance, hop: int) -> list[str]:
+    """Refuse audio that outlasts its labels; return warnings about labels that outlast their audio."""
+    if not glance.seen.files:
+        return []
+    rows = min(rows for _, _, rows in glance.seen.files)
+    labelled_s = rows * hop / SAMPLE_RATE
+    if labelled_s < glance.seconds - LABELS_MAY_END_EARLY_S:
+        raise InputError(
+            f"recording {source.name} has too few label rows: {rows} at {SAMPLE_RATE / hop:g} Hz end after "
+            f"{labelled_s:.2f} s, but {source.audio} lasts {glance.seconds:.2f} s; cut the audio or add rows"
+        )
+    if labelled_s > glance.seconds + LABELS_MAY_END_EARLY_S:
+        return [
+            f"labels of {source.name} go on to {labelled_s:.2f} s, {source.audio} ends at {glance.seconds:.2f} s: "
+            "the rest is dropped"
+        ]
+    return []

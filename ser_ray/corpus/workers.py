@@ -1,0 +1,68 @@
+"""Calls a function for many items in several processes, in order, without running ahead of who takes the results."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from ser_ray.errors import InputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 2
+"""How many results may wait per process: they are held in memory."""
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Yield what a function returns for each item, in the order of the items.
+
+    Args:
+        function: of a module, or a partial of one; called in other processes if there are several.
+        items: what it is called with; taken as results are.
+        jobs: how many processes; with 1 it is called in this one.
+
+    Yields:
+        The results.
+
+    Raises:
+        InputError: if a process was killed.
+    """
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    # spawned, since the libraries that resample have threads, which a forked process would lack
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, initializer=_follow, initargs=(os.getpid(),))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"one of {jobs} processes was killed, for want of memory perhaps: try again with a smaller --jobs"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _follow(parent: int) -> None:
+    """Leave it to the parent process to take signals of the terminal, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,154 @@
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from corpus_cases import noise
+from scipy.signal import resample_poly
+
+from ser_ray.corpus import audio
+from ser_ray.corpus.audio import Header, decode, read_header
+from ser_ray.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"), [("flac", "PCM_16"), ("wav", "PCM_16"), ("wav", "FLOAT"), ("aiff", "PCM_24")]
+)
+def test_16_khz_mono_comes_as_it_is(tmp_path, suffix, subtype):
+    samples = np.concatenate([[-32768, 32767, 0], noise(5000)]).astype(np.int16)
+    written = samples / 32768 if subtype == "FLOAT" else samples
+    soundfile.write(tmp_path / f"x.{suffix}", written, 16000, subtype=subtype)
+    np.testing.assert_array_equal(decode(tmp_path / f"x.{suffix}").samples, samples)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_resampling_keeps_length_and_time(tmp_path, rate):
+    """A chirp below all band edges, at half the level in the right channel, must be where it is at 16 kHz."""
+
+    def chirp(rate):
+        t = np.arange(3 * rate) / rate
+        return 0.5 * np.sin(2 * np.pi * (200 * t + 400 * t**2)) * np.hanning(t.size)
+
+    stereo = np.column_stack([chirp(rate), chirp(rate) / 2])
+    soundfile.write(tmp_path / "x.wav", stereo, rate, subtype="FLOAT")
+    samples = decode(tmp_path / "x.wav").samples
+    assert samples.size == 48000
+    np.testing.assert_allclose(samples / 32768, chirp(16000) * 0.75, atol=2e-3)
+    if rate > 16000:
+        reference = resample_poly(chirp(rate) * 0.75, 16000, rate)
+        np.testing.assert_allclose(samples / 32768, reference, atol=2e-3)
+
+
+@pytest.mark.parametrize("rate", [44100, 8000, 11025])
+def test_resampling_in_blocks_is_resampling_at_once(tmp_path, monkeypatch, rate):
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, 3 * rate + 123).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
+    at_once = decode(tmp_path / "x.wav").samples
+    assert at_once.size == -(-samples.size * 16000 // rate)
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    np.testing.assert_allclose(decode(tmp_path / "x.wav").samples, at_once, atol=1)
+
+
+def test_an_odd_rate_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(100), 44101)
+    with pytest.raises(ValueError, match=r"x.wav has 44101 samples per second, too odd a rate"):
+        decode(tmp_path / "x.wav")
+
+
+def test_samples_that_are_not_numbers_are_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.array([0.0, np.nan]), 16000, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"x.wav holds samples that are not numbers"):
+        decode(tmp_path / "x.wav")
+
+
+def test_a_header_that_promises_more_than_there_is_or_can_be(tmp_path):
+    path = tmp_path / "x.flac"
+    soundfile.write(path, noise(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # the 36 bits of the number of samples
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    assert soundfile.info(path).frames == 2**36 - 1
+    with pytest.raises(InputError, match=r"x.flac cannot be read as audio"):
+        decode(path)
+
+
+def test_decoding_holds_the_samples_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    samples = noise(60 * 16000)
+    soundfile.write(tmp_path / "x.wav", samples, 16000)
+    tracemalloc.start()
+    decoded = decode(tmp_path / "x.wav").samples
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(decoded, samples)
+    assert peak < 1.5 * samples.nbytes
+
+
+def test_a_part_is_that_part_of_the_whole(tmp_path):
+    samples = noise(16000 * 7)
+    soundfile.write(tmp_path / "x.wav", samples, 16000)
+    np.testing.assert_array_equal(decode(tmp_path / "x.wav", 1.5, 4.25).samples, samples[24000:68000])
+    np.testing.assert_array_equal(decode(tmp_path / "x.wav", 6.0, 99.0).samples, samples[96000:])
+
+
+@pytest.mark.parametrize("rate", [44100, 8000, 11025, 48000])
+@pytest.mark.parametrize(("start_s", "stop_s"), [(0.0, 2.0), (0.9, 3.4567), (2.0001, None), (4.9, 9.0)])
+def test_a_part_that_is_resampled(tmp_path, monkeypatch, rate, start_s, stop_s):
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, 5 * rate + 123).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
+    whole = decode(tmp_path / "x.wav").samples.astype(int)
+    part = decode(tmp_path / "x.wav", start_s, stop_s).samples
+    reference = whole[round(start_s * 16000) : None if stop_s is None else round(stop_s * 16000)]
+    assert part.size == reference.size
+    np.testing.assert_allclose(part, reference, atol=1)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_dead_channel_is_left_out(tmp_path, rate):
+    live = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * rate).astype(np.float32)
+    soundfile.write(tmp_path / "mono.wav", live, rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "x.wav", np.column_stack([np.full(2 * rate, 0.1), live]), rate, subtype="FLOAT")
+    decoded = decode(tmp_path / "x.wav")
+    assert decoded.dead_channels == (1,)
+    np.testing.assert_array_equal(decoded.samples, decode(tmp_path / "mono.wav").samples)
+
+
+def test_channels_that_are_all_dead_are_the_writers_to_refuse(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros((16000, 2)), 16000)
+    decoded = decode(tmp_path / "x.wav")
+    assert (decoded.dead_channels, decoded.samples.any()) == ((), False)
+
+
+def test_the_number_of_cores_changes_no_sample(tmp_path):
+    """Torch sums in another order with more threads; that must not reach the samples."""
+    soundfile.write(tmp_path / "x.wav", noise(44100 * 3), 44100)
+    code = "import sys, torch; torch.set_num_threads(int(sys.argv[2])); from ser_ray.corpus.audio import decode;"
+    code += "sys.stdout.buffer.write(decode(sys.argv[1]).samples.tobytes())"
+    command = [sys.executable, "-c", code, tmp_path / "x.wav"]
+    one, two = (subprocess.run([*command, threads], capture_output=True, check=True).stdout for threads in "14")
+    assert one == two
+    assert len(one) == 2 * 48000
+
+
+def test_a_file_that_was_cut_short(tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, noise(16000), 16000)
+    path.write_bytes(path.read_bytes()[:20044])
+    with pytest.raises(
+        InputError, match=r"x.wav was cut short .*announces 32,000 bytes of samples, but 20,000 are there"
+    ):
+        read_header(path)
+
+
+def test_a_header_that_no_writer_finished_is_understood(tmp_path):
+    """Who writes to a pipe cannot go back to say how much it was, and leaves the largest number there."""
+    path = tmp_path / "x.wav"
+    soundfile.write(path, noise(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert read_header(path) == Header(1.0, 16000, 1)
