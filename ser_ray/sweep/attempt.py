@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser_ray import provenance
 from ser_ray.errors import InputError
+from ser_ray.sweep.staging import Staging, with_staged_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import opening, starts
 
@@ -41,12 +42,14 @@ class Terms:
         silence_s: a process that gives no sign of life for so long is taken for hung, and ended.
         save_every_s: how much of a training may be lost.
         backend: what computes the convolutional blocks.
+        staging: where the corpus is copied to before it is read, if anywhere.
     """
 
     go: Path
     silence_s: float
     save_every_s: float
     backend: "Backend" = "auto"
+    staging: Staging | None = None
 
 
 def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None]) -> str | None:
@@ -86,12 +89,19 @@ def _attempt(
     supervision = Supervision(alive=alive, stop=_seldom(lambda: _is_gone(terms.go)), save_every_s=terms.save_every_s)
     if _is_gone(terms.go):
         return
+
+    def look() -> None:
+        supervision.alive()
+        if supervision.stop():
+            raise TrainingInterruptedError("before its first step, while its corpus was being copied")
+
     # Whatever a trial raises ends that trial alone, with its reason in its row.
     try:
+        near = with_staged_corpus(trial, terms.staging, look)
         _with_memory(
             trial,
             device,
-            lambda: train_trial(trial, device, report, backend=terms.backend, supervision=supervision),
+            lambda: train_trial(near, device, report, backend=terms.backend, supervision=supervision),
         )
     except TrainingInterruptedError as interruption:
         print(f"asked to end: {interruption}", flush=True)

@@ -24,6 +24,13 @@ Name = Annotated[
     ),
 ]
 Backend = Literal["auto", "reference", "fused"]
+LocalFolder = Annotated[
+    str,
+    Field(
+        pattern=r"^[/~$]",
+        description="an absolute path, which may begin with ~ or with a variable of the nodes' environment as $TMPDIR",
+    ),
+]
 CorpusName = Annotated[str, Field(min_length=1, description="a folder of shards, or synthetic or synthetic-demo")]
 
 
@@ -64,6 +71,9 @@ class Resources:
             where there is one, "auto" the fastest of a device. It changes rounding alone, so it is part of no key.
         search_actors: processes that search post-processing; None takes as many as fit beside the trials.
         mps: run CUDA MPS on the node, so that trials share a GPU side by side and not in turns.
+        staging: a folder on each node's own disk, to which the corpus is copied once per node, and from which trials
+            read it then; None has them read it where it lies. It changes no number, so it is part of no key.
+        staging_gb: bound of all copies there, in 1e9 bytes; those that nobody uses are removed for it.
     """
 
     cpus: Count = 1
@@ -71,11 +81,18 @@ class Resources:
     backend: Backend = "auto"
     search_actors: Count | None = None
     mps: Annotated[bool, Strict()] = False
+    staging: LocalFolder | None = None
+    staging_gb: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a broken number of GPUs above one."""
+        """Refuse a broken number of GPUs above one, and a bound of nothing."""
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus is {self.gpus}, but above 1 it must be a whole number")
+        if self.staging_gb is not None and self.staging is None:
+            raise ValueError(
+                f"staging_gb is {self.staging_gb:g}, but bounds nothing without staging: name a folder on the nodes' "
+                "own disks by staging, or leave both out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -24,6 +24,7 @@ from ser_ray.sweep.progress import Progress
 from ser_ray.sweep.reuse import adopt_checkpoints
 from ser_ray.sweep.search_pool import SearchPool
 from ser_ray.sweep.share import Share
+from ser_ray.sweep.staging import staging_of
 from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.supply import Supply
 from ser_ray.sweep.trial_resources import with_resources
@@ -153,6 +154,7 @@ class Work:
             silence_s=60 * schedule.silence_minutes,
             save_every_s=60 * schedule.checkpoint_minutes,
             backend=resources.backend,
+            staging=staging_of(resources),
         )
         given = self._config.given("training.epochs", shared.config.training.epochs)
         most = max((trial.config.training.epochs for trial in self._standing.to_train), default=given)

@@ -132,6 +132,16 @@ def test_what_is_kept_is_bounded_and_what_is_read_is_right(tmp_path, monkeypatch
     np.testing.assert_array_equal(held, audio_of(7))
 
 
+def test_what_is_asked_for_again_is_kept():
+    kept, made = {}, []
+
+    def get(key):
+        return shards._kept(kept, key, 2, lambda: made.append(key) or key.upper())
+
+    assert [get(key) for key in "abacabb"] == list("ABACABB")
+    assert made == ["a", "b", "c", "b"]
+
+
 def test_recordings_are_made_once_and_travel_as_their_index(tmp_path):
     corpus = open_corpus(write(tmp_path / "c", 40))
     assert corpus.recordings("train") is corpus.recordings("train")

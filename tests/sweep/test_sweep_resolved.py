@@ -59,7 +59,15 @@ def test_every_default_is_written_down(read, corpus):
         "silence_minutes": 30,
         "checkpoint_minutes": 10,
     }
-    assert data["resources"] == {"cpus": 1, "gpus": 0.25, "backend": "auto", "search_actors": None, "mps": False}
+    assert data["resources"] == {
+        "cpus": 1,
+        "gpus": 0.25,
+        "backend": "auto",
+        "search_actors": None,
+        "mps": False,
+        "staging": None,
+        "staging_gb": None,
+    }
 
 
 def test_what_is_explored_stands_under_explore_alone(read, corpus):
