@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -143,6 +144,8 @@ def _terminated() -> Iterator[None]:
 
 
 def _mimic(arguments: argparse.Namespace) -> int:
+    import soundfile
+
     from ser_ray.corpus.writer import check_free
 
     if not 5 <= arguments.seconds <= 3600:
@@ -151,8 +154,12 @@ def _mimic(arguments: argparse.Namespace) -> int:
         raise InputError(f"seed is {arguments.seed}, but must be at least 0")
     out = Path(arguments.out)
     check_free(out)
-    out.mkdir(parents=True, exist_ok=True)
-    MIMICS[arguments.layout](out, arguments.seconds, arguments.seed)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        MIMICS[arguments.layout](out, arguments.seconds, arguments.seed)
+    except (OSError, soundfile.SoundFileError) as error:
+        shutil.rmtree(out, ignore_errors=True)
+        raise InputError(f"{out} cannot be written ({error}): make room, or choose another place") from error
     files = [path for path in out.rglob("*") if path.is_file()]
     print(f"made {out}: {len(files)} files in the layout {arguments.layout}; no person was recorded or rated")
     print(f"next: ser-ray corpus import {arguments.layout} {out} CORPUS")
@@ -168,8 +175,7 @@ def _report(path: Path) -> None:
     corpus = open_corpus(path)
     print(f"made {path}")
     print("\n  ".join([summary(corpus), *rater_lines(path)]))
-    hop = "" if corpus.hop == 640 else f"   (with hop: {corpus.hop} in its designs)"
-    print(f"next: ser-ray sweep sweeps/overlap.yaml --corpus {path}{hop}")
+    print(f"next: ser-ray sweep sweeps/overlap.yaml --corpus {path}")
 
 
 def _info(arguments: argparse.Namespace) -> int:

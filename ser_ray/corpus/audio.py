@@ -14,8 +14,15 @@ from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 BLOCK_S = 60
-MOST_TAPS = 10**8
-"""The filter bank of a resampling has the product of both rates, shortened, as its size; that of 44.1 kHz is 70560."""
+MOST_TAPS = 10**7
+"""The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
+some 25 bytes each; that of 44.1 kHz has 70,560."""
+MOST_FRAMES = 2**48
+"""More is what libsndfile says of files that do not tell their length."""
+MISSING_S = 0.1
+"""What a header may announce beyond what is there: an MP3 without its first frame tells no better."""
+ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,13 @@ def read_header(path: Path) -> Header:
         raise InputError(f"{path} cannot be read as audio ({error})") from error
     if header.frames == 0:
         raise InputError(f"{path} has zero length: it holds no samples")
-    cut = re.search(r"^ *data *: (\d+) \(should be (\d+)\)", header.extra_info, re.MULTILINE)
+    cut = ANNOUNCED.search(header.extra_info)
     if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # writers to a pipe leave the largest there
         raise InputError(
             f"{path} was cut short or has a wrong header: it announces {int(cut[1]):,} bytes of samples, but "
             f"{int(cut[2]):,} are there; copy it again"
         )
-    _check_rate(header.samplerate, path)
+    _check(header.frames, header.samplerate, path)
     return Header(header.frames / header.samplerate, header.samplerate, header.channels)
 
 
@@ -85,11 +92,11 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None) 
         the whole, where it is resampled but for a last bit here and there.
 
     Raises:
-        InputError: if the file cannot be read, or holds values that are not numbers.
+        InputError: if the file cannot be read, holds fewer samples than it announces, or values that are not numbers.
     """
     try:
         with soundfile.SoundFile(str(path)) as file:
-            _check_rate(file.samplerate, path)
+            _check(file.frames, file.samplerate, path)
             first = round(start_s * SAMPLE_RATE)
             length = -(-file.frames * SAMPLE_RATE // file.samplerate)
             last = length if stop_s is None else min(length, round(stop_s * SAMPLE_RATE))
@@ -105,7 +112,10 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None) 
     return Decoded(samples[:filled], dead)
 
 
-def _check_rate(rate: int, path: str | Path) -> None:
+def _check(frames: int, rate: int, path: str | Path) -> None:
+    """Refuse what a header says, if nothing can be made of it."""
+    if frames > MOST_FRAMES:
+        raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
     shared = math.gcd(rate, SAMPLE_RATE)
     if (rate // shared) * (SAMPLE_RATE // shared) > MOST_TAPS:
         raise InputError(
@@ -118,11 +128,21 @@ def _blocks(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield samples [block, channels] from one to another, in blocks of whole seconds but the last."""
     file.seek(min(begin, file.frames))
-    size = block_s * file.samplerate
-    for block in file.blocks(size, frames=max(0, min(end, file.frames) - begin), dtype="float32", always_2d=True):
+    size, left = block_s * file.samplerate, max(0, min(end, file.frames) - begin)
+    while left:  # not `file.blocks`, which fills what the file lacks with whatever the memory holds
+        block = file.read(min(size, left), dtype="float32", always_2d=True)
         if not np.isfinite(block).all():
             raise InputError(f"{path} holds samples that are not numbers (NaN or infinity): write it again")
-        yield block
+        left -= len(block)
+        if len(block):
+            yield block
+        elif left > MISSING_S * file.samplerate:
+            raise InputError(
+                f"{path} was cut short or has a wrong header: it announces {file.frames / file.samplerate:.2f} s, but "
+                f"{left / file.samplerate:.2f} s are missing; copy it again, or convert it to wav"
+            )
+        else:
+            return
 
 
 def _live_channels(file: soundfile.SoundFile, path: str | Path, first: int, last: int) -> list[int]:

@@ -1,6 +1,6 @@
 """From stamped traces to frames: what must be true of the stamps, and how other rates are brought to the frames'."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from ser_ray.errors import InputError
 
 RATE_TOLERANCE = 2e-5
 """Relative; what evenly spaced stamps may differ from a rate that fits: 6 ms in 300 s."""
+
+
+LARGEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,26 @@ def _hop(traces: Traces, step: float) -> int:
             "count from there, or import with --label-rate"
         )
     return hop
+
+
+def check_size(traces: Traces, columns: Iterable[str]) -> None:
+    """Refuse columns with values that no label has; NaN is let through.
+
+    Args:
+        traces: of one file.
+        columns: those to look at.
+
+    Raises:
+        InputError: naming column and line.
+    """
+    for column in columns:
+        large = np.abs(traces.values[column]) > LARGEST
+        if large.any():
+            row = int(np.argmax(large))
+            raise InputError(
+                f"{traces.path}, line {traces.lines[row]}: {column} is {traces.values[column][row]:g} at "
+                f"{traces.times_s[row]:g} s, but labels lie in [-1, 1] or thereabouts"
+            )
 
 
 def check_numbers(traces: Traces, columns: Sequence[str]) -> None:

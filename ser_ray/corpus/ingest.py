@@ -1,10 +1,7 @@
 """Imports a user's recordings: looks at all of them first, then converts them side by side and writes them in order."""
 
-import contextlib
-import errno
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 
 from ser_ray import allocation
 from ser_ray.corpus.audio import decode
+from ser_ray.corpus.destination import check_room, users_mistakes
 from ser_ray.corpus.frames import Framing
 from ser_ray.corpus.gold import METHODS
 from ser_ray.corpus.labels import DEFAULT_METHOD, Gold, make_gold
@@ -26,7 +24,7 @@ from ser_ray.corpus.preview import Preview, preview
 from ser_ray.corpus.problems import SHOWN, Problems
 from ser_ray.corpus.progress import Bar
 from ser_ray.corpus.raters import rater_rows
-from ser_ray.corpus.schema import PARTITIONS, SAMPLE_RATE, samples_per_frame
+from ser_ray.corpus.schema import PARTITIONS, samples_per_frame
 from ser_ray.corpus.workers import in_order
 from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
@@ -115,29 +113,31 @@ def import_corpus(
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}, but must be at least 1")
     config, folder = config or ImportConfig(), Path(source)
-    check_free(Path(out))
-    layout, description = describe(layout, folder, LAYOUTS)
-    _check_partitions(description.sources, folder)
-    jobs = jobs or allocation.cpus()
-    framing = _framing(description, config)
-    seen = preview(description.sources, framing, config.gold, config.targets, folder, jobs)
-    framing = Framing(seen.hop, framing.alignment, framing.resample, framing.lag_s)
-    preparation = _preparation(layout, description, config, seen)
-    _check_room(description.sources, seen, Path(out))
-    writer = CorpusWriter(
-        out,
-        name=name or folder.resolve().name,
-        label_rate=framing.rate_hz,
-        targets=seen.targets,
-        notice=description.notice,
-        preparation=preparation,
-        plan=_plan(description.sources, preparation),
-    )
-    with _room(writer.out), writer:
-        kept = writer.written
-        convert = partial(_convert, seen.targets, framing, config.gold)
-        warnings = _write(writer, description.sources, folder, convert, seen, jobs)
-    return Imported(Path(out), (*description.warnings, *seen.warnings, *warnings, *_no_test(description.sources)), kept)
+    with users_mistakes(Path(out)):
+        check_free(Path(out))
+        layout, description = describe(layout, folder, LAYOUTS)
+        _check_partitions(description.sources, folder)
+        jobs = jobs or allocation.cpus()
+        framing = _framing(description, config)
+        seen = preview(description.sources, framing, config.gold, config.targets, folder, jobs)
+        framing = Framing(seen.hop, framing.alignment, framing.resample, framing.lag_s)
+        preparation = _preparation(layout, description, config, seen)
+        check_room(seen.seconds, Path(out))
+        writer = CorpusWriter(
+            out,
+            name=name or folder.resolve().name,
+            label_rate=framing.rate_hz,
+            targets=seen.targets,
+            notice=description.notice,
+            preparation=preparation,
+            plan=_plan(description.sources, preparation, seen),
+        )
+        with writer:
+            kept = writer.written
+            convert = partial(_convert, seen.targets, framing, config.gold)
+            warnings = _write(writer, description.sources, folder, convert, seen, jobs)
+        made = Path(out) if Path(out).exists() else writer.out  # out may go up again from a folder that is not there
+        return Imported(made, (*description.warnings, *seen.warnings, *warnings, *_no_test(description.sources)), kept)
 
 
 def _check_partitions(sources: Sequence[Source], folder: Path) -> None:
@@ -181,25 +181,10 @@ def _preparation(layout: str, description: Description, config: ImportConfig, se
     }
 
 
-def _check_room(sources: Sequence[Source], seen: Preview, out: Path) -> None:
-    """Refuse to begin what the disk has no room for."""
-    place = out.absolute().parent
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    written = out.absolute().parent / f".{out.name}.partial"
-    there = sum(file.stat().st_size for file in written.rglob("*") if file.is_file()) if written.is_dir() else 0
-    needed = round(sum(seen.seconds) * SAMPLE_RATE * np.dtype(np.int16).itemsize)
-    if needed > free + there:
-        raise InputError(
-            f"{out} needs about {needed / 1e9:.1f} GB for {len(sources)} recordings, but {free / 1e9:.1f} GB are free "
-            f"on the file system of {place}: choose another place, or make room"
-        )
-
-
-def _plan(sources: Sequence[Source], preparation: Mapping[str, str]) -> Plan:
+def _plan(sources: Sequence[Source], preparation: Mapping[str, str], seen: Preview) -> Plan:
     """Return what is to be written, by the state of the files that it is made from."""
-    return Plan(json.dumps(preparation, sort_keys=True), [(source.name, _signature(source)) for source in sources])
+    header = {**preparation, "targets": list(seen.targets), "hop": seen.hop}
+    return Plan(json.dumps(header, sort_keys=True), [(source.name, _signature(source)) for source in sources])
 
 
 def _signature(source: Source) -> str:
@@ -224,24 +209,28 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
     try:
         gold = make_gold(source, targets, framing, method)
         decoded = decode(source.audio, source.start_s, source.stop_s)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return _Converted(np.empty(0, np.int16), None, [], [], str(error))
     audio, warnings = decoded.samples, []
     if decoded.dead_channels:
-        numbers = " and ".join(map(str, decoded.dead_channels))
-        warnings.append(f"{source.audio} holds nothing in channel {numbers}: it is left out of the mean of channels")
+        numbers, one = " and ".join(map(str, decoded.dead_channels)), len(decoded.dead_channels) == 1
+        dead = f"channel {numbers}: it is" if one else f"channels {numbers}: they are"
+        warnings.append(f"{source.audio} holds nothing in {dead} left out of the mean of channels")
     if gold is None:
         return _Converted(audio, None, [], warnings)
+    # of the frames that gold was made from, before it is cut to the audio
+    raters = rater_rows(source.name, gold.ratings, method or DEFAULT_METHOD)
+    rated_frames = len(gold.gold)
     audio = audio[gold.first_frame * framing.hop :]
     gold = gold.cut(audio.size // framing.hop)
-    raters = rater_rows(source.name, gold.ratings, method or DEFAULT_METHOD)
+    raters = [row for row in raters if row["rater"] in gold.ratings.get(row["target"], {})]
     # irregular ratings begin and end a little apart
     mentioned = framing.rate_hz * MENTIONED_S if framing.resample else 0
     silent = {row["rater"]: row["missing_frames"] for row in raters if row["missing_frames"] > mentioned}
     if silent:
         warnings.append(
             f"{', '.join(silent)} rated only a part of {source.name}: up to {max(silent.values())} of "
-            f"{len(gold.gold)} frames are without them"
+            f"{rated_frames} frames are without them"
         )
     left_out = (gold.first_frame, audio.size // framing.hop - len(gold.gold))
     if framing.resample and max(left_out) > framing.rate_hz * MENTIONED_S:
@@ -292,19 +281,6 @@ def _add(writer: CorpusWriter, source: Source, one: _Converted) -> None:
         raters=one.raters,
         extra=source.extra,
     )
-
-
-@contextlib.contextmanager
-def _room(out: Path) -> Iterator[None]:
-    """Make a user's mistake of a disk that fills up meanwhile."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"the disk of {out} is full ({error}): make room and run the same command again; what is written is kept"
-        ) from error
 
 
 def _what_is_kept(writer: CorpusWriter, recordings: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ser_ray.corpus.frames import Framing, check_numbers, check_order, check_times, to_frames
+from ser_ray.corpus.frames import Framing, check_numbers, check_order, check_size, check_times, to_frames
 from ser_ray.corpus.gold import gold_standard
 from ser_ray.corpus.layouts.description import Labelled, Source
 from ser_ray.corpus.problems import Problems
@@ -29,11 +29,13 @@ class Seen:
         given: targets of a given gold standard.
         rated: targets of single raters.
         files: per label file its name, hop and rows; hop 0 where it was not to be looked for.
+        span_s: its first and last stamp.
     """
 
     given: frozenset[str] = frozenset()
     rated: frozenset[str] = frozenset()
     files: tuple[tuple[str, int, int], ...] = ()
+    span_s: tuple[float, float] = (0.0, 0.0)
 
     def targets(self, method: str | None) -> frozenset[str]:
         """Return what the recording is labelled for, with gold made by a method, or the given one."""
@@ -76,15 +78,17 @@ def look(source: Source, framing: Framing) -> Seen:
         InputError: if a file cannot be read or its stamps are unfit.
     """
     labelled = source.labels() if source.labels else Labelled()
-    files = []
+    files, stamps = [], []
     # A raters' file holds several targets on the same times: it is looked at once.
     for path, traces in {traces.path: traces for traces in _all(labelled)}.items():
         if framing.resample:
             check_order(traces)
         hop = 0 if framing.resample else check_times(traces)
         files.append((str(path), hop, traces.rows))
+        stamps += [float(traces.times_s[0]), float(traces.times_s[-1])]
     given = frozenset(column for traces in labelled.gold for column in traces.values)
-    return Seen(given, frozenset(target for target, found in labelled.ratings.items() if found), tuple(files))
+    rated = frozenset(target for target, found in labelled.ratings.items() if found)
+    return Seen(given, rated, tuple(files), (min(stamps), max(stamps)) if stamps else (0.0, 0.0))
 
 
 def _all(labelled: Labelled) -> Iterable[Traces]:
@@ -193,6 +197,10 @@ def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: 
         gold, first = _made(labelled, ratings, targets, framing, method or DEFAULT_METHOD)
     else:
         return None
+    if not len(gold):
+        where = f"{source.label_files[0]}: " if source.label_files else ""
+        lag = f" once they are moved ahead by the rater lag of {framing.lag_s:g} s" if framing.lag_s else ""
+        raise InputError(f"{where}no frame of recording {source.name} has labels of {' and '.join(targets)}{lag}")
     cut = {
         target: {rater: _stretch(trace, first, len(gold)) for rater, trace in by_rater.items()}
         for target, by_rater in ratings.items()
@@ -208,6 +216,8 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
         for target in targets
         if target in traces.values
     }
+    for target, (traces, _) in by_target.items():
+        check_size(traces, [target])
     lengths = {target: trace.size for target, (_, trace) in by_target.items()}
     short, long = min(lengths, key=lambda t: lengths[t]), max(lengths, key=lambda t: lengths[t])
     if lengths[long] - lengths[short] > ONE_S * framing.rate_hz and not framing.resample:
@@ -226,6 +236,8 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
 
 def _ratings(files: Sequence[Traces], framing: Framing) -> dict[str, NDArray[np.float64]]:
     """Return the traces of all raters of a target, each drawn out to the longest with NaN."""
+    for traces in files:
+        check_size(traces, traces.values)
     by_rater = {rater: trace for traces in files for rater, trace in to_frames(traces, framing).items()}
     longest = max(trace.size for trace in by_rater.values())
     return {rater: _stretch(trace, 0, longest) for rater, trace in by_rater.items()}
@@ -243,6 +255,8 @@ def _made(
     frames = min(traces.shape[1] for traces in rows.values())
     said = np.stack([np.isfinite(rows[target][:, :frames]).any(axis=0) for target in targets]).all(axis=0)
     first, last = _covered(said) if framing.resample else (0, frames)
+    if first == last:
+        return np.empty((0, len(targets))), first
     gold = []
     for target in targets:
         heard = rows[target][:, first:last]

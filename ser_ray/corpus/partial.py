@@ -6,11 +6,12 @@
 .OUT.partial/before/         while a writer goes on: the shard whose recordings it takes over
 """
 
+import errno
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,9 @@ from ser_ray.corpus.schema import SHARDS, Recording, Shard
 from ser_ray.errors import InputError
 
 JOURNAL, LOCK, BEFORE = "progress.jsonl", "lock", "before"
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What file systems of clusters say that know no locks: there two imports at once go unnoticed."""
+
 MAGIC_BYTES = 8
 """What an Arrow file begins with; a stream of batches follows, which can be read without the file's end."""
 
@@ -60,6 +64,10 @@ class Partial:
         except BlockingIOError as error:
             self._lock.close()
             raise InputError(f"another process is importing into this place ({folder}): wait for it") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                self._lock.close()
+                raise
         self._header = header
         self._journal: IO[str] | None = None
         if (folder / BEFORE).is_dir():  # a writer ended before it had taken over all: its journal never counted
@@ -87,13 +95,14 @@ class Partial:
         path = self.folder / JOURNAL
         if not path.is_file():
             return
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             if file.readline() != self._first_line():
                 return
-            for text in file:
-                if not text.endswith("\n"):
-                    return  # cut short
-                yield json.loads(text)
+            try:
+                for text in file:
+                    yield json.loads(text)
+            except ValueError:
+                return  # cut short, or the machine's power failed before this line was on the disk
 
     def begin(self) -> None:
         """Begin a journal; it takes the place of the one before with `settle`."""
@@ -108,12 +117,19 @@ class Partial:
             os.replace(self.folder / SHARDS / name, aside)
         return aside
 
-    def settle(self) -> None:
-        """Let the new journal be the one that counts: what it lists has been taken over."""
+    def settle(self, shards: Collection[str]) -> None:
+        """Let the new journal be the one that counts: what it lists has been taken over.
+
+        Args:
+            shards: names of those that it lists; whatever else lies here is removed.
+        """
         assert self._journal is not None
         self._journal.flush()
         os.replace(self.folder / f"{JOURNAL}.new", self.folder / JOURNAL)
         shutil.rmtree(self.folder / BEFORE)
+        left = [path for path in self.folder.iterdir() if path.name not in (JOURNAL, LOCK, SHARDS)]
+        for path in [*left, *(path for path in (self.folder / SHARDS).iterdir() if path.name not in shards)]:
+            path.unlink()
 
     def add(self, entry: Entry) -> None:
         """Note a recording that is wholly in its shard."""

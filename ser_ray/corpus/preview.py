@@ -16,6 +16,8 @@ from ser_ray.corpus.workers import in_order
 from ser_ray.errors import InputError
 
 LABELS_MAY_END_EARLY_S = 1.0
+MISREAD = 100
+"""Labels that last so many times as long as their audio were stamped in another unit."""
 ALONE = 200
 """Recordings: so many are looked at sooner than other processes are there."""
 
@@ -81,7 +83,8 @@ def preview(
                 check_labelled(source, glance.seen, method, problems)
             glances.append(glance)
             bar.advance()
-    hop = framing.hop or common_hop([glance.seen for glance in glances], problems)
+    looked_at = [glance.seen for glance in glances if glance.seen.files or not glance.wrong]
+    hop = framing.hop or (common_hop(looked_at, problems) if looked_at else 0)
     problems.refuse()
     columns = {
         source.name: found
@@ -91,11 +94,10 @@ def preview(
     if not columns:
         raise InputError(f"{folder}: no recording has labels: nothing to train on")
     chosen, warnings = choose_targets(columns, targets)
-    if not framing.resample:
-        for source, glance in zip(sources, glances, strict=True):
-            with problems.collecting():
-                warnings += _compare_lengths(source, glance, hop)
-        problems.refuse()
+    for source, glance in zip(sources, glances, strict=True):
+        with problems.collecting():
+            warnings += _compare_lengths(source, glance, framing, hop)
+    problems.refuse()
     rates = sorted({glance.rate_hz for glance in glances})
     if len(rates) > 1:
         counts = {rate: sum(glance.rate_hz == rate for glance in glances) for rate in rates}
@@ -116,7 +118,7 @@ def _glance(framing: Framing, source: Source) -> _Glance:
     seen, seconds, rate_hz = Seen(), 0.0, 0
     try:
         seen = look(source, framing)
-    except InputError as error:
+    except (InputError, OSError) as error:
         wrong.append(str(error))
     try:
         header = read_header(source.audio)
@@ -133,16 +135,30 @@ def _glance(framing: Framing, source: Source) -> _Glance:
     return _Glance(seen, seconds, rate_hz, tuple(wrong))
 
 
-def _compare_lengths(source: Source, glance: _Glance, hop: int) -> list[str]:
-    """Refuse audio that outlasts its labels; return warnings about labels that outlast their audio."""
+def _compare_lengths(source: Source, glance: _Glance, framing: Framing, hop: int) -> list[str]:
+    """Refuse labels that end early or cannot be the audio's; return warnings about those that outlast it."""
     if not glance.seen.files:
         return []
-    rows = min(rows for _, _, rows in glance.seen.files)
-    labelled_s = rows * hop / SAMPLE_RATE
-    if labelled_s < glance.seconds - LABELS_MAY_END_EARLY_S:
+    if framing.resample:
+        labelled_s = glance.seen.span_s[1]
+        if glance.seen.span_s[0] >= glance.seconds:
+            raise InputError(
+                f"labels of {source.name} begin at {glance.seen.span_s[0]:.10g} s, but {source.audio} lasts "
+                f"{glance.seconds:.2f} s: their times must be in seconds from its begin"
+            )
+    else:
+        path, _, rows = min(glance.seen.files, key=lambda file: file[2])
+        labelled_s = rows * hop / SAMPLE_RATE
+        if labelled_s < glance.seconds - LABELS_MAY_END_EARLY_S:
+            raise InputError(
+                f"recording {source.name} has too few label rows: those of {path}, {rows} at {SAMPLE_RATE / hop:g} Hz, "
+                f"end after {labelled_s:.2f} s, but {source.audio} lasts {glance.seconds:.2f} s; cut the audio or add "
+                "rows"
+            )
+    if labelled_s > MISREAD * max(1.0, glance.seconds):
         raise InputError(
-            f"recording {source.name} has too few label rows: {rows} at {SAMPLE_RATE / hop:g} Hz end after "
-            f"{labelled_s:.2f} s, but {source.audio} lasts {glance.seconds:.2f} s; cut the audio or add rows"
+            f"labels of {source.name} go on to {labelled_s:.10g} s, but {source.audio} lasts {glance.seconds:.2f} s: "
+            "their times must be in seconds from its begin"
         )
     if labelled_s > glance.seconds + LABELS_MAY_END_EARLY_S:
         return [

@@ -14,7 +14,8 @@ Item = TypeVar("Item")
 class Bar:
     """A bar on stderr that tells how far something is, how fast, and how long it still takes.
 
-    A context manager. The bar appears once it has taken a while, and never where stderr is no terminal.
+    A context manager. The bar appears once it has taken a while, and never where stderr is no terminal
+    that can draw one.
 
     Args:
         what: said before the bar.
@@ -43,7 +44,10 @@ class Bar:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+        console = Console(stderr=True)
+        # rich alone would draw into a file where FORCE_COLOR is set, and blank lines on terminals that cannot draw
+        seen = sys.stderr.isatty() and console.is_interactive
+        self._bar = Progress(*columns, console=console, disable=not seen, transient=True)
         self._task = self._bar.add_task(what, total=items if amount is None else amount, items="", rate="")
         self._items, self._rate, self._after_s = items, rate, after_s
         self._done, self._amount = 0, 0.0
@@ -70,10 +74,10 @@ class Bar:
         self._bar.advance(self._task, amount)
         taken_s = time.monotonic() - self._begun
         if taken_s > self._after_s:
-            self._bar.start()
             self._bar.update(
                 self._task, items=f"{self._done:,}/{self._items:,}", rate=self._rate(self._amount / taken_s)
             )
+            self._bar.start()
 
 
 def track(items: Sequence[Item], what: str, *, after_s: float = 2.0) -> Iterator[Item]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -98,6 +99,9 @@ def rater_lines(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     table = pq.read_table(path, columns=["target", "rater", "weight", "ccc", "alpha"])
+    # where raters do not move, or never speak at once, there is no alpha
+    alpha = pc.if_else(pc.is_nan(table["alpha"]), None, table["alpha"])
+    table = table.set_column(table.column_names.index("alpha"), "alpha", alpha)
     agreed = table.group_by("target", use_threads=False).aggregate([("ccc", "mean"), ("alpha", "mean")]).to_pylist()
     weights = table.group_by(["target", "rater"], use_threads=False).aggregate([("weight", "mean")]).to_pylist()
     lines = []
@@ -105,8 +109,8 @@ def rater_lines(folder: Path) -> list[str]:
         raters = sorted((w for w in weights if w["target"] == row["target"]), key=lambda w: str(w["rater"]))
         said = ", ".join(f"{w['rater']} {w['weight_mean']:.2f}" for w in raters[:SHOWN_RATERS])
         more = f" and {len(raters) - SHOWN_RATERS} more" if len(raters) > SHOWN_RATERS else ""
-        agree = (
-            "" if row["ccc_mean"] is None else f" agree with CCC {row['ccc_mean']:.3f}, alpha {row['alpha_mean']:.3f};"
-        )
-        lines.append(f"{row['target']}: {len(raters)} raters{agree} mean weights {said}{more}")
+        ccc = "" if row["ccc_mean"] is None else f" agree with CCC {row['ccc_mean']:.3f}"
+        alpha = "" if row["alpha_mean"] is None else f", alpha {row['alpha_mean']:.3f}"
+        number = "1 rater" if len(raters) == 1 else f"{len(raters)} raters"
+        lines.append(f"{row['target']}: {number}{ccc}{alpha}; mean weights {said}{more}")
     return lines

@@ -125,7 +125,7 @@ def samples_per_frame(label_rate: float) -> int:
     Raises:
         InputError: if a frame is not a whole number of samples, naming the nearest rates that are.
     """
-    if label_rate > 0:
+    if label_rate >= 1e-6:
         hop = round(SAMPLE_RATE / label_rate)
         if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= 1e-6 * label_rate:
             return hop
@@ -134,7 +134,7 @@ def samples_per_frame(label_rate: float) -> int:
         near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
         fits = f"rates that fit nearby: {near}"
     else:
-        fits = "it must be above 0"
+        fits = "it must be 1e-6 or more"
     raise InputError(
         f"label rate is {label_rate:.6g} Hz, which is not a whole number of samples per frame at "
         f"{SAMPLE_RATE} Hz; {fits}"

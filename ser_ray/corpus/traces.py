@@ -37,7 +37,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Return what a text table holds.
 
     Args:
-        path: of a file with a header, its fields divided by commas or semicolons.
+        path: of a file with a header, its fields divided by commas, semicolons or tabs.
 
     Returns:
         The names of the columns, the rows, and the line number of each row. Blank lines are left out.
@@ -47,7 +47,8 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = ";" if ";" in file.readline() else ","
+            first = file.readline()
+            separator = ";" if ";" in first else "\t" if "\t" in first and "," not in first else ","
             file.seek(0)
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
             numbered = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.batches import moments, record_batch, shard_schema
+from ser_ray.corpus.destination import partial_folder
 from ser_ray.corpus.partial import Entry, Partial, whole_batches
 from ser_ray.corpus.raters import RATERS_FILE, write_raters
 from ser_ray.corpus.schema import (
@@ -84,10 +85,10 @@ class CorpusWriter:
         shard_bytes: int = SHARD_BYTES,
         plan: Plan | None = None,
     ) -> None:
-        self.out = Path(out).absolute()
+        self.out = Path(out).resolve()  # where a link leads to: a link cannot be replaced by a folder
         check_free(self.out)
         self.hop = samples_per_frame(label_rate)
-        self.folder = self.out.parent / f".{self.out.name}.partial"
+        self.folder = partial_folder(self.out)
         self._name, self._notice, self._shard_bytes = name, notice, shard_bytes
         self._preparation = dict(preparation or {})
         self._label_rate, self._targets = SAMPLE_RATE / self.hop, targets
@@ -129,7 +130,8 @@ class CorpusWriter:
                 self._note(entry)
             self._shards.append(closed[name][0])
             self._partial.close_shard(*closed[name])
-        self._partial.settle()
+        under_way = [] if self._writer is None else [self._path.name]
+        self._partial.settle({*(shard.name for shard in self._shards), *under_way})
 
     def _copy(self, entries: Sequence[Entry], shard: Path) -> None:
         """Write recordings of an earlier writer's shard again, as far as they are whole."""
@@ -220,6 +222,8 @@ class CorpusWriter:
     def _close_shard(self) -> None:
         self._writer.close()
         path = self._path
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # who goes on with it does not look at its bytes again
         shard = Shard(path.name, sha256_of(path), path.stat().st_size)
         self._partial.close_shard(shard, self._batch)
         self._shards.append(shard)
@@ -273,8 +277,10 @@ def check_free(out: Path) -> None:
         out: the folder to be made.
 
     Raises:
-        InputError: if it is a file, or a folder with something in it.
+        InputError: if it is a file, a folder with something in it, or the top of a file system.
     """
+    if out.is_mount():
+        raise InputError(f"{out} is the top of a file system, which cannot be made anew: choose a folder in it")
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists():

@@ -152,3 +152,57 @@ def test_a_header_that_no_writer_finished_is_understood(tmp_path):
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert read_header(path) == Header(1.0, 16000, 1)
+
+
+@pytest.mark.parametrize("suffix", ["aiff", "au", "w64", "rf64"])
+def test_other_files_that_were_cut_short(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    soundfile.write(path, noise(16000), 16000)
+    path.write_bytes(path.read_bytes()[:20044])
+    with pytest.raises(InputError, match=rf"x.{suffix} was cut short .* but (19|20),\d+ are there"):
+        read_header(path)
+
+
+def test_an_mp3_that_was_cut_short(tmp_path):
+    """Its first frame says how long it was; what is missing must not be filled with what the memory holds."""
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, noise(48000) / 32768, 16000)
+    whole = decode(path).samples
+    assert whole.size == 48000
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(InputError, match=r"x.mp3 was cut short .*announces 3.00 s, but [12].\d\d s are missing"):
+        decode(path)
+    start = decode(path, 0.0, 0.5).samples.astype(int)
+    np.testing.assert_allclose(start, whole[:8000].astype(int), atol=1)
+
+
+def test_an_mp3_that_says_a_little_too_much(tmp_path):
+    """Without its first frame libsndfile reckons its length from its bit rate."""
+    path = tmp_path / "x.mp3"
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 44100 * 5) * np.linspace(0, 1, 44100 * 5) ** 4
+    soundfile.write(path, samples, 44100, compression_level=0.5, bitrate_mode="CONSTANT")
+    content = path.read_bytes()
+    tagged = max(content.find(b"Info"), content.find(b"Xing"))
+    path.write_bytes(content[content.index(b"\xff\xfb", tagged) :])
+    announced = read_header(path).seconds
+    decoded = decode(path).samples.size / 16000
+    assert 0 < announced - decoded < 0.1
+    assert 5.0 < decoded < 5.1
+
+
+def test_a_file_that_does_not_tell_its_length(tmp_path):
+    path = tmp_path / "x.flac"
+    soundfile.write(path, noise(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)  # as from a pipe
+    path.write_bytes(content)
+    for read in (read_header, decode):
+        with pytest.raises(InputError, match=r"x.flac does not tell how long it is \(was it written to a pipe\?\)"):
+            read(path)
+
+
+def test_a_rate_whose_filters_would_fill_the_memory(tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(100), 22254)
+    with pytest.raises(InputError, match=r"x.wav has 22254 samples per second, too odd a rate"):
+        read_header(tmp_path / "x.wav")

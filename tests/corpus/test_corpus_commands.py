@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ser_ray.corpus import gold_standard, open_corpus
+from ser_ray.corpus import CorpusWriter, gold_standard, ingest, open_corpus
 from ser_ray.corpus.__main__ import main
 from ser_ray.corpus.check import check_corpus
 from ser_ray.corpus.figures import corpus_figures
 from ser_ray.corpus.info import remarks, table
+from ser_ray.corpus.ingest import ImportConfig
+from ser_ray.corpus.raters import rater_lines
 from ser_ray.errors import InputError
 from ser_ray.metrics import ccc
 
@@ -36,10 +38,83 @@ def test_import_with_options(table_source, tmp_path, capsys):
     assert main(["import", "table", str(table_source.folder), str(out), "--gold", "mean", "--targets", "arousal"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "warning: there are no test recordings: scores will be on devel alone"
-    assert lines[-1].endswith("(with hop: 1600 in its designs)")
+    assert lines[-1].startswith("next: ser-ray sweep sweeps/overlap.yaml --corpus ")  # designs take their hop from it
     corpus = open_corpus(out)
     expected = gold_standard(list(raters.values()), "mean")[:20].astype(np.float32)
     np.testing.assert_array_equal(corpus.gold(corpus.recordings("devel")[0])[:, 0], expected)
+
+
+def test_import_tells_of_raters(table_source, tmp_path, capsys):
+    times, values = table_source.traces()
+    for name in table_source.partitions:
+        table_source.raters(name, times, arousal_R1=values[:, 0], arousal_R2=values[:, 1], valence_R1=values[:, 1])
+    assert main(["import", "table", str(table_source.folder), str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3:5] == [f"  {line}" for line in rater_lines(tmp_path / "out")]
+    assert lines[3].startswith("  arousal: 2 raters agree with CCC ")
+    assert lines[4] == "  valence: 1 rater; mean weights R1 1.00"
+    assert lines[5].startswith("next: ")
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_an_interrupted_import_is_told_and_gone_on_with(table_source, tmp_path, capsys, monkeypatch, written):
+    command = ["import", "table", str(table_source.folder), str(tmp_path / "out")]
+    add = CorpusWriter.add
+
+    def interrupting(self, *arguments, **options):
+        if self.written == written:
+            raise KeyboardInterrupt
+        return add(self, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CorpusWriter, "add", interrupting)
+        assert main(command) == 75
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "interrupted: what is written is kept, and the same command goes on from there\n"
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    kept = "went on with 2 recordings that an interrupted import had written"
+    assert lines[: len(lines) - 4] == ([kept] if written else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "further"),
+    [
+        ([], ImportConfig(), {"name": None, "jobs": None}),
+        (
+            [
+                "--gold",
+                "ewe",
+                "--targets",
+                "valence",
+                "liking",
+                "--alignment",
+                "start",
+                "--label-rate",
+                "10",
+                "--rater-lag",
+                "0.8",
+            ],
+            ImportConfig(
+                gold="ewe", targets=("valence", "liking"), alignment="start", label_rate_hz=10.0, rater_lag_s=0.8
+            ),
+            {"name": None, "jobs": None},
+        ),
+        (["--name", "mine", "--jobs", "3"], ImportConfig(), {"name": "mine", "jobs": 3}),
+    ],
+)
+def test_options_reach_the_import(monkeypatch, options, config, further):
+    given = []
+
+    def import_corpus(layout, source, out, config, **further):
+        given.append((layout, source, out, config, further))
+        raise InputError("far enough")
+
+    monkeypatch.setattr(ingest, "import_corpus", import_corpus)
+    with pytest.raises(InputError, match="far enough"):
+        main(["import", "auto", "src", "out", *options])
+    assert given == [("auto", "src", "out", config, further)]
 
 
 def test_many_warnings_are_counted(table_source, tmp_path, capsys):

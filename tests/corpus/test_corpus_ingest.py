@@ -83,6 +83,15 @@ def test_rounded_stamps_are_understood(table_source, tmp_path):
     np.testing.assert_array_equal(corpus.gold(corpus.recordings("train")[0]), values[:16].astype(np.float32))
 
 
+def test_fields_divided_by_tabs(table_source, tmp_path):
+    times, values = table_source.traces()
+    rows = [f"{t:.2f}\t{a}\t{v}" for t, (a, v) in zip(times, values, strict=True)]
+    table_source.label_text("a", "\n".join(["time\tarousal\tvalence", *rows]))
+    corpus = open_corpus(import_corpus("table", table_source.folder, tmp_path / "out").path)
+    expected = table_source.traces(0)[1][:50].astype(np.float32)
+    np.testing.assert_array_equal(corpus.gold(corpus.recordings("train")[0]), expected)
+
+
 @pytest.mark.parametrize("method", [None, "ewe", "mean", "ccc_centred"])
 def test_gold_is_made_from_raters(table_source, tmp_path, method):
     rng = np.random.default_rng(1)

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_ray.corpus import gold_standard, open_corpus
+from ser_ray.corpus.frames import Framing
 from ser_ray.corpus.gold import agreement, cronbach_alpha, ewe_weights
 from ser_ray.corpus.ingest import ImportConfig, import_corpus
+from ser_ray.corpus.labels import make_gold
+from ser_ray.corpus.layouts.description import Labelled, Source
+from ser_ray.corpus.traces import Traces
 from ser_ray.errors import InputError
 
 HOPS = [160, 320, 400, 640, 800, 1600, 4000]
@@ -91,7 +95,7 @@ def test_weights_and_agreement_of_raters_are_kept(table_source, tmp_path, method
     rows = pq.read_table(made.path / "raters.parquet").to_pylist()
     assert [row["recording"] for row in rows] == sorted(name for name in "abcd" for _ in range(6))
     first = [row for row in rows if row["recording"] == "a" and row["target"] == "valence"]
-    traces = np.stack([raters[f"valence_R{i}"][:50] for i in range(3)])
+    traces = np.stack([raters[f"valence_R{i}"] for i in range(3)])
     weights = {"mean": np.ones(3), "ewe": ewe_weights(traces), "ccc_centred": agreement(traces)}[method]
     assert [row["rater"] for row in first] == ["R0", "R1", "R2"]
     np.testing.assert_array_equal([row["weight"] for row in first], weights)
@@ -126,6 +130,8 @@ def test_raters_who_rate_at_times_of_their_own(table_source, tmp_path):
         ({"gold": "median"}, "gold standard is 'median', but must be one of mean, ewe, ccc_centred"),
         ({"alignment": "middle"}, "alignment is 'middle', but must be one of start, end"),
         ({"label_rate_hz": 30.0}, "label rate is 30 Hz, which is not a whole number of samples per frame"),
+        ({"label_rate_hz": 1e-320}, "it must be 1e-6 or more"),
+        ({"label_rate_hz": -1.0}, "it must be 1e-6 or more"),
         ({"rater_lag_s": -1.0}, "rater lag is -1 s, but must be 0 to 20"),
         ({"rater_lag_s": 21.0}, "rater lag is 21 s, but must be 0 to 20"),
     ],
@@ -143,3 +149,53 @@ def test_jobs_change_nothing(table_source, tmp_path, monkeypatch):
     assert open_corpus(one.path).fingerprint == open_corpus(two.path).fingerprint
     with pytest.raises(InputError, match="jobs is 0, but must be at least 1"):
         import_corpus("table", table_source.folder, tmp_path / "three", jobs=0)
+
+
+@pytest.mark.parametrize("rate", [None, 25.0])
+def test_a_lag_longer_than_all_ratings(table_source, tmp_path, rate):
+    times, values = table_source.traces()
+    for name in table_source.partitions:
+        (table_source.folder / "labels" / f"{name}.csv").unlink()
+        table_source.raters(name, times, arousal_R1=values[:, 0], valence_R1=values[:, 1])
+    config = ImportConfig(rater_lag_s=5.0, label_rate_hz=rate)
+    with pytest.raises(
+        InputError, match=r"raters/a.csv: no frame of recording a has labels of arousal and valence once"
+    ):
+        import_corpus("table", table_source.folder, tmp_path / "out", config)
+
+
+def two_files(arousal_rows, valence_rows):
+    """A recording whose targets are labelled in a file each, so many rows long."""
+    gold = tuple(
+        Traces(Path(f"{target}.csv"), np.arange(rows) / 25, {target: np.arange(rows) / 1000}, range(2, rows + 2))
+        for target, rows in (("arousal", arousal_rows), ("valence", valence_rows))
+    )
+    return Source("a", "train", "S", Path("a.wav"), lambda: Labelled(gold))
+
+
+@pytest.mark.parametrize(("rows", "kept"), [((50, 75), 50), ((75, 50), 50), ((60, 60), 60)])
+def test_targets_in_files_of_their_own_end_together(rows, kept):
+    gold = make_gold(two_files(*rows), ("valence", "arousal"), Framing(640), None)
+    np.testing.assert_array_equal(gold.gold, np.tile(np.arange(kept)[:, None] / 1000, 2).astype(np.float32))
+
+
+@pytest.mark.parametrize("rows", [(50, 76), (76, 50)])
+def test_targets_that_are_labelled_over_other_times(rows):
+    short, long = ("arousal", "valence") if rows[0] < rows[1] else ("valence", "arousal")
+    message = (
+        rf"^{short}.csv has 50 labels, but {long}.csv has 76: the targets of a recording must be labelled over the"
+    )
+    with pytest.raises(InputError, match=message):
+        make_gold(two_files(*rows), ("arousal", "valence"), Framing(640), None)
+
+
+def test_raters_who_say_nothing_are_left_out(table_source, tmp_path):
+    times, values = table_source.traces()
+    table_source.raters(
+        "a", times, arousal_R1=values[:, 0] * np.nan, arousal_R2=values[:, 0], valence_R1=times * np.nan
+    )
+    corpus = open_corpus(import_corpus("table", table_source.folder, tmp_path / "out").path)
+    ratings = corpus.ratings(corpus.recordings("train")[0])
+    assert list(ratings) == ["arousal"]
+    np.testing.assert_array_equal(ratings["arousal"], values[None, :50, 0].astype(np.float32))
+    assert [row["rater"] for row in pq.read_table(tmp_path / "out" / "raters.parquet").to_pylist()] == ["R2"]

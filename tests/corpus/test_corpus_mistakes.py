@@ -228,8 +228,8 @@ def test_too_few_rows(table_source, refusal):
     times, values = table_source.traces()
     table_source.labels("b", times[:24], values[:24])
     assert refusal() == (
-        "recording b has too few label rows: 24 at 25 Hz end after 0.96 s, but SRC/audio/b.wav lasts 2.00 s; cut the "
-        "audio or add rows"
+        "recording b has too few label rows: those of SRC/labels/b.csv, 24 at 25 Hz, end after 0.96 s, but "
+        "SRC/audio/b.wav lasts 2.00 s; cut the audio or add rows"
     )
 
 
@@ -267,7 +267,7 @@ def test_a_rater_that_is_silent_for_a_while_is_told(table_source, tmp_path):
     values[3, 0] = np.nan
     table_source.raters("b", times, arousal_R1=values[:, 0], arousal_R2=values[:, 1])
     made = import_corpus("table", table_source.folder, tmp_path / "out")
-    assert made.warnings == ("R1 rated only a part of b: up to 1 of 50 frames are without them",)
+    assert made.warnings == ("R1 rated only a part of b: up to 1 of 51 frames are without them",)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from corpus_cases import TableSource, noise
 
 from ser_ray.corpus import CorpusWriter, ingest, open_corpus, writer
 from ser_ray.corpus.ingest import ImportConfig, import_corpus
+from ser_ray.corpus.layouts import table
 from ser_ray.corpus.writer import Plan
 from ser_ray.errors import InputError
 
@@ -177,9 +180,9 @@ def test_other_mistakes_of_the_system_are_not_the_users(source, tmp_path, monkey
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(source, tmp_path, monkeypatch):
-    usage = ingest.shutil.disk_usage(tmp_path)._replace(free=100_000)
-    monkeypatch.setattr(ingest.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(InputError, match=r"needs about 0.0 GB for 6 recordings, but 0.0 GB are free"):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match=r"needs about 0.4 MB for 6 recordings, but 0.1 MB are free"):
         import_corpus("table", source.folder, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
@@ -236,3 +239,157 @@ def test_the_journal_says_what_is_imported(source, tmp_path, monkeypatch):
     lines = (tmp_path / ".out.partial" / "progress.jsonl").read_text().splitlines()
     assert json.loads(json.loads(lines[0])["import"])["layout"] == "table"
     assert [json.loads(line)["recording"]["name"] for line in lines[1:]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("targets", [("arousal", "valence"), ("valence", "arousal")])
+def test_other_targets_begin_anew(source, tmp_path, monkeypatch, targets):
+    """Also where all shards were closed, and only the end was missing."""
+
+    def interrupt(self):
+        self._close_shard()
+        raise KeyboardInterrupt
+
+    first = ImportConfig(targets=("valence",) if targets[0] == "arousal" else ("arousal", "valence"))
+    with monkeypatch.context() as patched:
+        patched.setattr(CorpusWriter, "_complete", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_corpus("table", source.folder, tmp_path / "out", first, name="n")
+    config = ImportConfig(targets=targets)
+    assert import_corpus("table", source.folder, tmp_path / "out", config, name="n").kept == 0
+    import_corpus("table", source.folder, tmp_path / "whole", config, name="n")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("after", [3, 5])
+def test_what_an_import_of_more_has_left_is_removed(source, tmp_path, monkeypatch, after):
+    interrupted(source, tmp_path / "out", after, monkeypatch, KeyboardInterrupt())
+    for name in ("raters.parquet", "index.parquet", "corpus.json"):
+        (tmp_path / ".out.partial" / name).write_text("as far as the disk had room")
+    shutil.rmtree(source.folder / "raters")
+    source.table(["a,train,S", "f,devel,T"])
+    import_corpus("table", source.folder, tmp_path / "out", name="n")
+    import_corpus("table", source.folder, tmp_path / "whole", name="n")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == [
+        "00000.arrow",
+        "corpus.json",
+        "index.parquet",
+        "shards",
+    ]
+
+
+def test_a_journal_that_holds_what_was_on_the_disk_before(source, tmp_path, monkeypatch):
+    interrupted(source, tmp_path / "out", 4, monkeypatch, KeyboardInterrupt())
+    journal = tmp_path / ".out.partial" / "progress.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:3], b"\0" * 60 + b"\n", b"\xff\n", *lines[4:]]))
+    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 2
+    import_corpus("table", source.folder, tmp_path / "whole", name="n")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_file_system_without_locks(source, tmp_path, monkeypatch):
+    def refuse(number):
+        def flock(file, kind):
+            raise OSError(number, os.strerror(number))
+
+        return flock
+
+    monkeypatch.setattr("fcntl.flock", refuse(errno.ENOSYS))
+    import_corpus("table", source.folder, tmp_path / "out", name="n")
+    monkeypatch.setattr("fcntl.flock", refuse(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        import_corpus("table", source.folder, tmp_path / "other", name="n")
+
+
+def test_a_shard_is_on_the_disk_before_the_journal_says_so(source, tmp_path, monkeypatch):
+    synced = []
+    fsync, close_shard = os.fsync, writer.Partial.close_shard
+
+    def noted(self, shard, recordings):
+        assert synced[-1] == (self.folder / "shards" / shard.name).stat().st_ino
+        close_shard(self, shard, recordings)
+
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+    monkeypatch.setattr(writer.Partial, "close_shard", noted)
+    import_corpus("table", source.folder, tmp_path / "out", name="n")
+    assert len(synced) == 3
+
+
+def test_a_shard_that_nothing_is_written_to_any_more_is_removed(source, tmp_path, monkeypatch):
+    rows = ["a,train,S", "b,devel,T", *(f"{name},train,S" for name in "cdef")]
+    source.table(rows)
+    interrupted(source, tmp_path / "out", 3, monkeypatch, KeyboardInterrupt())
+    source.table(rows[:2])
+    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 2
+    assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["00000.arrow"]
+
+
+def test_another_label_rate_begins_anew_also_where_nothing_is_labelled(source, tmp_path, monkeypatch):
+    source.table(["a,test,S", *(f"{name},{partition},S" for name, partition in NAMES.items() if name != "a")])
+    for folder in ("labels", "raters"):
+        (source.folder / folder / "a.csv").unlink()
+    shutil.rmtree(source.folder / "raters")
+    interrupted(source, tmp_path / "out", 1, monkeypatch, KeyboardInterrupt())
+    for name in "bcdef":
+        source.labels(name, np.arange(21) / 10, np.zeros((21, 2)))
+    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 0
+    corpus = open_corpus(tmp_path / "out")
+    assert {r.samples // r.frames for p in ("train", "devel", "test") for r in corpus.recordings(p)} == {1600}
+
+
+def test_what_a_recording_is_made_from_is_told_apart(source):
+    one = table.read(source.folder).sources[0]
+    others = [
+        replace(one, start_s=0.5),
+        replace(one, stop_s=1.5),
+        replace(one, partition="test"),
+        replace(one, speaker="T"),
+        replace(one, extra={"sex": "f"}),
+        replace(one, audio=source.folder / "audio" / "b.wav"),
+        replace(one, label_files=one.label_files[:1]),
+    ]
+    signatures = [ingest._signature(each) for each in (one, *others)]
+    assert len(set(signatures)) == len(signatures)
+    assert ingest._signature(one) == signatures[0]
+
+
+def test_after_some_mistakes_no_more_is_converted(source, tmp_path, monkeypatch):
+    """The recordings before the first mistake are kept; those behind it are looked at for more mistakes alone."""
+    names = ["a", "f", *(f"n{i}" for i in range(9))]
+    source.table([f"{name},{'devel' if name == 'f' else 'train'},S" for name in names])
+    for name in names[2:]:
+        source.audio(name, np.zeros(32000, np.int16) if name != "n3" else noise(32000))
+        source.labels(name, *source.traces())
+    converted = []
+    convert = ingest._convert
+
+    def noted(targets, framing, method, one):
+        converted.append(one.name)
+        return convert(targets, framing, method, one)
+
+    broken = ("n0", "n1", "n2", "n4", "n5", "n6", "n7", "n8")
+    for name in broken:
+        rows = [f"{i / 25:.2f},nan,0" for i in range(51)]
+        source.label_text(name, "\n".join(["time,arousal,valence", *rows]))
+    monkeypatch.setattr(ingest, "_convert", noted)
+    with pytest.raises(InputError) as caught:
+        import_corpus("table", source.folder, tmp_path / "out", name="n")
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("source: 5 mistakes")
+    assert lines[-1] == (f"2 of 11 recordings are kept in {tmp_path}/.out.partial: the same command goes on there")
+    assert converted == ["a", "f", "n0", "n1", "n2", "n3", "n4", "n5"]
+
+
+def test_what_was_written_before_is_no_part_of_the_rate(source, tmp_path, monkeypatch):
+    skipped = []
+
+    class Noted(ingest.Bar):
+        def skip(self, items, amount=None):
+            skipped.append((items, amount))
+            super().skip(items, amount)
+
+    interrupted(source, tmp_path / "out", 4, monkeypatch, KeyboardInterrupt())
+    monkeypatch.setattr(ingest, "Bar", Noted)
+    import_corpus("table", source.folder, tmp_path / "out", name="n")
+    assert skipped == [(4, 8.0)]

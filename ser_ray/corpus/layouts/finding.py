@@ -25,6 +25,15 @@ def describe(
     Raises:
         InputError: if the layout is unknown, none or several fit, or the data is wrong in the one that does.
     """
+    try:
+        return _describe(layout, source, layouts)
+    except OSError as error:
+        raise InputError(f"{source} cannot be read ({error})") from error
+
+
+def _describe(
+    layout: str, source: Path, layouts: Mapping[str, Callable[[Path], Description]]
+) -> tuple[str, Description]:
     if layout in layouts:
         return layout, layouts[layout](source)
     if layout != AUTO:
@@ -52,4 +61,4 @@ def describe(
 def _looked_for(error: OtherLayoutError) -> str:
     """Return what a layout looked for, of its message."""
     text = str(error)
-    return text.partition("looked for ")[2].partition(";")[0].partition(", but ")[0] or text
+    return text.partition("looked for ")[2].partition("; missing: ")[0].partition(", but it ")[0] or text

@@ -23,6 +23,7 @@ from ser_ray.corpus.layouts.description import (
     contents,
     partition_named,
 )
+from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import INDEX_SCHEMA
 from ser_ray.corpus.traces import Traces, read_rows, read_traces
@@ -69,8 +70,7 @@ def read(source: Path) -> Description:
                 )
             )
     problems.refuse()
-    notice = source / "NOTICE"
-    return Description(tuple(sources), notice.read_text(encoding="utf-8") if notice.is_file() else "")
+    return Description(tuple(sources), read_notice(source))
 
 
 def _find_table(source: Path) -> Path:

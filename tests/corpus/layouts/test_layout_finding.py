@@ -44,6 +44,7 @@ def test_a_folder_in_no_layout(tmp_path):
     assert [line.split(":")[0].strip() for line in lines[2:]] == list(LAYOUTS)
     assert "  table: recordings.csv and partitions.csv (columns name, partition, speaker)" in lines
     assert "  sewa: audio/, labels/" in lines
+    assert all(line.count("(") == line.count(")") for line in lines)  # nothing was cut off
     with pytest.raises(InputError, match="it does not exist"):
         describe("auto", tmp_path / "nowhere", LAYOUTS)
 
