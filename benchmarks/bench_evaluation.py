@@ -98,7 +98,7 @@ def run(side: str, folder: Path) -> None:
     import torch
 
     from ser_ray.corpus import open_corpus
-    from ser_ray.corpus.audio import decode
+    from ser_ray.corpus.importing.audio import decode
     from ser_ray.models import ModelConfig, build
     from ser_ray.predict import predict_audio
     from ser_ray.trained import TrainedModel
@@ -123,7 +123,9 @@ def run(side: str, folder: Path) -> None:
     sides: dict[str, Callable[[], list[Any]]] = {
         "one_pass": one_pass,
         "in_chunks": lambda: predict_recordings(model, corpus, [recording]),
-        "file": lambda: [predict_audio(TrainedModel(model, model.config, 25.0, 0), decode(folder / "hour.wav").samples)],
+        "file": lambda: [
+            predict_audio(TrainedModel(model, model.config, 25.0, 0), decode(folder / "hour.wav").samples)
+        ],
         "in_one_row": lambda: in_rows(1),
         "in_all_rows": lambda: in_rows(times),
     }

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.audio import decode
 from ser_ray.corpus.batches import moments
+from ser_ray.corpus.importing.audio import decode
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.corpus.shards import normalised

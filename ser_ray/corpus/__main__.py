@@ -168,7 +168,7 @@ def _mimic(arguments: argparse.Namespace) -> int:
 
 def _report(path: Path) -> None:
     """Say what was made, and what to do with it."""
-    from ser_ray.corpus.info import summary
+    from ser_ray.corpus.describing.info import summary
     from ser_ray.corpus.raters import rater_lines
     from ser_ray.corpus.shards import open_corpus
 
@@ -181,9 +181,9 @@ def _report(path: Path) -> None:
 def _info(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ser_ray.corpus.figures import corpus_figures
-    from ser_ray.corpus.info import as_json, remarks, table
-    from ser_ray.corpus.picture import draw_corpus, picture_format, write_picture
+    from ser_ray.corpus.describing.figures import corpus_figures
+    from ser_ray.corpus.describing.info import as_json, remarks, table
+    from ser_ray.corpus.describing.picture import draw_corpus, picture_format, write_picture
     from ser_ray.corpus.shards import open_corpus
 
     if arguments.picture is not None:
@@ -202,7 +202,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from ser_ray.corpus.check import check_corpus
+    from ser_ray.corpus.describing.check import check_corpus
 
     checked = check_corpus(arguments.corpus, arguments.jobs)
     print("\n".join(checked.lines()))

@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray import allocation
-from ser_ray.corpus.audio import decode
 from ser_ray.corpus.destination import check_room, users_mistakes
-from ser_ray.corpus.frames import Framing
 from ser_ray.corpus.gold import METHODS
-from ser_ray.corpus.labels import DEFAULT_METHOD, Gold, make_gold
+from ser_ray.corpus.importing.audio import decode
+from ser_ray.corpus.importing.frames import Framing
+from ser_ray.corpus.importing.labels import DEFAULT_METHOD, Gold, make_gold
+from ser_ray.corpus.importing.preview import Preview, preview
+from ser_ray.corpus.importing.workers import in_order
 from ser_ray.corpus.layouts import LAYOUTS
 from ser_ray.corpus.layouts.description import ALIGNMENTS, Alignment, Description, Source
 from ser_ray.corpus.layouts.finding import describe
-from ser_ray.corpus.preview import Preview, preview
 from ser_ray.corpus.problems import SHOWN, Problems
 from ser_ray.corpus.progress import Bar
 from ser_ray.corpus.raters import rater_rows
 from ser_ray.corpus.schema import PARTITIONS, samples_per_frame
-from ser_ray.corpus.workers import in_order
 from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
 

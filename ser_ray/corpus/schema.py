@@ -134,7 +134,7 @@ def samples_per_frame(label_rate: float) -> int:
         near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
         fits = f"rates that fit nearby: {near}"
     else:
-        fits = "it must be 1e-6 or more"
+        fits = "it must be above 0, by 1e-6 at least"
     raise InputError(
         f"label rate is {label_rate:.6g} Hz, which is not a whole number of samples per frame at "
         f"{SAMPLE_RATE} Hz; {fits}"

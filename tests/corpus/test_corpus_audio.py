@@ -8,8 +8,8 @@ import soundfile
 from corpus_cases import noise
 from scipy.signal import resample_poly
 
-from ser_ray.corpus import audio
-from ser_ray.corpus.audio import Header, decode, read_header
+from ser_ray.corpus.importing import audio
+from ser_ray.corpus.importing.audio import Header, decode, read_header
 from ser_ray.errors import InputError
 
 
@@ -126,7 +126,9 @@ def test_channels_that_are_all_dead_are_the_writers_to_refuse(tmp_path):
 def test_the_number_of_cores_changes_no_sample(tmp_path):
     """Torch sums in another order with more threads; that must not reach the samples."""
     soundfile.write(tmp_path / "x.wav", noise(44100 * 3), 44100)
-    code = "import sys, torch; torch.set_num_threads(int(sys.argv[2])); from ser_ray.corpus.audio import decode;"
+    code = (
+        "import sys, torch; torch.set_num_threads(int(sys.argv[2])); from ser_ray.corpus.importing.audio import decode;"
+    )
     code += "sys.stdout.buffer.write(decode(sys.argv[1]).samples.tobytes())"
     command = [sys.executable, "-c", code, tmp_path / "x.wav"]
     one, two = (subprocess.run([*command, threads], capture_output=True, check=True).stdout for threads in "14")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.__main__ import main
-from ser_ray.corpus.check import SHOWN, check_corpus
-from ser_ray.corpus.inspection import clipping, inspect_recording, silence, true_runs
+from ser_ray.corpus.describing.check import SHOWN, check_corpus
+from ser_ray.corpus.describing.inspection import clipping, inspect_recording, silence, true_runs
 from ser_ray.corpus.raters import RATERS_FILE, rater_rows, write_raters
 from ser_ray.corpus.schema import Shard, fingerprint, index_table, manifest_text, read_manifest
 from ser_ray.errors import InputError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_ray.corpus.frames import Framing, at_instants, to_frames
-from ser_ray.corpus.traces import Traces
+from ser_ray.corpus.importing.frames import Framing, at_instants, to_frames
+from ser_ray.corpus.importing.traces import Traces
 from ser_ray.errors import InputError
 
 HOPS = [160, 320, 400, 640, 800, 1000, 1280, 1600, 4000, 8000]

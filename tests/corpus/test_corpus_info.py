@@ -12,9 +12,9 @@ from rich.console import Console
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.__main__ import main
-from ser_ray.corpus.figures import autocorrelation, corpus_figures
+from ser_ray.corpus.describing.figures import autocorrelation, corpus_figures
+from ser_ray.corpus.describing.info import as_json, remarks, shared_dyads, shared_speakers, table
 from ser_ray.corpus.gold import cronbach_alpha
-from ser_ray.corpus.info import as_json, remarks, shared_dyads, shared_speakers, table
 from ser_ray.corpus.raters import RATERS_FILE, rater_rows, write_raters
 from ser_ray.errors import InputError
 from ser_ray.metrics import ccc

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_ray.corpus import gold_standard, open_corpus
-from ser_ray.corpus.frames import Framing
 from ser_ray.corpus.gold import agreement, cronbach_alpha, ewe_weights
+from ser_ray.corpus.importing.frames import Framing
+from ser_ray.corpus.importing.labels import make_gold
+from ser_ray.corpus.importing.traces import Traces
 from ser_ray.corpus.ingest import ImportConfig, import_corpus
-from ser_ray.corpus.labels import make_gold
 from ser_ray.corpus.layouts.description import Labelled, Source
-from ser_ray.corpus.traces import Traces
 from ser_ray.errors import InputError
 
 HOPS = [160, 320, 400, 640, 800, 1600, 4000]
@@ -130,8 +130,8 @@ def test_raters_who_rate_at_times_of_their_own(table_source, tmp_path):
         ({"gold": "median"}, "gold standard is 'median', but must be one of mean, ewe, ccc_centred"),
         ({"alignment": "middle"}, "alignment is 'middle', but must be one of start, end"),
         ({"label_rate_hz": 30.0}, "label rate is 30 Hz, which is not a whole number of samples per frame"),
-        ({"label_rate_hz": 1e-320}, "it must be 1e-6 or more"),
-        ({"label_rate_hz": -1.0}, "it must be 1e-6 or more"),
+        ({"label_rate_hz": 1e-320}, "it must be above 0, by 1e-6 at least"),
+        ({"label_rate_hz": -1.0}, "it must be above 0, by 1e-6 at least"),
         ({"rater_lag_s": -1.0}, "rater lag is -1 s, but must be 0 to 20"),
         ({"rater_lag_s": 21.0}, "rater lag is 21 s, but must be 0 to 20"),
     ],
@@ -143,7 +143,7 @@ def test_options_that_no_import_has(options, message):
 
 def test_jobs_change_nothing(table_source, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_ray.corpus.ingest.ALONE_S", 0.0)
-    monkeypatch.setattr("ser_ray.corpus.preview.ALONE", 0)
+    monkeypatch.setattr("ser_ray.corpus.importing.preview.ALONE", 0)
     one = import_corpus("table", table_source.folder, tmp_path / "one", jobs=1)
     two = import_corpus("table", table_source.folder, tmp_path / "two", jobs=2)
     assert open_corpus(one.path).fingerprint == open_corpus(two.path).fingerprint

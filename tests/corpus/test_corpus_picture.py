@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.__main__ import main
-from ser_ray.corpus.figures import autocorrelation, corpus_figures
-from ser_ray.corpus.picture import autocorrelations, draw_corpus, picture_format, write_picture
+from ser_ray.corpus.describing.figures import autocorrelation, corpus_figures
+from ser_ray.corpus.describing.picture import autocorrelations, draw_corpus, picture_format, write_picture
 from ser_ray.errors import InputError
 from ser_ray.metrics import ccc
 

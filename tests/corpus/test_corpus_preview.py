@@ -8,8 +8,9 @@ import pytest
 import soundfile
 from corpus_cases import noise
 
-from ser_ray.corpus import open_corpus, preview
-from ser_ray.corpus.frames import Framing
+from ser_ray.corpus import open_corpus
+from ser_ray.corpus.importing import preview
+from ser_ray.corpus.importing.frames import Framing
 from ser_ray.corpus.ingest import ImportConfig, import_corpus
 from ser_ray.corpus.layouts import table
 from ser_ray.errors import InputError
@@ -254,7 +255,7 @@ def test_irregular_labels_that_end_early_are_told(table_source, tmp_path, end_s,
 
 
 @pytest.mark.parametrize(
-    ("silent", "said"), [(26, ("R1 rated only a part of a: up to 26 of 50 frames are without them",)), (25, ())]
+    ("silent", "said"), [(26, ("R1 rated only a part of a: up to 26 of 51 frames are without them",)), (25, ())]
 )
 def test_irregular_ratings_that_begin_late_are_told(table_source, tmp_path, silent, said):
     times, values = table_source.traces()

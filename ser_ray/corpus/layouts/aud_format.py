@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_ray.corpus.importing.traces import Traces
 from ser_ray.corpus.layouts.aud_format_people import Facts, facts_of
 from ser_ray.corpus.layouts.aud_format_tables import (
     HEADER,
@@ -39,7 +40,6 @@ from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.traces import Traces
 from ser_ray.errors import InputError
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from ser_ray.corpus.traces import Traces
+from ser_ray.corpus.importing.traces import Traces
 from ser_ray.errors import InputError
 
 Alignment = Literal["start", "end"]

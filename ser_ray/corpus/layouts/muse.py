@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_ray.corpus.importing.traces import Traces, read_rows
 from ser_ray.corpus.layouts.description import Description, Labelled, Source, contents, require
 from ser_ray.corpus.layouts.lines import Line, to_traces
 from ser_ray.corpus.layouts.notice import read_notice
@@ -26,7 +27,6 @@ from ser_ray.corpus.layouts.partition_table import Place, read_partitions
 from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.traces import Traces, read_rows
 from ser_ray.errors import InputError
 
 LABELS = "label_segments"

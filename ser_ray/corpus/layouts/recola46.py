@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from ser_ray.corpus.importing.traces import Traces
 from ser_ray.corpus.layouts.description import Description, Labelled, require
 from ser_ray.corpus.layouts.lines import read_lines, to_traces, without_header
 from ser_ray.corpus.layouts.notice import read_notice
@@ -28,7 +29,6 @@ from ser_ray.corpus.layouts.recola_files import (
 )
 from ser_ray.corpus.layouts.recola_split import Split, paper_split, read_split
 from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.traces import Traces
 from ser_ray.errors import InputError
 
 RATINGS, VIDEO = "Ratings_affective_behaviour_CCC_centred", "Video_recordings_MP4"

@@ -15,6 +15,7 @@ from typing import TypedDict
 
 import soundfile
 
+from ser_ray.corpus.importing.traces import Traces, read_rows, read_traces
 from ser_ray.corpus.layouts.description import (
     Description,
     Labelled,
@@ -26,7 +27,6 @@ from ser_ray.corpus.layouts.description import (
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import INDEX_SCHEMA
-from ser_ray.corpus.traces import Traces, read_rows, read_traces
 from ser_ray.errors import InputError
 
 TABLES = ("recordings.csv", "partitions.csv")

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ser_ray.corpus.figures import LAGS_S, PartitionFigures, TargetFigures, extra_entry
+from ser_ray.corpus.describing.figures import LAGS_S, PartitionFigures, TargetFigures, extra_entry
 from ser_ray.corpus.schema import PARTITIONS, Recording
 from ser_ray.corpus.shards import Corpus
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_ray.corpus.describing.rater_figures import RatersFigures, raters_figures
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.rater_figures import RatersFigures, raters_figures
 from ser_ray.corpus.schema import PARTITIONS, Recording
 from ser_ray.corpus.shards import Corpus
 
