@@ -1,8 +1,12 @@
 """`auto` finds each layout's mimic, and says of a folder in none what was looked for and what is there."""
 
+import json
+
+import numpy as np
 import pytest
 
 from ser_ray.corpus import open_corpus
+from ser_ray.corpus.__main__ import main
 from ser_ray.corpus.ingest import import_corpus
 from ser_ray.corpus.layouts import LAYOUTS
 from ser_ray.corpus.layouts.finding import describe
@@ -12,6 +16,45 @@ from ser_ray.errors import InputError
 
 def test_every_layout_has_a_mimic():
     assert list(LAYOUTS) == list(MIMICS)
+
+
+RIGHT = {  # of 6 s each: recordings, labelled ones and speakers of train, devel and test; seconds, labels a second, raters
+    "table": ([2, 1, 1], [2, 1, 1], [1, 1, 1], 24, 25, 6),
+    "recola_avec": ([2, 2, 1], [2, 2, 0], [2, 2, 1], 30, 25, 6),
+    "recola": ([2, 2, 1], [2, 2, 1], [2, 2, 1], 30, 25, 6),
+    "recola46": ([2, 2, 1], [2, 2, 1], [2, 2, 1], 30, 25, 0),
+    "sewa": ([3, 2, 1], [3, 2, 0], [3, 2, 1], 36, 10, 0),
+    "muse": ([7, 3, 3], [7, 3, 0], [2, 1, 1], 16.5, 4, 0),  # segments, and parts of segments
+    "msp_conversation": ([3, 1, 1], [3, 1, 0], [2, 1, 1], 23.28, 25, 3),  # parts, which raters begin a little late
+    "semaine": ([2, 1, 1], [2, 1, 0], [1, 1, 1], 24, 50, 3),
+    "audformat": ([3, 1, 1], [3, 1, 0], [2, 1, 1], 23.8, 25, 3),  # one has a gap
+}
+
+
+@pytest.mark.parametrize("layout", MIMICS)
+def test_a_mimic_comes_out_of_info_with_the_right_numbers(tmp_path, capsys, layout):
+    if layout == "audformat":
+        pytest.importorskip("audformat", reason="audformat is an extra")
+    source, out = tmp_path / "source", tmp_path / "out"
+    assert main(["mimic", layout, str(source), "--seconds", "6"]) == 0
+    assert main(["import", layout, str(source), str(out)]) == 0
+    assert main(["check", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["info", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    each, everyone = [said["partitions"][p] for p in ("train", "devel", "test")], said["partitions"]["all"]
+    counts = tuple([one[what] for one in each] for what in ("recordings", "labelled", "speakers"))
+    raters = everyone["targets"]["arousal"]["raters"]
+    assert (*counts, round(3600 * everyone["hours"], 3), said["label_rate_hz"], raters) == RIGHT[layout]
+    corpus = open_corpus(out)
+    for partition, one in zip(("train", "devel"), each, strict=True):
+        gold = np.concatenate([corpus.gold(r) for r in corpus.recordings(partition)]).astype(np.float64)
+        assert one["frames"] == len(gold)
+        for column, target in enumerate(("arousal", "valence")):
+            figures = one["targets"][target]
+            assert figures["mean"] == pytest.approx(gold[:, column].mean(), abs=1e-9)
+            assert figures["std"] == pytest.approx(gold[:, column].std(), abs=1e-9)
+            assert (figures["low"], figures["high"]) == (gold[:, column].min(), gold[:, column].max())
 
 
 @pytest.mark.parametrize("layout", MIMICS)
