@@ -18,7 +18,7 @@ def test_every_layout_has_a_mimic():
     assert list(LAYOUTS) == list(MIMICS)
 
 
-RIGHT = {  # of 6 s each: recordings, labelled ones and speakers of train, devel and test; seconds, labels a second, raters
+RIGHT = {  # of 6 s each: recordings, labelled ones and speakers of train, devel, test; seconds, labels a second, raters
     "table": ([2, 1, 1], [2, 1, 1], [1, 1, 1], 24, 25, 6),
     "recola_avec": ([2, 2, 1], [2, 2, 0], [2, 2, 1], 30, 25, 6),
     "recola": ([2, 2, 1], [2, 2, 1], [2, 2, 1], 30, 25, 6),
@@ -47,7 +47,7 @@ def test_a_mimic_comes_out_of_info_with_the_right_numbers(tmp_path, capsys, layo
     raters = everyone["targets"]["arousal"]["raters"]
     assert (*counts, round(3600 * everyone["hours"], 3), said["label_rate_hz"], raters) == RIGHT[layout]
     corpus = open_corpus(out)
-    for partition, one in zip(("train", "devel"), each, strict=True):
+    for partition, one in zip(("train", "devel"), each[:2], strict=True):
         gold = np.concatenate([corpus.gold(r) for r in corpus.recordings(partition)]).astype(np.float64)
         assert one["frames"] == len(gold)
         for column, target in enumerate(("arousal", "valence")):
