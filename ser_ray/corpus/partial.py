@@ -155,10 +155,6 @@ class Partial:
             self._journal.close()
         self._lock.close()
 
-    def remove(self) -> None:
-        """Remove the folder and all that is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _first_line(self) -> str:
         return json.dumps({"import": self._header}) + "\n"
 
