@@ -244,6 +244,17 @@ def _change(corpus, **values):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **values}))
 
 
+def test_manifest_of_the_version_before(small_corpus):
+    """Version 1 did not say how a corpus was made; everything else, and the fingerprint, is as it was."""
+    before = open_corpus(small_corpus)
+    manifest = json.loads((small_corpus / "corpus.json").read_text())
+    del manifest["preparation"]
+    (small_corpus / "corpus.json").write_text(json.dumps({**manifest, "schema_version": 1}))
+    corpus = open_corpus(small_corpus)
+    assert (corpus.manifest.preparation, corpus.fingerprint) == ({}, before.fingerprint)
+    assert corpus.recordings("train") == before.recordings("train")
+
+
 def test_manifest_of_a_later_version(small_corpus):
     _change(small_corpus, schema_version=3, unheard_of=1)
     with pytest.raises(InputError, match="has schema_version 3, but this ser_ray reads up to 2: update ser_ray"):
