@@ -209,7 +209,7 @@ class _Copying:
         target, digest = self._copy / name, hashlib.sha256()
         part = target.with_name(f"{target.name}.part")
         with (self._path / name).open("rb") as source, part.open("wb") as file:
-            if afresh:
+            if afresh and hasattr(os, "posix_fadvise"):  # which macOS lacks
                 os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             while block := source.read(BLOCK_BYTES):
                 digest.update(block)
