@@ -155,5 +155,4 @@ def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["
     if lacking:
         methods = ", ".join(sorted({row["method"] for row in rows})) or "none"
         raise InputError(f"--postprocess {method}: {part} has no such chain of {lacking[0]}; methods in it: {methods}")
-    names = [field.name for field in dataclasses.fields(PostProcessing)]
-    return [PostProcessing(**{name: found[target][name] for name in names}) for target in targets]
+    return [PostProcessing.of_row(found[target]) for target in targets]

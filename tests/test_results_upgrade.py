@@ -17,29 +17,34 @@ def replaced(column, values):
     return lambda table: table.set_column(table.schema.get_field_index(column), column, pa.array(values))
 
 
-def of_version_2(folder, name, **columns):
-    """A part as version 2 wrote it: without what came later."""
+def later_columns(name, version):
+    return [c for added, tables in ADDED_COLUMNS.items() if added > version for c in tables.get(name, ())]
+
+
+def of_version(folder, name, version=2, **columns):
+    """A part as an earlier version wrote it: without what came later."""
     path = put(folder, name=name, **columns)
     table = pq.ParquetFile(path).read()
-    old = replaced("schema_version", pa.array([2], pa.int32()))(table.drop_columns(ADDED_COLUMNS[3].get(name, ())))
+    old = replaced("schema_version", pa.array([version], pa.int32()))(table.drop_columns(later_columns(name, version)))
     pq.write_table(old, path)
     return path
 
 
+@pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("name", ["trials", "epochs", "postprocessing"])
-def test_a_part_of_version_2_is_read_with_nulls_where_it_has_no_columns(folder, name):
-    of_version_2(folder, name)
+def test_a_part_of_an_earlier_version_is_read_with_nulls_where_it_has_no_columns(folder, name, version):
+    of_version(folder, name, version)
     put(folder, key="b", name=name)
     table = read_table(folder, name)
     assert table.schema == SCHEMAS[name]
     assert table["key"].to_pylist() == ["a", "b"]
     assert table["schema_version"].to_pylist() == [SCHEMA_VERSION] * 2
-    for column in ADDED_COLUMNS[3].get(name, ()):
+    for column in later_columns(name, version):
         assert read_table(folder, name, columns=["key", column]).to_pylist()[0] == {"key": "a", column: None}
 
 
 def test_an_upgraded_folder_has_one_schema_and_the_same_figures(folder):
-    old = of_version_2(folder, "trials", seed=7, ccc_devel_mean=0.25)
+    old = of_version(folder, "trials", seed=7, ccc_devel_mean=0.25)
     new = put(folder, key="b")
     stands = new.stat().st_mtime_ns
     before = read_table(folder, "trials")

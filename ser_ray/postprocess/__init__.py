@@ -10,8 +10,7 @@ from ser_ray.postprocess.config import SearchConfig
 
 if TYPE_CHECKING:
     from ser_ray.postprocess.chain import PostProcessing, apply
-    from ser_ray.postprocess.exhaustive import search_exhaustive
-    from ser_ray.postprocess.search import SearchResult, search_greedy
+    from ser_ray.postprocess.search import SearchResult, search_exhaustive, search_greedy
 
 __all__ = [
     "PostProcessing",
@@ -26,7 +25,7 @@ _LAZY = {
     "PostProcessing": "chain",
     "SearchResult": "search",
     "apply": "chain",
-    "search_exhaustive": "exhaustive",
+    "search_exhaustive": "search",
     "search_greedy": "search",
 }
 

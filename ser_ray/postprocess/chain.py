@@ -6,15 +6,16 @@ through the very same steps.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from numbers import Integral
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import median_filter
 
 from ser_ray.errors import InputError
+from ser_ray.postprocess.grid import whole
 
 # Squares and ratios of squares of values within this stay finite in float64.
 LARGEST_VALUE = 1e50
@@ -70,6 +71,15 @@ class PostProcessing:
             raise InputError(
                 "prediction_std is 0, but scale is on: constant predictions have nothing to scale, switch scale off"
             )
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "PostProcessing":
+        """Return the chain of a row of the table `postprocessing`.
+
+        Args:
+            row: column -> value; other columns than the chain's are passed over.
+        """
+        return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
 def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
@@ -203,14 +213,3 @@ def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[NDArray[np.fl
             )
         checked.append(values)
     return checked
-
-
-def whole(name: str, value: object) -> int:
-    """Return a number of frames as an int.
-
-    Raises:
-        InputError: if it is not a whole number.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}, but must be a whole number of frames")
-    return int(value)

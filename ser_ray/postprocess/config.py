@@ -2,18 +2,45 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
+from ser_ray.postprocess.grid import Grid
+
 Method = Literal["greedy", "exhaustive"]
+Choice = Literal["per_target", "joint"]
+Seconds = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SearchConfig:
-    """Which searches a trial's devel predictions go through.
+    """Which searches a trial's devel predictions go through, and over which grid of chains.
 
     Args:
         methods: "greedy" is the paper's chain, "exhaustive" the exact optimum of the grid.
+        choice: "per_target" chooses the steps of each target by that target's CCC; "joint" chooses the same steps for
+            all targets, by the mean of their CCCs. Constants are fitted per target either way.
+        max_window_s: the longest median window; 0 for no filter.
+        max_shift_s: the largest shift; 0 for none.
+        forward_only: whether the exhaustive search leaves shifts backward in time out, as greedy does.
     """
 
     methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("greedy", "exhaustive")
+    choice: Choice = "per_target"
+    max_window_s: Seconds = 20.0
+    max_shift_s: Seconds = 10.0
+    forward_only: Annotated[bool, Strict()] = False
+
+    def grid(self, label_rate: float, longest_frames: int) -> Grid:
+        """Return the grid in frames.
+
+        Args:
+            label_rate: of the predictions, frames per second.
+            longest_frames: of the longest recording; beyond it windows and shifts change nothing any more.
+
+        Raises:
+            InputError: if the grid is too large.
+        """
+        return Grid.of_seconds(
+            self.max_window_s, self.max_shift_s, label_rate, longest_frames, forward_only=self.forward_only
+        )

@@ -10,7 +10,7 @@ from ser_ray.report.beside import value
 from ser_ray.report.columns import field_column
 from ser_ray.report.naming import Named
 from ser_ray.report.tables import Configuration, SweepTables
-from ser_ray.results import CCC_COLUMNS, STATUSES
+from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, STATUSES
 
 
 def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Named] = ()) -> None:
@@ -25,7 +25,8 @@ def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Named] = ()) -> No
         InputError: if the file cannot be written.
     """
     names = list(dict.fromkeys(name for c in sweep.configurations for name in c.fields))
-    measured = [*CCC_COLUMNS, *(n.name for n in asked if n.is_figure and n.name not in CCC_COLUMNS)]
+    always = (*CCC_COLUMNS, *CROSSFIT_COLUMNS)
+    measured = [*always, *(n.name for n in asked if n.is_figure and n.name not in always)]
     figures = [f"{column}{part}" for column in measured for part in ("", "_interval", "_n")]
     labels = [field_column(name).label for name in names]
     heading = ["rank", *labels, "overlap_ratio", "parameters", "receptive_field_ms"]

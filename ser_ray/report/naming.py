@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 
 from ser_ray.errors import InputError
-from ser_ray.results import CCC_COLUMNS, SCHEMAS
+from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, SCHEMAS
 
 Row = Mapping[str, Any]
 Fields = Mapping[str, Any]
 
 COLUMNS = SCHEMAS["trials"]
-FIGURES = frozenset(CCC_COLUMNS) | {
+FIGURES = frozenset((*CCC_COLUMNS, *CROSSFIT_COLUMNS)) | {
     "epochs",
     "best_epoch",
     "train_seconds",

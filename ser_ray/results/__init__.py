@@ -14,7 +14,9 @@ from ser_ray.results.folder import SweepFolder, open_sweep
 from ser_ray.results.parts import make_table, read_metadata, write_part, write_whole
 from ser_ray.results.schemas import (
     CCC_COLUMNS,
+    CROSSFIT_COLUMNS,
     EPOCHS,
+    METHODS,
     POSTPROCESSING,
     PREDICTIONS,
     SCHEMA_VERSION,
@@ -24,12 +26,15 @@ from ser_ray.results.schemas import (
     TARGETS,
     TRIALS,
     ccc_column,
+    crossfit_column,
 )
 from ser_ray.results.upgrade import upgrade_parts
 
 __all__ = [
     "CCC_COLUMNS",
+    "CROSSFIT_COLUMNS",
     "EPOCHS",
+    "METHODS",
     "POSTPROCESSING",
     "PREDICTIONS",
     "SCHEMAS",
@@ -43,6 +48,7 @@ __all__ = [
     "ccc_column",
     "compact",
     "compact_if_worth",
+    "crossfit_column",
     "make_table",
     "open_sweep",
     "read_drivers",

@@ -4,15 +4,12 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
-ADDED_COLUMNS: Mapping[int, Mapping[str, tuple[str, ...]]] = {
-    3: {"trials": ("cpus", "gpus", "job_id", "restarts", "git_diff", "reused_from"), "epochs": ("gpus",)},
-}
-"""Version -> table -> columns that came with it; in rows of earlier versions they are null."""
+SCHEMA_VERSION = 4
 OLDEST_READABLE = 2
 TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
-STAGES = ("", "greedy", "exhaustive")
+METHODS = ("greedy", "exhaustive")
+STAGES = ("", *METHODS)
 """Stages of a prediction that is scored: raw (no name in the column), and after each search of the post-processing."""
 
 
@@ -32,6 +29,19 @@ def ccc_column(partition: str, target: str, *, stage: str = "", per_recording: b
     return "_".join(part for part in parts if part)
 
 
+def crossfit_column(method: str, target: str) -> str:
+    """Return the name of the column of `trials` that holds what a search is estimated to reach on unseen recordings.
+
+    Args:
+        method: "greedy" or "exhaustive".
+        target: "arousal", "valence" or "mean".
+
+    Returns:
+        The name, such as "ccc_devel_greedy_crossfit_arousal".
+    """
+    return f"ccc_devel_{method}_crossfit_{target}"
+
+
 CCC_COLUMNS = tuple(
     ccc_column(partition, target, stage=stage, per_recording=per_recording)
     for partition in ("devel", "test")
@@ -39,6 +49,27 @@ CCC_COLUMNS = tuple(
     for target in (*TARGETS, "mean")
     for per_recording in (False, True)
 )
+
+CROSSFIT_COLUMNS = tuple(crossfit_column(method, target) for method in METHODS for target in (*TARGETS, "mean"))
+"""What the chain of a search is estimated to reach on unseen recordings; null where devel has one recording alone."""
+
+ADDED_COLUMNS: Mapping[int, Mapping[str, tuple[str, ...]]] = {
+    3: {"trials": ("cpus", "gpus", "job_id", "restarts", "git_diff", "reused_from"), "epochs": ("gpus",)},
+    4: {
+        "trials": CROSSFIT_COLUMNS,
+        "postprocessing": (
+            "choice",
+            "max_window_s",
+            "max_shift_s",
+            "forward_only",
+            "ccc_devel_crossfit",
+            "folds",
+            "recordings",
+            "doubt",
+        ),
+    },
+}
+"""Version -> table -> columns that came with it; in rows of earlier versions they are null."""
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TIME = pa.timestamp("us")  # UTC; not marked so, since duckdb wants a further package for times with a zone
@@ -75,7 +106,7 @@ TRIALS = pa.schema(
         ("best_epoch", _INT),  # counted from 1
         ("parameters", _INT),
         ("receptive_field_ms", _FLOAT),
-        *((column, _FLOAT) for column in CCC_COLUMNS),
+        *((column, _FLOAT) for column in (*CCC_COLUMNS, *CROSSFIT_COLUMNS)),
         ("train_seconds", _FLOAT),
         ("search_seconds", _FLOAT),
         ("samples_per_second", _FLOAT),  # audio samples trained on per second of training
@@ -122,6 +153,10 @@ POSTPROCESSING = pa.schema(
         ("key", _TEXT),
         ("target", _TEXT),
         ("method", _TEXT),  # greedy | exhaustive
+        ("choice", _TEXT),  # per_target | joint
+        ("max_window_s", _FLOAT),  # the grid that was searched: the longest median window
+        ("max_shift_s", _FLOAT),  # its largest shift
+        ("forward_only", _BOOL),  # whether the exhaustive search left shifts backward in time out
         ("median_window", _INT),  # frames; 1 is no filter
         ("median_window_s", _FLOAT),
         ("centre", _BOOL),
@@ -134,6 +169,10 @@ POSTPROCESSING = pa.schema(
         ("gold_std", _FLOAT),
         ("ccc_devel_raw", _FLOAT),
         ("ccc_devel", _FLOAT),  # of the whole chain, in sample
+        ("ccc_devel_crossfit", _FLOAT),  # estimated for unseen recordings; null for one recording alone
+        ("folds", _INT),  # of recordings, in that estimate; 1 is none
+        ("recordings", _INT),  # of devel that were searched
+        ("doubt", _TEXT),  # why devel is too small to choose a chain by; null where it is not
         ("gain_median", _FLOAT),  # of each step in turn, on devel, in sample
         ("gain_centre", _FLOAT),
         ("gain_scale", _FLOAT),

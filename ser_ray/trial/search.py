@@ -1,4 +1,8 @@
-"""The second half of a trial: search its post-processing on devel, score both partitions, write its row."""
+"""The second half of a trial: search its post-processing on devel, score both partitions, write its row.
+
+All of it is one call, `search_trial`. Of a large devel partition the sums over its grid may be made elsewhere, fold by
+fold: `read_trained` tells what there is to sum, and `finish_search` takes the sums and does the rest.
+"""
 
 import dataclasses
 import json
@@ -8,13 +12,98 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ser_ray import postprocess, results
+from ser_ray.errors import InputError
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
-from ser_ray.postprocess.config import SearchConfig
-from ser_ray.results import STAGES, SweepFolder, ccc_column
+from ser_ray.postprocess.config import Method, SearchConfig
+from ser_ray.postprocess.devel import MAX_FOLDS, Devel
+from ser_ray.postprocess.doubt import doubt
+from ser_ray.postprocess.grid import Grid
+from ser_ray.postprocess.search import SearchResult, search_targets
+from ser_ray.postprocess.sums import GridSums
+from ser_ray.results import STAGES, SweepFolder, ccc_column, crossfit_column
 from ser_ray.trial.rows import SCORED_PARTITIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Traces:
+    """Predictions and gold of one partition and target, an array [frames] per recording labelled throughout."""
+
+    predictions: Sequence[NDArray[np.floating]]
+    gold: Sequence[NDArray[np.floating]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DevelSearch:
+    """What a trial's search looks at.
+
+    Args:
+        grid: of chains.
+        devel: of each target.
+    """
+
+    grid: Grid
+    devel: tuple[Devel, ...]
+
+    @property
+    def chunks(self) -> list[tuple[int, int]]:
+        """Each target with each of its folds, by number."""
+        return [(target, fold) for target, one in enumerate(self.devel) for fold in range(len(one.folds))]
+
+    @property
+    def outputs(self) -> int:
+        """How many medians the search takes, to which its time is proportional."""
+        return len(self.grid.windows) * sum(sum(one.lengths) for one in self.devel)
+
+    def sums(self, target: int, fold: int) -> GridSums:
+        """Return the sums of one chunk."""
+        return self.devel[target].sums(self.grid, fold)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedTrial:
+    """A trained trial as its predictions tell of it.
+
+    Args:
+        key: the trial's.
+        row: its row so far.
+        config: of the search.
+        label_rate: of its predictions, frames per second; NaN where no recording has a second frame.
+        traces: of each partition and target.
+    """
+
+    key: str
+    row: Mapping[str, Any]
+    config: SearchConfig
+    label_rate: float
+    traces: Mapping[tuple[str, str], Traces]
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """What was predicted."""
+        targets: Sequence[str] = self.row["targets"]
+        return targets
+
+    def devel_search(self) -> DevelSearch:
+        """Return what its search looks at.
+
+        Raises:
+            InputError: if a target has no devel gold, or the grid is too large.
+        """
+        devel = []
+        for target in self.targets:
+            traces = self.traces["devel", target]
+            if not traces.predictions:
+                raise InputError(
+                    f"no recording of devel is labelled throughout for {target}: post-processing is chosen by devel's "
+                    "gold, so label one, or train on other targets (trial.model.targets)"
+                )
+            devel.append(Devel.of(traces.predictions, traces.gold, MAX_FOLDS))
+        longest = max(max(one.lengths) for one in devel)
+        return DevelSearch(self.config.grid(self.label_rate, longest), tuple(devel))
 
 
 def search_trial(folder: SweepFolder, key: str) -> None:
@@ -25,64 +114,99 @@ def search_trial(folder: SweepFolder, key: str) -> None:
         key: the trial's key.
 
     Raises:
-        InputError: if the predictions cannot be read.
+        InputError: if the predictions cannot be read, hold what is no number, or have no devel gold.
     """
     begin = time.perf_counter()
+    trained = read_trained(folder, key)
+    search = trained.devel_search()
+    finish_search(folder, trained, search, [search.sums(*chunk) for chunk in search.chunks], begin)
+
+
+def read_trained(folder: SweepFolder, key: str) -> TrainedTrial:
+    """Return a trained trial.
+
+    Args:
+        folder: the sweep's folder, with the trial's predictions in it.
+        key: the trial's key.
+
+    Raises:
+        InputError: if the predictions cannot be read, or hold what is no number.
+    """
     metadata = results.read_metadata(folder.part("predictions", key))
     row = _parse_times(json.loads(metadata["trial"]))
-    search = SearchConfig(**json.loads(metadata["search"]))
-    traces = _read_traces(folder, key, row["targets"])
-    row |= _ccc_columns(traces, "")
-    chains: list[dict[str, Any]] = []
-    for method in search.methods:
-        processed: dict[tuple[str, str], _Traces] = dict(traces)
-        for target in row["targets"]:
-            chain_row, chain = _search(key, method, target, traces["devel", target])
-            chains.append(chain_row)
-            for partition in SCORED_PARTITIONS:
-                raw = traces[partition, target]
-                processed[partition, target] = dataclasses.replace(
-                    raw, predictions=postprocess.apply(chain, raw.predictions)
-                )
-        row |= _ccc_columns(processed, method)
-    results.write_part(folder, "postprocessing", key, results.make_table("postprocessing", chains))
-    row |= {
-        "status": "finished",
-        "search_seconds": time.perf_counter() - begin,
-        "ended_at": datetime.now(UTC),
-    }
-    results.write_part(folder, "trials", key, results.make_table("trials", [row]))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Traces:
-    """Predictions and gold of one partition and target, an array [frames] per recording labelled throughout."""
-
-    predictions: Sequence[NDArray[np.floating]]
-    gold: Sequence[NDArray[np.floating]]
-    label_rate: float
-
-
-def _read_traces(folder: SweepFolder, key: str, targets: Sequence[str]) -> dict[tuple[str, str], _Traces]:
+    config = SearchConfig(**json.loads(metadata["search"]))
     table = results.read_table(folder, "predictions", keys=[key])
-    recordings = np.asarray(table["recording"].to_pylist())
-    partitions = np.asarray(table["partition"].to_pylist())
     frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
-    borders = np.flatnonzero(recordings[1:] != recordings[:-1]) + 1
-    slices = [slice(a, b) for a, b in zip([0, *borders], [*borders, len(recordings)], strict=True)]
     last = int(np.argmax(frames))
     label_rate = float(frames[last] / times[last]) if frames[last] else float("nan")
+    return TrainedTrial(key, row, config, label_rate, _traces(table, row["targets"], folder, key))
+
+
+def finish_search(
+    folder: SweepFolder, trained: TrainedTrial, search: DevelSearch, sums: Sequence[GridSums], begin: float
+) -> None:
+    """Choose the chains of a trial, score both partitions with them, write its `postprocessing` part and its row.
+
+    Args:
+        folder: the sweep's folder.
+        trained: the trial.
+        search: of it.
+        sums: of the search's chunks, in their order.
+        begin: when the search began, by time.perf_counter.
+    """
+    config, targets, row = trained.config, trained.targets, dict(trained.row)
+    by_target = [
+        [found for found, (target, _) in zip(sums, search.chunks, strict=True) if target == number]
+        for number in range(len(targets))
+    ]
+    joint = config.choice == "joint"
+    found = search_targets(search.devel, by_target, search.grid, config.methods, joint=joint)
+    row |= _ccc_columns(trained.traces, "")
+    for method in config.methods:
+        processed = dict(trained.traces)
+        for target, result in zip(targets, found[method], strict=True):
+            for partition in SCORED_PARTITIONS:
+                raw = trained.traces[partition, target]
+                applied = postprocess.apply(result.chain, raw.predictions)
+                processed[partition, target] = dataclasses.replace(raw, predictions=applied)
+        row |= _ccc_columns(processed, method) | _crossfit_columns(
+            method, dict(zip(targets, found[method], strict=True))
+        )
+    seconds = time.perf_counter() - begin
+    chains = [
+        _chain_row(trained, method, target, result, seconds / (len(targets) * len(config.methods)))
+        for method in config.methods
+        for target, result in zip(targets, found[method], strict=True)
+    ]
+    results.write_part(folder, "postprocessing", trained.key, results.make_table("postprocessing", chains))
+    row |= {"status": "finished", "search_seconds": seconds, "ended_at": datetime.now(UTC)}
+    results.write_part(folder, "trials", trained.key, results.make_table("trials", [row]))
+
+
+def _traces(table: pa.Table, targets: Sequence[str], folder: SweepFolder, key: str) -> dict[tuple[str, str], Traces]:
+    recordings = np.asarray(table["recording"].to_pylist())
+    partitions = np.asarray(table["partition"].to_pylist())
+    borders = np.flatnonzero(recordings[1:] != recordings[:-1]) + 1
+    slices = [slice(a, b) for a, b in zip([0, *borders], [*borders, len(recordings)], strict=True)]
     traces = {}
     for target in targets:
         prediction = table[f"prediction_{target}"].to_numpy()
         gold = table[f"gold_{target}"].to_numpy()
+        for here in slices:
+            bad = int(np.count_nonzero(~np.isfinite(prediction[here])))
+            if bad:
+                raise InputError(
+                    f"{folder.part('predictions', key)}: the {target} predictions of recording "
+                    f"{recordings[here.start]} are NaN or infinite in {bad} of {here.stop - here.start} frames: the "
+                    "network has gone astray; train it again with a lower learning rate"
+                )
         for partition in SCORED_PARTITIONS:
-            here = [s for s in slices if partitions[s.start] == partition and np.isfinite(gold[s]).all()]
-            traces[partition, target] = _Traces([prediction[s] for s in here], [gold[s] for s in here], label_rate)
+            labelled = [s for s in slices if partitions[s.start] == partition and np.isfinite(gold[s]).all()]
+            traces[partition, target] = Traces([prediction[s] for s in labelled], [gold[s] for s in labelled])
     return traces
 
 
-def _ccc_columns(traces: Mapping[tuple[str, str], _Traces], stage: str) -> dict[str, float]:
+def _ccc_columns(traces: Mapping[tuple[str, str], Traces], stage: str) -> dict[str, float]:
     assert stage in STAGES
     columns: dict[str, float] = {}
     for partition in SCORED_PARTITIONS:
@@ -96,26 +220,40 @@ def _ccc_columns(traces: Mapping[tuple[str, str], _Traces], stage: str) -> dict[
     return columns
 
 
-def _search(key: str, method: str, target: str, devel: _Traces) -> tuple[dict[str, Any], postprocess.PostProcessing]:
-    begin = time.perf_counter()
-    search = postprocess.search_greedy if method == "greedy" else postprocess.search_exhaustive
-    found = search(devel.predictions, devel.gold)
-    chain = found.chain
+def _crossfit_columns(method: Method, found: Mapping[str, SearchResult]) -> dict[str, float]:
+    scores = {target: result.crossfit_ccc for target, result in found.items()}
+    scores["mean"] = float(np.mean(list(scores.values())))
+    return {crossfit_column(method, target): value for target, value in scores.items()}
+
+
+def _chain_row(
+    trained: TrainedTrial, method: Method, target: str, found: SearchResult, seconds: float
+) -> dict[str, Any]:
+    chain, config, label_rate = found.chain, trained.config, trained.label_rate
+    recordings = len(trained.traces["devel", target].predictions)
     return {
-        "key": key,
+        "key": trained.key,
         "target": target,
         "method": method,
+        "choice": config.choice,
+        "max_window_s": config.max_window_s,
+        "max_shift_s": config.max_shift_s,
+        "forward_only": config.forward_only,
         **dataclasses.asdict(chain),
-        "median_window_s": chain.median_window / devel.label_rate,
-        "shift_s": chain.shift / devel.label_rate,
+        "median_window_s": chain.median_window / label_rate,
+        "shift_s": chain.shift / label_rate,
         "ccc_devel_raw": found.raw_ccc,
         "ccc_devel": found.ccc,
+        "ccc_devel_crossfit": found.crossfit_ccc,
+        "folds": found.folds,
+        "recordings": recordings,
+        "doubt": doubt(found, recordings),
         "gain_median": found.gains.median,
         "gain_centre": found.gains.centre,
         "gain_scale": found.gains.scale,
         "gain_shift": found.gains.shift,
-        "seconds": time.perf_counter() - begin,
-    }, chain
+        "seconds": seconds,
+    }
 
 
 def _parse_times(row: dict[str, Any]) -> dict[str, Any]:

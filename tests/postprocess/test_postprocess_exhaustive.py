@@ -6,7 +6,8 @@ from postprocess_oracle import devel_sets, naive_table
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import apply, search_exhaustive, search_greedy
-from ser_ray.postprocess.exhaustive import _simplest_best
+from ser_ray.postprocess.choice import best_steps
+from ser_ray.postprocess.grid import Grid
 
 
 def complexity(window, centre, scale, shift):
@@ -95,5 +96,5 @@ def test_the_order_of_simplicity(equals, simplest):
     table = np.zeros((3, 2, 2, 5))
     for number, index in enumerate(equals):
         table[index] = 0.5 + number * 1e-13
-    chain = _simplest_best(table, np.array([1, 3, 5]), np.arange(-2, 3))
+    chain = best_steps(table, Grid(5, 2))
     assert (chain.median_window, chain.centre, chain.scale, chain.shift) == simplest

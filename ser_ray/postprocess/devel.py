@@ -1,0 +1,111 @@
+"""The devel partition as a search takes it: one target's predictions and gold, and the folds they are looked at in."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ser_ray.errors import InputError
+from ser_ray.postprocess.chain import checked_traces
+from ser_ray.postprocess.grid import Grid
+from ser_ray.postprocess.sums import GridSums, grid_sums, references_of
+
+Array = NDArray[np.float64]
+
+MAX_FOLDS = 10
+"""Folds of a cross-fit: nine tenths of devel choose nearly what all of it does, and each fold's sums take 3 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Devel:
+    """One target's predictions and gold on devel, recordings one after the other.
+
+    Args:
+        predictions: [frames].
+        gold: [frames].
+        lengths: frames of each recording.
+        folds: numbers of recordings; each recording is in one fold.
+    """
+
+    predictions: NDArray[np.floating]
+    gold: NDArray[np.floating]
+    lengths: tuple[int, ...]
+    folds: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike], folds: int = 1) -> "Devel":
+        """Return predictions and gold that match, in so many folds, or one per recording where there are fewer.
+
+        Args:
+            predictions: one array of frames per recording.
+            gold: likewise.
+            folds: how many, at least 1.
+
+        Raises:
+            InputError: if recordings or lengths do not match, there are none, one is empty, or values are not finite.
+        """
+        lengths = _checked_lengths(predictions, gold)
+        return cls(
+            np.concatenate([np.asarray(trace) for trace in predictions]),
+            np.concatenate([np.asarray(trace) for trace in gold]),
+            lengths,
+            folds_of(lengths, folds),
+        )
+
+    def traces(self, recordings: Iterable[int] | None = None) -> tuple[list[Array], list[Array]]:
+        """Return predictions and gold of some recordings, or all: one float64 array of frames each."""
+        ends = np.cumsum(self.lengths)
+        chosen = range(len(self.lengths)) if recordings is None else recordings
+        parts = [slice(ends[r] - self.lengths[r], ends[r]) for r in chosen]
+        predictions, gold = (
+            [np.asarray(values[part], np.float64) for part in parts] for values in (self.predictions, self.gold)
+        )
+        return predictions, gold
+
+    def sums(self, grid: Grid, fold: int) -> GridSums:
+        """Return the sums of one fold over a grid, relative to the references of all."""
+        (first, *_), _ = self.traces((0,))
+        references = references_of(first, float(self.gold.mean(dtype=np.float64)), grid.windows)
+        return grid_sums(*self.traces(self.folds[fold]), grid.windows, grid.max_shift_frames, references)
+
+
+def folds_of(lengths: Sequence[int], folds: int) -> tuple[tuple[int, ...], ...]:
+    """Return recordings divided into folds of about equal length.
+
+    Args:
+        lengths: frames of each recording.
+        folds: how many at most, at least 1; there are no more than recordings.
+
+    Returns:
+        Numbers of recordings, ascending within a fold; always the same for the same lengths.
+    """
+    assert folds >= 1
+    members: list[list[int]] = [[] for _ in range(min(folds, len(lengths)))]
+    frames = [0] * len(members)
+    for recording in sorted(range(len(lengths)), key=lambda r: -lengths[r]):  # the longest first, to the shortest fold
+        shortest = min(range(len(members)), key=lambda fold: (frames[fold], len(members[fold])))
+        members[shortest].append(recording)
+        frames[shortest] += lengths[recording]
+    return tuple(tuple(sorted(fold)) for fold in members)
+
+
+def _checked_lengths(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> tuple[int, ...]:
+    """Return the frames of each recording.
+
+    Raises:
+        InputError: as `Devel.of`.
+    """
+    if len(predictions) != len(gold):
+        raise InputError(f"predictions of {len(predictions)} recordings, but gold of {len(gold)}: a search needs both")
+    x, y = checked_traces("predictions", predictions), checked_traces("gold", gold)
+    if not x:
+        raise InputError("predictions hold no recordings: a search needs those of the devel partition")
+    for index, (p, g) in enumerate(zip(x, y, strict=True)):
+        if p.size != g.size:
+            raise InputError(
+                f"recording {index} has {p.size} predicted frames, but {g.size} gold frames: cut them to one length"
+            )
+        if not p.size:
+            raise InputError(f"recording {index} is empty: leave it out")
+    return tuple(p.size for p in x)
