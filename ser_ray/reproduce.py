@@ -22,6 +22,7 @@ from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, open_sweep, read_table
 from ser_ray.sweep.changes import changes_file, changes_name
+from ser_ray.sweep.reuse import searched_with
 from ser_ray.sweep.yaml_file import read_document
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TRIAL_VERSION, TrialConfig, trial_key
@@ -251,8 +252,7 @@ def _config(folder: SweepFolder, row: Row) -> TrialConfig:
                 f"trial {row['key']} was trained by a version of ser_ray with other settings ({section}: "
                 f"{', '.join(sorted(other))}); {checkout}"
             )
-    methods = read_table(folder, "postprocessing", keys=[row["key"]], columns=["method"])["method"].to_pylist()
-    search = SearchConfig(methods=tuple(dict.fromkeys(methods))) if methods else SearchConfig()
+    search = searched_with(folder, [row["key"]]).get(row["key"], SearchConfig())
     found = TrialConfig(
         model=ModelConfig(**config["model"]), training=TrainingConfig(**config["training"]), search=search
     )

@@ -1,6 +1,8 @@
 """The configuration of the post-processing search."""
 
-from typing import Annotated, Literal
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
@@ -44,3 +46,21 @@ class SearchConfig:
         return Grid.of_seconds(
             self.max_window_s, self.max_shift_s, label_rate, longest_frames, forward_only=self.forward_only
         )
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "SearchConfig":
+        """Return what a trial was searched with.
+
+        Args:
+            rows: of the trial in the table `postprocessing`; what rows of older versions do not say has its default.
+        """
+        found = list(rows)
+        said: dict[str, Any] = {"methods": tuple(dict.fromkeys(row["method"] for row in found))}
+        for field in dataclasses.fields(cls):
+            if field.name != "methods" and found and found[0].get(field.name) is not None:
+                said[field.name] = found[0][field.name]
+        return cls(**said) if found else cls()
+
+    def covers(self, other: "SearchConfig") -> bool:
+        """Return whether a search with these settings has found what one with others would find."""
+        return set(self.methods) >= set(other.methods) and dataclasses.replace(self, methods=other.methods) == other

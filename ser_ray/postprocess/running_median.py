@@ -45,6 +45,11 @@ def running_medians(
     return out
 
 
+def warm() -> None:
+    """Compile the kernel, or find it in Numba's cache on disk, so that other processes find it there."""
+    _kernel()
+
+
 @functools.cache
 def _kernel() -> Kernel:
     """The compiled kernel; from Numba's cache on disk where there is one."""

@@ -10,10 +10,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, write_part
 from ser_ray.trial import Trial, keyed_config
 
@@ -45,16 +46,16 @@ def reusable(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[Swee
     for donor in others:
         rows = read_table(donor, "trials", keys=wanted, columns=["key", "status"]).to_pylist()
         finished = {row["key"] for row in rows if row["status"] == "finished"} - set(found)
-        searched = _searched(donor, finished)
+        searched = searched_with(donor, finished)
         trained = donor.keys("predictions")
-        found |= {key: donor for key in finished if key in trained or _covers(searched[key], wanted[key])}
+        found |= {key: donor for key in finished if key in trained or _covers(searched.get(key), wanted[key])}
     return {trial.key: found[trial.key] for trial in trials if trial.key in found}
 
 
 def take_over(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
     """Take over what other sweeps have finished of a plan.
 
-    A trial's row is written last, and only if the donor has searched it with all methods that are asked for here;
+    A trial's row is written last, and only if the donor has searched it as is asked for here;
     else it is left trained, to be searched. Ended in between, the same call takes over the rest.
 
     Args:
@@ -116,22 +117,30 @@ def _is_taken_over(folder: SweepFolder, key: str) -> bool:
     return row.get("reused_from") is not None
 
 
-def _searched(donor: SweepFolder, keys: Collection[str]) -> dict[str, set[str]]:
-    """Return key -> methods that a donor has searched the trial with."""
-    rows = read_table(donor, "postprocessing", keys=keys, columns=["key", "method"]).to_pylist()
-    methods: dict[str, set[str]] = {key: set() for key in keys}
-    for row in rows:
-        methods[row["key"]].add(row["method"])
-    return methods
+def searched_with(folder: SweepFolder, keys: Collection[str]) -> dict[str, SearchConfig]:
+    """Return key -> what a trial was searched with, for those that are.
+
+    Args:
+        folder: of the sweep.
+        keys: of trials.
+
+    Raises:
+        InputError: if a part cannot be read.
+    """
+    names = [field.name for field in fields(SearchConfig) if field.name != "methods"]
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in read_table(folder, "postprocessing", keys=keys, columns=["key", "method", *names]).to_pylist():
+        rows.setdefault(row["key"], []).append(row)
+    return {key: SearchConfig.of_rows(own) for key, own in rows.items()}
 
 
-def _covers(searched: set[str], trial: Trial) -> bool:
-    return searched.issuperset(trial.config.search.methods)
+def _covers(searched: SearchConfig | None, trial: Trial) -> bool:
+    return searched is not None and searched.covers(trial.config.search)
 
 
 def _take(folder: SweepFolder, trial: Trial, donor: SweepFolder) -> None:
     key = trial.key
-    covered = _covers(_searched(donor, [key])[key], trial)
+    covered = _covers(searched_with(donor, [key]).get(key), trial)
     own = {"sweep": trial.sweep, "reused_from": str(donor.path.resolve())}
     for name in ("epochs", "postprocessing") if covered else ("epochs",):
         write_part(folder, name, key, read_table(donor, name, keys=[key]))

@@ -1,6 +1,7 @@
 """A sweep from its plan to its results: what stands is kept, what is missing is trained and searched."""
 
 import contextlib
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,9 @@ from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.guided import Guided
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.presence import refuse_others
-from ser_ray.sweep.reuse import take_over
+from ser_ray.sweep.reuse import searched_with, take_over
 from ser_ray.sweep.share import WHOLE, Share
-from ser_ray.sweep.standing import forget_failed, read_standing
+from ser_ray.sweep.standing import Standing, forget_failed, read_standing
 from ser_ray.trial import Trial
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
@@ -83,6 +84,7 @@ class SweepRun:
         done = len(standing.finished) + len(standing.stopped) + len(standing.failed)
         if done:
             print(f"{done} of {len(self.trials)} trials stand already in {self.folder.path}")
+            self._tell_other_searches(standing)
         proposed: Sequence[Trial] = ()
         if standing.to_train or standing.to_search or self.to_propose:
             prepare_environment()
@@ -94,6 +96,17 @@ class SweepRun:
                 work.run(lambda: self._outcome([*self.trials, *proposed]))
         self._tidy()
         return self._exit_code([*self.trials, *proposed])
+
+    def _tell_other_searches(self, standing: Standing) -> None:
+        """Tell of trials whose search was not what the sweep asks for now: it is no part of a trial's key."""
+        searched = searched_with(self.folder, standing.finished)
+        wanted = {trial.key: trial.config.search for trial in self.trials}
+        others = sum(not config.covers(wanted[key]) for key, config in searched.items())
+        if others:
+            print(
+                f"{others} of them were searched with other settings than trial.search has now: "
+                f"ser-ray postprocess {shlex.quote(str(self.folder.path))} searches them again"
+            )
 
     def _take_over(self) -> None:
         try:

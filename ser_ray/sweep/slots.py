@@ -17,6 +17,17 @@ def slots(nodes: Iterable[tuple[float, float]], cpus: float, gpus: float) -> int
     return sum(int(min(there / cpus, _on_gpus(there_gpus, gpus))) for there, there_gpus in nodes)
 
 
+def search_actors(asked: int | None, cpus: float, training: float) -> int:
+    """Return how many processes may search post-processing: as many as trials leave cores, and one in any case.
+
+    Args:
+        asked: what the sweep says; None for what is free.
+        cpus: cores of all nodes together.
+        training: those of them that trials take.
+    """
+    return asked or max(1, int(cpus - training))
+
+
 def taken(resources: Resources, gpus: float) -> tuple[float, float]:
     """Return the cores and GPUs that a trial takes: without a GPU one core, since it trains in one thread.
 

@@ -24,6 +24,7 @@ from ser_ray.sweep.progress import Progress
 from ser_ray.sweep.reuse import adopt_checkpoints
 from ser_ray.sweep.search_pool import SearchPool
 from ser_ray.sweep.share import Share
+from ser_ray.sweep.slots import search_actors
 from ser_ray.sweep.staging import staging_of
 from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.supply import Supply
@@ -122,17 +123,16 @@ class Work:
             self._wait_for(compiled)
             slots = machines.slots(shared.cpus, shared.gpus)
             supply = Supply(self._standing.to_train, shared, self._run.guided, slots, self._on_proposed)
-            with self._searching(machines.cpus, slots, supply) as outcomes:
+            training = slots * shared.cpus if trains else 0.0
+            with self._searching(search_actors(resources.search_actors, machines.cpus, training), supply) as outcomes:
                 for trial in self._standing.to_search:
                     outcomes.trained(trial.key)
                 if trains and not self._ending.wanted:
                     self._train(supply, shared, outcomes)
 
     @contextlib.contextmanager
-    def _searching(self, cpus: float, slots: int, supply: Supply) -> Iterator[Outcomes]:
+    def _searching(self, actors: int, supply: Supply) -> Iterator[Outcomes]:
         """Have a pool search what is trained, until all of that is searched; yield what trials' ends are told to."""
-        # a search takes about a second: one process keeps up with several trials, and memory is not free
-        actors = min(self._config.resources.search_actors or max(1, int(cpus) // 8), max(1, slots))
         pool = SearchPool(self._folder, actors, lambda key, error: outcomes.searched(self._trials[key], error))
         outcomes = Outcomes(self._run, self._progress, self._ending, supply, pool.submit)
         self._outcomes = outcomes
@@ -253,9 +253,12 @@ class _InThread(threading.Thread):
             raise self._raised
 
 
-def _compile_kernels(needed: bool) -> None:
-    """Leave the kernels of training compiled on disk, lest each worker compiles them for itself."""
-    if needed:
-        from ser_ray.models.kernels import warm
+def _compile_kernels(training: bool) -> None:
+    """Leave kernels compiled on disk, lest each process compiles its own: of searches, and if wanted of training."""
+    from ser_ray.postprocess.running_median import warm
 
-        warm()
+    warm()
+    if training:
+        from ser_ray.models import kernels
+
+        kernels.warm()

@@ -54,8 +54,8 @@ class DevelSearch:
         return [(target, fold) for target, one in enumerate(self.devel) for fold in range(len(one.folds))]
 
     @property
-    def outputs(self) -> int:
-        """How many medians the search takes, to which its time is proportional."""
+    def medians(self) -> int:
+        """How many medians the search takes: its time is proportional to that."""
         return len(self.grid.windows) * sum(sum(one.lengths) for one in self.devel)
 
     def sums(self, target: int, fold: int) -> GridSums:
@@ -116,30 +116,42 @@ def search_trial(folder: SweepFolder, key: str) -> None:
     Raises:
         InputError: if the predictions cannot be read, hold what is no number, or have no devel gold.
     """
-    begin = time.perf_counter()
+    begin = time.time()
     trained = read_trained(folder, key)
-    search = trained.devel_search()
+    search_read(folder, trained, trained.devel_search(), begin)
+
+
+def search_read(folder: SweepFolder, trained: TrainedTrial, search: DevelSearch, begin: float) -> None:
+    """Do the rest of a search in this process, once the predictions are read.
+
+    Args:
+        folder: the sweep's folder.
+        trained: the trial.
+        search: of it.
+        begin: when the search began, by time.time.
+    """
     finish_search(folder, trained, search, [search.sums(*chunk) for chunk in search.chunks], begin)
 
 
-def read_trained(folder: SweepFolder, key: str) -> TrainedTrial:
+def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = None) -> TrainedTrial:
     """Return a trained trial.
 
     Args:
         folder: the sweep's folder, with the trial's predictions in it.
         key: the trial's key.
+        config: what to search with; None for what was wished when it was trained.
 
     Raises:
         InputError: if the predictions cannot be read, or hold what is no number.
     """
     metadata = results.read_metadata(folder.part("predictions", key))
     row = _parse_times(json.loads(metadata["trial"]))
-    config = SearchConfig(**json.loads(metadata["search"]))
+    wished = config or SearchConfig(**json.loads(metadata["search"]))
     table = results.read_table(folder, "predictions", keys=[key])
     frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
     last = int(np.argmax(frames))
     label_rate = float(frames[last] / times[last]) if frames[last] else float("nan")
-    return TrainedTrial(key, row, config, label_rate, _traces(table, row["targets"], folder, key))
+    return TrainedTrial(key, row, wished, label_rate, _traces(table, row["targets"], folder, key))
 
 
 def finish_search(
@@ -152,7 +164,7 @@ def finish_search(
         trained: the trial.
         search: of it.
         sums: of the search's chunks, in their order.
-        begin: when the search began, by time.perf_counter.
+        begin: when the search began, by time.time.
     """
     config, targets, row = trained.config, trained.targets, dict(trained.row)
     by_target = [
@@ -172,12 +184,14 @@ def finish_search(
         row |= _ccc_columns(processed, method) | _crossfit_columns(
             method, dict(zip(targets, found[method], strict=True))
         )
-    seconds = time.perf_counter() - begin
+    seconds = time.time() - begin
     chains = [
         _chain_row(trained, method, target, result, seconds / (len(targets) * len(config.methods)))
         for method in config.methods
         for target, result in zip(targets, found[method], strict=True)
     ]
+    # a row that stands from an earlier search goes first: chains and figures of two searches never stand together
+    folder.part("trials", trained.key).unlink(missing_ok=True)
     results.write_part(folder, "postprocessing", trained.key, results.make_table("postprocessing", chains))
     row |= {"status": "finished", "search_seconds": seconds, "ended_at": datetime.now(UTC)}
     results.write_part(folder, "trials", trained.key, results.make_table("trials", [row]))

@@ -16,6 +16,7 @@ from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import (
     PREDICTIONS,
+    SCHEMA_VERSION,
     SCHEMAS,
     SweepFolder,
     make_table,
@@ -319,14 +320,14 @@ def test_rows_of_the_version_before_become_rows_of_this_one(folder, donor, trial
     for table in ("trials", "epochs", "postprocessing"):
         path = donor.part(table, ours.key)
         with pq.ParquetFile(path) as file:
-            old = file.read().drop_columns(list(ADDED_COLUMNS[3].get(table, ())))
+            old = file.read().drop_columns([c for tables in ADDED_COLUMNS.values() for c in tables.get(table, ())])
         old = old.set_column(0, "schema_version", pa.array([2] * len(old), pa.int32()))
         pq.write_table(old, path)
     take_over(folder, [ours], [donor])
     for table in ("trials", "epochs", "postprocessing"):
         assert pq.read_schema(folder.part(table, ours.key)).names == SCHEMAS[table].names
     (row,) = read_table(folder, "trials").to_pylist()
-    assert (row["schema_version"], row["reused_from"]) == (3, str(donor.path.resolve()))
+    assert (row["schema_version"], row["reused_from"]) == (SCHEMA_VERSION, str(donor.path.resolve()))
 
 
 def test_a_damaged_row_of_a_donor_is_named(folder, donor, trial):

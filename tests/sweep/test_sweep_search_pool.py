@@ -1,5 +1,6 @@
 """The pool of search actors, on a small Ray of its own."""
 
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from ser_ray.results import PREDICTIONS, SweepFolder, read_table, write_part
 from ser_ray.sweep import search_pool
 from ser_ray.sweep.cluster import cluster
 from ser_ray.sweep.search_pool import SearchLostError, SearchPool
+from ser_ray.trial import search_trial
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -32,7 +34,8 @@ def folder(tmp_path):
     return SweepFolder(tmp_path / "sweep")
 
 
-def put_predictions(folder, key, seed=0, frames=60):
+def put_predictions(folder, key, seed=0, frames=60, recordings=1, bad=()):
+    """Of one target; `bad` names recordings with a prediction that is no number."""
     rng = np.random.default_rng(seed)
     columns = {
         "recording": [],
@@ -42,15 +45,18 @@ def put_predictions(folder, key, seed=0, frames=60):
         "gold_arousal": [],
         "prediction_arousal": [],
     }
-    for partition in ("devel", "test"):
+    for partition, number in itertools.product(("devel", "test"), range(recordings)):
         gold = np.cumsum(rng.normal(size=frames))
-        columns["recording"] += [partition] * frames
+        prediction = 0.5 * gold + rng.normal(size=frames)
+        name = f"{partition}_{number}"
+        prediction[3] = np.nan if name in bad else prediction[3]
+        columns["recording"] += [name] * frames
         columns["partition"] += [partition] * frames
         columns["frame"] += range(frames)
         columns["time_s"] += (np.arange(frames) / 25).tolist()
         columns["gold_arousal"] += gold.tolist()
-        columns["prediction_arousal"] += (0.5 * gold + rng.normal(size=frames)).tolist()
-    nulls = dict.fromkeys(("gold_valence", "prediction_valence"), pa.nulls(2 * frames))
+        columns["prediction_arousal"] += prediction.tolist()
+    nulls = dict.fromkeys(("gold_valence", "prediction_valence"), pa.nulls(len(columns["frame"])))
     table = pa.table({**columns, **nulls}).select(PREDICTIONS.names).cast(PREDICTIONS)
     metadata = {
         "trial": json.dumps({"key": key, "targets": ["arousal"]}),
@@ -66,12 +72,12 @@ class Told:
         self.events = []
         self.rows = {}
 
-    def pool(self, folder, actors=1):
+    def pool(self, folder, actors=1, **options):
         def on_done(key, error):
             self.rows[key] = folder.part("trials", key).exists()
             self.events.append((key, error))
 
-        return SearchPool(folder, actors, on_done)
+        return SearchPool(folder, actors, on_done, **options)
 
     def wait_for(self, count, seconds=120):
         wait_until(lambda: len(self.events) >= count, seconds)
@@ -99,7 +105,7 @@ def pids_of(pool):
 
 def searching(pid):
     """Ray names its processes by what they do."""
-    return b"search" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"begin" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def dead(pid):
@@ -123,13 +129,19 @@ def quick_actor(folder, monkeypatch):
     folder.path.mkdir()
 
     class QuickActor:
-        def search(self, folder, key):
+        def __init__(self, folder, config, large_medians):
+            self.folder = folder.path
+
+        def begin(self, key):
+            folder = self.folder
+            (folder / f"begun-{key}").touch()
             if key == "deadly":
                 with open(folder / "tries", "a") as tries:
                     print(key, file=tries)
                 os.kill(os.getpid(), signal.SIGKILL)
             while not (folder / key).exists():
                 time.sleep(0.01)
+            return None, None
 
     monkeypatch.setattr(search_pool, "SearchActor", QuickActor)
 
@@ -217,6 +229,86 @@ def test_what_is_raised_when_told_ends_no_search_and_is_raised_at_the_end(machin
     with pytest.raises(OSError, match="No space left for a"):
         pool.close()
     assert told == [("a", None), ("b", None), ("c", None)]
+
+
+def test_no_trial_is_begun_before_an_actor_is_free_for_it(told, folder, quick_actor):
+    pool = told.pool(folder, actors=2)
+    keys = [f"k{number}" for number in range(6)]
+    for key in keys:
+        pool.submit(key)
+    for done in range(len(keys)):
+        wait_until(lambda done=done: len(list(folder.path.glob("begun-*"))) == min(done + 2, len(keys)))
+        time.sleep(0.1)
+        assert len(list(folder.path.glob("begun-*"))) == min(done + 2, len(keys))
+        assert len(pool._running) + len(pool._calls) <= 2
+        (folder.path / keys[done]).write_text("go")
+        told.wait_for(done + 1)
+    pool.close()
+    assert sorted(told.events) == [(key, None) for key in keys]
+
+
+def searched(folder):
+    """All that searches wrote, less what time they took."""
+    rows = {table: read_table(folder, table).to_pylist() for table in ("trials", "postprocessing")}
+    times = {"search_seconds", "ended_at", "seconds"}
+    return {table: [{c: v for c, v in row.items() if c not in times} for row in rows[table]] for table in rows}
+
+
+@pytest.fixture
+def watched_actor(folder, monkeypatch):
+    """Actors that leave word of each chunk and of how its predictions came; one ends at its first chunk, if asked."""
+
+    class WatchedActor(search_pool.SearchActor):
+        def sums(self, search, target, fold):
+            deadly = folder.path / "deadly"
+            if deadly.exists():
+                deadly.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+            devel = search.devel[target]
+            shared = not devel.predictions.flags.writeable and not devel.predictions.flags.owndata
+            with open(folder.path / "chunks", "a") as file:
+                print(os.getpid(), target, fold, shared, file=file)
+            return super().sums(search, target, fold)
+
+    monkeypatch.setattr(search_pool, "SearchActor", WatchedActor)
+
+
+@pytest.mark.parametrize("deadly", [False, True])
+def test_a_large_search_is_shared_out_and_finds_the_same(told, folder, tmp_path, watched_actor, deadly):
+    whole = SweepFolder(tmp_path / "whole")
+    for number, key in enumerate(("k0", "k1")):
+        for place in (folder, whole):
+            put_predictions(place, key, seed=number, recordings=3)
+        search_trial(whole, key)
+    if deadly:
+        (folder.path / "deadly").touch()
+    pool = told.pool(folder, actors=2, large_medians=0)
+    for key in ("k0", "k1"):
+        pool.submit(key)
+    pool.close()
+    assert told.errors == {"k0": None, "k1": None}
+    assert searched(folder) == searched(whole)
+    chunks = [line.split() for line in (folder.path / "chunks").read_text().splitlines()]
+    assert {tuple(chunk[1:3]) for chunk in chunks} == {("0", "0"), ("0", "1"), ("0", "2")}
+    assert len({chunk[0] for chunk in chunks}) >= 2, "both actors had some"
+    assert {chunk[3] for chunk in chunks} == {"True"}, "predictions are not copied"
+    assert len(chunks) >= 6 if deadly else len(chunks) == 6
+
+
+@pytest.mark.parametrize("large_medians", [0, search_pool.LARGE_MEDIANS])
+def test_predictions_that_are_no_numbers_fail_their_own_trial_alone(told, folder, large_medians):
+    put_predictions(folder, "good", recordings=2)
+    put_predictions(folder, "bad", recordings=2, bad=["test_1"])
+    pool = told.pool(folder, large_medians=large_medians)
+    for key in ("bad", "good"):
+        pool.submit(key)
+    pool.close()
+    assert told.errors["good"] is None
+    assert "the arousal predictions of recording test_1 are NaN or infinite in 1 of 60 frames" in str(
+        told.errors["bad"]
+    )
+    assert isinstance(told.errors["bad"], InputError)
+    assert folder.keys("trials") == {"good"}
 
 
 def test_a_pool_without_work_closes_at_once(told, folder):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.sweep.config import Resources
-from ser_ray.sweep.slots import slots, taken
+from ser_ray.sweep.slots import search_actors, slots, taken
 
 
 def packed(nodes, cpus, gpus):
@@ -66,3 +66,17 @@ def test_trials_fit_into_nodes_each_by_itself(nodes, cpus, gpus, expected):
 )
 def test_without_a_gpu_a_trial_takes_one_core(cpus, share, gpus, expected):
     assert taken(Resources(cpus=cpus, gpus=share), gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "training", "actors"),
+    [
+        (None, 2.0, 2.0, 1),  # a laptop: one, beside the trials
+        (None, 64.0, 32.0, 32),
+        (None, 64.0, 0.0, 64),  # nothing is trained
+        (None, 4.0, 3.5, 1),
+        (3, 64.0, 64.0, 3),
+    ],
+)
+def test_searches_take_the_cores_that_trials_leave(asked, cpus, training, actors):
+    assert search_actors(asked, cpus, training) == actors

@@ -1,0 +1,100 @@
+"""A corpus without the gold that all trials would fail for is refused before anything is trained."""
+
+import numpy as np
+import pytest
+
+from ser_ray.corpus import CorpusWriter, open_corpus
+from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig
+from ser_ray.sweep.config import read_sweep
+from ser_ray.sweep.gold_check import check_gold
+from ser_ray.sweep.yaml_file import parse_document
+from ser_ray.training.config import TrainingConfig
+from ser_ray.trial import TrialConfig
+
+FRAMES, HOP = 30, 640
+
+
+@pytest.fixture
+def corpus_of(tmp_path):
+    """Returns a corpus with so many recordings per partition, whose gold is made by a function of name and gold."""
+
+    def make(gold_of=lambda name, gold: gold, **counts):
+        rng = np.random.default_rng(0)
+        with CorpusWriter(tmp_path / "c", name="c", label_rate=25.0, targets=("arousal", "valence")) as writer:
+            for partition, count in ({"train": 2, "devel": 2, "test": 1} | counts).items():
+                for number in range(count):
+                    name = f"{partition}_{number}"
+                    audio = rng.normal(0, 3000, FRAMES * HOP).astype(np.int16)
+                    gold = gold_of(name, rng.normal(0, 0.1, (FRAMES, 2)).astype(np.float32))
+                    writer.add(name, partition, f"S{name}", audio, gold)
+        return open_corpus(tmp_path / "c")
+
+    return make
+
+
+def without(*names, column=slice(None), frames=slice(None)):
+    def gold_of(name, gold):
+        if name in names:
+            gold[frames, column] = np.nan
+        return gold
+
+    return gold_of
+
+
+def sweep(text=""):
+    return read_sweep(parse_document(f"name: s\n{text}", "s.yaml"))
+
+
+def config(targets=("arousal", "valence"), limit=None):
+    return TrialConfig(model=ModelConfig(targets=targets), training=TrainingConfig(limit_recordings=limit))
+
+
+@pytest.mark.parametrize(
+    ("counts", "gold_of", "message"),
+    [
+        ({"devel": 0}, without(), "partition devel has no recordings, but it chooses a training's epoch"),
+        ({"train": 0}, without(), "partition train has no recordings, but a network learns from it"),
+        (
+            {},
+            lambda name, gold: None if "devel" in name else gold,
+            "of all 2 of devel, none is labelled throughout for",
+        ),
+        ({}, without("devel_0", "devel_1", column=1), "none is labelled throughout for valence, but it chooses"),
+        ({}, without("devel_0", "devel_1", column=1, frames=3), "none is labelled throughout for valence"),
+        ({}, without("train_0", "train_1", column=0), "of all 2 of train, none is labelled for arousal, but a network"),
+    ],
+)
+def test_what_every_trial_would_fail_for_is_said_at_once(corpus_of, counts, gold_of, message):
+    corpus = corpus_of(gold_of, **counts)
+    for configs in ([config()], []):  # also where a guided search has proposed nothing yet
+        with pytest.raises(InputError) as raised:
+            check_gold(sweep(), configs, corpus)
+        assert message in str(raised.value)
+        assert str(corpus.path) in str(raised.value)
+
+
+def test_the_recordings_that_trials_use_count(corpus_of):
+    corpus = corpus_of(without("devel_0", column=0))
+    check_gold(sweep(), [config()], corpus)
+    with pytest.raises(InputError, match="of the 1 recordings of devel that are used, none is labelled throughout"):
+        check_gold(sweep(), [config(), config(limit=1)], corpus)
+    check_gold(sweep(), [config(targets=("valence",), limit=1)], corpus)
+
+
+def test_holes_in_train_and_a_test_without_gold_are_fine(corpus_of):
+    holes = without("train_0", "train_1", frames=slice(5, 20))
+    check_gold(sweep(), [config()], corpus_of(lambda name, gold: None if "test" in name else holes(name, gold)))
+
+
+def test_a_grid_too_large_is_refused_with_its_line(tmp_path):
+    with CorpusWriter(tmp_path / "c", name="c", label_rate=25.0, targets=("arousal", "valence")) as writer:
+        for partition in ("train", "devel"):
+            gold = np.zeros((12_000, 2), np.float32)
+            writer.add(partition, partition, partition, np.arange(12_000 * HOP).astype(np.int16), gold)
+    text = "trial:\n  search: {max_window_s: 300, max_shift_s: 200}\n"
+    with pytest.raises(InputError) as raised:
+        check_gold(sweep(text), [config()], open_corpus(tmp_path / "c"))
+    assert str(raised.value).startswith(
+        "s.yaml:3:3: trial.search: max_window_s 300 and max_shift_s 200 at 25 frames a second: max_window_frames 7501"
+    )

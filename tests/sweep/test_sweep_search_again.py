@@ -1,0 +1,208 @@
+"""`ser-ray postprocess`: trials of a sweep are searched again, from their predictions alone."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sweep_processes import end, end_what_is_left
+
+from ser_ray.errors import InputError
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import PREDICTIONS, SweepFolder, make_table, read_table, write_part
+from ser_ray.sweep import search_again
+from ser_ray.trial import search_trial
+
+FRAMES = 200
+HEAD = "# the sweep as run, trials: 2\n# corpus fingerprint: 0\n"
+FILE = """name: s
+trial:
+  model:
+    hidden: 5
+  search:
+    methods: ["greedy", "exhaustive"]
+    choice: "per_target"
+    max_window_s: 2.0
+    max_shift_s: 1.0
+    forward_only: false
+explore: []
+"""
+
+
+def put(folder, key, seed=0):
+    """A trained trial of both targets; predictions come late for one and early for the other."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    for partition in ("devel", "test"):
+        for number in range(3):
+            gold = np.cumsum(rng.normal(0, 0.1, (FRAMES, 2)), axis=0)
+            late = np.stack([np.roll(gold[:, 0], 6), np.roll(gold[:, 1], -9)], axis=1)
+            predicted = 0.2 + 0.5 * late + rng.normal(0, 0.05, gold.shape)
+            columns = {
+                "recording": [f"{partition}_{number}"] * FRAMES,
+                "partition": [partition] * FRAMES,
+                "frame": np.arange(FRAMES, dtype=np.int32),
+                "time_s": np.arange(FRAMES) / 25,
+            }
+            for column, target in enumerate(("arousal", "valence")):
+                columns[f"gold_{target}"], columns[f"prediction_{target}"] = gold[:, column], predicted[:, column]
+            tables.append(pa.table(columns).select(PREDICTIONS.names).cast(PREDICTIONS))
+    row = {"key": key, "sweep": "s", "targets": ["arousal", "valence"], "seed": seed, "config": "{}"}
+    search = {"max_window_s": 2.0, "max_shift_s": 1.0}
+    metadata = {"trial": json.dumps(row), "search": json.dumps(search)}
+    write_part(folder, "predictions", key, pa.concat_tables(tables), metadata=metadata)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    for number, key in enumerate(("aa", "bb")):
+        put(folder, key, number)
+        search_trial(folder, key)
+    folder.sweep_file.write_text(HEAD + FILE)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    end_what_is_left()
+
+
+def found(folder):
+    """All that searches wrote, less what time they took."""
+    rows = {table: read_table(folder, table).to_pylist() for table in ("trials", "postprocessing")}
+    times = {"search_seconds", "ended_at", "seconds"}
+    return {table: [{c: v for c, v in row.items() if c not in times} for row in rows[table]] for table in rows}
+
+
+def shifts(folder):
+    rows = read_table(folder, "postprocessing").to_pylist()
+    return {(row["key"], row["method"], row["target"]): row["shift"] for row in rows}
+
+
+@pytest.mark.timeout(240)
+def test_the_command_from_the_sweeps_own_settings_to_others_and_back(folder, capfd):
+    before, predictions = found(folder), {key: folder.part("predictions", key).read_bytes() for key in ("aa", "bb")}
+    failed = {"key": "bb", "status": "failed", "error": "post-processing search: OSError: disk"}
+    write_part(folder, "trials", "bb", make_table("trials", [failed]))
+    write_part(folder, "trials", "cc", make_table("trials", [{"key": "cc", "status": "failed"}]))
+    assert search_again.main([str(folder.path)]) == 0
+    out = capfd.readouterr().out
+    assert "1 trials have no predictions (they failed, were stopped, or these are gone): left as they are" in out
+    assert "searching 2 trials again: methods greedy and exhaustive, choice per_target, max_window_s 2.0" in out
+    folder.part("trials", "cc").unlink()
+    assert found(folder) == before, "the same search finds the same, and a trial that failed by its search is mended"
+    assert {shift for (_, method, target), shift in shifts(folder).items() if method == "exhaustive"} >= {-6, 9}
+
+    options = ["--method", "exhaustive", "--choice", "joint", "--max-shift-s", "0.2", "--forward-only", "--actors", "1"]
+    assert search_again.main([str(folder.path), *options]) == 0
+    out = capfd.readouterr().out
+    assert "exhaustive mean CCC of 2 trials: devel" in out
+    rows = read_table(folder, "postprocessing").to_pylist()
+    assert {(row["method"], row["choice"], row["max_shift_s"], row["forward_only"]) for row in rows} == {
+        ("exhaustive", "joint", 0.2, True)
+    }
+    assert all(0 <= shift <= 5 for shift in shifts(folder).values())
+    for key in ("aa", "bb"):
+        assert len({row["shift"] for row in rows if row["key"] == key}) == 1
+    trials = read_table(folder, "trials").to_pylist()
+    assert {row["ccc_devel_greedy_mean"] for row in trials} == {None}
+    assert all(row["ccc_devel_exhaustive_crossfit_mean"] is not None for row in trials)
+    text = folder.sweep_file.read_text()
+    assert text.count("# searched again") == 2
+    assert '    methods: ["exhaustive"]\n    choice: "joint"\n    max_window_s: 2.0\n    max_shift_s: 0.2\n' in text
+    assert text.startswith(HEAD)
+    assert text.endswith("    forward_only: true\nexplore: []\n")
+    assert {key: folder.part("predictions", key).read_bytes() for key in ("aa", "bb")} == predictions
+
+    options = ["aa", "--method", "greedy", "--method", "exhaustive", "--choice", "per_target", "--max-shift-s", "1"]
+    assert search_again.main([str(folder.path), *options, "--no-forward-only"]) == 0
+    assert [row for row in found(folder)["postprocessing"] if row["key"] == "aa"] == [
+        row for row in before["postprocessing"] if row["key"] == "aa"
+    ]
+    assert not folder.tmp.exists(), list(folder.tmp.iterdir())
+
+
+@pytest.mark.timeout(240)
+def test_a_trial_that_cannot_be_searched_keeps_its_row_and_one_message_tells(folder, capfd):
+    before = found(folder)
+    folder.part("predictions", "bb").write_bytes(b"PAR1 and then rubbish")
+    assert search_again.main([str(folder.path)]) == 1
+    out = capfd.readouterr().out
+    assert f"FAILED    bb  InputError: {folder.part('predictions', 'bb')} cannot be read" in out
+    assert found(folder) == before
+
+
+@pytest.mark.timeout(240)
+def test_an_interrupted_search_leaves_each_trial_as_it_was_or_searched(folder):
+    before = found(folder)
+    for number in range(40):
+        put(folder, f"k{number}", number)
+    command = [sys.executable, "-m", "ser_ray", "postprocess", str(folder.path), "--actors", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        while len(folder.keys("trials")) < 5:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        code, out = end(process)
+    finally:
+        process.kill()
+    assert code == 75, out
+    assert "ending    asked to end by SIGINT" in out
+    assert "of 42 trials are not searched again yet: run the same command again" in out
+    assert "Traceback" not in out
+    assert folder.keys("trials") >= {"aa", "bb"}
+    assert {row["key"] for row in found(folder)["postprocessing"]} >= folder.keys("trials")
+    kept = {table: [row for row in rows if row["key"] in ("aa", "bb")] for table, rows in found(folder).items()}
+    assert kept == before
+    assert search_again.main([str(folder.path)]) == 0
+    assert len(folder.keys("trials")) == 42
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["zz"], "trial zz of {folder} cannot be searched: there is no such trial"),
+        (["cc"], "trial cc of {folder} cannot be searched: its predictions are gone"),
+        (
+            ["--max-shift-s", "-1"],
+            "--max-shift-s -1.0: trial.search.max_shift_s is -1.0, but must be a number",
+        ),
+        (["--max-window-s", "inf"], "--max-window-s inf: trial.search.max_window_s is"),
+        (["--actors", "0"], "--actors is 0, but must be at least 1"),
+    ],
+)
+def test_wrong_input_is_answered_before_anything_is_touched(folder, options, message, capsys):
+    write_part(folder, "trials", "cc", make_table("trials", [{"key": "cc", "status": "finished"}]))
+    text = folder.sweep_file.read_text()
+    with pytest.raises(InputError) as raised:
+        search_again.main([str(folder.path), *options])
+    assert message.format(folder=folder.path) in str(raised.value)
+    assert folder.sweep_file.read_text() == text
+
+
+def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    folder.path.mkdir()
+    folder.sweep_file.write_text(FILE)
+    with pytest.raises(InputError, match="has no trial with predictions, and there is nothing else to search"):
+        search_again.main([str(folder.path)])
+    with pytest.raises(InputError, match="holds no sweep"):
+        search_again.main([str(tmp_path / "nothing")])
+
+
+def test_settings_are_read_back_from_rows_and_compared():
+    rows = [
+        {"method": "greedy", "choice": "joint", "max_window_s": 2.0, "max_shift_s": None, "forward_only": True},
+        {"method": "exhaustive", "choice": "joint", "max_window_s": 2.0, "max_shift_s": None, "forward_only": True},
+    ]
+    found = SearchConfig.of_rows(rows)
+    assert found == SearchConfig(choice="joint", max_window_s=2.0, forward_only=True)
+    assert SearchConfig.of_rows([]) == SearchConfig()
+    assert found.covers(SearchConfig(methods=("greedy",), choice="joint", max_window_s=2.0, forward_only=True))
+    assert not found.covers(SearchConfig(choice="joint", max_window_s=2.0))
+    assert not SearchConfig(methods=("greedy",)).covers(SearchConfig())
