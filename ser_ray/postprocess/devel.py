@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.errors import InputError
 from ser_ray.postprocess.chain import checked_traces
-from ser_ray.postprocess.grid import Grid
+from ser_ray.postprocess.grid import Grid, whole
 from ser_ray.postprocess.sums import GridSums, grid_sums, references_of
 
 Array = NDArray[np.float64]
@@ -43,8 +43,11 @@ class Devel:
             folds: how many, at least 1.
 
         Raises:
-            InputError: if recordings or lengths do not match, there are none, one is empty, or values are not finite.
+            InputError: if recordings or lengths do not match, there are none, one is empty, values are not finite,
+                or there are no folds.
         """
+        if whole("folds", folds) < 1:
+            raise InputError(f"folds is {folds}, but must be at least 1: 1 makes no estimate for unseen recordings")
         lengths = _checked_lengths(predictions, gold)
         return cls(
             np.concatenate([np.asarray(trace) for trace in predictions]),

@@ -97,11 +97,12 @@ class Grid:
 
 
 def whole(name: str, value: object) -> int:
-    """Return a number of frames as an int.
+    """Return a number of frames, or of what its name says, as an int.
 
     Raises:
         InputError: if it is not a whole number.
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}, but must be a whole number of frames")
+        of_frames = "" if name == "folds" else " of frames"
+        raise InputError(f"{name} is {value!r}, but must be a whole number{of_frames}")
     return int(value)

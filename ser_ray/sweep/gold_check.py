@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ser_ray.corpus import Corpus
 from ser_ray.errors import InputError
@@ -29,32 +30,40 @@ def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpu
         InputError: if train or devel has no recording with gold of a target, devel none that is labelled throughout,
             or the searches' grid is too large.
     """
+    search = SearchConfig(**sweep.trial.get("search", {}))
     default = ((tuple(sweep.given("model.targets", ModelConfig().targets)), None),)
     for targets, limit in dict.fromkeys((c.model.targets, c.training.limit_recordings) for c in configs) or default:
-        for partition, why in NEEDED_BY.items():
-            _check_partition(corpus, partition, targets, limit, why)
+        _check_partition(corpus, "train", targets, limit)
+        # what is chosen jointly needs recordings that are labelled for all targets
+        for group in [targets] if search.choice == "joint" else [(target,) for target in targets]:
+            _check_partition(corpus, "devel", group, limit)
     longest = max(recording.frames for recording in corpus.recordings("devel"))
     try:
-        SearchConfig(**sweep.trial.get("search", {})).grid(corpus.label_rate, longest)
+        search.grid(corpus.label_rate, longest)
     except InputError as error:
         raise InputError(f"{sweep.source.where(('trial', 'search'))}: trial.search: {error}") from None
 
 
-def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], limit: int | None, why: str) -> None:
-    """Look at the recordings that trials use, one after the other, until each target has been seen."""
-    recordings = corpus.recordings(partition)[:limit]
+def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], limit: int | None) -> None:
+    """Look at the recordings that trials use, one after the other, until one has gold of the targets.
+
+    In train some is enough, and each target may have its own recording; in devel it must be there throughout.
+    """
+    recordings, why = corpus.recordings(partition)[:limit], NEEDED_BY[partition]
     if not recordings:
         raise InputError(
             f"{corpus.path}: partition {partition} has no recordings, but {why}: import the corpus with some in "
             f"{partition}"
         )
-    enough = np.any if partition == "train" else np.all
-    missing = list(targets)
+    columns = [corpus.targets.index(target) for target in targets]
+    seen: NDArray[np.bool_] = np.zeros(len(targets), bool)
     for recording in recordings:
-        known = np.isfinite(corpus.gold(recording)) if recording.labelled else np.zeros((1, len(corpus.targets)), bool)
-        missing = [target for target in missing if not enough(known[:, corpus.targets.index(target)])]
-        if not missing:
+        if recording.labelled:
+            known = np.isfinite(corpus.gold(recording)[:, columns])
+            seen = np.logical_or(seen, known.any(axis=0)) if partition == "train" else np.all(known, axis=0)
+        if seen.all():
             return
+    missing = targets if partition == "devel" else [t for t, found in zip(targets, seen, strict=True) if not found]
     used = f"the {limit} recordings of {partition} that are used" if limit else f"all {len(recordings)} of {partition}"
     labelled = "labelled" if partition == "train" else "labelled throughout"
     raise InputError(

@@ -269,6 +269,8 @@ def _scores(row: Mapping[str, Any]) -> str:
         return "-" if row.get(column) is None else f"{row[column]:.3f}"
 
     text = f"devel CCC {figure('ccc_devel_mean')}, searched {figure('ccc_devel_exhaustive_mean')}"
+    if row.get("ccc_devel_exhaustive_crossfit_mean") is not None:
+        text += f" (unseen {figure('ccc_devel_exhaustive_crossfit_mean')})"
     if row.get("ccc_test_mean") is not None:
         text += f"; test {figure('ccc_test_mean')}, searched {figure('ccc_test_exhaustive_mean')}"
     return text

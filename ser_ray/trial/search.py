@@ -32,6 +32,7 @@ from ser_ray.trial.rows import SCORED_PARTITIONS
 class Traces:
     """Predictions and gold of one partition and target, an array [frames] per recording labelled throughout."""
 
+    recordings: Sequence[str]
     predictions: Sequence[NDArray[np.floating]]
     gold: Sequence[NDArray[np.floating]]
 
@@ -91,17 +92,24 @@ class TrainedTrial:
         """Return what its search looks at.
 
         Raises:
-            InputError: if a target has no devel gold, or the grid is too large.
+            InputError: if a target has no devel gold, targets that are searched jointly have none in common, or the
+                grid is too large.
         """
+        labelled = [set(self.traces["devel", target].recordings) for target in self.targets]
+        common = set.intersection(*labelled)
         devel = []
-        for target in self.targets:
+        for target, own in zip(self.targets, labelled, strict=True):
             traces = self.traces["devel", target]
-            if not traces.predictions:
+            used = common if self.config.choice == "joint" else own
+            if not used:
+                of = " and ".join(self.targets) if own else target
                 raise InputError(
-                    f"no recording of devel is labelled throughout for {target}: post-processing is chosen by devel's "
+                    f"no recording of devel is labelled throughout for {of}: post-processing is chosen by devel's "
                     "gold, so label one, or train on other targets (trial.model.targets)"
                 )
-            devel.append(Devel.of(traces.predictions, traces.gold, MAX_FOLDS))
+            places = [place for place, recording in enumerate(traces.recordings) if recording in used]
+            predictions, gold = ([values[p] for p in places] for values in (traces.predictions, traces.gold))
+            devel.append(Devel.of(predictions, gold, MAX_FOLDS))
         longest = max(max(one.lengths) for one in devel)
         return DevelSearch(self.config.grid(self.label_rate, longest), tuple(devel))
 
@@ -186,9 +194,9 @@ def finish_search(
         )
     seconds = time.time() - begin
     chains = [
-        _chain_row(trained, method, target, result, seconds / (len(targets) * len(config.methods)))
+        _chain_row(trained, method, target, len(devel.lengths), result, seconds / (len(targets) * len(config.methods)))
         for method in config.methods
-        for target, result in zip(targets, found[method], strict=True)
+        for target, devel, result in zip(targets, search.devel, found[method], strict=True)
     ]
     # a row that stands from an earlier search goes first: chains and figures of two searches never stand together
     folder.part("trials", trained.key).unlink(missing_ok=True)
@@ -216,7 +224,11 @@ def _traces(table: pa.Table, targets: Sequence[str], folder: SweepFolder, key: s
                 )
         for partition in SCORED_PARTITIONS:
             labelled = [s for s in slices if partitions[s.start] == partition and np.isfinite(gold[s]).all()]
-            traces[partition, target] = Traces([prediction[s] for s in labelled], [gold[s] for s in labelled])
+            traces[partition, target] = Traces(
+                [str(recordings[s.start]) for s in labelled],
+                [prediction[s] for s in labelled],
+                [gold[s] for s in labelled],
+            )
     return traces
 
 
@@ -241,10 +253,9 @@ def _crossfit_columns(method: Method, found: Mapping[str, SearchResult]) -> dict
 
 
 def _chain_row(
-    trained: TrainedTrial, method: Method, target: str, found: SearchResult, seconds: float
+    trained: TrainedTrial, method: Method, target: str, recordings: int, found: SearchResult, seconds: float
 ) -> dict[str, Any]:
     chain, config, label_rate = found.chain, trained.config, trained.label_rate
-    recordings = len(trained.traces["devel", target].predictions)
     return {
         "key": trained.key,
         "target": target,

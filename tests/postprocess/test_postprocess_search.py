@@ -133,6 +133,8 @@ def test_unusable_data_are_refused(search, predictions, gold, message):
         ({"max_window_frames": 20_001}, "max_window_frames is 20001"),
         ({"max_window_frames": 5.0}, "max_window_frames is 5.0, but must be a whole number"),
         ({"max_shift_frames": -1}, "max_shift_frames is -1, but must be within 0 to 10001"),
+        ({"folds": 0}, "folds is 0, but must be at least 1"),
+        ({"folds": 2.0}, "folds is 2.0, but must be a whole number$"),
         ({"max_window_frames": 9999, "max_shift_frames": 9999}, "399,980,000 chains, but at most 20,000,000"),
     ],
 )

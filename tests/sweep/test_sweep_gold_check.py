@@ -82,6 +82,14 @@ def test_the_recordings_that_trials_use_count(corpus_of):
     check_gold(sweep(), [config(targets=("valence",), limit=1)], corpus)
 
 
+def test_targets_that_are_chosen_jointly_need_a_recording_in_common(corpus_of):
+    either = without("devel_0", column=0), without("devel_1", column=1)
+    corpus = corpus_of(lambda name, gold: either[1](name, either[0](name, gold)))
+    check_gold(sweep(), [config()], corpus)
+    with pytest.raises(InputError, match="none is labelled throughout for arousal and valence, but it chooses"):
+        check_gold(sweep("trial:\n  search: {choice: joint}\n"), [config()], corpus)
+
+
 def test_holes_in_train_and_a_test_without_gold_are_fine(corpus_of):
     holes = without("train_0", "train_1", frames=slice(5, 20))
     check_gold(sweep(), [config()], corpus_of(lambda name, gold: None if "test" in name else holes(name, gold)))

@@ -90,6 +90,9 @@ def test_the_log_has_the_same_lines_with_the_day_and_is_appended_to(begin, log):
     assert [line[11:] for line in logged] == first.getvalue().splitlines() + second.getvalue().splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in logged)
     assert "devel CCC 0.400, searched 0.450; test 0.200, searched 0.250" in logged[-1]
+    with begin(io.StringIO()) as progress:
+        progress.finished("k1", ROW | {"ccc_devel_exhaustive_crossfit_mean": 0.43})
+    assert "devel CCC 0.400, searched 0.450 (unseen 0.430)  [1/3]" in log.read_text().splitlines()[-1]
 
 
 def test_a_long_line_is_one_line(begin, log):

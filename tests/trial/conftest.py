@@ -1,7 +1,7 @@
 """Trials on the tiny corpus and on copies of it with less gold; predictions written by hand."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def put_predictions(folder: SweepFolder) -> Callable[..., None]:
         *,
         label_rate: float = 25.0,
         methods: tuple[str, ...] = ("greedy", "exhaustive"),
+        search: Mapping[str, Any] | None = None,
         **row: Any,
     ) -> None:
         targets = list(next(iter(recordings.values())))
@@ -59,7 +60,7 @@ def put_predictions(folder: SweepFolder) -> Callable[..., None]:
             tables.append(pa.table(columns).select(PREDICTIONS.names).cast(PREDICTIONS))
         metadata = {
             "trial": json.dumps({"key": key, "targets": targets, **row}),
-            "search": json.dumps({"methods": methods}),
+            "search": json.dumps({"methods": methods, **(search or {})}),
         }
         write_part(folder, "predictions", key, pa.concat_tables(tables), metadata=metadata)
 

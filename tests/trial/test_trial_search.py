@@ -248,6 +248,104 @@ def test_a_figure_that_does_not_exist_is_null(put_predictions, folder):
     assert row["status"] == "finished"
 
 
+def searched(put_predictions, folder, given, **settings):
+    put_predictions("k", given, search=settings)
+    search_trial(folder, "k")
+    return the_row(folder, "k"), chains_of(folder, "k")
+
+
+def test_each_row_says_what_was_searched_and_what_unseen_recordings_would_get(put_predictions, folder):
+    settings = {"choice": "per_target", "max_window_s": 1.0, "max_shift_s": 0.4, "forward_only": True}
+    row, chains = searched(put_predictions, folder, recordings(arousal=5), **settings)
+    for (method, target), chain in chains.items():
+        assert {name: chain[name] for name in settings} == settings
+        assert (chain["folds"], chain["recordings"]) == (2, 2)
+        assert chain["median_window"] <= 25
+        assert 0 <= chain["shift"] <= 10
+        predictions, gold = stored(folder, "k", "devel", target)
+        search = postprocess.search_greedy if method == "greedy" else postprocess.search_exhaustive
+        options = {} if method == "greedy" else {"forward_only": True}
+        alone = search(predictions, gold, max_window_frames=25, max_shift_frames=10, folds=10, **options)
+        assert chain["ccc_devel_crossfit"] == pytest.approx(alone.crossfit_ccc, abs=1e-9)
+        assert row[f"ccc_devel_{method}_crossfit_{target}"] == chain["ccc_devel_crossfit"]
+        assert chain["shift"] == alone.chain.shift
+    for method in ("greedy", "exhaustive"):
+        both = [row[f"ccc_devel_{method}_crossfit_{target}"] for target in ("arousal", "valence")]
+        assert row[f"ccc_devel_{method}_crossfit_mean"] == pytest.approx(np.mean(both))
+
+
+def test_joint_steps_are_the_same_and_their_constants_are_not(put_predictions, folder):
+    given = recordings(arousal=9, valence=2)
+    _, alone = searched(put_predictions, folder, given, max_window_s=1.0, max_shift_s=1.0)
+    row, joint = searched(put_predictions, folder, given, max_window_s=1.0, max_shift_s=1.0, choice="joint")
+    check_figures(folder, row, ("arousal", "valence"))
+    for method in ("greedy", "exhaustive"):
+        steps = [
+            [joint[method, target][name] for name in ("median_window", "centre", "shift")]
+            for target in ("arousal", "valence")
+        ]
+        assert steps[0] == steps[1]
+        assert joint[method, "arousal"]["gold_mean"] != joint[method, "valence"]["gold_mean"]
+    assert alone["exhaustive", "arousal"]["shift"] != alone["exhaustive", "valence"]["shift"]
+
+
+def test_joint_targets_are_searched_on_the_recordings_that_have_both(put_predictions, folder):
+    given = recordings()
+    given["devel_3", "devel"] = {t: voice(9 + n, 120) for n, t in enumerate(("arousal", "valence"))}
+    given["devel_2", "devel"]["valence"][1][7] = np.nan
+    _, alone = searched(put_predictions, folder, given)
+    assert [alone["greedy", target]["recordings"] for target in ("arousal", "valence")] == [3, 2]
+    row, joint = searched(put_predictions, folder, given, choice="joint")
+    assert [joint["greedy", target]["recordings"] for target in ("arousal", "valence")] == [2, 2]
+    assert row["ccc_devel_greedy_crossfit_mean"] is not None
+
+
+def test_one_devel_recording_has_no_estimate_and_a_doubt(put_predictions, folder):
+    given = {pair: traces for pair, traces in recordings().items() if pair[0] != "devel_2"}
+    row, chains = searched(put_predictions, folder, given)
+    assert row["status"] == "finished"
+    assert {row[f"ccc_devel_{method}_crossfit_mean"] for method in ("greedy", "exhaustive")} == {None}
+    assert {chain["doubt"] for chain in chains.values()} == {
+        "devel has one recording, so nothing tells what the search brings on others"
+    }
+
+
+@pytest.mark.parametrize("partition", ["devel", "test"])
+def test_predictions_that_are_no_numbers_name_their_recording(put_predictions, folder, partition):
+    given = recordings()
+    given[f"{partition}_2", partition]["valence"][0][5:8] = np.nan, np.inf, -np.inf
+    with pytest.raises(InputError) as raised:
+        searched(put_predictions, folder, given)
+    assert f"the valence predictions of recording {partition}_2 are NaN or infinite in 3 of 120 frames" in str(
+        raised.value
+    )
+    assert folder.keys("trials") == folder.keys("postprocessing") == set()
+
+
+def test_a_devel_without_gold_is_named_by_its_target(put_predictions, folder):
+    given = recordings()
+    for (_, partition), pairs in given.items():
+        if partition == "devel":
+            pairs["valence"] = (pairs["valence"][0], None)
+    with pytest.raises(InputError, match="no recording of devel is labelled throughout for valence"):
+        searched(put_predictions, folder, given)
+    with pytest.raises(InputError, match="labelled throughout for arousal and valence"):
+        searched(put_predictions, folder, given, choice="joint")
+
+
+def test_a_row_of_an_earlier_search_never_stands_beside_other_chains(put_predictions, folder, monkeypatch):
+    searched(put_predictions, folder, recordings(arousal=5))
+    write, seen = results.write_part, []
+
+    def write_and_look(folder, name, *arguments, **options):
+        seen.append((name, folder.part("trials", "k").exists()))
+        return write(folder, name, *arguments, **options)
+
+    monkeypatch.setattr(results, "write_part", write_and_look)
+    search_trial(folder, "k")
+    assert seen == [("postprocessing", False), ("trials", False)]
+
+
 def test_a_search_done_again_leaves_the_same(put_predictions, folder):
     put_predictions("k", recordings())
     search_trial(folder, "k")
