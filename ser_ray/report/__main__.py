@@ -12,28 +12,32 @@ from ser_ray.errors import InputError
 from ser_ray.report.drawing import save
 from ser_ray.report.export import write_csv
 from ser_ray.report.figures import draw_figures
+from ser_ray.report.one_trial import asked_trial
 from ser_ray.report.page import page
 from ser_ray.report.status import read_progress, summary
 from ser_ray.report.tables import read_sweep
 from ser_ray.results import SweepFolder, open_sweep
 
 
-def write_report(folder: SweepFolder, out: Path) -> list[str]:
+def write_report(folder: SweepFolder, out: Path, trial: str | None = None) -> list[str]:
     """Write the report of a sweep.
 
     Args:
         folder: the sweep's folder; only its parquet tables and its sweep.yaml are read.
         out: where to; it is made, and what an earlier report left there under the same names is replaced.
+        trial: the key of the trial to show in detail, or the beginning of it; None for the best finished one.
 
     Returns:
         What was written, a line each.
 
     Raises:
-        InputError: if the sweep has no trial at all, a part cannot be read, or `out` cannot be written.
+        InputError: if the sweep has no trial at all, a part cannot be read, `out` cannot be written, or the trial to
+            show does not exist or has no predictions.
     """
     progress = read_progress(folder)
     if progress.empty:
         raise InputError(f"{folder.path} has no trial yet, so there is nothing to report; run the sweep first")
+    key = None if trial is None else asked_trial(folder, trial)
     sweep = read_sweep(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -41,7 +45,7 @@ def write_report(folder: SweepFolder, out: Path) -> list[str]:
         raise InputError(f"{out} cannot be made ({error.strerror}); --out DIR writes elsewhere") from error
     console = Console(stderr=True)
     quiet = not console.is_terminal
-    drawn = track(draw_figures(sweep), "figures", console=console, disable=quiet, transient=True)
+    drawn = track(draw_figures(sweep, key), "figures", console=console, disable=quiet, transient=True)
     figures = [(drawing, save(drawing, out / "figures")) for drawing in drawn]
     write_csv(sweep, out / "leaderboard.csv")
     (out / "index.html").write_text(page(sweep, progress, figures, datetime.now(UTC)), encoding="utf-8")
@@ -66,9 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("ser-ray report", description="Leaderboard, figures and a page of a sweep.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; <sweep>/report if unsaid")
+    parser.add_argument(
+        "--trial", metavar="KEY", help="the trial to show in detail, its key or the beginning of it; the best if unsaid"
+    )
     arguments = parser.parse_args(argv)
     folder = open_sweep(arguments.folder)
-    for line in write_report(folder, arguments.out or folder.path / "report"):
+    for line in write_report(folder, arguments.out or folder.path / "report", arguments.trial):
         print(line)
     return 0
 

@@ -8,10 +8,12 @@ from ser_ray.report.columns import Column, format_estimate, format_value
 from ser_ray.report.naming import Named, resolve
 from ser_ray.report.tables import SEED_FIELD, Configuration, Estimate, SweepTables
 from ser_ray.report.terminal import MISSING
-from ser_ray.results import CCC_COLUMNS
+from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS
 
 VARIES = "varies"
 """Stands where the seeds of a configuration have several values."""
+SCORES = frozenset((*CCC_COLUMNS, *CROSSFIT_COLUMNS))
+"""Columns of CCC: these have three decimals."""
 
 
 def chosen(sweep: SweepTables, names: Sequence[str]) -> list[Named]:
@@ -58,7 +60,7 @@ def _text(configuration: Configuration, named: Named) -> str:
         return MISSING if shared is None and not named.is_field else format_value(shared)
     figure = configuration.estimate(named.name)
     other_n = f" (n {figure.n})" if 0 < figure.n != len(configuration.finished) else ""
-    return (format_estimate(figure) if named.name in CCC_COLUMNS else _format_large(figure)) + other_n
+    return (format_estimate(figure) if named.name in SCORES else _format_large(figure)) + other_n
 
 
 def _format_large(figure: Estimate) -> str:

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ser_ray.report.tables import Configuration, Estimate, has_any
+from ser_ray.report.tables import Configuration, Estimate, has_any, headline_target
 from ser_ray.report.terminal import MISSING
-from ser_ray.results import STAGES, TARGETS, ccc_column
+from ser_ray.results import METHODS, STAGES, TARGETS, ccc_column, crossfit_column
+
+UNSEEN = ("devel", "unseen")
+"""Heading of what a search is estimated, from devel alone, to reach on recordings that it has not seen."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,19 @@ class Column:
     def text(self, configuration: Configuration) -> str:
         """Return a configuration's value as it is printed."""
         return format_value(self.value(configuration))
+
+
+@dataclass(frozen=True)
+class ScoreColumn:
+    """What a configuration reaches, in one column of a table.
+
+    Args:
+        heading: its two words, such as ("devel", "arousal").
+        cells: gives a configuration's figures, one per stage that is shown.
+    """
+
+    heading: tuple[str, str]
+    cells: Callable[[Configuration], list[str]]
 
 
 def varying_fields(configurations: Sequence[Configuration]) -> list[str]:
@@ -150,6 +166,32 @@ def left_out(configuration: Configuration) -> list[str]:
     return [f"{number} {status}" for number, status in counts if number]
 
 
+def unseen_target(configurations: Sequence[Configuration]) -> str | None:
+    """Return the target whose estimate for unseen recordings is shown; None if no finished trial has one."""
+    target = headline_target(configurations)
+    return target if any(has_any(configurations, crossfit_column(method, target)) for method in METHODS) else None
+
+
+def score_columns(configurations: Sequence[Configuration], stages: Sequence[str], suffix: str) -> list[ScoreColumn]:
+    """Return the columns of CCC figures: devel, what is estimated for unseen recordings, test.
+
+    Args:
+        configurations: of one sweep.
+        stages: of `shown_stages`.
+        suffix: "" for the pooled CCC, "_per_recording" for the mean over recordings, of which nothing is estimated.
+    """
+
+    def scored(partition: str, target: str) -> ScoreColumn:
+        return ScoreColumn((partition, target), lambda c: cells(c, partition, target, stages, suffix))
+
+    columns = [scored(partition, target) for partition, target in shown_figures(configurations)]
+    target = None if suffix else unseen_target(configurations)
+    if target is not None:
+        after_devel = sum(column.heading[0] == "devel" for column in columns)
+        columns.insert(after_devel, ScoreColumn(UNSEEN, lambda c: unseen_cells(c, target, stages)))
+    return columns
+
+
 def cells(configuration: Configuration, partition: str, target: str, stages: Sequence[str], suffix: str) -> list[str]:
     """Return a configuration's figures of a partition and target, one per stage.
 
@@ -160,10 +202,22 @@ def cells(configuration: Configuration, partition: str, target: str, stages: Seq
         stages: of `shown_stages`.
         suffix: "" for the pooled CCC, "_per_recording" for the mean over recordings.
     """
-    n = len(configuration.finished)
-    found = []
-    for stage in stages:
-        figure = configuration.estimate(ccc_column(partition, target, stage=stage) + suffix)
-        other_n = f" (n {figure.n})" if 0 < figure.n != n else ""
-        found.append(format_estimate(figure) + other_n)
-    return found
+    columns = [ccc_column(partition, target, stage=stage) + suffix for stage in stages]
+    return [_cell(configuration, column) for column in columns]
+
+
+def unseen_cells(configuration: Configuration, target: str, stages: Sequence[str]) -> list[str]:
+    """Return what a configuration is estimated to reach on unseen recordings, one per stage; of raw a dash.
+
+    Args:
+        configuration: whose.
+        target: "arousal", "valence" or "mean".
+        stages: of `shown_stages`.
+    """
+    return [_cell(configuration, crossfit_column(stage, target)) if stage else MISSING for stage in stages]
+
+
+def _cell(configuration: Configuration, column: str) -> str:
+    figure = configuration.estimate(column)
+    other_n = f" (n {figure.n})" if 0 < figure.n != len(configuration.finished) else ""
+    return format_estimate(figure) + other_n

@@ -14,13 +14,13 @@ from ser_ray.errors import InputError
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 """Told apart by colour-blind readers (Okabe and Ito 2008); markers and dashes tell them apart in grey."""
-BLACK, GREY, PALE = "#000000", "#777777", "#c4c4c4"
+BLACK, WHITE, GREY, PALE, PALE_BLUE = "#000000", "#ffffff", "#777777", "#c4c4c4", "#9db8d0"
 
 WIDTH_IN = 7.0
 FONT_PT = 9.0
 DPI = 200
 LEGEND_CHARACTERS = 90
-"""Of a line of a legend below the panels; half as many where two stand side by side."""
+"""Of a line of a legend below the panels; half as many where two stand side by side, a quarter where three do."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,14 @@ def set_labels(panel: Axes, *, x: str = "", y: str = "", title: str = "") -> Non
 def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None:
     """Write the legend of a panel beside all panels, or below them if it has no title, where it hides nothing."""
     handles, labels = panel.get_legend_handles_labels()
-    wide = any(len(label) > LEGEND_CHARACTERS // 2 for label in labels)
+    longest = max(map(len, labels), default=0)
+    columns = 3 if len(labels) == 3 and longest <= LEGEND_CHARACTERS // 4 else 2
     figure.legend(
         handles,
         [textwrap.fill(label, LEGEND_CHARACTERS) for label in labels],
         title=title,
         loc="outside right upper" if title else "outside lower center",
-        ncols=1 if title or wide else 2,
+        ncols=1 if title or longest > LEGEND_CHARACTERS // 2 else columns,
         fontsize=FONT_PT - 1,
         title_fontsize=FONT_PT - 1,
         frameon=False,

@@ -17,10 +17,12 @@ from ser_ray.report.columns import (
     constant_columns,
     describe,
     left_out,
-    shown_figures,
+    score_columns,
     shown_stages,
+    unseen_target,
     varying_columns,
 )
+from ser_ray.report.doubts import doubts
 from ser_ray.report.export import write_csv
 from ser_ray.report.progress import Progress, read_progress, summary
 from ser_ray.report.tables import Configuration, SweepTables, has_any, headline_target, read_sweep
@@ -28,23 +30,26 @@ from ser_ray.report.terminal import MISSING, natural_width, open_console
 from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep
 
 IN_SAMPLE = "Searches are fitted on devel: their gain there is in sample, only test tells what holds."
+ESTIMATED = (
+    "Unseen ({what}): estimated for recordings that the search has not seen, by cross-fitting over folds of devel."
+)
 
 
 def _wide_table(
     ranked: Sequence[Configuration], shown: Sequence[Configuration], suffix: str, asked: Sequence[Column]
 ) -> Table:
-    stages, figures = shown_stages(ranked), shown_figures(ranked)
-    described = varying_columns(ranked)
+    stages, described = shown_stages(ranked), varying_columns(ranked)
+    scores = score_columns(ranked, stages, suffix)
     partial = any(left_out(configuration) for configuration in ranked)
     table = _empty_table([column.label for column in described], stages)
-    for partition, target in figures:
-        table.add_column(f"{partition}\n{target}", no_wrap=True)
+    for score in scores:
+        table.add_column("\n".join(score.heading), no_wrap=True)
     for column in asked:
         table.add_column(column.label.replace("_", " "))
     if partial:
         table.add_column("not\ncounted", no_wrap=True)
     for rank, configuration in enumerate(shown, start=1):
-        lines = ["\n".join(cells(configuration, *f, stages, suffix)) for f in figures]
+        lines = ["\n".join(score.cells(configuration)) for score in scores]
         start = [str(rank), *(column.text(configuration) for column in described)]
         end = [column.text(configuration) for column in asked]
         end += ["\n".join(left_out(configuration))] if partial else []
@@ -95,14 +100,22 @@ def sorted_target(sort: str) -> tuple[str, str]:
     return pooled.rpartition("_")[2], sort[len(pooled) :]
 
 
-def footnote(sweep: SweepTables) -> str:
-    """Return what the numbers of a sweep's leaderboard are, in a few sentences."""
+def footnote(sweep: SweepTables, *, unseen: bool = True) -> str:
+    """Return what the numbers of a sweep's leaderboard are, in a few sentences.
+
+    Args:
+        sweep: the sweep's trials.
+        unseen: whether the leaderboard has a column of what unseen recordings are estimated to get, if there is any.
+    """
     per_recording = bool(sorted_target(sweep.sort)[1])
     what = (
         "mean over the recordings of each one's CCC" if per_recording else "CCC pooled over all frames of a partition"
     )
     order = ", the lowest first" if sweep.ascending else ""
     searched = f" {IN_SAMPLE}" if len(shown_stages(sweep.configurations)) > 1 else ""
+    target = unseen_target(sweep.configurations) if unseen and not per_recording else None
+    if target is not None:
+        searched += f" {ESTIMATED.format(what='mean of targets' if target == 'mean' else target)}"
     return (
         f"Sorted by {sweep.sort}{order}. Figures: {what}, mean ± 95 % interval (Student t) over the n "
         f"finished seeds.{searched}"
@@ -131,14 +144,17 @@ def print_leaderboard(
         return
     constants = ", ".join(f"{c.label} {c.text(ranked[0])}" for c in constant_columns(ranked))
     console.print(f"the same in all: {constants}")
+    wide = True
     table = _wide_table(ranked, ranked[:top], sorted_target(sweep.sort)[1], asked)
     width = natural_width(console, table)
     if not console.is_terminal:
         console.width = max(width, console.width)
     elif width > console.width:
-        table = _narrow_table(ranked, ranked[:top], sweep.sort, asked)
+        table, wide = _narrow_table(ranked, ranked[:top], sweep.sort, asked), False
     console.print(table)
-    console.print(footnote(sweep))
+    console.print(footnote(sweep, unseen=wide))
+    if line := doubts(sweep):
+        console.print(line)
     if len(ranked) > top:
         console.print(f"{top} of {len(ranked)} configurations: --top {len(ranked)} shows all")
 

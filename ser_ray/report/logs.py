@@ -2,7 +2,6 @@
 
 import argparse
 import codecs
-import difflib
 import os
 import sys
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ser_ray.errors import InputError
-from ser_ray.results import SCHEMAS, SweepFolder, open_sweep
+from ser_ray.report.trial_key import find_key
+from ser_ray.results import SweepFolder, open_sweep
 
 POLL_SECONDS = 0.5
 """So long a follower waits before it looks again."""
@@ -28,21 +28,11 @@ def find_log(folder: SweepFolder, key: str) -> Path:
     Raises:
         InputError: if no trial, or several, are named so, or if the trial has no log.
     """
-    logged = folder.logged()
-    known = sorted(logged.union(*(folder.keys(table) for table in SCHEMAS)))
-    matching = [key] if key in known else [other for other in known if other.startswith(key)]
-    if not key or not matching:
-        near = difflib.get_close_matches(key, known, n=3, cutoff=0.3) or known[:3]
-        keys = f"; trials there are: {', '.join(near)}" if near else "; it has no trials yet"
-        raise InputError(f"{folder.path} has no trial {key!r}{keys}")
-    if len(matching) > 1:
-        raise InputError(
-            f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}"
-            f"{', ...' if len(matching) > 5 else ''}; give more of the key"
-        )
-    if matching[0] not in logged:
-        raise InputError(f"trial {matching[0]} has no log at {folder.log(matching[0])}")
-    return folder.log(matching[0])
+    found = find_key(folder, key)
+    log = folder.log(found)
+    if found not in folder.logged():
+        raise InputError(f"trial {found} has no log at {log}")
+    return log
 
 
 def last_lines(path: Path, count: int) -> list[str]:

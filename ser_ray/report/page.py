@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from html import escape
 
 from ser_ray.report.columns import (
-    cells,
     constant_columns,
     left_out,
-    shown_figures,
+    score_columns,
     shown_stages,
     varying_columns,
 )
+from ser_ray.report.doubts import doubts
 from ser_ray.report.drawing import Drawing, data_uri
 from ser_ray.report.leaderboard import footnote, sorted_target
 from ser_ray.report.status import Progress, format_age, summary
@@ -73,27 +73,28 @@ def _leaderboard(sweep: SweepTables) -> str:
     ranked = sweep.configurations
     if not any(configuration.finished for configuration in ranked):
         return "<h2>Leaderboard</h2>\n<p>No trial has finished yet: there is nothing to rank.</p>"
-    described, stages, figures = varying_columns(ranked), shown_stages(ranked), shown_figures(ranked)
-    suffix = sorted_target(sweep.sort)[1]
+    described, stages = varying_columns(ranked), shown_stages(ranked)
+    columns = score_columns(ranked, stages, sorted_target(sweep.sort)[1])
     partial = ["not counted"] if any(left_out(configuration) for configuration in ranked) else []
-    scored = [f"{partition} {target}" for partition, target in figures]
+    scored = [" ".join(column.heading) for column in columns]
     rows = []
     for rank, configuration in enumerate(ranked, start=1):
         start = [str(rank), *(column.text(configuration) for column in described), str(len(configuration.finished))]
-        scores = [cells(configuration, *figure, stages, suffix) for figure in figures]
+        scores = [column.cells(configuration) for column in columns]
         end = [", ".join(left_out(configuration))] if partial else []
         for number, stage in enumerate(stages):
             first = number == 0
             blank = [""] * len(start)
-            figures_of_stage = [column[number] for column in scores]
-            row = [*(start if first else blank), stage or "raw", *figures_of_stage, *(end if first else [])]
+            of_stage = [found[number] for found in scores]
+            row = [*(start if first else blank), stage or "raw", *of_stage, *(end if first else [])]
             rows.append(_row(row, first=first))
     constants = ", ".join(f"{column.label} {column.text(ranked[0])}" for column in constant_columns(ranked))
     headings = ["#", *(column.label for column in described), "n", "search", *scored, *partial]
+    doubtful = f'\n<p class="note">{escape(line)}</p>' if (line := doubts(sweep)) else ""
     return (
         f'<h2>Leaderboard</h2>\n<div class="scroll">{_table(headings, rows)}</div>\n'
         f'<p class="note">{escape(footnote(sweep))} The same in all: {escape(constants)}. '
-        "All columns are in leaderboard.csv.</p>"
+        f"All columns are in leaderboard.csv.</p>{doubtful}"
     )
 
 
@@ -125,6 +126,10 @@ mean over recordings of each one's own CCC, another number. What is not called s
 <dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
 exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
 devel; on devel this is in sample, only test tells what holds.</dd>
+<dt>unseen</dt><dd>What a search is estimated, from devel alone, to reach on recordings that it has not seen: each fold
+of devel goes through the chain that the same search chooses on all other folds (cross-fitting). It is the mean of the
+targets, or of the only one, pooled; raw has none, since no search has fitted it, nor has a devel of one
+recording.</dd>
 <dt>mean ± interval</dt><dd>Mean over the n finished seeds of a configuration, and half its 95 % confidence interval
 (Student t, n - 1 degrees of freedom); none for one seed. Not corrected for the number of configurations compared.</dd>
 <dt>overlap ratio</dt><dd>(K - 1) / (K + P - 1) of a layer's kernel K and pool P: the share of its window that the

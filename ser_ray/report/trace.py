@@ -1,86 +1,24 @@
-"""Gold standard and prediction over time, for one recording of the best trial, as in Fig. 2 of the paper."""
+"""Gold standard and prediction over time, for one recording of one trial, as in Fig. 2 of the paper."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ser_ray.metrics import ccc
-from ser_ray.report.drawing import BLACK, BLUE, FONT_PT, Drawing, add_legend, new_figure, set_labels
+from ser_ray.report.drawing import (
+    BLACK,
+    BLUE,
+    FONT_PT,
+    ORANGE,
+    PALE_BLUE,
+    Drawing,
+    add_legend,
+    new_figure,
+    set_labels,
+)
+from ser_ray.report.one_trial import Trace, read_chains, read_traces, shown_trial
 from ser_ray.report.tables import Row, SweepTables
-from ser_ray.results import TARGETS, ccc_column, read_table
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One recording's gold standard and prediction.
-
-    Args:
-        recording: its name.
-        partition: "devel" or "test".
-        time_s: [frames] seconds from the recording's beginning.
-        gold: [frames] per target.
-        prediction: [frames] per target, raw.
-    """
-
-    recording: str
-    partition: str
-    time_s: NDArray[np.float64]
-    gold: dict[str, NDArray[np.float64]]
-    prediction: dict[str, NDArray[np.float64]]
-
-    def ccc(self, target: str) -> float:
-        """Return the CCC of one target in this recording."""
-        return ccc(self.prediction[target], self.gold[target])
-
-    @property
-    def mean_ccc(self) -> float:
-        """Mean of the targets' CCC in this recording; NaN if one has none."""
-        return float(np.mean([self.ccc(target) for target in self.gold]))
-
-
-def best_trial(sweep: SweepTables) -> Row | None:
-    """Return the finished trial with the highest raw devel CCC among those whose predictions are kept; None without."""
-    stored = sweep.folder.keys("predictions")
-    finished = [row for row in sweep.trials if row["status"] == "finished" and row["key"] in stored]
-    for target in ("mean", *TARGETS):
-        column = ccc_column("devel", target)
-        scored = [row for row in finished if row[column] is not None]
-        if scored:
-            return max(scored, key=lambda row: float(row[column]))
-    return None
-
-
-def read_traces(sweep: SweepTables, key: str) -> list[Trace]:
-    """Return the recordings of a trial that have gold: those of test if any has, else those of devel.
-
-    Args:
-        sweep: the sweep.
-        key: the trial's key.
-    """
-    table = read_table(sweep.folder, "predictions", keys=[key])
-    for partition in ("test", "devel"):
-        part = table.filter(pc.equal(table["partition"], partition))
-        traces = [
-            trace
-            for recording in pc.unique(part["recording"]).to_pylist()
-            if (trace := _trace(part.filter(pc.equal(part["recording"], recording)), recording, partition)).gold
-        ]
-        if traces:
-            return traces
-    return []
-
-
-def _trace(rows: pa.Table, recording: str, partition: str) -> Trace:
-    rows = rows.sort_by("frame")
-    targets = [t for t in TARGETS if not rows[f"gold_{t}"].null_count and not rows[f"prediction_{t}"].null_count]
-    gold, prediction = (
-        {target: rows[f"{name}_{target}"].to_numpy().astype(np.float64) for target in targets}
-        for name in ("gold", "prediction")
-    )
-    return Trace(recording, partition, rows["time_s"].to_numpy(), gold, prediction)
 
 
 def typical(traces: list[Trace]) -> Trace:
@@ -89,28 +27,64 @@ def typical(traces: list[Trace]) -> Trace:
     return ordered[(len(ordered) - 1) // 2]
 
 
-def draw_trace(sweep: SweepTables) -> Drawing | None:
-    """Return the figure of gold and prediction over time; None if no finished trial keeps predictions with gold."""
-    trial = best_trial(sweep)
-    traces = read_traces(sweep, trial["key"]) if trial is not None else []
-    if trial is None or not traces:
+def draw_trace(sweep: SweepTables, key: str | None = None) -> Drawing | None:
+    """Return the figure of gold and prediction over time, raw and processed.
+
+    Args:
+        sweep: the sweep.
+        key: of the trial to show; None for the best finished one.
+
+    Returns:
+        The figure; None if the trial keeps no predictions with gold.
+    """
+    shown, called = shown_trial(sweep, key)
+    traces = read_traces(sweep, shown) if shown is not None else []
+    if shown is None or not traces:
         return None
     trace = typical(traces)
-    title = f"{sweep.title}: recording {trace.recording} ({trace.partition}), trial {trial['key']}"
+    chains = {target: _last(methods) for target, methods in read_chains(sweep, shown).items() if target in trace.gold}
+    title = f"{sweep.title}: recording {trace.recording} ({trace.partition}), trial {shown}"
     figure, panels = new_figure(title, len(trace.gold), 1, 0.8 + 1.7 * len(trace.gold), share_x=True)
-    for panel, target in zip(panels, trace.gold, strict=True):
-        panel.plot(trace.time_s, trace.gold[target], color=BLACK, linewidth=1.6, label="gold standard")
-        panel.plot(trace.time_s, trace.prediction[target], color=BLUE, linewidth=0.9, label="prediction")
-        set_labels(panel, y=target, title=f"CCC {trace.ccc(target):.3f}")
+    for panel, (target, gold) in zip(panels, trace.gold.items(), strict=True):
+        raw = trace.prediction[target]
+        panel.plot(trace.time_s, gold, color=BLACK, linewidth=1.6, label="gold standard")
+        said = f"CCC {trace.ccc(target):.3f}"
+        if target in chains:
+            processed = _processed(chains[target], raw)
+            panel.plot(trace.time_s, raw, color=PALE_BLUE, linewidth=0.9, label="raw prediction")
+            panel.plot(trace.time_s, processed, color=ORANGE, linewidth=1.4, label="processed prediction")
+            said += f" raw, {ccc(processed, gold):.3f} processed"
+        else:
+            panel.plot(trace.time_s, raw, color=BLUE, linewidth=0.9, label="prediction")
+        set_labels(panel, y=target, title=said)
         panel.margins(x=0.01)
     panels[-1].set_xlabel("time (s)", fontsize=FONT_PT)
     add_legend(figure, panels[0])
-    return Drawing("trace", "Gold standard and prediction", _caption(trace, len(traces)), figure)
+    caption = _caption(trace, len(traces), called, {row["method"] for row in chains.values()})
+    return Drawing("trace", "Gold standard and prediction", caption, figure)
 
 
-def _caption(trace: Trace, count: int) -> str:
+def _last(methods: Mapping[str, Row]) -> Row:
+    """Return the chain of the more thorough search: exhaustive, or greedy where that is all there is."""
+    return list(methods.values())[-1]
+
+
+def _processed(row: Row, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    from ser_ray.postprocess import PostProcessing, apply
+
+    (processed,) = apply(PostProcessing.of_row(row), [raw])
+    return processed
+
+
+def _caption(trace: Trace, count: int, trial: str, methods: set[str]) -> str:
+    chain = ""
+    if methods:
+        searched = " or ".join(sorted(methods))
+        own = ", of which this recording is one" if trace.partition == "devel" else ""
+        chain = f" Processed: after the steps that the {searched} search chose on devel{own}."
+    prediction = ", raw prediction (pale) and processed prediction (orange)" if methods else " and raw prediction"
     return (
-        f"Gold standard (black) and raw prediction of the finished trial with the highest devel CCC. Of the {count} "
-        f"recordings of {trace.partition} with gold, the one with the median CCC (mean of its targets) is shown; the "
-        "CCC above a panel is this recording's own."
+        f"Gold standard (black){prediction} of {trial}.{chain} Of the {count} recordings of {trace.partition} with "
+        "gold, the one with the median CCC (mean of its targets, raw) is shown; the CCC above a panel is this "
+        "recording's own."
     )

@@ -29,6 +29,9 @@ WORTH_PARTS, WORTH_SHARE, WORTH_LEAST = 200, 0.02, 50
 """Compaction is worth it when so many parts, or this share of all, are not in the file; but never for fewer than the
 last number, which are read in no time as they are."""
 
+LISTED = ("trials", "postprocessing")
+"""Tables that are read whole, to list and rank trials and to tell which searches are in doubt."""
+
 _METADATA = b"ser_ray.parts.1"
 
 
@@ -102,6 +105,19 @@ def compact(folder: SweepFolder, name: str = "trials") -> int:
 
     write_whole(folder, folder.compacted(name), write)
     return len(listed)
+
+
+def compact_what_is_listed(folder: SweepFolder) -> None:
+    """Write the files of the tables that are read whole to list and rank trials anew, where that has become worth it.
+
+    Args:
+        folder: the sweep's folder.
+
+    Raises:
+        OSError: if the disk is full or cannot be written; what was there before stays.
+    """
+    for name in LISTED:
+        compact_if_worth(folder, name)
 
 
 def compact_if_worth(folder: SweepFolder, name: str = "trials") -> bool:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.results.compact import compact_if_worth
+from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.sweep.ending import MAKE_ROOM, Ending
 from ser_ray.sweep.listing import label_of
 from ser_ray.sweep.plan import PlannedTrial
@@ -119,7 +119,7 @@ class Outcomes:
         for key in self._silence.look():
             self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
         with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
-            compact_if_worth(self._folder)
+            compact_what_is_listed(self._folder)
 
     def close(self) -> None:
         """Nothing further will come."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from ser_ray.errors import InputError
 from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, upgrade_parts, write_whole
-from ser_ray.results.compact import compact_if_worth
+from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.guided import Guided
@@ -131,7 +131,7 @@ class SweepRun:
     def _tidy(self) -> None:
         """Bring the table in one file up to date, and leave no empty folder behind."""
         with contextlib.suppress(OSError):  # on a full disk the parts are enough
-            compact_if_worth(self.folder)
+            compact_what_is_listed(self.folder)
         if self.share.whole:  # others may be about to write there
             with contextlib.suppress(OSError):
                 self.folder.tmp.rmdir()

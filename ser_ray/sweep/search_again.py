@@ -16,7 +16,7 @@ from ser_ray.corpus.progress import Bar
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, crossfit_column, open_sweep, read_table, upgrade_parts
-from ser_ray.results.compact import compact_if_worth
+from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.results.parts import write_whole
 from ser_ray.sweep.config import read_sweep
 from ser_ray.sweep.ending import Ending, on_signals
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         again.run(options.actors)
     with contextlib.suppress(OSError):  # where it cannot be made, the parts are enough
-        compact_if_worth(folder)
+        compact_what_is_listed(folder)
     for line in _changes(before, _figures(folder, again.done), config):
         print(line)
     for key, reason in again.failed.items():
@@ -261,9 +261,3 @@ def _changes(
 def _mean(rows: dict[str, dict[str, Any]], keys: Collection[str], column: str) -> str:
     values = [rows[key][column] for key in keys if key in rows and rows[key][column] is not None]
     return f"{sum(values) / len(values):.3f}" if values else "-"
-
-
-if __name__ == "__main__":
-    from ser_ray.cli import run
-
-    run(main)

@@ -5,7 +5,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from ser_ray.overlap import overlap_ratio, receptive_field
-from ser_ray.results import STAGES, TARGETS, SweepFolder, ccc_column, make_table, write_part
+from ser_ray.results import (
+    METHODS,
+    STAGES,
+    TARGETS,
+    SweepFolder,
+    ccc_column,
+    crossfit_column,
+    make_table,
+    read_table,
+    write_part,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DESIGNS = [
@@ -136,6 +146,68 @@ class FakeSweep:
                             row[f"gold_{target}"] = gold
                     rows.append(row)
         self.write("predictions", key, rows)
+
+    def devel(self, key: str, target: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Predictions and gold of the devel recordings that are labelled throughout, one array each."""
+        recordings: dict[str, list[tuple[float, float]]] = {}
+        for row in read_table(self.folder, "predictions", keys=[key]).to_pylist():
+            if row["partition"] == "devel":
+                gold = row[f"gold_{target}"]
+                pair = (row[f"prediction_{target}"], np.nan if gold is None else gold)
+                recordings.setdefault(row["recording"], []).append(pair)
+        pairs = [np.array(frames) for frames in recordings.values()]
+        whole = [pair for pair in pairs if np.isfinite(pair).all()]
+        return [pair[:, 0] for pair in whole], [pair[:, 1] for pair in whole]
+
+    def search(self, key: str, methods: tuple[str, ...] = METHODS, **columns: Any) -> None:
+        """Search the post-processing of a trial's predictions within half a second or so, and write what comes out.
+
+        `columns` stand in its rows whatever was found; max_window_s, max_shift_s and forward_only are searched within.
+        """
+        from ser_ray.postprocess import SearchConfig, search_exhaustive, search_greedy
+
+        columns = {"choice": "per_target", "max_window_s": 0.6, "max_shift_s": 0.4, "forward_only": False} | columns
+        bounds = {name: columns[name] for name in ("max_window_s", "max_shift_s", "forward_only")}
+        within = {} if bounds["max_window_s"] is None else bounds
+        grid = SearchConfig(**within).grid(25.0, 100)
+        lengths = {"max_window_frames": grid.max_window_frames, "max_shift_frames": grid.max_shift_frames}
+        rows = []
+        for target in self.targets:
+            traces = self.devel(key, target)
+            for method in methods:
+                if method == "greedy":
+                    found = search_greedy(*traces, **lengths)
+                else:
+                    found = search_exhaustive(*traces, **lengths, forward_only=grid.forward_only)
+                rows.append(
+                    {
+                        "key": key,
+                        "target": target,
+                        "method": method,
+                        **asdict(found.chain),
+                        "median_window_s": found.chain.median_window / 25,
+                        "shift_s": found.chain.shift / 25,
+                        "ccc_devel_raw": found.raw_ccc,
+                        "ccc_devel": found.ccc,
+                        **columns,
+                    }
+                )
+        self.write("postprocessing", key, rows)
+
+    def rewrite(self, table: str, key: str, **columns: Any) -> None:
+        """Write a part anew with other values in some columns; a function is called with each row."""
+        rows = read_table(self.folder, table, keys=[key]).to_pylist()
+        for row in rows:
+            row.update({name: value(row) if callable(value) else value for name, value in columns.items()})
+        self.write(table, key, rows)
+
+    def estimate_unseen(self) -> None:
+        """Give the finished trials what their searches are estimated to reach on unseen recordings: a tenth less."""
+        pairs = [(method, target) for method in METHODS for target in (*self.targets, "mean")]
+        for key in self.keys["finished"]:
+            (row,) = read_table(self.folder, "trials", keys=[key]).to_pylist()
+            found = {crossfit_column(m, t): row[ccc_column("devel", t, stage=m)] - 0.1 for m, t in pairs}
+            self.write("trials", key, [row | found])
 
     def write_log(self, key: str, text: str) -> None:
         log = self.folder.log(key)

@@ -7,8 +7,11 @@ from ser_ray.report.columns import (
     format_estimate,
     format_value,
     left_out,
+    score_columns,
     shown_figures,
     shown_stages,
+    unseen_cells,
+    unseen_target,
     varying_columns,
     varying_fields,
 )
@@ -57,6 +60,52 @@ def test_a_single_target_has_no_mean_beside_it(new_sweep):
     single = new_sweep("single", targets=("arousal",))
     single.add("00aa00aa00aa", single.config(0), 0.4)
     assert shown_figures(read_sweep(single.folder).configurations) == [("devel", "arousal"), ("test", "arousal")]
+
+
+ALL = ["", "greedy", "exhaustive"]
+PAIRS = [(partition, target) for partition in ("devel", "test") for target in ("arousal", "valence", "mean")]
+
+
+def test_scores_are_the_cells_of_what_is_shown(sweep):
+    configurations = read_sweep(sweep.folder).configurations
+    columns = score_columns(configurations, ALL, "_per_recording")
+    assert [column.heading for column in columns] == PAIRS
+    for column, pair in zip(columns, PAIRS, strict=True):
+        assert column.cells(configurations[1]) == cells(configurations[1], *pair, ALL, "_per_recording")
+
+
+def test_what_unseen_recordings_get_stands_after_devel_where_it_is_estimated(sweep):
+    assert ("devel", "unseen") not in [
+        c.heading for c in score_columns(read_sweep(sweep.folder).configurations, ALL, "")
+    ]
+    sweep.estimate_unseen()
+    configurations = read_sweep(sweep.folder).configurations
+    columns = score_columns(configurations, ALL, "")
+    assert [column.heading for column in columns] == [*PAIRS[:3], ("devel", "unseen"), *PAIRS[3:]]
+    for configuration in configurations:
+        raw, *searched = columns[3].cells(configuration)
+        assert raw == "-"
+        for method, text in zip(ALL[1:], searched, strict=True):
+            in_sample = configuration.estimate(f"ccc_devel_{method}_mean")
+            interval = "" if in_sample.interval is None else f" ± {in_sample.interval:.3f}"
+            assert text == f"{in_sample.mean - 0.1:.3f}{interval}"
+        assert columns[3].cells(configuration) == unseen_cells(configuration, "mean", ALL)
+
+
+def test_unseen_is_no_mean_over_recordings(sweep):
+    sweep.estimate_unseen()
+    columns = score_columns(read_sweep(sweep.folder).configurations, ALL, "_per_recording")
+    assert [column.heading for column in columns] == PAIRS
+
+
+def test_unseen_is_of_the_only_target(new_sweep):
+    single = new_sweep("single", targets=("arousal",))
+    single.add("00aa00aa00aa", single.config(0), 0.4, ccc_devel_exhaustive_crossfit_arousal=0.321)
+    configurations = read_sweep(single.folder).configurations
+    assert unseen_target(configurations) == "arousal"
+    columns = score_columns(configurations, ALL, "")
+    assert [c.heading for c in columns] == [("devel", "arousal"), ("devel", "unseen"), ("test", "arousal")]
+    assert columns[1].cells(configurations[0]) == ["-", "-", "0.321"]
 
 
 def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):

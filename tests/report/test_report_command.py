@@ -31,6 +31,31 @@ def test_report_goes_where_it_is_told_and_leaves_the_sweep_alone(sweep, tmp_path
     assert {path: path.stat().st_mtime_ns for path in sweep.folder.path.rglob("*")} == before
 
 
+def test_the_trial_that_is_named_is_shown_in_place_of_the_best(sweep, tmp_path, capsys):
+    key = sweep.keys["finished"][0]
+    sweep.search(key)
+    for name, arguments in (("best", []), ("asked", ["--trial", key[:3]])):
+        assert main([str(sweep.folder.path), "--out", str(tmp_path / name), *arguments]) == 0
+    best, asked = ((tmp_path / name / "index.html").read_text() for name in ("best", "asked"))
+    assert (f"trial {key}." in asked, f"trial {key}." in best) == (True, False)
+    assert (tmp_path / "asked" / "figures" / "search_surface.pdf").is_file()
+    assert not (tmp_path / "best" / "figures" / "search_surface.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("10cd00ef0124", "no trial '10cd00ef0124'; trials there are: 10cd00ef0123"),
+        ("1", "'1' begins the keys of 3 trials"),
+        ("bbb", "trial bbbbbbbbbbbb has no predictions"),
+    ],
+)
+def test_a_trial_that_cannot_be_shown_is_an_input_error(sweep, tmp_path, key, said):
+    with pytest.raises(InputError, match=said):
+        main([str(sweep.folder.path), "--out", str(tmp_path / "out"), "--trial", key])
+    assert not (tmp_path / "out").exists()
+
+
 def test_equal_results_give_equal_figures(sweep, tmp_path):
     for name in ("a", "b"):
         save(draw_against_overlap(read_sweep(sweep.folder)), tmp_path / name)
@@ -52,7 +77,7 @@ def test_a_place_that_cannot_be_written_is_an_input_error(sweep, tmp_path):
 def test_the_room_imports_nothing_heavy():
     code = (
         "import sys, ser_ray.report.leaderboard, ser_ray.report.logs, ser_ray.report.__main__;"
-        "heavy = {'torch', 'ray', 'pandas', 'matplotlib.pyplot', 'ser_ray.postprocess'};"
+        "heavy = {'torch', 'ray', 'pandas', 'matplotlib.pyplot', 'ser_ray.postprocess', 'numba'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).stderr == b""

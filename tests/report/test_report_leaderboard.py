@@ -165,6 +165,48 @@ def test_nothing_finished_is_said(new_sweep, capsys):
     assert "1 failed" in capsys.readouterr().out
 
 
+def test_unseen_is_a_column_and_said_in_the_footnote(sweep, capsys):
+    main([str(sweep.folder.path)])
+    assert "nseen" not in capsys.readouterr().out
+    sweep.estimate_unseen()
+    main([str(sweep.folder.path)])
+    out = capsys.readouterr().out
+    best = read_sweep(sweep.folder).configurations[0]
+    lines = out.splitlines()
+    heading = next(line for line in lines if "unseen" in line).split()
+    assert heading[-8:] == ["arousal", "valence", "mean", "unseen", "arousal", "valence", "mean", "counted"]
+    for method in ("greedy", "exhaustive"):
+        row = next(line for line in lines if line.strip().startswith(method))
+        figure = best.estimate(f"ccc_devel_{method}_crossfit_mean")
+        assert re.split(r"\s{2,}", row.strip())[4] == f"{figure.mean:.3f} ± {figure.interval:.3f}"
+    raw = next(line for line in lines if line.strip().startswith("1 "))
+    assert re.split(r"\s{2,}", raw.strip())[-4] == "-"
+    assert "Unseen (mean of targets): estimated for recordings that the search has not seen" in " ".join(out.split())
+
+
+def test_a_narrow_terminal_does_without_unseen_and_does_not_speak_of_it(sweep):
+    sweep.estimate_unseen()
+    assert "nseen" in printed(sweep, 300, terminal=True)
+    text = printed(sweep, 80, terminal=True)
+    assert "nseen" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_nothing_is_estimated_for_means_over_recordings(sweep):
+    sweep.estimate_unseen()
+    assert "nseen" not in printed(sweep, 300, terminal=True, sort="ccc_devel_mean_per_recording")
+
+
+def test_searches_in_doubt_are_counted(sweep, capsys):
+    key = sweep.keys["finished"][0]
+    sweep.search(key)
+    main([str(sweep.folder.path)])
+    assert "doubt" not in capsys.readouterr().out
+    sweep.search(key, doubt="devel is small")
+    main([str(sweep.folder.path)])
+    assert "In 1 of 10 finished trials a search gains on devel" in capsys.readouterr().out
+
+
 def test_no_sweep_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="holds no sweep"):
         main([str(tmp_path)])

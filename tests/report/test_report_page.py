@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 from ser_ray.report.drawing import png
 from ser_ray.report.figures import draw_figures
+from ser_ray.report.one_trial import best_trial
 from ser_ray.report.page import page
 from ser_ray.report.status import read_progress
 from ser_ray.report.tables import read_sweep
@@ -56,6 +57,14 @@ def test_page_is_well_formed_and_needs_nothing_beside_it(sweep):
     assert not re.search(r"https?://|@import|url\(", text)
 
 
+def test_page_shows_where_the_searches_settle(sweep):
+    key = best_trial(read_sweep(sweep.folder))["key"]
+    sweep.search(key)
+    _, reader = read(sweep, drawn=True)
+    assert reader.seen.count("img") == 4
+    assert "Where the searches settle" in reader.texts
+
+
 def test_page_holds_the_leaderboards_numbers(sweep):
     _, reader = read(sweep)
     for rank, configuration in enumerate(read_sweep(sweep.folder).configurations, start=1):
@@ -66,6 +75,29 @@ def test_page_holds_the_leaderboards_numbers(sweep):
             assert f"{figure.mean:.3f}{interval}" in row
     heading = next(row for row in reader.rows if row[:1] == ["#"])
     assert heading[-1] == "not counted"
+
+
+def test_page_has_what_unseen_recordings_get_after_devel(sweep):
+    assert "devel unseen" not in read(sweep)[1].texts
+    sweep.estimate_unseen()
+    _, reader = read(sweep)
+    heading = next(row for row in reader.rows if row[:1] == ["#"])
+    place = heading.index("devel unseen")
+    assert heading[place - 1 : place + 2] == ["devel mean", "devel unseen", "test arousal"]
+    best = read_sweep(sweep.folder).configurations[0]
+    first = next(number for number, row in enumerate(reader.rows) if row[:1] == ["1"])
+    assert reader.rows[first][place] == "-"
+    for method, row in zip(("greedy", "exhaustive"), reader.rows[first + 1 :], strict=False):
+        figure = best.estimate(f"ccc_devel_{method}_crossfit_mean")
+        filled = [text for text in row if text]  # what describes a configuration is said in its first row alone
+        assert filled[0] == method
+        assert f"{figure.mean:.3f} ± {figure.interval:.3f}" == filled[4]
+
+
+def test_page_counts_searches_in_doubt(sweep):
+    sweep.search(sweep.keys["finished"][0], doubt="devel is small")
+    (line,) = (text for text in read(sweep)[1].texts if "In 1 of 10 finished trials" in text)
+    assert "column doubt of postprocessing" in line
 
 
 def test_page_escapes_what_the_sweep_says(sweep):
@@ -95,7 +127,14 @@ def test_several_commits_are_counted(sweep):
 
 def test_page_defines_its_words(sweep):
     texts = read(sweep)[1].texts
-    for word in ("CCC", "pooled, per recording", "raw, greedy, exhaustive", "mean ± interval", "overlap ratio"):
+    for word in (
+        "CCC",
+        "pooled, per recording",
+        "raw, greedy, exhaustive",
+        "unseen",
+        "mean ± interval",
+        "overlap ratio",
+    ):
         assert word in texts
 
 

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from ser_ray.metrics import ccc
+from ser_ray.postprocess import PostProcessing, apply
+from ser_ray.report.one_trial import best_trial, read_chains, read_traces
 from ser_ray.report.tables import read_sweep
-from ser_ray.report.trace import best_trial, draw_trace, read_traces, typical
+from ser_ray.report.trace import draw_trace, typical
 from ser_ray.results import read_table
 
 
@@ -85,3 +87,77 @@ def test_typical_is_the_lower_median(sweep, count):
     traces = read_traces(tables, best_key(sweep))[:count]
     ordered = sorted(trace.mean_ccc for trace in traces)
     assert typical(traces).mean_ccc == ordered[(count - 1) // 2]
+
+
+def processed_by(sweep, method):
+    """What the trace of the best trial must show: target -> raw, processed by that method's chain, gold."""
+    tables, key = read_sweep(sweep.folder), best_key(sweep)
+    trace = typical(read_traces(tables, key))
+    expected = {}
+    for target, chains in read_chains(tables, key).items():
+        raw, gold = trace.prediction[target], trace.gold[target]
+        expected[target] = raw, apply(PostProcessing.of_row(chains[method]), [raw])[0], gold
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("methods", "used"),
+    [(("greedy", "exhaustive"), "exhaustive"), (("greedy",), "greedy"), (("exhaustive",), "exhaustive")],
+)
+def test_the_prediction_is_shown_raw_and_after_the_chain_that_the_caption_names(sweep, methods, used):
+    sweep.search(best_key(sweep), methods)
+    expected = processed_by(sweep, used)
+    drawing = draw_trace(read_sweep(sweep.folder))
+    for panel, (raw, processed, gold) in zip(drawing.figure.axes, expected.values(), strict=True):
+        lines = {line.get_label(): line.get_ydata() for line in panel.lines}
+        assert list(lines) == ["gold standard", "raw prediction", "processed prediction"]
+        for shown, values in zip(lines.values(), (gold, raw, processed), strict=True):
+            assert np.array_equal(shown, values)
+        assert not np.allclose(processed, raw)
+        assert panel.get_title() == f"CCC {ccc(raw, gold):.3f} raw, {ccc(processed, gold):.3f} processed"
+    assert f"the steps that the {used} search chose on devel" in drawing.caption
+    assert "this recording is one" not in drawing.caption
+
+
+def test_the_recording_is_chosen_by_its_raw_ccc(sweep):
+    key = best_key(sweep)
+    exact = {
+        f"prediction_{target}": lambda row, target=target: row[
+            f"{'gold' if row['recording'] == 'test_1' else 'prediction'}_{target}"
+        ]
+        for target in ("arousal", "valence")
+    }
+    sweep.rewrite("predictions", key, **exact)  # so that the one in the middle is not the middle one
+    sweep.search(key, shift=100)  # all processed predictions are constants, and have the same CCC
+    drawing = draw_trace(read_sweep(sweep.folder))
+    assert "recording test_0 (test)" in drawing.figure.get_suptitle()
+    assert drawing.figure.axes[0].get_title().endswith(" 0.000 processed")
+
+
+def test_the_caption_says_so_where_the_chain_was_chosen_by_what_is_shown(new_sweep):
+    made = new_sweep(test_gold=False)
+    made.add("00aa00aa00aa", made.config(0), 0.5)
+    made.search("00aa00aa00aa")
+    assert "chose on devel, of which this recording is one" in draw_trace(read_sweep(made.folder)).caption
+
+
+def test_a_trial_that_is_asked_for_is_shown_in_place_of_the_best(sweep):
+    other = next(key for key in sweep.keys["finished"] if key != best_key(sweep))
+    drawing = draw_trace(read_sweep(sweep.folder), other)
+    assert drawing.figure.get_suptitle().endswith(f"trial {other}")
+    assert f"of trial {other}." in drawing.caption
+
+
+def test_a_target_without_a_chain_is_shown_raw_beside_one_that_has_one(sweep):
+    key = best_key(sweep)
+    sweep.search(key)
+    rows = read_table(sweep.folder, "postprocessing", keys=[key]).to_pylist()
+    sweep.write("postprocessing", key, [row for row in rows if row["target"] == "valence"])
+    arousal, valence = draw_trace(read_sweep(sweep.folder)).figure.axes
+    assert (len(arousal.lines), len(valence.lines)) == (2, 3)
+
+
+def test_a_trial_that_was_not_searched_is_shown_raw(sweep):
+    sweep.search(best_key(sweep))
+    panel = draw_trace(read_sweep(sweep.folder), "aaaaaaaaaaaa").figure.axes[0]
+    assert [line.get_label() for line in panel.lines] == ["gold standard", "prediction"]

@@ -1,0 +1,140 @@
+"""One trial in detail: which one, its recordings, and the chains that its searches chose."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ser_ray.errors import InputError
+from ser_ray.metrics import ccc
+from ser_ray.report.tables import Row, SweepTables
+from ser_ray.report.trial_key import find_key
+from ser_ray.results import METHODS, TARGETS, SweepFolder, ccc_column, read_table
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One recording's gold standard and prediction.
+
+    Args:
+        recording: its name.
+        partition: "devel" or "test".
+        time_s: [frames] seconds from the recording's beginning.
+        gold: [frames] per target.
+        prediction: [frames] per target, raw.
+    """
+
+    recording: str
+    partition: str
+    time_s: NDArray[np.float64]
+    gold: dict[str, NDArray[np.float64]]
+    prediction: dict[str, NDArray[np.float64]]
+
+    def ccc(self, target: str) -> float:
+        """Return the CCC of one target in this recording."""
+        return ccc(self.prediction[target], self.gold[target])
+
+    @property
+    def mean_ccc(self) -> float:
+        """Mean of the targets' CCC in this recording; NaN if one has none."""
+        return float(np.mean([self.ccc(target) for target in self.gold]))
+
+
+def best_trial(sweep: SweepTables) -> Row | None:
+    """Return the finished trial with the highest raw devel CCC among those whose predictions are kept; None without."""
+    stored = sweep.folder.keys("predictions")
+    finished = [row for row in sweep.trials if row["status"] == "finished" and row["key"] in stored]
+    for target in ("mean", *TARGETS):
+        column = ccc_column("devel", target)
+        scored = [row for row in finished if row[column] is not None]
+        if scored:
+            return max(scored, key=lambda row: float(row[column]))
+    return None
+
+
+def asked_trial(folder: SweepFolder, key: str) -> str:
+    """Return the key of the trial that figures are to show.
+
+    Args:
+        folder: the sweep's folder.
+        key: a trial's key, or the beginning of it.
+
+    Raises:
+        InputError: if no trial, or several, are named so, or if it keeps no predictions.
+    """
+    found = find_key(folder, key)
+    if found not in folder.keys("predictions"):
+        raise InputError(
+            f"trial {found} has no predictions at {folder.part('predictions', found)}, so there is nothing of it to "
+            "draw: it has failed, is still training, or they were deleted; name another, or leave --trial out for the "
+            "best"
+        )
+    return found
+
+
+def shown_trial(sweep: SweepTables, asked: str | None) -> tuple[str | None, str]:
+    """Return the key of the trial that figures show in detail, and what their captions call it.
+
+    Args:
+        sweep: the sweep.
+        asked: the key that was asked for; None for the best trial, of which there may be none.
+    """
+    if asked is not None:
+        return asked, f"trial {asked}"
+    best = best_trial(sweep)
+    return None if best is None else best["key"], "the finished trial with the highest raw devel CCC"
+
+
+def read_traces(sweep: SweepTables, key: str, partitions: Sequence[str] = ("test", "devel")) -> list[Trace]:
+    """Return the recordings of a trial that have gold throughout, of the first partition that has any.
+
+    Args:
+        sweep: the sweep.
+        key: the trial's key.
+        partitions: where to look; those of test, else those of devel, if unsaid.
+    """
+    table = read_table(sweep.folder, "predictions", keys=[key])
+    for partition in partitions:
+        part = table.filter(pc.equal(table["partition"], partition))
+        traces = [
+            trace
+            for recording in pc.unique(part["recording"]).to_pylist()
+            if (trace := _trace(part.filter(pc.equal(part["recording"], recording)), recording, partition)).gold
+        ]
+        if traces:
+            return traces
+    return []
+
+
+def _trace(rows: pa.Table, recording: str, partition: str) -> Trace:
+    rows = rows.sort_by("frame")
+    gold, prediction = (
+        {target: rows[f"{name}_{target}"].to_numpy().astype(np.float64) for target in TARGETS}
+        for name in ("gold", "prediction")
+    )
+    whole = [t for t in TARGETS if np.isfinite(gold[t]).all() and np.isfinite(prediction[t]).all()]
+    return Trace(
+        recording,
+        partition,
+        rows["time_s"].to_numpy(),
+        {target: gold[target] for target in whole},
+        {target: prediction[target] for target in whole},
+    )
+
+
+def read_chains(sweep: SweepTables, key: str) -> Mapping[str, Mapping[str, Row]]:
+    """Return the rows of `postprocessing` of a trial.
+
+    Args:
+        sweep: the sweep.
+        key: the trial's key.
+
+    Returns:
+        Target -> method -> row; of the targets that were searched, and the methods that did.
+    """
+    rows = read_table(sweep.folder, "postprocessing", keys=[key]).to_pylist()
+    found = {t: {m: row for m in METHODS for row in rows if (row["target"], row["method"]) == (t, m)} for t in TARGETS}
+    return {target: chains for target, chains in found.items() if chains}

@@ -1,0 +1,42 @@
+import pytest
+
+from ser_ray.report.doubts import doubts
+from ser_ray.report.tables import read_sweep
+
+ROWS = [(target, method) for target in ("arousal", "valence") for method in ("greedy", "exhaustive")]
+
+
+def write(sweep, key, doubtful):
+    """The rows of a trial's searches, so many of them in doubt."""
+    rows = [
+        {"key": key, "target": target, "method": method, "doubt": "devel is small" if number < doubtful else None}
+        for number, (target, method) in enumerate(ROWS)
+    ]
+    sweep.write("postprocessing", key, rows)
+
+
+def test_no_doubt_no_line(sweep):
+    assert doubts(read_sweep(sweep.folder)) == ""
+    for key in sweep.keys["finished"]:
+        write(sweep, key, 0)
+    assert doubts(read_sweep(sweep.folder)) == ""
+
+
+@pytest.mark.parametrize("doubtful", [1, 2, 4])
+def test_trials_are_counted_however_many_of_their_searches_are_in_doubt(sweep, doubtful):
+    finished = sweep.keys["finished"]
+    for key in finished:
+        write(sweep, key, doubtful if key in finished[:3] else 0)
+    write(sweep, sweep.keys["stopped"][0], 4)  # in no mean, and so not counted
+    line = doubts(read_sweep(sweep.folder))
+    assert line.startswith("In 3 of 10 finished trials a search gains on devel what it does not hold")
+    assert line.endswith("see the column doubt of postprocessing.")
+
+
+def test_trials_that_are_left_out_are_not_counted(sweep):
+    for key in sweep.keys["finished"]:
+        write(sweep, key, 1)
+    assert doubts(read_sweep(sweep.folder, where=["seed = 0"])).startswith("In 4 of 4 finished trials ")
+    assert doubts(read_sweep(sweep.folder, where=["seed = 2", "kernels = 8-6-6"])).startswith(
+        "In 1 of 1 finished trial "
+    )
