@@ -1,4 +1,9 @@
-"""Whether a devel partition is large enough to choose a chain of post-processing by."""
+"""Whether a devel partition is large enough to choose a chain of post-processing by.
+
+That is a property of devel and predictions, not of the one chain: by benchmarks/bench_unseen.py few recordings, and
+predictions in which there is nothing to mend, are doubted most of the time, while of two chains that were chosen on
+devels of one kind, the doubted one is hardly worse.
+"""
 
 import math
 
@@ -11,7 +16,7 @@ LOST_LEAST = 0.005
 
 
 def doubt(result: SearchResult, recordings: int) -> str | None:
-    """Return why the chain that a search found is in doubt; None if it is not.
+    """Return why devel is in doubt as what a chain is chosen by; None if it is not.
 
     Args:
         result: of a search with folds.
@@ -27,6 +32,6 @@ def doubt(result: SearchResult, recordings: int) -> str | None:
     if math.isnan(lost) or lost < max(LOST_LEAST, LOST_SHARE * gain):
         return None
     return (
-        f"the search gains {gain:+.3f} on devel, but {unseen:+.3f} on recordings that it has not seen: "
-        f"{recordings} recordings are too few to choose this chain by"
+        f"the search gains {gain:+.3f} on devel, but an estimated {unseen:+.3f} on recordings that it has not seen: "
+        f"{recordings} recordings are too few to choose a chain by"
     )

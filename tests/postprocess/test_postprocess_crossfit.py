@@ -190,8 +190,11 @@ def result_with(raw, ccc, crossfit, folds=3):
         ((0.30, 0.30, 0.25), None),  # nothing was chosen
         ((0.30, 0.304, 0.300), None),  # too little to speak of
         ((float("nan"), float("nan"), float("nan")), None),
-        ((0.30, 0.40, 0.34), "gains +0.100 on devel, but +0.040 on recordings that it has not seen: 3 recordings are"),
-        ((0.30, 0.33, 0.27), "gains +0.030 on devel, but -0.030 on recordings"),
+        (
+            (0.30, 0.40, 0.34),
+            "gains +0.100 on devel, but an estimated +0.040 on recordings that it has not seen: 3 recor",
+        ),
+        ((0.30, 0.33, 0.27), "gains +0.030 on devel, but an estimated -0.030 on recordings"),
     ],
 )
 def test_a_gain_that_does_not_hold_is_doubted(figures, expected):
