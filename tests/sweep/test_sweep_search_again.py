@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import PREDICTIONS, SweepFolder, make_table, read_table, write_part
 from ser_ray.sweep import search_again
+from ser_ray.sweep.run import SweepRun
+from ser_ray.sweep.standing import Standing
 from ser_ray.trial import search_trial
 
 FRAMES = 200
@@ -193,6 +196,21 @@ def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
         search_again.main([str(folder.path)])
     with pytest.raises(InputError, match="holds no sweep"):
         search_again.main([str(tmp_path / "nothing")])
+
+
+def test_running_the_sweep_with_other_settings_says_what_stands_searched_otherwise(folder, capsys):
+    def tell(**settings):
+        config = SearchConfig(**{"max_window_s": 2.0, "max_shift_s": 1.0} | settings)
+        trials = [SimpleNamespace(key=key, config=SimpleNamespace(search=config)) for key in ("aa", "bb")]
+        run = SimpleNamespace(folder=folder, trials=trials)
+        SweepRun._tell_other_searches(run, Standing(frozenset({"aa", "bb"}), frozenset(), {}, (), ()))
+        return capsys.readouterr().out
+
+    assert tell() == tell(methods=("greedy",)) == ""
+    assert tell(choice="joint") == (
+        "2 of them were searched with other settings than trial.search has now: "
+        f"ser-ray postprocess {folder.path} searches them again\n"
+    )
 
 
 def test_settings_are_read_back_from_rows_and_compared():
