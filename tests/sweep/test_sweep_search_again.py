@@ -188,6 +188,17 @@ def test_wrong_input_is_answered_before_anything_is_touched(folder, options, mes
     assert folder.sweep_file.read_text() == text
 
 
+def test_a_sweep_that_is_running_is_left_alone(folder, monkeypatch):
+    def refuse(*arguments):
+        raise InputError("is being run by process 1")
+
+    monkeypatch.setattr(search_again, "refuse_others", refuse)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="is being run"):
+        search_again.main([str(folder.path), "--max-shift-s", "0.2"])
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+
+
 def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
     folder = SweepFolder(tmp_path / "s")
     folder.path.mkdir()

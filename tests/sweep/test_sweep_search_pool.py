@@ -14,6 +14,7 @@ import pytest
 import ray
 
 from ser_ray.errors import InputError
+from ser_ray.postprocess import running_median
 from ser_ray.results import PREDICTIONS, SweepFolder, read_table, write_part
 from ser_ray.sweep import search_pool
 from ser_ray.sweep.cluster import cluster
@@ -229,6 +230,12 @@ def test_what_is_raised_when_told_ends_no_search_and_is_raised_at_the_end(machin
     with pytest.raises(OSError, match="No space left for a"):
         pool.close()
     assert told == [("a", None), ("b", None), ("c", None)]
+
+
+def test_an_actor_has_its_kernel_before_a_search_is_timed(folder):
+    running_median._kernel.cache_clear()
+    search_pool.SearchActor(folder, None, 0)
+    assert running_median._kernel.cache_info().currsize == 1
 
 
 def test_no_trial_is_begun_before_an_actor_is_free_for_it(told, folder, quick_actor):
