@@ -1,9 +1,9 @@
 """Post-processing of predictions: chains of simple steps, and the searches that choose one on the devel partition.
 
-A `chain` is applied to predictions, of any partition. A `search` takes a `devel` partition and a `grid` of chains: it sums
-over the frames (`sums`, with `running_median`), has the CCC of every chain in closed form (`table`), takes one (`choice`),
-estimates what that brings on recordings that it has not seen (`crossfit`) and says where devel is too small (`doubt`). The
-configuration is here at once; what needs SciPy and Numba comes when it is asked for.
+A `chain` is applied to predictions, of any partition. A `search` takes a `devel` partition and a `grid` of chains: it
+sums over the frames (`sums`, with `running_median`), has the CCC of every chain in closed form (`table`), takes one
+(`choice`), estimates what that brings on recordings that it has not seen (`crossfit`) and says where devel is too small
+(`doubt`). The configuration is here at once; what needs SciPy and Numba comes when it is asked for.
 """
 
 from importlib import import_module

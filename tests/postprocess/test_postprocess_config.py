@@ -42,8 +42,8 @@ def test_what_is_beyond_the_recordings_is_left_out_without_a_loss(devel, half, m
     predictions, gold = devel
     longest = max(g.size for g in gold)
     near = Grid.of_seconds(2 * half, max_shift, 1.0, longest)
-    assert near.max_window_frames <= 2 * longest + 1
-    assert near.max_shift_frames <= longest
+    assert near.max_window_frames == 2 * min(half, longest) + 1
+    assert near.max_shift_frames == min(max_shift, longest)
     whole = search_exhaustive(predictions, gold, max_window_frames=2 * half + 1, max_shift_frames=max_shift)
     part = search_exhaustive(
         predictions, gold, max_window_frames=near.max_window_frames, max_shift_frames=near.max_shift_frames
@@ -53,6 +53,14 @@ def test_what_is_beyond_the_recordings_is_left_out_without_a_loss(devel, half, m
     rows, shifts = len(near.windows), near.max_shift_frames
     middle = whole.table[:rows, :, :, max_shift - shifts : max_shift + shifts + 1]
     np.testing.assert_allclose(part.table, middle, rtol=0, atol=1e-9)
+
+
+def test_windows_matter_up_to_twice_a_recording():
+    """Nine in the middle of five frames: the median of three frames to either side is another than that of two."""
+    gold, prediction = np.array([0.0, 1.0, 1.0, 1.0, 0.0]), np.array([0.0, 9.0, 9.0, 9.0, 1.0])
+    table = search_exhaustive([prediction], [gold], max_window_frames=21, max_shift_frames=0).table[..., 0]
+    assert (table[2] != table[3]).any()
+    np.testing.assert_allclose(table[6:], table[5:-1], rtol=0, atol=1e-12)
 
 
 def test_a_grid_too_large_names_seconds_rate_and_frames():

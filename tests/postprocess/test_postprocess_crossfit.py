@@ -110,6 +110,10 @@ def test_folds_hold_each_recording_once_and_are_about_equally_long(lengths, fold
     assert max(frames) - min(frames) <= max(lengths)
 
 
+def test_a_long_recording_at_the_end_has_a_fold_of_its_own():
+    assert folds_of([1] * 9 + [9], 2) == ((9,), tuple(range(9)))
+
+
 def jointly(targets, grid, folds, method):
     devel = [Devel.of(*pair, folds) for pair in targets]
     sums = [[one.sums(grid, fold) for fold in range(len(one.folds))] for one in devel]

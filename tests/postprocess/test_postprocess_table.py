@@ -62,6 +62,16 @@ def test_sums_of_parts_are_those_of_the_whole_and_of_each_part_alone(devel, half
         )  # references are those of other recordings
 
 
+def test_a_part_whose_constant_is_not_the_reference_has_nothing_to_scale():
+    rng = np.random.default_rng(4)
+    gold = [rng.standard_normal(30) for _ in range(3)]
+    predictions = [rng.standard_normal(30), np.full(30, 0.7), np.full(30, 0.7)]
+    part = summed(predictions, gold, (1, 3), 4, [[1, 2]])[0]
+    assert (ccc_table(part) == 0).all()
+    assert (moments(part).prediction_std == 0).all()
+    assert moments(part).prediction_mean == pytest.approx([0.7, 0.7])
+
+
 @settings(deadline=None, max_examples=60)
 @given(devel_sets(), st.integers(0, 5))
 def test_moments_are_those_of_the_filtered_predictions(devel, half):
