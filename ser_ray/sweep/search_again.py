@@ -22,7 +22,7 @@ from ser_ray.sweep.config import read_sweep
 from ser_ray.sweep.ending import Ending, on_signals
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.presence import Pace, Presence, refuse_others
-from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, results_unwritable
+from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.slots import search_actors
 from ser_ray.sweep.yaml_file import Document, read_document
 
@@ -51,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         keys = _keys(folder, options.keys)
         _note(folder, config)
     except OSError as error:
-        raise results_unwritable(folder, error) from error
+        raise InputError(
+            f"results cannot be written to {folder.path}: {error.strerror or error}; make room, or get leave to write "
+            "there, and run the same command again"
+        ) from error
     print(f"searching {len(keys)} trials again: {_said(config)}", flush=True)
     before = _figures(folder, keys)
     again = _Again(folder, config, keys)

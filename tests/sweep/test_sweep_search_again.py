@@ -199,6 +199,17 @@ def test_a_sweep_that_is_running_is_left_alone(folder, monkeypatch):
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
+def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    before = found(folder)
+    monkeypatch.setattr(search_again, "write_whole", full)
+    with pytest.raises(InputError, match="cannot be written to .*: No space left on device; make room, or get leave"):
+        search_again.main([str(folder.path)])
+    assert found(folder) == before
+
+
 def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
     folder = SweepFolder(tmp_path / "s")
     folder.path.mkdir()
