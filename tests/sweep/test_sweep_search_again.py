@@ -205,7 +205,7 @@ def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
 
     before = found(folder)
     monkeypatch.setattr(search_again, "write_whole", full)
-    with pytest.raises(InputError, match="cannot be written to .*: No space left on device; make room, or get leave"):
+    with pytest.raises(InputError, match="No space left on device; make room, or get leave"):
         search_again.main([str(folder.path)])
     assert found(folder) == before
 
