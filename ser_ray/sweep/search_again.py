@@ -26,7 +26,7 @@ from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.slots import search_actors
 from ser_ray.sweep.yaml_file import Document, read_document
 
-LOOK_S = 0.2
+LOST = "Ray's process on this host was lost (killed, or out of memory?)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         upgrade_parts(folder)
         keys = _keys(folder, options.keys)
-        _note(folder, config)
+        _note(folder, config, options.keys)
     except OSError as error:
         raise InputError(
             f"results cannot be written to {folder.path}: {error.strerror or error}; make room, or get leave to write "
@@ -99,7 +99,7 @@ class _Again:
         """
         prepare_environment()
         from ser_ray.postprocess.running_median import warm
-        from ser_ray.sweep.cluster import cluster
+        from ser_ray.sweep.cluster import NodeWatch, cluster
         from ser_ray.sweep.search_pool import SearchPool
 
         ending = Ending(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")
@@ -110,9 +110,9 @@ class _Again:
             stack.enter_context(presence.shown(self._outcome))
             take_signals = stack.enter_context(on_signals(ending))
             warm()
-            machines = stack.enter_context(
-                cluster(os.environ.get("RAY_ADDRESS") or None, self._folder.path / "ray.log")
-            )
+            address = os.environ.get("RAY_ADDRESS") or None
+            machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
+            stack.enter_context(NodeWatch(lambda: ending.ask(LOST, now=True), address))
             take_signals()  # again, since Ray puts in handlers of its own when it starts
             bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
 
@@ -215,15 +215,17 @@ def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(asked)) if asked else sorted(stored)
 
 
-def _note(folder: SweepFolder, config: SearchConfig) -> None:
-    """Have the sweep's file say what its trials were searched with last."""
+def _note(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
+    """Have the sweep's file say what its trials, or some of them, were searched with last."""
     text = folder.sweep_file.read_text(encoding="utf-8")
-    values = [f"    {name}: {json.dumps(value)}\n" for name, value in dataclasses.asdict(config).items()]
-    searched = re.sub(r"(?m)^  search:\n(?:    .*\n)*", lambda _: "".join(["  search:\n", *values]), text, count=1)
-    said = f"# searched again {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {_said(config)}\n"
-    head = re.match(r"(?:#.*\n)*", searched)
+    if not keys:
+        values = [f"    {name}: {json.dumps(value)}\n" for name, value in dataclasses.asdict(config).items()]
+        text = re.sub(r"(?m)^  search:\n(?:    .*\n)*", lambda _: "".join(["  search:\n", *values]), text, count=1)
+    which = f" ({' '.join(keys)} alone)" if keys else ""
+    said = f"# searched again{which} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {_said(config)}\n"
+    head = re.match(r"(?:#.*\n)*", text)
     place = head.end() if head else 0
-    whole = searched[:place] + said + searched[place:]
+    whole = text[:place] + said + text[place:]
     write_whole(folder, folder.sweep_file, lambda path: path.write_text(whole, encoding="utf-8"))
 
 

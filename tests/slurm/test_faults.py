@@ -15,7 +15,8 @@ from ser_ray.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slurm
 
-EPOCHS, RATES = 300, (1e-3, 2e-3, 3e-3, 4e-3)
+EPOCHS, RATES = 600, (1e-3, 2e-3, 3e-3, 4e-3)
+"""So much that the sweep outlasts all for which SLURM takes its time, also on a machine that nothing else slows."""
 EPOCH = r"epoch     \w+  \d+/"
 TRIAL = r"^ray::"
 VOLATILE = {"train_seconds", "search_seconds", "evaluate_seconds", "seconds", "samples_per_second", "peak_memory_bytes"}

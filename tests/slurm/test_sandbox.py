@@ -116,8 +116,9 @@ def test_a_cancelled_job_leaves_no_process(slurm, tmp_path):
 
 
 def test_a_job_outlives_its_nodes_slurmd(slurm, tmp_path):
-    job = slurm.sbatch("--nodelist=n2", "--wrap=sleep 3; echo end", cwd=tmp_path)
+    job = slurm.sbatch("--nodelist=n2", "--wrap=sleep 5; echo end", cwd=tmp_path)
     slurm.wait_for(job, "RUNNING")
+    slurm.wait_until(lambda: slurm.processes("n2"), 20, "its slurmd has begun it")
     slurm.kill_slurmd("n2")
     assert slurm.processes("n2")
     slurm.start_slurmd("n2")

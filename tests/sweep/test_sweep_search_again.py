@@ -124,6 +124,8 @@ def test_the_command_from_the_sweeps_own_settings_to_others_and_back(folder, cap
 
     options = ["aa", "--method", "greedy", "--method", "exhaustive", "--choice", "per_target", "--max-shift-s", "1"]
     assert search_again.main([str(folder.path), *options, "--no-forward-only"]) == 0
+    assert "# searched again (aa alone) " in folder.sweep_file.read_text()
+    assert folder.sweep_file.read_text().endswith(text[text.index("name: s") :]), "the other trial is as it was"
     assert [row for row in found(folder)["postprocessing"] if row["key"] == "aa"] == [
         row for row in before["postprocessing"] if row["key"] == "aa"
     ]
