@@ -142,6 +142,7 @@ def test_a_trial_that_cannot_be_searched_keeps_its_row_and_one_message_tells(fol
     assert found(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_interrupted_search_leaves_each_trial_as_it_was_or_searched(folder):
     before = found(folder)
