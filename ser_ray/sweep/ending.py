@@ -14,6 +14,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 HELD = frozenset({signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP})
 """Of these, those that a scheduler sends."""
 MAKE_ROOM = "results cannot be written: make room, and run the same command again"
+RAY_LOST = "Ray's process on this host was lost (killed, or out of memory?)"
 TOGETHER_S = 1.0
 """Signals so close to each other are one wish: what starts a program often passes on what the program got as well."""
 

@@ -19,14 +19,12 @@ from ser_ray.results import METHODS, SweepFolder, ccc_column, crossfit_column, o
 from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.results.parts import write_whole
 from ser_ray.sweep.config import read_sweep
-from ser_ray.sweep.ending import Ending, on_signals
+from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.presence import Pace, Presence, refuse_others
 from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.slots import search_actors
 from ser_ray.sweep.yaml_file import Document, read_document
-
-LOST = "Ray's process on this host was lost (killed, or out of memory?)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,17 +110,17 @@ class _Again:
             warm()
             address = os.environ.get("RAY_ADDRESS") or None
             machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
-            stack.enter_context(NodeWatch(lambda: ending.ask(LOST, now=True), address))
+            stack.enter_context(NodeWatch(lambda: ending.ask(RAY_LOST, now=True), address))
             take_signals()  # again, since Ray puts in handlers of its own when it starts
             bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
 
             def on_done(key: str, error: Exception | None) -> None:
                 if error is None:
                     self.done.append(key)
+                elif isinstance(error, OSError):  # no fault of the trial, which stays to be searched
+                    ending.ask(f"{MAKE_ROOM} ({error.strerror or error})")
                 else:
                     self.failed[key] = error
-                    if isinstance(error, OSError):
-                        ending.ask(f"results cannot be written: {error.strerror or error}")
                 bar.advance()
 
             pool = SearchPool(self._folder, search_actors(actors, machines.cpus, 0.0), on_done, config=self._config)

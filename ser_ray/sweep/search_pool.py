@@ -58,14 +58,14 @@ class SearchActor:
 
     def begin(self, key: str) -> tuple[Chunks | None, "DevelSearch | None"]:
         """Search a trial and write its row; of a large one return its chunks, and what they are sums of."""
-        from ser_ray.trial.search import read_trained, search_read
+        from ser_ray.trial.search import finish_search, read_trained
 
         begin = time.time()
         trained = read_trained(self._folder, key, self._config)
         search = trained.devel_search()
         if search.medians > self._large_medians:
             return search.chunks, search
-        search_read(self._folder, trained, search, begin)
+        finish_search(self._folder, trained, search, search.all_sums(), begin)
         return None, None
 
     def sums(self, search: "DevelSearch", target: int, fold: int) -> tuple[None, "GridSums"]:
@@ -189,7 +189,8 @@ class SearchPool:
         """Give idle actors the next calls; a new actor is started only when there is work for it."""
         while (self._calls or not self._waiting.empty()) and (self._idle or len(self._actors) < self._most):
             if not self._calls:
-                self._go_on(_Job(key := self._waiting.get(), self._course(key)), None)
+                key = self._waiting.get()
+                self._go_on(_Job(key, self._course(key)), None)
             if not self._idle:
                 self._actors.append(self._new_actor())
                 self._idle.append(self._actors[-1])

@@ -15,7 +15,7 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
-from ser_ray.sweep.ending import Ending, on_signals
+from ser_ray.sweep.ending import RAY_LOST, Ending, on_signals
 from ser_ray.sweep.mps import shared_gpus
 from ser_ray.sweep.outcomes import Outcomes, proposed_trial
 from ser_ray.sweep.plan import PlannedTrial
@@ -215,7 +215,7 @@ class Work:
         if self._run.meeting is not None:
             with contextlib.suppress(OSError):  # the run ends all the same
                 self._run.meeting.tell_lost()
-        self._ending.ask("Ray's process on this host was lost (killed, or out of memory?)", now=True)
+        self._ending.ask(RAY_LOST, now=True)
 
     def _on_proposed(self, planned: PlannedTrial) -> None:
         trial = proposed_trial(self._run, self._progress, planned)

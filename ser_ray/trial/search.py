@@ -63,6 +63,10 @@ class DevelSearch:
         """Return the sums of one chunk."""
         return self.devel[target].sums(self.grid, fold)
 
+    def all_sums(self) -> list[GridSums]:
+        """Return the sums of all chunks, in their order."""
+        return [self.sums(*chunk) for chunk in self.chunks]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedTrial:
@@ -126,19 +130,8 @@ def search_trial(folder: SweepFolder, key: str) -> None:
     """
     begin = time.time()
     trained = read_trained(folder, key)
-    search_read(folder, trained, trained.devel_search(), begin)
-
-
-def search_read(folder: SweepFolder, trained: TrainedTrial, search: DevelSearch, begin: float) -> None:
-    """Do the rest of a search in this process, once the predictions are read.
-
-    Args:
-        folder: the sweep's folder.
-        trained: the trial.
-        search: of it.
-        begin: when the search began, by time.time.
-    """
-    finish_search(folder, trained, search, [search.sums(*chunk) for chunk in search.chunks], begin)
+    search = trained.devel_search()
+    finish_search(folder, trained, search, search.all_sums(), begin)
 
 
 def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = None) -> TrainedTrial:
@@ -150,12 +143,22 @@ def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = No
         config: what to search with; None for what was wished when it was trained.
 
     Raises:
-        InputError: if the predictions cannot be read, or hold what is no number.
+        InputError: if the predictions cannot be read, hold what is no number or nothing at all, or do not say whose
+            they are.
     """
-    metadata = results.read_metadata(folder.part("predictions", key))
-    row = _parse_times(json.loads(metadata["trial"]))
-    wished = config or SearchConfig(**json.loads(metadata["search"]))
+    part = folder.part("predictions", key)
+    metadata = results.read_metadata(part)
+    try:
+        row = _parse_times(json.loads(metadata["trial"]))
+        wished = config or SearchConfig(**json.loads(metadata["search"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
+        raise InputError(
+            f"{part} does not say, as a training writes it, what trial and search it belongs to "
+            f"({' '.join(str(error).split())[:200]}); delete it and run the sweep again to train the trial anew"
+        ) from error
     table = results.read_table(folder, "predictions", keys=[key])
+    if not len(table):
+        raise InputError(f"{part} holds no frame; delete it and run the sweep again to train the trial anew")
     frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
     last = int(np.argmax(frames))
     label_rate = float(frames[last] / times[last]) if frames[last] else float("nan")

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from sweep_processes import end, end_what_is_left
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import PREDICTIONS, SweepFolder, make_table, read_table, write_part
-from ser_ray.sweep import search_again
+from ser_ray.sweep import cluster, search_again, search_pool
 from ser_ray.sweep.run import SweepRun
 from ser_ray.sweep.standing import Standing
 from ser_ray.trial import search_trial
@@ -211,6 +212,27 @@ def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
     with pytest.raises(InputError, match="No space left on device; make room, or get leave"):
         search_again.main([str(folder.path)])
     assert found(folder) == before
+
+
+def test_a_disk_that_fills_up_is_no_fault_of_a_trial(folder, monkeypatch, capsys):
+    class FullPool:
+        def __init__(self, folder, actors, on_done, *, config):
+            self.on_done = on_done
+
+        def submit(self, key):
+            self.on_done(key, OSError(28, "No space left on device") if key == "bb" else None)
+
+        def close(self, now):
+            assert now()
+
+    monkeypatch.setattr(search_pool, "SearchPool", FullPool)
+    monkeypatch.setattr(cluster, "cluster", lambda *arguments: nullcontext(SimpleNamespace(cpus=2.0)))
+    monkeypatch.setattr(cluster, "NodeWatch", lambda *arguments: nullcontext())
+    assert search_again.main([str(folder.path)]) == 75
+    out = capsys.readouterr().out
+    assert "ending    results cannot be written: make room, and run the same command again (No space left" in out
+    assert "1 of 2 trials are not searched again yet: run the same command again" in out
+    assert "FAILED" not in out
 
 
 def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):

@@ -385,6 +385,34 @@ def test_predictions_that_cannot_be_read_are_named(folder, content):
     assert folder.keys("trials") == set()
 
 
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({}, "'trial'"),
+        ({"trial": "{"}, "Expecting"),
+        ({"trial": "{}", "search": '{"methods": ["best"]}'}, "methods"),
+        ({"trial": "[]", "search": "{}"}, "does not say"),
+    ],
+)
+def test_predictions_that_do_not_say_whose_they_are_are_named(put_predictions, folder, metadata, says):
+    put_predictions("k", recordings())
+    path = folder.part("predictions", "k")
+    results.write_part(folder, "predictions", "k", read_table(folder, "predictions"), metadata=metadata)
+    with pytest.raises(InputError) as raised:
+        search_trial(folder, "k")
+    assert str(raised.value).startswith(f"{path} does not say, as a training writes it")
+    assert says in str(raised.value)
+
+
+def test_predictions_of_no_frame_are_named(put_predictions, folder):
+    put_predictions("k", recordings())
+    path = folder.part("predictions", "k")
+    empty = read_table(folder, "predictions").slice(0, 0)
+    results.write_part(folder, "predictions", "k", empty, metadata=read_metadata(path))
+    with pytest.raises(InputError, match="holds no frame"):
+        search_trial(folder, "k")
+
+
 def test_what_the_search_needs_travels_with_the_predictions(make_trial, tiny_config):
     trial = make_trial(tiny_config(epochs=1))
     train_trial(trial, CPU)
