@@ -30,7 +30,7 @@ def of_version(folder, name, version=2, **columns):
     return path
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 @pytest.mark.parametrize("name", ["trials", "epochs", "postprocessing"])
 def test_a_part_of_an_earlier_version_is_read_with_nulls_where_it_has_no_columns(folder, name, version):
     of_version(folder, name, version)

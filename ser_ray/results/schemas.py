@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 OLDEST_READABLE = 2
 TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
@@ -68,6 +68,18 @@ ADDED_COLUMNS: Mapping[int, Mapping[str, tuple[str, ...]]] = {
             "doubt",
         ),
     },
+    5: {
+        "trials": (
+            "configuration",
+            "design",
+            "overlap_ratio",
+            "gpu_driver",
+            "cuda_version",
+            "cudnn_version",
+            "corpus_verified",
+        ),
+        "postprocessing": ("at_edge",),
+    },
 }
 """Version -> table -> columns that came with it; in rows of earlier versions they are null."""
 
@@ -78,12 +90,15 @@ TRIALS = pa.schema(
     [
         ("schema_version", pa.int32()),
         ("key", _TEXT),
+        ("configuration", _TEXT),  # as the key, without the seed: equal for the seeds of one configuration
         ("sweep", _TEXT),
         ("status", _TEXT),  # finished | stopped | failed
         ("error", _TEXT),  # why a trial failed; null otherwise
         ("model", _TEXT),  # family of the network
         ("pooling", _TEXT),  # max | average | stride
         ("targets", pa.list_(_TEXT)),
+        ("design", _TEXT),  # kernel/pool of each layer, such as "8/10 6/8 6/8"
+        ("overlap_ratio", _FLOAT),  # mean of the layers
         ("kernels", pa.list_(_INT)),
         ("pools", pa.list_(_INT)),
         ("overlap_ratios", pa.list_(_FLOAT)),
@@ -114,6 +129,9 @@ TRIALS = pa.schema(
         ("precision", _TEXT),  # in effect: float32 | tf32 | bf16
         ("backend", _TEXT),  # what computed the convolutional blocks: reference | fused
         ("device", _TEXT),
+        ("gpu_driver", _TEXT),  # NVIDIA's driver, such as "580.65.06"; null on a CPU, like the next two
+        ("cuda_version", _TEXT),  # that PyTorch was built with
+        ("cudnn_version", _TEXT),
         ("host", _TEXT),
         ("cpus", _FLOAT),  # cores of the trial
         ("gpus", _FLOAT),  # share of a GPU, or whole GPUs; 0 on a CPU
@@ -126,6 +144,7 @@ TRIALS = pa.schema(
         ("versions", _TEXT),  # JSON: package -> version
         ("corpus", _TEXT),
         ("corpus_fingerprint", _TEXT),
+        ("corpus_verified", _BOOL),  # whether its shards were hashed and found to be what the manifest says
         ("config", _TEXT),  # JSON: the resolved configuration that the key is made of
         ("reused_from", _TEXT),  # folder of the sweep that it was taken over from; null for a trial of this sweep
     ]
@@ -163,6 +182,10 @@ POSTPROCESSING = pa.schema(
         ("scale", _BOOL),
         ("shift", _INT),  # frames; positive moves predictions later
         ("shift_s", _FLOAT),
+        (
+            "at_edge",
+            _TEXT,
+        ),  # "window", "shift" or "window, shift": where the chain is the last of its grid; null if nowhere
         ("prediction_mean", _FLOAT),  # constants fitted on the filtered devel predictions and gold
         ("prediction_std", _FLOAT),
         ("gold_mean", _FLOAT),

@@ -95,5 +95,21 @@ def trial_key(config: TrialConfig, corpus_fingerprint: str) -> str:
     Returns:
         12 hexadecimal digits, equal for equal configurations whatever the order of their keys.
     """
-    text = json.dumps(keyed_config(config, corpus_fingerprint), sort_keys=True, separators=(",", ":"))
+    return _hash(keyed_config(config, corpus_fingerprint))
+
+
+def configuration_key(config: TrialConfig, corpus_fingerprint: str) -> str:
+    """Return the name of a trial's configuration: a hash as `trial_key`, equal for all its seeds.
+
+    Args:
+        config: the trial's configuration.
+        corpus_fingerprint: of the corpus it trains on.
+    """
+    keyed = keyed_config(config, corpus_fingerprint)
+    del keyed["training"]["seed"]
+    return _hash(keyed)
+
+
+def _hash(keyed: dict[str, Any]) -> str:
+    text = json.dumps(keyed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

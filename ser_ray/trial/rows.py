@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ser_ray import provenance, results
 from ser_ray.corpus import Recording
 from ser_ray.training.config import whole_frames
-from ser_ray.trial.config import Trial, keyed_config
+from ser_ray.trial.config import Trial, configuration_key, keyed_config
 from ser_ray.trial.log import starts
 
 if TYPE_CHECKING:
@@ -36,10 +36,13 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
     model, training, corpus = trial.config.model, trial.config.training, trial.corpus
     return {
         "key": trial.key,
+        "configuration": configuration_key(trial.config, corpus.fingerprint),
         "sweep": trial.sweep,
         "model": "conv_lstm",
         "pooling": model.pooling,
         "targets": list(model.targets),
+        "design": " ".join(f"{kernel}/{pool}" for kernel, pool in zip(model.kernels, model.pools, strict=True)),
+        "overlap_ratio": sum(model.overlap_ratios) / len(model.overlap_ratios),
         "kernels": list(model.kernels),
         "pools": list(model.pools),
         "overlap_ratios": list(model.overlap_ratios),

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -85,6 +86,16 @@ def test_the_configuration_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     config = json.loads(columns["config"])
     assert config == json.loads(json.dumps(keyed_config(trial.config, tiny_corpus.fingerprint)))
     assert "search" not in config
+    assert columns["design"] == "4/8 6/8"
+    assert columns["overlap_ratio"] == pytest.approx((3 / 11 + 5 / 13) / 2)
+
+
+def test_seeds_of_a_configuration_have_one_name_and_other_configurations_another(make_trial, tiny_config):
+    trials = [make_trial(tiny_config(**fields)) for fields in ({}, {"seed": 5}, {"label_shift_s": 0.02})]
+    table = pa.Table.from_pylist([configured_columns(trial) for trial in trials]).to_pandas()
+    assert table["key"].nunique() == 3
+    # text columns group where lists cannot (pandas cannot hash them)
+    assert table.groupby(["configuration", "design"])["seed"].apply(sorted).tolist() in ([[1, 5], [1]], [[1], [1, 5]])
 
 
 def test_the_networks_size_is_in_the_row(make_trial):
