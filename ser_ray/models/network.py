@@ -108,7 +108,7 @@ class Network(nn.Module):
         """Return a prediction for each frame, the LSTM starting at zero.
 
         Args:
-            waveform: [B, samples], samples a multiple of the hop.
+            waveform: [B, samples], samples a multiple of the hop; it is brought to the type of the weights.
             draw: which dropout masks a network in train mode draws; None lets PyTorch's global generator choose.
 
         Returns:
@@ -126,7 +126,7 @@ class Network(nn.Module):
         drops = self.training and self.config.dropout > 0
         if drops and draw is None:
             draw = Draw(seed=int(torch.randint(2**63 - 1, ())), step=0)
-        x = waveform.unsqueeze(-1)  # [B, samples, 1]
+        x = waveform.unsqueeze(-1).to(self.head.weight.dtype)  # [B, samples, 1]
         for layer, block in enumerate(self.blocks):
             dropout = Dropout(self.config.dropout, layer, draw) if drops and draw is not None else None
             x = block(x, dropout=dropout)
@@ -159,7 +159,7 @@ class Network(nn.Module):
 
     def _steps_of(self, depth: int, read: Read, samples: int, start: int, end: int) -> Tensor:
         if depth == 0:
-            return read(start, end).unsqueeze(-1)
+            return read(start, end).unsqueeze(-1).to(self.head.weight.dtype)
         block = self.blocks[depth - 1]
         assert isinstance(block, Block)
         length = samples // math.prod(self.config.pools[: depth - 1])

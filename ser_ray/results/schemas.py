@@ -126,7 +126,7 @@ TRIALS = pa.schema(
         ("search_seconds", _FLOAT),
         ("samples_per_second", _FLOAT),  # audio samples trained on per second of training
         ("peak_memory_bytes", _INT),
-        ("precision", _TEXT),  # in effect: float32 | tf32 | bf16
+        ("precision", _TEXT),  # in effect: float32 | tf32 | bf16 | float64
         ("backend", _TEXT),  # what computed the convolutional blocks: reference | fused
         ("device", _TEXT),
         ("gpu_driver", _TEXT),  # NVIDIA's driver, such as "580.65.06"; null on a CPU, like the next two

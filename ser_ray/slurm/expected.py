@@ -93,6 +93,8 @@ def _fits(device: DeviceClass, pending: Pending, *, on_gpu: bool) -> bool:
     backend = pending.config.resources.backend
     if backend == "reference":
         return device.backend == "reference"
-    # the fused operation is of max-pooling in single precision; on a GPU "auto" may be either
-    all_fused = asked <= {"float32", "tf32"} and all(trial.config.model.pooling == "max" for trial in pending.trials)
+    # the fused operation is of max-pooling, on a GPU in single precision; there "auto" may be either
+    all_fused = asked <= ({"float32", "tf32"} if on_gpu else {"float32", "tf32", "float64"}) and all(
+        trial.config.model.pooling == "max" for trial in pending.trials
+    )
     return device.backend == "fused" or not all_fused or (on_gpu and backend == "auto")

@@ -24,7 +24,7 @@ from ser_ray.results import SweepFolder
 from ser_ray.sweep.measured import DeviceClass, Speeds, read_speeds
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.loss import ccc_loss
-from ser_ray.training.numerics import effective_precision, in_precision, prepare_process
+from ser_ray.training.numerics import effective_precision, in_precision, prepare_process, weights_dtype
 from ser_ray.training.segments import recordings_of
 from ser_ray.trial import TRIAL_VERSION, Trial
 
@@ -308,7 +308,7 @@ def _measure(trial: Trial, device: torch.device, backend: Backend) -> float:
     training: TrainingConfig = trial.config.training
     prepare_process(training.precision, deterministic=training.deterministic)
     frames = max(1, int(min(MEASURED_S, training.sequence_s) * trial.corpus.label_rate))
-    model = build(model_config, backend).to(device)
+    model = build(model_config, backend).to(device, weights_dtype(training.precision))
     waveform = torch.randn(training.batch_size, frames * trial.corpus.hop, device=device)
     gold = torch.randn(training.batch_size, frames, len(model_config.targets), device=device)
     seconds = []

@@ -14,7 +14,7 @@ Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 Loss = Literal["ccc", "mse"]
 Optimizer = Literal["rmsprop", "rmsprop_tf", "adam", "adamw"]
 Segments = Literal["grid", "random"]
-Precision = Literal["float32", "tf32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -39,8 +39,10 @@ class TrainingConfig:
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
             moved back later by it. A whole number of frames; 0 is the paper's own setting.
         precision: of the network, in training and in evaluation: "float32"; "tf32", whose products are rounded on GPUs
-            that have it (on others and on a CPU it is float32); or "bf16", bfloat16 up to the LSTM's output. The loss
-            is float32 in any case.
+            that have it (on others and on a CPU it is float32); "bf16", bfloat16 up to the LSTM's output
+            (float32 on CPUs without AVX-512); or "float64",
+            slow, for comparing kinds of CPU, whose roundings it makes too small to matter. The loss is float32,
+            with "float64" float64.
         deterministic: on a GPU, take only algorithms that give the same bits each time; False lets cuDNN choose by
             timing. A CPU is deterministic in any case.
         seed: of the weights, the segments and their order, and the dropout.

@@ -111,7 +111,8 @@ def predict_waveforms(
     chunk_frames = chunk_frames or max(1, CHUNK_SAMPLES // config.hop // ALIGNED_FRAMES) * ALIGNED_FRAMES
     traces = [_Trace(source, np.empty((source.frames, len(config.targets)), np.float32)) for source in sources]
     waiting, in_rows = deque(traces), dict[int, _Trace]()
-    hidden, cell = torch.zeros(2, config.lstm_layers, rows, config.hidden, device=device)
+    weights = model.head.weight
+    hidden, cell = torch.zeros(2, config.lstm_layers, rows, config.hidden, device=device, dtype=weights.dtype)
     was_training = model.training
     model.eval()
     try:

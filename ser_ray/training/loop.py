@@ -22,7 +22,7 @@ from ser_ray.training.checkpoint import BEST, load_checkpoint, load_last, save_c
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, mse_loss
-from ser_ray.training.numerics import in_precision, prepare_process
+from ser_ray.training.numerics import in_precision, prepare_process, weights_dtype
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
@@ -144,7 +144,7 @@ class _Run:
         self.devel = recordings_of(corpus, "devel", config)
         self.devel_gold = gold_of(corpus, self.devel, self.targets)
         torch.manual_seed(config.seed)
-        self.model = build(model_config, backend).to(device)
+        self.model = build(model_config, backend).to(device, weights_dtype(config.precision))
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.loss = ccc_loss if config.loss == "ccc" else mse_loss
         self.epochs: list[EpochReport] = []

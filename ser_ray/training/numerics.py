@@ -53,6 +53,11 @@ def _choose_algorithms(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def weights_dtype(precision: Precision) -> torch.dtype:
+    """Return the type of a network's weights, and so of all that is not autocast: float32 but for "float64"."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
 def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
     """Return a context in which a network computes in a precision, on a process that was prepared for it.
 
@@ -60,17 +65,22 @@ def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
         precision: "bf16" computes convolutions and LSTM layers in bfloat16; the others as the process was prepared.
         device: where the network is.
     """
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    enabled = effective_precision(precision, device) == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def effective_precision(precision: Precision, device: torch.device) -> Precision:
-    """Return the precision that a device computes in when it is asked for one: "float32" where there is no TF32.
+    """Return the precision that a device computes in when it is asked for one: "float32" where it has no such.
 
     Args:
         precision: what is asked for.
         device: where the network is.
     """
-    if precision != "tf32":
-        return precision
-    has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_WITH_TF32
-    return "tf32" if has_tf32 else "float32"
+    if precision == "tf32":
+        has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_WITH_TF32
+        return "tf32" if has_tf32 else "float32"
+    if precision == "bf16":
+        # oneDNN, which computes LSTM layers on a CPU, refuses bfloat16 there without AVX-512
+        has_bf16 = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return "bf16" if has_bf16 else "float32"
+    return precision

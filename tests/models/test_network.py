@@ -156,10 +156,13 @@ def test_only_the_samples_that_the_frames_depend_on_are_asked_for(layers, poolin
     assert asked == [(max(0, first), min(last, frames * hop))]
 
 
-@pytest.mark.parametrize("backend", ["fused", "reference"])
-def test_chunks_of_the_papers_network_equal_the_whole_pass_bit_for_bit(backend):
+@pytest.mark.parametrize(
+    ("backend", "dtype", "tolerance"), [("fused", torch.float32, 0), ("reference", torch.float64, 1e-14)]
+)
+def test_chunks_of_the_papers_network_equal_the_whole_pass(backend, dtype, tolerance):
+    """Bit for bit where the blocks are fused; plain PyTorch takes other algorithms for other lengths on some CPUs."""
     torch.manual_seed(0)
-    model = build(ModelConfig(), backend).eval()
+    model = build(ModelConfig(), backend).eval().to(dtype)
     waveform = torch.randn(1, 130 * 640)
     read, _ = reader(waveform)
     with torch.no_grad():
@@ -168,7 +171,7 @@ def test_chunks_of_the_papers_network_equal_the_whole_pass_bit_for_bit(backend):
         for start in range(0, 130, 47):
             output, state = model.recur(model.features_between(read, 130, start, min(start + 47, 130)), state)
             outputs.append(output)
-    assert torch.equal(torch.cat(outputs, dim=1), whole)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), whole, rtol=0, atol=tolerance)
 
 
 def test_pooling_before_the_relu_has_the_same_values_and_gradients():

@@ -55,8 +55,9 @@ def test_a_process_is_prepared_without_loading_a_compiler():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_bfloat16_holds_inside_its_context_alone():
+def test_bfloat16_holds_inside_its_context_alone(monkeypatch):
     weight, x = torch.randn(4, 4), torch.randn(3, 4)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     for precision, dtype in (("float32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16)):
         with in_precision(precision, CPU):
             assert (x @ weight).dtype == dtype
@@ -71,11 +72,19 @@ def test_bfloat16_holds_inside_its_context_alone():
         ("tf32", (8, 0), "tf32"),
         ("tf32", (9, 0), "tf32"),
         ("float32", (9, 0), "float32"),
-        ("bf16", None, "bf16"),
         ("bf16", (9, 0), "bf16"),
+        ("float64", None, "float64"),
     ],
 )
 def test_tf32_is_in_effect_where_the_device_has_it(monkeypatch, precision, capability, in_effect):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     device = CPU if capability is None else torch.device("cuda:0")
     assert effective_precision(precision, device) == in_effect
+
+
+@pytest.mark.parametrize(("supported", "in_effect"), [(True, "bf16"), (False, "float32")])
+def test_bfloat16_is_in_effect_on_a_cpu_whose_lstm_has_it(monkeypatch, supported, in_effect):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    assert effective_precision("bf16", CPU) == in_effect
+    with in_precision("bf16", CPU):
+        assert torch.is_autocast_enabled("cpu") == supported
