@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster
@@ -92,6 +93,35 @@ def test_where_no_node_is_fit_the_reasons_are_told(meet):
     for number in range(3):
         meeting.refuse(f"n{number}", f"reason {number}")
     with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  n0: reason 0\n  n1: reason 1"):
+        work._address()
+
+
+def test_where_all_steps_are_over_sruns_words_are_told_at_once(meet):
+    work, meeting, _ = meet
+    for number in range(3):
+        (meeting.folder / f"ended-n{number}").write_text("srun: error: Unable to create step for job 7")
+    with pytest.raises(
+        InputError, match=r"all steps were over .* on the 3 nodes of this job\n  n0: srun: error: Unable"
+    ):
+        work._address()
+
+
+def test_what_a_node_says_itself_is_told_rather_than_that_its_step_is_over(meet):
+    work, meeting, _ = meet
+    for number in range(3):
+        (meeting.folder / f"ended-n{number}").write_text("srun: error: task 0: Exited with exit code 1")
+        meeting.refuse(f"n{number}.cluster", "no disk")
+    with pytest.raises(
+        InputError, match=r"no head .* on the 3 nodes of this job\n  n0.cluster: no disk\n  n1"
+    ) as raised:
+        work._address()
+    assert "srun" not in str(raised.value)
+
+
+def test_without_the_first_node_the_others_are_not_waited_for(meet):
+    work, meeting, _ = meet
+    meeting.refuse(provenance.host_name(), "no disk")
+    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  .*: no disk$"):
         work._address()
 
 
