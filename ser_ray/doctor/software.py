@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from ser_ray import allocation
+from ser_ray import allocation, kernel_cache
 from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.file_systems import nearest
 from ser_ray.doctor.finding import Finding, fail, ok, warn
@@ -155,9 +155,13 @@ def check_kernel_cache(folders: Sequence[Path]) -> Finding:
     for folder in folders:
         if os.access(nearest(folder), os.W_OK):
             return ok("kernels", f"compiled code is kept in {folder}")
+    own = kernel_cache.make_private_folder()
+    elsewhere = f"compiled code cannot be kept in {' or '.join(map(str, folders))}"
+    if own is not None:
+        return ok("kernels", f"{elsewhere}: it is kept in {own}, compiled once on each node")
     return warn(
         "kernels",
-        f"compiled code cannot be kept in {' or '.join(map(str, folders))}: each process compiles for about 9 s",
+        f"{elsewhere}, nor in {kernel_cache.private_folder()}: each process compiles for about 9 s",
         "export NUMBA_CACHE_DIR=DIR in slurm/site.env, a folder that can be written",
     )
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_ray import provenance
+from ser_ray import kernel_cache, provenance
 from ser_ray.errors import InputError
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
@@ -147,6 +147,12 @@ class Work:
         if not compiled.done():
             self._progress.say("compiling the kernels of training, once for this kind of CPU")
         compiled.result()
+        folder = kernel_cache.folder_in_use()
+        if folder is not None:
+            self._progress.say(
+                f"KERNELS   are kept in {folder}, compiled once on each node: no folder beside the code or in the home "
+                "can be written; NUMBA_CACHE_DIR=DIR names another place"
+            )
 
     def _train(self, supply: Supply, shared: Trial, outcomes: Outcomes) -> None:
         schedule, resources = self._config.schedule, self._config.resources

@@ -1,6 +1,7 @@
 """What is said of Python, packages and variables."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -110,6 +111,11 @@ def test_where_compiled_code_is_kept(tmp_path, monkeypatch):
     found = check_kernel_cache(["/proc" / tmp_path.relative_to("/"), tmp_path / "x"])
     assert (found.level, found.text) == ("ok", f"compiled code is kept in {tmp_path / 'x'}")
     monkeypatch.setattr(software.os, "access", lambda *_: False)
+    monkeypatch.setenv("SER_RAY_TMP", str(tmp_path))
+    own = tmp_path / f"ser_ray_kernels_{os.getuid()}"
+    found = check_kernel_cache([tmp_path])
+    assert (found.level, found.text.endswith(f"it is kept in {own}, compiled once on each node")) == ("ok", True)
+    own.chmod(0o777)  # others could put code there
     found = check_kernel_cache([tmp_path])
     assert (found.level, "NUMBA_CACHE_DIR" in found.fix) == ("warn", True)
 
