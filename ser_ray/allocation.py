@@ -1,11 +1,14 @@
 """What this process may use of its machine, as the system and SLURM say it, and where short-lived files go."""
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 TEMPORARY = Path("/tmp")  # not TMPDIR, whose path may be long
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What file systems of clusters say to flock that know no locks (Lustre without -o flock, NFS without lockd)."""
 
 
 def cpus(environment: Mapping[str, str] = os.environ, own: Path = Path("/proc/self/cgroup")) -> int:
