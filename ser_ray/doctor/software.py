@@ -14,6 +14,7 @@ from ser_ray import allocation, kernel_cache
 from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.file_systems import nearest
 from ser_ray.doctor.finding import Finding, fail, ok, warn
+from ser_ray.shadows import modules_in, shadowed
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 SLOW_IMPORT_S = 30.0
@@ -117,12 +118,15 @@ def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Find
         names: of packages that ser_ray needs.
     """
     for folder in before:
-        own = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
+        whole = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
+        single = shadowed(modules_in(str(folder))) - {name.replace("-", "_") for name in whole}
+        own = [*whole, *sorted(single)]
         if own:
             yield warn(
                 "variables",
                 f"{folder} stands before the environment and has its own {', '.join(own)}",
-                "in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, load no modules with Python packages",
+                "rename what is yours; in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, load no modules "
+                "with Python packages",
             )
 
 
@@ -198,7 +202,8 @@ def _before(environment: Mapping[str, str]) -> list[Path]:
     named = [Path(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     user = [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
-    return [folder for folder in (*named, *user) if folder.resolve() not in own]
+    here = [Path.cwd()]  # where `python -m ser_ray.sweep` looks first
+    return [folder for folder in (*here, *named, *user) if folder.resolve() not in own]
 
 
 def _kernel_caches(environment: Mapping[str, str]) -> list[Path]:

@@ -79,6 +79,17 @@ def test_a_package_before_the_environment(tmp_path):
     assert "PYTHONPATH" in found.fix
 
 
+def test_single_files_that_shadow_pythons_library_or_what_packages_need(tmp_path):
+    for name in ("random.py", "_cffi_backend.cpython-311-x86_64-linux-gnu.so", "mine.py", "numpy.txt", "yaml.old.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "scipy").mkdir()  # without a module in it, it stands in the place of nothing
+    (found,) = check_shadows([tmp_path], ["ray"])
+    assert (found.level, found.text) == (
+        "warn",
+        f"{tmp_path} stands before the environment and has its own _cffi_backend, random",
+    )
+
+
 def test_what_stands_before_the_environment_is_seen_in_a_process(tmp_path, monkeypatch):
     (tmp_path / "scipy").mkdir()
     own = importlib.metadata.distribution("numpy").locate_file("")
