@@ -4,18 +4,16 @@ import json
 
 import pytest
 
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.gpus import (
-    Gpu,
-    Seen,
     check_count,
     check_memory,
     check_none,
     check_work,
     driver_version,
     findings,
-    seen_by,
 )
+from ser_ray.gpus.asking import Answer
+from ser_ray.gpus.seen import Gpu, Seen, seen_by
 
 GB = 10**9
 GOOD = Gpu("H100", 80 * GB, 79 * GB, None)
