@@ -64,9 +64,8 @@ def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | Non
         return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
     there = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
     said = f" ({seen.reason.split('. ')[0]})" if seen.reason else ""  # it goes on with advice of its own
-    return warn(
-        "gpu", f"{there}, but PyTorch sees none{said}: trials would train on the CPU", _cure(seen, driver, visible)
-    )
+    then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
+    return warn("gpu", f"{there}, but PyTorch sees none{said}: {then}", _cure(seen, driver, visible))
 
 
 def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:
