@@ -1,75 +1,19 @@
 """GPUs: what SLURM gave, what PyTorch sees, and whether each computes what it should."""
 
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ser_ray import allocation
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
+from ser_ray.gpus.seen import Gpu, Seen
 
 DRIVER = Path("/proc/driver/nvidia/version")
 OWN_BYTES = 0.8e9
 """What CUDA itself takes on a large GPU for the process that looks."""
 TAKEN_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as PyTorch sees it.
-
-    Args:
-        name: its model.
-        total: bytes of its memory.
-        free: bytes of them that nothing uses.
-        wrong: what it computes wrongly, or why it does not compute; None if it is right.
-    """
-
-    name: str
-    total: int
-    free: int
-    wrong: str | None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What PyTorch sees.
-
-    Args:
-        cuda: the CUDA version that it was built for; None for none.
-        gpus: all that are visible.
-        reason: why there are none, as it says it.
-        crash: how the process that tried them ended, if not well.
-    """
-
-    cuda: str | None
-    gpus: tuple[Gpu, ...] = ()
-    reason: str | None = None
-    crash: str | None = None
-
-    @property
-    def working(self) -> int:
-        """How many compute what they should."""
-        return sum(gpu.wrong is None for gpu in self.gpus)
-
-
-def seen_by(probe: Answer) -> Seen | None:
-    """Return what the probe saw; None if it could not import PyTorch.
-
-    Args:
-        probe: the answer of `ser_ray.doctor.probe`.
-    """
-    if not probe.lines:
-        return None
-    cuda = json.loads(probe.lines[0])["cuda"]
-    if len(probe.lines) < 2:
-        return Seen(cuda, crash=probe.error or "nothing was printed")
-    tried = json.loads(probe.lines[1])
-    return Seen(cuda, tuple(Gpu(**gpu) for gpu in tried["gpus"]), tried["reason"])
 
 
 def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -120,9 +64,8 @@ def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | Non
         return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
     there = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
     said = f" ({seen.reason.split('. ')[0]})" if seen.reason else ""  # it goes on with advice of its own
-    return warn(
-        "gpu", f"{there}, but PyTorch sees none{said}: trials would train on the CPU", _cure(seen, driver, visible)
-    )
+    then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
+    return warn("gpu", f"{there}, but PyTorch sees none{said}: {then}", _cure(seen, driver, visible))
 
 
 def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from ser_ray import allocation, kernel_cache
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.file_systems import nearest
 from ser_ray.doctor.finding import Finding, fail, ok, warn
+from ser_ray.gpus.asking import Answer
 from ser_ray.shadows import modules_in, shadowed
 
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -27,7 +27,7 @@ def findings(torch: Answer, ray: Answer, environment: Mapping[str, str] = os.env
     """Yield what there is to say of the software here.
 
     Args:
-        torch: of `ser_ray.doctor.probe`.
+        torch: of `ser_ray.gpus.probe`.
         ray: of a process that imports Ray.
         environment: of this process.
     """

@@ -11,8 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_ray import kernel_cache, provenance
+from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
 from ser_ray.sweep.ending import RAY_LOST, Ending, on_signals
@@ -108,14 +109,21 @@ class Work:
             return
         trains = bool(self._standing.to_train or self._run.to_propose)
         compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
+        gpus = usable_gpus() if address is None and trains and resources.gpus else UsableGpus(())
+        for unusable in gpus.unusable:
+            say(f"GPU       not used: {unusable}")
         with (
+            only_visible(gpus),
             shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), say),
-            cluster(address, self._folder.path / "ray.log") as first,
+            cluster(address, self._folder.path / "ray.log", gpus=len(gpus.ids)) as first,
             NodeWatch(self._on_lost_node, address, say) as watch,
         ):
             take_signals()  # again, since Ray puts in handlers of its own when it starts
             machines = self._all_nodes(first)
             watch.tell_changes()
+            given = allocation.gpus_given()
+            if given and trains and resources.gpus and not machines.gpus:
+                raise gpus_unusable(given, None)  # on several nodes: the doctor has said there what it found
             shared = with_resources(self._run.template, resources, machines, say)
             say(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "

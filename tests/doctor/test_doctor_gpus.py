@@ -1,34 +1,20 @@
 """What is said of GPUs, told what SLURM gave and what PyTorch sees."""
 
-import json
-
 import pytest
 
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.gpus import (
-    Gpu,
-    Seen,
     check_count,
     check_memory,
     check_none,
     check_work,
     driver_version,
     findings,
-    seen_by,
 )
+from ser_ray.gpus.seen import Gpu, Seen
 
 GB = 10**9
 GOOD = Gpu("H100", 80 * GB, 79 * GB, None)
 BAD = Gpu("H100", 80 * GB, 79 * GB, "a convolution is off by 0.2 of its largest value")
-IMPORTED = json.dumps({"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": "13.0", "seconds": 1.0})
-
-
-def test_the_answer_of_the_probe():
-    gpus = [{"name": "H100", "total": 80 * GB, "free": 79 * GB, "wrong": None}]
-    answer = Answer((IMPORTED, json.dumps({"gpus": gpus, "reason": None})), None, 1.0)
-    assert seen_by(answer) == Seen("13.0", (GOOD,))
-    assert seen_by(Answer((), "ended by SIGSEGV", 1.0)) is None
-    assert seen_by(Answer((IMPORTED,), "no answer within 180 s", 180.0)) == Seen("13.0", crash="no answer within 180 s")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +48,7 @@ def test_a_driver_without_a_gpu_outside_of_a_job_is_a_warning():
     assert found.text.startswith(
         "a driver (550.1) is loaded, but PyTorch sees none (The driver is too old (found 11040))"
     )
+    assert "trials would train on the CPU" in found.text
     assert "driver 550.1 may be too old for CUDA 13.0" in found.fix
 
 
@@ -80,7 +67,7 @@ def test_gpus_that_pytorch_does_not_see_are_a_warning_with_the_likely_cure(seen,
     found = none(seen, 2, in_job=True, driver=driver, visible=visible)
     assert found.level == "warn"
     assert "SLURM gave 2, but PyTorch sees none" in found.text
-    assert "trials would train on the CPU" in found.text
+    assert "a sweep ends here unless its resources.gpus is 0" in found.text
     assert fix in found.fix
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from ser_ray import allocation, cli
 from ser_ray.doctor import __main__ as doctor
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.finding import fail, ok, warn
+from ser_ray.gpus.asking import Answer
 
 IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
 NO_GPU = Answer((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from ser_ray.doctor import software
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.software import (
     check_import,
     check_kernel_cache,
@@ -17,6 +16,7 @@ from ser_ray.doctor.software import (
     check_shadows,
     check_variables,
 )
+from ser_ray.gpus.asking import Answer
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_stands_before_the_environment_is_seen_in_a_process(tmp_path, monke
     own = importlib.metadata.distribution("numpy").locate_file("")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{own}")
     code = (
-        "from ser_ray.doctor import software as s\nfrom ser_ray.doctor.asking import Answer\n"
+        "from ser_ray.doctor import software as s\nfrom ser_ray.gpus.asking import Answer\n"
         "a = Answer(('{}',), None, 1)\n"
         "s._torch = lambda probe: ('PyTorch', 1.0, None)\n"
         "print(*[f.text for f in s.findings(a, a) if f.name == 'variables'], sep='\\n')"

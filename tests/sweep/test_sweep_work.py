@@ -1,14 +1,18 @@
 """What a run makes of what it is told, without Ray's processes."""
 
+import contextlib
 import dataclasses
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from ser_ray import provenance
 from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster
 from ser_ray.sweep.config import Resources, Schedule
@@ -190,3 +194,67 @@ def test_what_the_training_raised_is_raised(begin):
     training.start()
     with pytest.raises(ZeroDivisionError, match="in the thread"):
         begin()._attend(training)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Has no cluster be started; notes with how many GPUs one would be, and what CUDA would see then."""
+    seen = []
+
+    @contextlib.contextmanager
+    def stand_in(address, log, *, gpus):
+        seen.append((gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))
+        yield machines((8, 0))
+
+    monkeypatch.setattr(works, "cluster", stand_in)
+    monkeypatch.setattr(works, "NodeWatch", lambda *_: contextlib.nullcontext(SimpleNamespace(tell_changes=int)))
+    monkeypatch.setattr(works, "_compile_kernels", lambda training: None)
+    for name in ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    return seen
+
+
+class NoPool:
+    """Searches nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, key):
+        raise AssertionError("nothing is trained")
+
+    def close(self, now):
+        pass
+
+
+def go(work, monkeypatch):
+    monkeypatch.setattr(works, "SearchPool", NoPool)
+    monkeypatch.setattr(work, "_train", lambda *_: None)
+    with ThreadPoolExecutor(1) as beside:
+        work._on_cluster(beside, lambda: None)
+
+
+def test_ray_is_told_the_gpus_that_were_found_usable_and_the_others_are_said_and_hidden(
+    begin, started, monkeypatch, capsys
+):
+    found = UsableGpus(("0", "2"), all_visible=False, unusable=("GPU 1 (H100): ECC",))
+    monkeypatch.setattr(works, "usable_gpus", lambda: found)
+    go(begin(), monkeypatch)
+    assert started == [(2, "0,2")]
+    assert "GPU       not used: GPU 1 (H100): ECC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [None, "2"])
+def test_who_asks_for_no_gpu_trains_on_the_cpu_and_nothing_is_probed(begin, started, monkeypatch, given):
+    monkeypatch.setattr(works, "usable_gpus", lambda: pytest.fail("not needed"))
+    if given:
+        monkeypatch.setenv("SLURM_GPUS_ON_NODE", given)
+    go(begin(resources=Resources(gpus=0)), monkeypatch)
+    assert started == [(0, None)]
+
+
+def test_a_cluster_without_gpus_in_a_job_that_was_given_some_is_not_used(begin, started, monkeypatch):
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "2")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(InputError, match="this job was given 2 GPUs, but PyTorch can use none"):
+        go(begin(), monkeypatch)

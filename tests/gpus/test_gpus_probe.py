@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ser_ray.doctor import probe
-from ser_ray.doctor.asking import ask
-from ser_ray.doctor.gpus import Gpu, seen_by
+from ser_ray.gpus import probe
+from ser_ray.gpus.asking import ask
+from ser_ray.gpus.seen import Gpu, seen_by
 
 CPU = torch.device("cpu")
 
@@ -89,7 +89,7 @@ def test_an_error_without_words_has_its_name():
 
 
 def test_the_process_says_what_it_imported_and_what_the_gpus_did():
-    answer = ask("-m", "ser_ray.doctor.probe")
+    answer = ask("-m", "ser_ray.gpus.probe")
     assert answer.error is None
     imported, tried = map(json.loads, answer.lines)
     assert imported["torch"] == torch.__version__

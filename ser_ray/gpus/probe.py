@@ -1,6 +1,6 @@
 """Imports PyTorch and has each GPU compute; run as a process of its own, since a broken one may crash or never answer.
 
-`python -m ser_ray.doctor.probe` prints two lines of JSON: what was imported, and what the GPUs did.
+`python -m ser_ray.gpus.probe` prints two lines of JSON: what was imported, and what the GPUs did.
 """
 
 import json
