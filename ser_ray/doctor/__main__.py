@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         found.append(finding)
     problems = [in_one_line(f"{finding.name}: {finding.text}") for finding in found if finding.level == "FAIL"]
     if arguments.record is not None:
+        named = allocation.gpus_named()
+        names = list(map(str, range(len(seen.gpus)))) if named is None else named
+        working = [name for name, gpu in zip(names, seen.gpus, strict=False) if gpu.wrong is None]
         record = {"host": host, "fit": not problems, "cpus": allocation.cpus(), "gpus": seen.working}
+        record["gpu_ids"] = working  # as CUDA_VISIBLE_DEVICES names them
         _write(arguments.record, json.dumps({**record, "problems": problems}) + "\n")
     print(summary(host, found))
     return 1 if problems else 0

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from ser_ray import allocation
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
+from ser_ray.doctor.software import CUDA_12_INSTALL
 from ser_ray.gpus.seen import Gpu, Seen
 
 DRIVER = Path("/proc/driver/nvidia/version")
 OWN_BYTES = 0.8e9
 """What CUDA itself takes on a large GPU for the process that looks."""
 TAKEN_SHARE = 0.1
+LEAST_DRIVER = {"12": 525, "13": 580}
+"""CUDA's major version -> the oldest series of NVIDIA's driver under which it runs."""
 
 
 def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -79,10 +82,14 @@ def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:
             "no driver is visible here: start a container with its GPU option (--nv, --gpus all), or leave this node "
             "out with sbatch --exclude"
         )
-    return (
-        f"driver {driver} may be too old for CUDA {seen.cuda}: take nodes with a newer one, or install torch and "
-        "torchaudio built for an older CUDA version"
+    least = LEAST_DRIVER.get(seen.cuda.partition(".")[0])
+    needed = f", which needs {least} or newer" if least else ""
+    older = (
+        f"install torch and torchaudio built for CUDA 12 (driver {LEAST_DRIVER['12']} or newer): {CUDA_12_INSTALL}"
+        if seen.cuda.partition(".")[0] != "12"
+        else "install torch and torchaudio built for an older CUDA version"
     )
+    return f"driver {driver} may be too old for CUDA {seen.cuda}{needed}: take nodes with a newer one, or {older}"
 
 
 def check_work(seen: Seen, driver: str | None) -> Finding:
@@ -93,8 +100,14 @@ def check_work(seen: Seen, driver: str | None) -> Finding:
         driver: version of NVIDIA's driver; None where it is not told.
     """
     wrong = [f"{number} ({gpu.name}): {gpu.wrong}" for number, gpu in enumerate(seen.gpus) if gpu.wrong]
-    if wrong:
+    if len(wrong) == len(seen.gpus):
         return _fail(f"{len(wrong)} of {len(seen.gpus)} do not work: {'; '.join(wrong)}")
+    if wrong:
+        return warn(
+            "gpu",
+            f"{len(wrong)} of {len(seen.gpus)} do not work, and are not used: {'; '.join(wrong)}",
+            "tell those who run the cluster",
+        )
     models = Counter(gpu.name for gpu in seen.gpus)
     free, total = min(gpu.free for gpu in seen.gpus), min(gpu.total for gpu in seen.gpus)
     named = ", ".join(f"{count} x {name}" for name, count in models.items())

@@ -19,6 +19,9 @@ from ser_ray.shadows import modules_in, shadowed
 OLDEST, NEWEST = (3, 11), (3, 13)
 SLOW_IMPORT_S = 30.0
 """On GPUs each trial's process imports PyTorch anew, which takes it 1 to 3 s from a local disk."""
+CUDA_12_PAIR = {"torch": "2.9.1", "torchaudio": "2.9.1"}
+"""The newest pair on PyPI that is built for CUDA 12, for drivers that are too old for the locked one."""
+CUDA_12_INSTALL = f".venv/bin/uv pip install {' '.join(f'{name}=={version}' for name, version in CUDA_12_PAIR.items())}"
 INSTALL = "`make env` in the project's folder brings the environment up to date"
 KERNELS = Path(__file__).parents[1] / "models" / "kernels.py"
 
@@ -65,9 +68,12 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
     if wanted is None:
         return warn("packages", "ser_ray itself is not installed here, so no versions were checked", INSTALL)
     absent, others = [], []
+    for_cuda_12 = all(_release(installed(name)) == version for name, version in CUDA_12_PAIR.items())
     for requirement in wanted:
         name, specifier = _split(requirement)
         there = installed(name)
+        if for_cuda_12 and name in CUDA_12_PAIR:
+            continue
         if there is None:
             absent.append(name)
         elif not _satisfies(there, specifier):
@@ -75,6 +81,14 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
     if absent or others:
         parts = [f"{', '.join(absent)} missing"] if absent else []
         return fail("packages", "; ".join([*parts, *others]), INSTALL)
+    if for_cuda_12:
+        pair = " and ".join(f"{name} {version}" for name, version in CUDA_12_PAIR.items())
+        return warn(
+            "packages",
+            f"{pair} stand in for the locked ones, for drivers of CUDA 12: figures may differ from those of the locked "
+            "ones, and not every CPU trains in bfloat16 with them",
+            "where the driver is 580 or newer, rm .venv/.installed; make env",
+        )
     named = [f"{name} {there}" for name in ("ser-ray", "ray", "torch", "numpy") if (there := installed(name))]
     return ok("packages", f"{', '.join(named)}; all {len(wanted)} that are needed are here as required")
 
@@ -168,6 +182,11 @@ def check_kernel_cache(folders: Sequence[Path]) -> Finding:
         f"{elsewhere}, nor in {kernel_cache.private_folder()}: each process compiles for about 9 s",
         "export NUMBA_CACHE_DIR=DIR in slurm/site.env, a folder that can be written",
     )
+
+
+def _release(there: str | None) -> str | None:
+    """Return a version without what it was built for, such as 2.9.1 of 2.9.1+cu128."""
+    return None if there is None else there.partition("+")[0]
 
 
 def _split(requirement: str) -> tuple[str, str]:

@@ -57,6 +57,19 @@ def test_packages(installed, level, text):
     assert level == "ok" or "make env" in finding.fix
 
 
+@pytest.mark.parametrize(
+    ("torch", "torchaudio", "level"),
+    [("2.9.1", "2.9.1", "warn"), ("2.9.1+cu128", "2.9.1+cu128", "warn"), ("2.9.1", "2.11.0", "FAIL")],
+)
+def test_the_pair_for_older_drivers_stands_in_for_the_locked_one(torch, torchaudio, level):
+    wanted = [*WANTED, "torchaudio==2.11.*"]
+    there = {"ray": "2.60.1", "numpy": "2.4.6", "torch": torch, "torchaudio": torchaudio}
+    finding = check_packages(wanted, there.get)
+    assert finding.level == level
+    assert level == "FAIL" or "torch 2.9.1 and torchaudio 2.9.1 stand in" in finding.text
+    assert check_packages(wanted, {**there, "numpy": "2.0.9"}.get).level == "FAIL"
+
+
 def test_versions_cannot_be_checked_where_ser_ray_is_not_installed():
     assert check_packages(None, {}.get).level == "warn"
 
