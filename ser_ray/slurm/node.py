@@ -121,6 +121,8 @@ class _Node:
         # GPUs, as on sites that hand out whole nodes, what is seen is the job's.
         given = allocation.gpus_given()
         self._gpus = tuple(found["gpu_ids"][:given])
+        # of several GPUs one that does not work costs no other: it is hidden from all that is started here
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
 
     def serve(self) -> int:
         """Run Ray until the meeting is over; return the exit code."""
@@ -200,9 +202,7 @@ class _Node:
         ]
         self.say(f"starts Ray at {own}: {allocation.cpus()} CPUs, {len(self._gpus)} GPUs")
         with self._log.open("ab") as log:
-            # of several GPUs one that does not work costs no other: it is hidden from trials
-            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(self._gpus)}
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             yield process
         finally:

@@ -103,6 +103,12 @@ class Work:
 
     def _on_cluster(self, beside: ThreadPoolExecutor, take_signals: Callable[[], None]) -> None:
         say, resources = self._progress.say, self._config.resources
+        meeting = self._run.meeting
+        if resources.mps and meeting is not None and meeting.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
+            raise InputError(
+                "resources.mps is true, but on several nodes each starts CUDA MPS before it knows of the sweep: write "
+                "export SER_RAY_MPS=1 in slurm/site.env, or set resources.mps to false"
+            )
         say("starting Ray")
         address = self._address()  # before the kernels, whose compilation a run without a cluster would wait for
         if self._ending.wanted:

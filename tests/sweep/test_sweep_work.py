@@ -129,6 +129,14 @@ def test_without_the_first_node_the_others_are_not_waited_for(meet):
         work._address()
 
 
+def test_on_several_nodes_mps_is_the_sites_to_say(meet, monkeypatch):
+    work, _, _ = meet
+    monkeypatch.delenv("SER_RAY_MPS", raising=False)
+    work._config.resources = Resources(mps=True)
+    with pytest.raises(InputError, match=r"resources.mps is true, but on several nodes .* SER_RAY_MPS=1"):
+        work._on_cluster(None, None)
+
+
 def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(meet, monkeypatch):
     work, _, _ = meet
     monkeypatch.setattr(works, "LOOK_S", 0.01)
