@@ -113,8 +113,8 @@ def check_work(seen: Seen, driver: str | None) -> Finding:
     named = ", ".join(f"{count} x {name}" for name, count in models.items())
     return ok(
         "gpu",
-        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {seen.cuda}; products and "
-        "convolutions are right",
+        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {seen.cuda}; products, "
+        "convolutions and a step of an LSTM are right",
     )
 
 

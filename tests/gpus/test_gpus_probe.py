@@ -49,6 +49,29 @@ def test_a_device_that_errs_is_found_out(monkeypatch, name, said, error):
     assert probe.computed_wrongly(CPU).startswith(f"{said} is off by ")
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("wrong", "a step of an LSTM is off by "),
+        ("unsteady", "a step of an LSTM gives other gradients the second time"),
+    ],
+)
+def test_a_device_whose_lstm_errs_is_found_out(monkeypatch, kind, said):
+    right, calls = torch.nn.LSTM.forward, []
+
+    def forward(lstm, x):
+        calls.append(x.dtype)
+        out, state = right(lstm, x)
+        if x.dtype == torch.float32 and kind == "wrong":
+            out = out * 1.05
+        if x.dtype == torch.float32 and kind == "unsteady" and calls.count(torch.float32) == 2:
+            out = out * (1 + 1e-5)
+        return out, state
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
+    assert probe.computed_wrongly(CPU).startswith(said)
+
+
 def test_each_gpu_is_tried_by_its_number():
     tried = []
 
