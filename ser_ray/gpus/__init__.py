@@ -1,4 +1,5 @@
 """The GPUs of a machine: which of them PyTorch can use, tried by a process of its own, for runs and for the doctor.
 
-`probe` imports PyTorch and has each GPU compute; `asking` runs it; `seen` is what it saw.
+`probe` imports PyTorch and has each GPU compute; `asking` runs it; `seen` is what it saw; `usable` is what of that
+trials may be given. `places` is what the trials of a node tell each other of its GPUs.
 """

@@ -80,6 +80,19 @@ def gpus_unusable(given: int, reason: str | None) -> InputError:
     )
 
 
+def wrong_with(gpu: str) -> str | None:
+    """Return what is wrong with a GPU of this node, tried by a process of its own; None if it computes rightly.
+
+    Args:
+        gpu: as CUDA_VISIBLE_DEVICES names it.
+    """
+    with only_visible(UsableGpus((gpu,), all_visible=False)):
+        seen = seen_by(ask("-m", "ser_ray.gpus.probe"))
+    if seen is None or not seen.gpus:
+        return (seen and _reason(seen)) or "PyTorch does not see it"
+    return seen.gpus[0].wrong
+
+
 @contextlib.contextmanager
 def only_visible(usable: UsableGpus) -> Iterator[None]:
     """Have processes that are started meanwhile see no other GPUs.

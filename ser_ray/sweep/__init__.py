@@ -9,7 +9,8 @@ tell of it, `resolved` writes it down. `prepare` is all of that from a command l
 
 The run: `run` brings the folder in order and has `work` train and search the rest on a `cluster`, which it finds
 where the nodes of a job have their `meeting`, or starts in its `own_folder`; `trial_resources` says what each trial
-gets, `supply` hands trials to `tune`, whose workers make an `attempt` at each; `search_pool` searches their
+gets, `supply` hands trials to `tune`, whose workers make an `attempt` at each, on GPUs with the share that `gpu_shares`
+gives and with `device_faults` counted; `search_pool` searches their
 predictions; `outcomes` is told of it all. `ending` is the wish to stop, `silence` notices trials that hang,
 `presence` tells others of this driver, `progress` and `tensorboard` tell the user. `environment` and `mps` prepare
 Ray and GPUs, `changes` keeps the code's uncommitted changes. `search_again` is the search of a finished sweep alone.

@@ -33,6 +33,10 @@ OWN_ERRORS = ("TrainingDivergedError", "OutOfMemoryError")
 """Those whose message says everything."""
 
 
+class DeviceFaultError(RuntimeError):
+    """A fault of the GPU that a trial ran on, which is none of the trial's: it is still open, and goes on elsewhere."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """What an attempt keeps to.
@@ -64,6 +68,9 @@ def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochRe
     Returns:
         None if the trial left what it had to, or was asked to end; else why its results cannot be written, which is no
         fault of the trial's: it is still open.
+
+    Raises:
+        DeviceFaultError: if its GPU is at fault, after which this process can use no GPU any more.
     """
     try:
         with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
@@ -80,6 +87,7 @@ def _attempt(
 ) -> None:
     import torch
 
+    from ser_ray.training.device_errors import verdict
     from ser_ray.training.supervision import Supervision, TrainingInterruptedError
     from ser_ray.trial import train_trial
 
@@ -109,6 +117,8 @@ def _attempt(
         if isinstance(error, OSError) and _cannot_be_written(trial, error):
             raise
         traceback.print_exc()
+        if device.type == "cuda" and verdict(error) == "device":
+            raise DeviceFaultError(one_line(error)) from error
         write_unfinished(trial, "failed", one_line(error))
 
 
@@ -116,15 +126,17 @@ def _with_memory(trial: Trial, device: "torch.device", train: Callable[[], None]
     """Train, and once more where memory was short that others may have given back since."""
     import torch
 
-    from ser_ray.trial.memory import is_out_of_memory, out_of_memory
+    from ser_ray.training.device_errors import verdict
+    from ser_ray.trial.memory import out_of_memory
 
-    if device.type == "cuda" and trial.gpus < 1:
-        torch.cuda.set_per_process_memory_fraction(trial.gpus, device)  # a trial must not take its neighbours' share
     for again in (True, False):
         try:
+            if device.type == "cuda" and trial.gpus < 1:
+                # a trial must not take its neighbours' share; this is also where CUDA itself first takes memory
+                torch.cuda.set_per_process_memory_fraction(trial.gpus, device)
             return train()
         except Exception as error:
-            if not is_out_of_memory(error):
+            if verdict(error) != "memory":
                 raise
             failure = out_of_memory(trial, device, error)
             if not again:

@@ -17,6 +17,7 @@ import ray
 
 from ser_ray import allocation
 from ser_ray.errors import InputError
+from ser_ray.gpus.places import NodeGpus
 from ser_ray.sweep.ending import hold_signals
 from ser_ray.sweep.own_folder import own_folder
 from ser_ray.sweep.slots import slots
@@ -24,6 +25,8 @@ from ser_ray.training.allocator import ENVIRONMENT
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Enough: what travels between our processes are keys and configurations, the data lies in files."""
+OWN_CHOICE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
+"""Trials make the GPU visible that they are to use: the one that Ray means, or another where that one is faulty."""
 
 WATCH_S = 1.0
 ANSWER_S = 10.0
@@ -80,7 +83,7 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         # Ray starts workers by a shell, and would not find a Python whose path has spaces in it
-        "runtime_env": {"env_vars": ENVIRONMENT, "py_executable": shlex.quote(sys.executable)},
+        "runtime_env": {"env_vars": {**ENVIRONMENT, **OWN_CHOICE}, "py_executable": shlex.quote(sys.executable)},
     }
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(own_folder()) if address is None else None
@@ -120,6 +123,17 @@ def wait_for_nodes(wanted: Callable[[], int], *, within_s: float = NODES_S) -> C
     while len((there := present_cluster()).nodes) < wanted() and time.monotonic() < deadline:
         time.sleep(WATCH_S / 2)
     return there
+
+
+def own_gpus() -> tuple[list[str], NodeGpus]:
+    """Return the GPUs that Ray means this process of a trial to use, and all that its node has."""
+    own = ray.get_runtime_context().get_node_id()
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    there = next(int(node["Resources"].get("GPU", 0)) for node in nodes if node["NodeID"] == own)
+    ids = (allocation.gpus_named() or tuple(map(str, range(there))))[:there]
+    node: Any = ray._private.worker._global_node
+    folder = Path(node.get_session_dir_path()) / "ser_ray_gpus"  # on this node, and gone with the cluster
+    return [str(gpu) for gpu in ray.get_gpu_ids()], NodeGpus(folder, ids)
 
 
 class NodeWatch:

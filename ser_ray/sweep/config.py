@@ -66,7 +66,7 @@ class Resources:
 
     Args:
         cpus: CPU cores of a trial.
-        gpus: share of a GPU of a trial, or whole GPUs; used only where a GPU is visible.
+        gpus: least share of a GPU of a trial, or whole GPUs; used only where a GPU can be used. 0 trains on the CPU.
         backend: what computes the convolutional blocks: "reference" is plain PyTorch, "fused" one operation per block
             where there is one, "auto" the fastest of a device. It changes rounding alone, so it is part of no key.
         search_actors: processes that search post-processing; None takes as many as fit beside the trials.

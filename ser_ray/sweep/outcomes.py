@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.results.compact import compact_what_is_listed
+from ser_ray.sweep.device_faults import DeviceFault
 from ser_ray.sweep.ending import MAKE_ROOM, Ending
 from ser_ray.sweep.listing import label_of
 from ser_ray.sweep.plan import PlannedTrial
@@ -88,6 +89,13 @@ class Outcomes:
         self._silence.forget(key)
         if key not in self._too_late:
             self._progress.left(key)
+
+    def faulted(self, key: str, fault: DeviceFault) -> None:
+        """The GPU of a trial was at fault: the trial is still open, and goes on elsewhere if it goes on."""
+        self._silence.forget(key)
+        self._progress.say(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.said}")
+        if fault.set_aside is not None:
+            self._progress.say(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
 
     def unwritable(self, key: str, reason: str) -> None:
         """The results of a trial cannot be written."""

@@ -41,6 +41,20 @@ class Supply:
         """True when no further trial will come."""
         return not self._waiting and (self._guided is None or not self._guided.remaining)
 
+    @property
+    def waiting(self) -> int:
+        """How many trials are still to be handed out, as far as that is known."""
+        return len(self._waiting) + (0 if self._guided is None else self._guided.remaining)
+
+    def again(self, key: str) -> None:
+        """Hand out a trial once more, before those that wait.
+
+        Args:
+            key: of a trial that was handed out.
+        """
+        with self._lock:
+            self._waiting.appendleft(self.given[key])
+
     def next(self) -> Trial | None:
         """Return the next trial, or None if there is none now."""
         with self._lock:

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from ser_ray import provenance
+from ser_ray.gpus.usable import wrong_with
 from ser_ray.results import read_table
-from ser_ray.sweep.attempt import Terms, attempt, one_line, was_hung
+from ser_ray.sweep.attempt import DeviceFaultError, Terms, attempt, one_line, was_hung
+from ser_ray.sweep.cluster import own_gpus, present_cluster
+from ser_ray.sweep.device_faults import FAULTS_IN_A_ROW, DeviceFault, DeviceFaults
 from ser_ray.sweep.ending import MAKE_ROOM, Ending
+from ser_ray.sweep.gpu_shares import GpuShares
 from ser_ray.trial import Trial, write_unfinished
 
 if TYPE_CHECKING:
@@ -35,6 +41,10 @@ if TYPE_CHECKING:
 METRIC = "ccc_devel_mean"
 TROUBLE = "trouble"
 """In a report: why results cannot be written."""
+FAULT = "fault"
+"""In a report: what was wrong with the GPU, as fields of a DeviceFault."""
+NODES_S = 5.0
+"""How often is looked which nodes there are."""
 CRASHES_ALLOWED = 2
 """How often a trial whose process was lost is started again, from its last checkpoint."""
 
@@ -57,7 +67,7 @@ def train_trials(
         supply: gives the trials, in the order wanted.
         schedule: early stopping.
         most_epochs: that any trial has.
-        shared: a trial with what all have in common; its resources are those of each.
+        shared: a trial with what all have in common; it has the cores of each, and the least share of a GPU.
         terms: what each attempt keeps to.
         outcomes: told what happens.
         ending: asked whether trials are to start at all, and whether to leave at once.
@@ -69,13 +79,19 @@ def train_trials(
     running: set[str] = set()
     stopped: set[str] = set()
     on_gpu = shared.gpus > 0
+    shares = GpuShares(present_cluster().nodes, shared.cpus, shared.gpus) if on_gpu else None
+    faults = DeviceFaults()
     train_one = tune.with_parameters(_train_one, shared=shared, terms=terms)
+
+    def resources(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": shared.cpus, "GPU": config["gpus"]}])
+
     tuner = tune.Tuner(
-        tune.with_resources(train_one, {"cpu": shared.cpus, "gpu": shared.gpus}),
+        tune.with_resources(train_one, resources if on_gpu else {"cpu": shared.cpus}),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            search_alg=_Given(supply, ending),
+            search_alg=_Given(supply, ending, shares, faults),
             num_samples=-1,
             scheduler=_scheduler(schedule, most_epochs, supply.given, stopped),
             # On a GPU each trial gets a process of its own, so that it starts with clean memory.
@@ -88,7 +104,7 @@ def train_trials(
             storage_path=str(scratch),
             verbose=0,
             stop=_Leave(ending, running),
-            callbacks=[_Reporter(supply.given, outcomes, running, stopped), _Silent()],
+            callbacks=[_Reporter(supply, outcomes, running, stopped, ending, shares, faults), _Silent()],
             failure_config=tune.FailureConfig(max_failures=CRASHES_ALLOWED),
         ),
     )
@@ -110,19 +126,44 @@ class _Unsaved:
 class _Given(_Unsaved, Searcher):
     """Hands Tune our trials one by one."""
 
-    def __init__(self, supply: "Supply", ending: Ending) -> None:
+    def __init__(self, supply: "Supply", ending: Ending, shares: GpuShares | None, faults: DeviceFaults) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._supply, self._ending = supply, ending
+        self._supply, self._ending, self._shares, self._faults = supply, ending, shares, faults
+        self._looked_at = time.monotonic()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        if self._ending.wanted or self._supply.exhausted:
+        held = 0 if self._shares is None else self._shares.held
+        if self._ending.wanted or (self._supply.exhausted and not held):
             return Searcher.FINISHED  # type: ignore[return-value]
+        gpus = self._share(trial_id)
+        if gpus is None:
+            return None
+        given = self._next(gpus)
+        if self._shares is not None and not isinstance(given, dict):
+            self._shares.release(trial_id)
+        return given
+
+    def _share(self, trial_id: str) -> float | None:
+        """Return the share of a GPU for the next trial, 0 without GPUs; None if there is none now."""
+        if self._shares is None:
+            return 0.0
+        if self._supply.exhausted:
+            return None  # one that runs may come back
+        if time.monotonic() - self._looked_at > NODES_S:
+            self._looked_at = time.monotonic()
+            self._shares.update(present_cluster().nodes)
+        return self._shares.take(trial_id, max(1, self._supply.waiting))
+
+    def _next(self, gpus: float) -> dict[str, Any] | None:
         try:
             trial = self._supply.next()
         except OSError as error:  # a proposal that cannot be recorded counts as not made
             self._ending.ask(f"{MAKE_ROOM} ({error.strerror or error})")
             return Searcher.FINISHED  # type: ignore[return-value]
-        return None if trial is None else {"key": trial.key, "trial": trial.config}
+        if trial is None:
+            return None
+        self._supply.given[trial.key] = dataclasses.replace(trial, gpus=gpus)
+        return {"key": trial.key, "trial": trial.config, "gpus": gpus, "avoid": self._faults.met_by(trial.key)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: the driver tells the supply, when a trial's row is written."""
@@ -166,7 +207,7 @@ def _noting(scheduler: TrialScheduler, trials: Mapping[str, Trial], stopped: set
     decide = scheduler.on_trial_result
 
     def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        if TROUBLE in result:
+        if TROUBLE in result or FAULT in result:
             return TrialScheduler.CONTINUE
         decision = str(decide(controller, trial, result))
         key = _name_of(trial)
@@ -182,9 +223,31 @@ def _noting(scheduler: TrialScheduler, trials: Mapping[str, Trial], stopped: set
 
 def _train_one(config: Mapping[str, Any], shared: Trial, terms: Terms) -> None:
     """Train one trial in the process that Tune gave it."""
-    trial = dataclasses.replace(shared, key=config["key"], config=config["trial"])
+    trial = dataclasses.replace(shared, key=config["key"], config=config["trial"], gpus=config["gpus"])
+    if not trial.gpus:
+        _attempt(trial, terms)
+        return
+    meant, gpus = own_gpus()
+    if trial.gpus > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(meant)
+        _attempt(trial, terms)
+        return
+    host = provenance.host_name()
+    avoid = [gpu for place, _, gpu in (one.rpartition("/") for one in config["avoid"]) if place == host]
+    with gpus.place(meant[0], trial.gpus, avoid) as gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA is not used yet: this process is the trial's alone
+        try:
+            _attempt(trial, terms, on_epoch=lambda: gpus.worked(gpu))
+        except DeviceFaultError as error:
+            fault = DeviceFault(str(error), host, gpu, gpus.fault(gpu, lambda: wrong_with(gpu)))
+            tune.report({"epoch": 0, METRIC: -1.0, FAULT: dataclasses.asdict(fault)})
+
+
+def _attempt(trial: Trial, terms: Terms, on_epoch: Callable[[], None] = lambda: None) -> None:
+    """Attempt a trial, and tell Tune of its epochs and of results that cannot be written."""
 
     def report(epoch: Any) -> None:
+        on_epoch()
         pooled = epoch.devel.pooled
         tune.report(
             {
@@ -225,9 +288,20 @@ def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
 class _Reporter(_Unsaved, tune.Callback):
     """Turns Tune's callbacks into ours."""
 
-    def __init__(self, trials: Mapping[str, Trial], outcomes: "Outcomes", running: set[str], stopped: set[str]):
-        self._trials, self._outcomes = trials, outcomes
-        self._running, self._stopped = running, stopped
+    def __init__(
+        self,
+        supply: "Supply",
+        outcomes: "Outcomes",
+        running: set[str],
+        stopped: set[str],
+        ending: Ending,
+        shares: GpuShares | None,
+        faults: DeviceFaults,
+    ):
+        self._supply, self._trials, self._outcomes = supply, supply.given, outcomes
+        self._running, self._stopped, self._ending = running, stopped, ending
+        self._shares, self._faults = shares, faults
+        self._faulted: dict[str, DeviceFault] = {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         actor: Any = trial.temporary_state.ray_actor
@@ -244,14 +318,20 @@ class _Reporter(_Unsaved, tune.Callback):
     ) -> None:
         if TROUBLE in result:
             self._outcomes.unwritable(_name_of(trial), result[TROUBLE])
+        elif FAULT in result:
+            self._faulted[_name_of(trial)] = DeviceFault(**result[FAULT])
         else:
+            self._faults.worked()
             self._outcomes.epoch(_name_of(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
-        self._running.discard(key)
+        self._ended(trial)
         ours = self._trials[key]
-        if ours.folder.part("predictions", key).exists():
+        fault = self._faulted.pop(key, None)
+        if fault is not None:
+            self._after_fault(ours, fault)
+        elif ours.folder.part("predictions", key).exists():
             self._outcomes.trained(key)
         elif ours.folder.part("trials", key).exists():
             self._outcomes.failed(key, _reason(ours))
@@ -262,10 +342,35 @@ class _Reporter(_Unsaved, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _name_of(trial)
-        self._running.discard(key)
+        self._ended(trial)
         ours = self._trials[key]
         reason = _reason_of_loss(ours, trial.get_pickled_error())
         self._write(ours, "failed", reason, lambda: self._outcomes.failed(key, reason))
+
+    def _ended(self, trial: TuneTrial) -> None:
+        self._running.discard(_name_of(trial))
+        if self._shares is not None:
+            self._shares.release(trial.trial_id)
+
+    def _after_fault(self, trial: Trial, fault: DeviceFault) -> None:
+        """See to it that a trial goes on elsewhere whose GPU was at fault, or fails if it is the cause."""
+        key = trial.key
+        self._faults.add(key, fault)
+        self._outcomes.faulted(key, fault)
+        if fault.set_aside is not None and self._shares is not None:
+            self._shares.set_aside()
+            if not self._shares.gpus:
+                self._ending.ask("no GPU is left that works: look at them with ser-ray doctor")
+        if self._faults.is_cause(key):
+            places = self._faults.met_by(key)
+            reason = f"its GPU was at fault {len(places)} times ({', '.join(places)}): {fault.said}"
+            self._write(trial, "failed", reason, lambda: self._outcomes.failed(key, reason))
+        elif self._ending.wanted:
+            self._outcomes.left(key)
+        else:
+            self._supply.again(key)
+        if self._faults.too_many:
+            self._ending.ask(f"{FAULTS_IN_A_ROW} faults of GPUs in a row, the last on {fault.place}: {fault.said}")
 
     def _write(self, trial: Trial, status: str, reason: str | None, then: Callable[[], None]) -> None:
         try:

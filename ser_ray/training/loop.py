@@ -24,7 +24,7 @@ from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, mse_loss
 from ser_ray.training.numerics import in_precision, prepare_process, weights_dtype
 from ser_ray.training.optimizers import make_optimizer
-from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
+from ser_ray.training.resident import ResidentBatches, bytes_left, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
 from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
@@ -157,9 +157,8 @@ class _Run:
 
     def _batches(self, recordings: Sequence[Recording]) -> MappedBatches | ResidentBatches:
         columns = [self.corpus.targets.index(target) for target in self.targets]
-        free_bytes = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
         shape = self.sequence_frames, self.shift_frames, columns, self.device
-        if stays_resident(resident_bytes(recordings, self.corpus.hop, len(columns)), free_bytes):
+        if stays_resident(resident_bytes(recordings, self.corpus.hop, len(columns)), bytes_left(self.device)):
             return ResidentBatches(self.corpus, recordings, *shape)
         return MappedBatches(self.corpus, *shape)
 

@@ -23,8 +23,10 @@ def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Te
     counted = torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask.flatten()[:, None]
     n = counted.sum().clamp(min=1)
     # Relative to the first counted frame a constant is exactly zero, so that 0/0 is seen as such.
-    first = counted.flatten().to(torch.uint8).argmax()
-    x_first, y_first = x[first].detach(), torch.where(counted[first], y[first], 0)
+    # Selected by a tensor of one index: a number would have to be fetched from the device, which the step waits for.
+    first = counted.flatten().to(torch.uint8).argmax()[None]
+    x_first, y_first, counts = (values.detach().index_select(0, first)[0] for values in (x, y, counted))
+    y_first = torch.where(counts, y_first, 0)
     dx = torch.where(counted, x - x_first, 0)
     dy = torch.where(counted, y - y_first, 0)
     mean_x, mean_y = dx.sum(0) / n, dy.sum(0) / n

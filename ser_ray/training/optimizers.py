@@ -64,23 +64,28 @@ class RMSpropTF(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
+            self._update([weight for weight in group["params"] if weight.grad is not None], group)
         return loss
 
-    def _update(self, weight: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
-        if not state:
-            state["mean_square"] = torch.ones_like(weight)
-            state["momentum"] = torch.zeros_like(weight)
+    def _update(self, weights: list[torch.Tensor], group: dict[str, Any]) -> None:
+        """Update weights by operations on all of them at once, which on a GPU are one kernel each."""
+        if not weights:
+            return
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight] = {"mean_square": torch.ones_like(weight), "momentum": torch.zeros_like(weight)}
+        gradients: list[torch.Tensor] = [weight.grad for weight in weights if weight.grad is not None]
+        mean_squares = [self.state[weight]["mean_square"] for weight in weights]
+        momenta = [self.state[weight]["momentum"] for weight in weights]
         if group["weight_decay"]:
-            gradient = gradient.add(weight, alpha=group["weight_decay"])
-        mean_square, momentum = state["mean_square"], state["momentum"]
-        mean_square.mul_(group["decay"]).addcmul_(gradient, gradient, value=1 - group["decay"])
-        root = mean_square.add(group["epsilon"]).sqrt_()
-        momentum.mul_(group["momentum"]).addcdiv_(gradient, root, value=group["lr"])
-        weight.sub_(momentum)
+            gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        torch._foreach_mul_(mean_squares, group["decay"])
+        torch._foreach_addcmul_(mean_squares, gradients, gradients, value=1 - group["decay"])
+        roots = list(torch._foreach_add(mean_squares, group["epsilon"]))
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_addcdiv_(momenta, gradients, roots, value=group["lr"])
+        torch._foreach_sub_(weights, momenta)
 
 
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

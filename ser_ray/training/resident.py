@@ -9,7 +9,23 @@ from ser_ray.corpus import Corpus, Recording
 from ser_ray.training.segments import Batch, Segment
 
 LARGEST_SHARE = 0.1
-"""Of a GPU's free memory: a step's own buffers need most of it, and several trials may share the GPU."""
+"""Of the memory that a trial may still take: a step's own buffers need most of it."""
+
+
+def bytes_left(device: torch.device) -> int:
+    """Return how much memory of a device this process may still take; 0 for one that reads a memory map as quickly.
+
+    Of a GPU, what nobody uses, and no more than the share of the whole that this process is held to: others that share
+    the GPU may not have taken theirs yet.
+
+    Args:
+        device: any.
+    """
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.get_per_process_memory_fraction(device) * total - torch.cuda.memory_reserved(device)
+    return max(0, min(free, int(own)))
 
 
 def resident_bytes(recordings: Sequence[Recording], hop: int, targets: int) -> int:
@@ -29,7 +45,7 @@ def stays_resident(size_bytes: int, free_bytes: int) -> bool:
 
     Args:
         size_bytes: of `resident_bytes`.
-        free_bytes: memory of the device that nothing uses yet; 0 for a device that reads the memory map as quickly.
+        free_bytes: of the device.
     """
     return size_bytes <= LARGEST_SHARE * free_bytes
 

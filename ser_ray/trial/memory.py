@@ -1,6 +1,5 @@
 """What a trial that ran out of memory tells its user."""
 
-import errno
 from typing import TYPE_CHECKING
 
 from ser_ray.trial.config import Trial
@@ -8,27 +7,9 @@ from ser_ray.trial.config import Trial
 if TYPE_CHECKING:
     import torch
 
-_CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""PyTorch has no exception of its own for a CPU's memory; this stands in its message."""
-
 
 class OutOfMemoryError(RuntimeError):
     """A trial that did not fit into its device's memory; the message says what to change."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory could not be had, on a CPU or a GPU.
-
-    Args:
-        error: what a training raised.
-    """
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
 
 
 def out_of_memory(trial: Trial, device: "torch.device", error: BaseException) -> OutOfMemoryError:
@@ -39,11 +20,9 @@ def out_of_memory(trial: Trial, device: "torch.device", error: BaseException) ->
         device: where it ran.
         error: what PyTorch raised.
     """
-    import torch
-
     model, training = trial.config.model, trial.config.training
     on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else "this host's CPU"
+    name = _gpu_name(device) if on_gpu else "this host's CPU"
     share = f", of which a trial has {trial.gpus:g}" if on_gpu and trial.gpus < 1 else ""
     others = "a larger resources.gpus, so that fewer trials share a GPU" if on_gpu else "fewer trials at once"
     asked = " ".join(str(error).split())[:200]
@@ -52,3 +31,12 @@ def out_of_memory(trial: Trial, device: "torch.device", error: BaseException) ->
         f"{model.parameters:,} parameters; try a smaller training.batch_size or training.sequence_s, or {others} "
         f"({asked})"
     )
+
+
+def _gpu_name(device: "torch.device") -> str:
+    import torch
+
+    try:
+        return torch.cuda.get_device_name(device)
+    except RuntimeError:  # the memory was too short for CUDA itself, which cannot be asked then
+        return "the GPU"

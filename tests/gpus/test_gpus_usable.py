@@ -7,7 +7,7 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.gpus.asking import Answer
-from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
+from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus, wrong_with
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 
@@ -104,3 +104,25 @@ def test_what_is_not_usable_is_hidden_from_processes_meanwhile(monkeypatch, befo
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
     with only_visible(UsableGpus(("0", "1"))):
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+
+
+@pytest.mark.parametrize(
+    ("seen", "wrong"),
+    [
+        (answer(None), None),
+        (answer("ECC"), "ECC"),
+        (answer(reason=f"{OLD}. Please update."), OLD),
+        (answer(), "PyTorch does not see it"),
+        (Answer((), "ended by SIGBUS", 1.0), "PyTorch does not see it"),
+    ],
+)
+def test_one_gpu_is_tried_by_itself(monkeypatch, seen, wrong):
+    visible = []
+
+    def ask(*_):
+        visible.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        return seen
+
+    monkeypatch.setattr("ser_ray.gpus.usable.ask", ask)
+    assert wrong_with("GPU-b") == wrong
+    assert visible == ["GPU-b"]

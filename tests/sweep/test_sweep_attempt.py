@@ -13,7 +13,7 @@ import torch
 
 from ser_ray.results import read_table
 from ser_ray.sweep import attempt as attempts
-from ser_ray.sweep.attempt import Terms, attempt, one_line, was_hung
+from ser_ray.sweep.attempt import DeviceFaultError, Terms, attempt, one_line, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial.log import starts
 
@@ -123,7 +123,16 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
     assert "trying once more from the last checkpoint" in trial.folder.log(trial.key).read_text()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA"), OSError(errno.ENOMEM, "no memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        OSError(errno.ENOMEM, "no memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
 def test_memory_that_is_there_the_second_time_is_no_failure(trial, terms, monkeypatch, error):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(error, times=1))
     assert attempt(trial, False, terms, print) is None
@@ -138,6 +147,29 @@ def test_a_trial_that_shares_a_gpu_is_held_to_its_share_of_the_memory(trial, mon
     done = []
     attempts._with_memory(dataclasses.replace(trial, gpus=gpus), torch.device(device), lambda: done.append(1))
     assert (fractions, done) == (held, [1])
+
+
+def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, terms, monkeypatch):
+    def no_context(*_):
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", no_context)
+    monkeypatch.setattr("torch.cuda.get_device_name", no_context)
+    assert attempt(dataclasses.replace(trial, gpus=0.25), True, terms, print) is None
+    assert row_of(trial)["error"].startswith(
+        "out of memory on the GPU, of which a trial has 0.25, with batches of 3 x "
+    )
+
+
+def test_a_fault_of_the_gpu_is_no_failure_of_the_trial(trial, terms, monkeypatch):
+    fault = RuntimeError("CUDA error: an illegal memory access was encountered\nadvice")
+    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(fault))
+    with pytest.raises(DeviceFaultError, match="illegal memory access was encountered advice"):
+        attempt(dataclasses.replace(trial, gpus=1.0), True, terms, print)
+    assert not trial.folder.part("trials", trial.key).exists()
+    assert "Traceback" in trial.folder.log(trial.key).read_text()
+    assert attempt(trial, False, terms, print) is None  # on a CPU there is no such fault
+    assert row_of(trial)["status"] == "failed"
 
 
 def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, terms, make_trial, tiny_config, tmp_path):

@@ -13,6 +13,9 @@ from ser_ray.models import conv_pool
 from ser_ray.sweep import tune
 from ser_ray.sweep.cluster import Cluster, cluster
 from ser_ray.sweep.config import Backend, Schedule
+from ser_ray.sweep.device_faults import DeviceFault, DeviceFaults
+from ser_ray.sweep.ending import Ending
+from ser_ray.sweep.gpu_shares import GpuShares
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
 
@@ -119,3 +122,69 @@ def test_early_stopping_is_what_the_schedule_says_with_its_grace(early_stopping,
         assert scheduler._brackets[0]._rungs[-1][0] == grace
     if kind is MedianStoppingRule:
         assert scheduler._grace_period == grace
+
+
+class Told:
+    """In the place of what a run makes of its trials' ends."""
+
+    def __init__(self):
+        self.faults, self.failures, self.left_open, self.again_keys = [], [], [], []
+
+    def faulted(self, key, fault):
+        self.faults.append(fault)
+
+    def failed(self, key, reason):
+        self.failures.append((key, reason))
+
+    def left(self, key):
+        self.left_open.append(key)
+
+
+@pytest.fixture
+def fault(make_trial, tiny_config, tmp_path):
+    """Returns what has a trial of so many on one GPU meet a fault, and what was told of it."""
+    trials = [make_trial(tiny_config(seed=seed)) for seed in range(1, 12)]
+    told, ending = Told(), Ending(tmp_path / "go")
+    supply = SimpleNamespace(given={trial.key: trial for trial in trials}, again=told.again_keys.append)
+    shares = GpuShares([(8, 1)], 1, 0.25)
+    reporter = tune._Reporter(supply, told, set(), set(), ending, shares, DeviceFaults())
+
+    def meet(number, set_aside=None):
+        trial = SimpleNamespace(config={"key": trials[number].key}, trial_id=str(number))
+        met = DeviceFault("CUDA error: ECC", "n1", "0", set_aside)
+        reporter.on_trial_result(1, [], trial, {tune.FAULT: vars(met)})
+        reporter.on_trial_complete(1, [], trial)
+        return trials[number]
+
+    return meet, told, ending
+
+
+def test_a_trial_whose_gpu_was_at_fault_is_handed_out_again_and_fails_with_the_third(fault):
+    meet, told, ending = fault
+    trial = meet(0)
+    assert told.again_keys == [trial.key]
+    meet(0)
+    assert not trial.folder.part("trials", trial.key).exists()
+    meet(0)
+    assert told.again_keys == [trial.key] * 2
+    assert told.failures == [(trial.key, "its GPU was at fault 3 times (n1/0, n1/0, n1/0): CUDA error: ECC")]
+    assert trial.folder.part("trials", trial.key).exists()
+    assert not ending.wanted
+
+
+def test_many_faults_in_a_row_end_the_run_and_leave_the_trials_open(fault):
+    meet, told, ending = fault
+    for number in range(10):
+        assert not ending.wanted
+        meet(number)
+    assert ending.reason == "10 faults of GPUs in a row, the last on n1/0: CUDA error: ECC"
+    late = meet(10)
+    assert told.left_open == [late.key]
+    assert not told.failures
+
+
+def test_without_a_gpu_that_works_the_run_ends(fault):
+    meet, told, ending = fault
+    meet(0, "2 faults in a row; ECC")
+    assert ending.reason == "no GPU is left that works: look at them with ser-ray doctor"
+    assert len(told.left_open) == 1

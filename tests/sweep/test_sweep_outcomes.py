@@ -7,6 +7,7 @@ import pytest
 
 from ser_ray.results import make_table, read_table, write_part
 from ser_ray.sweep.config import Schedule
+from ser_ray.sweep.device_faults import DeviceFault
 from ser_ray.sweep.ending import Ending
 from ser_ray.sweep.outcomes import Outcomes
 from ser_ray.sweep.progress import Progress
@@ -167,3 +168,14 @@ def test_a_trial_that_gets_its_turn_when_the_run_is_ending_is_not_spoken_of(begi
     outcomes.started(trial.key, lambda: None)
     outcomes.left(trial.key)
     assert told.out.getvalue() == ""
+
+
+def test_a_fault_of_a_gpu_is_told_with_its_place_and_the_trial_stays_open(begin, folder, trial):
+    outcomes, told = begin()
+    outcomes.faulted(trial.key, DeviceFault("CUDA error: ECC", "n1", "2"))
+    outcomes.faulted(trial.key, DeviceFault("CUDA error: ECC", "n1", "2", "2 faults in a row; a convolution is off"))
+    said = told.out.getvalue()
+    assert said.count(f"{trial.key}  met a fault of GPU 2 on n1: CUDA error: ECC") == 2
+    assert said.count("GPU 2 on n1 is not used any more: 2 faults in a row; a convolution is off") == 1
+    assert not folder.part("trials", trial.key).exists()
+    assert told.supply.told == []

@@ -56,3 +56,13 @@ def test_nothing_is_proposed_before_there_is_room_for_it(make_trial, tiny_config
     assert not supply.exhausted
     supply.next()
     assert supply.exhausted
+
+
+def test_a_trial_that_comes_back_is_the_next(make_trial, tiny_config):
+    first, second = (make_trial(tiny_config(seed=seed)) for seed in (1, 2))
+    supply = Supply([first, second])
+    assert supply.waiting == 2
+    assert supply.next() == first
+    supply.again(first.key)
+    assert [supply.next(), supply.next(), supply.next()] == [first, second, None]
+    assert Supply([first], first, Guided(3)).waiting == 4

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.training.config import TrainingConfig
-from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
+from ser_ray.training.resident import ResidentBatches, bytes_left, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, Segment, cut_segments, draw_segments, recordings_of
 
 CPU = torch.device("cpu")
@@ -106,3 +106,21 @@ def test_a_gpu_makes_the_batches_of_the_memory_map_to_the_bit(uneven_corpus):
     segments = cut_segments(recordings, 20)
     mapped, resident = both(uneven_corpus, recordings, 20, 4, [0, 1], device=torch.device("cuda:0"))
     assert_same_bits(mapped.batch(segments), resident.batch(segments))
+
+
+@pytest.mark.parametrize(
+    ("free", "share", "reserved", "expected"),
+    [
+        (70, 1.0, 0, 70),
+        (70, 0.25, 0, 20),  # the neighbours have not taken their shares yet
+        (10, 0.25, 0, 10),
+        (70, 0.25, 15, 5),
+        (70, 0.25, 21, 0),
+    ],
+)
+def test_a_trial_that_shares_a_gpu_counts_on_its_share_of_the_memory(monkeypatch, free, share, reserved, expected):
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 80))
+    monkeypatch.setattr("torch.cuda.get_per_process_memory_fraction", lambda device: share)
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: reserved)
+    assert bytes_left(torch.device("cuda:0")) == expected
+    assert bytes_left(CPU) == 0

@@ -1,0 +1,71 @@
+"""What an error of a training says of its device: that its memory is short, or that the device itself is at fault."""
+
+import errno
+import re
+from typing import Literal
+
+import torch
+
+Verdict = Literal["memory", "device"]
+
+_MEMORY = re.compile(
+    r"out of memory"  # CUDA error: ..., also of torch.AcceleratorError, and cudaErrorMemoryAllocation
+    r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"
+    r"|CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED|CUSOLVER_STATUS_ALLOC_FAILED"
+    r"|DefaultCPUAllocator",  # PyTorch has no exception of its own for a CPU's memory
+    re.IGNORECASE,
+)
+_DEVICE = re.compile(
+    r"CUDA error|CUDA driver error|CUDA_ERROR_|cudaError[A-Z]|HIP error"
+    r"|uncorrectable (?:ECC|NVLink)"
+    r"|illegal (?:memory access|address|instruction)|misaligned address|unspecified launch failure"
+    r"|busy or unavailable|device(?: is)? lost|GPU is lost|fallen off the bus|no CUDA-capable device"
+    r"|No CUDA GPUs are available|CUDA unknown error|Unexpected error from cuda\w+"
+    r"|NVIDIA driver|not compiled with CUDA|CUDA driver (?:version is insufficient|initialization failed)"
+    r"|CUDNN_STATUS_\w+|cuDNN error|CUBLAS_STATUS_\w+|NVML_\w+|nvml\w+ error",
+    re.IGNORECASE,
+)
+_OWN = re.compile(
+    # what a program asks wrongly: it would be asked as wrongly of any other device
+    r"CUDNN_STATUS_(?:BAD_PARAM|NOT_SUPPORTED)\w*|CUBLAS_STATUS_(?:INVALID_VALUE|NOT_SUPPORTED)"
+    r"|device-side assert|invalid (?:argument|configuration argument|resource handle|device function)"
+    r"|no kernel image is available|too many resources requested",
+    re.IGNORECASE,
+)
+
+
+def verdict(error: BaseException) -> Verdict | None:
+    """Return what an error, or what it was raised from, says of the device that a training ran on.
+
+    PyTorch raises most of what CUDA says as a plain RuntimeError, so that the words decide; the table of them is here
+    alone. An error that holds both, as "CUDA error: out of memory", is of memory.
+
+    Args:
+        error: what a training raised.
+
+    Returns:
+        "memory" if memory could not be had, on a CPU or a GPU; "device" if the device is at fault, so that the trial
+        would go on elsewhere; None for all else, such as a mistake in a program, which any device would show.
+    """
+    found = _of_one(error)
+    while found is None and error.__cause__ is not None:
+        error = error.__cause__
+        found = _of_one(error)
+    return found
+
+
+def _of_one(error: BaseException) -> Verdict | None:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "memory"
+    if isinstance(error, OSError):
+        return "memory" if error.errno == errno.ENOMEM else None
+    if not isinstance(error, RuntimeError | AssertionError):  # the latter from a PyTorch that was built without CUDA
+        return None
+    text = str(error)
+    if _MEMORY.search(text):
+        return "memory"
+    if _OWN.search(text):
+        return None
+    return "device" if isinstance(error, torch.AcceleratorError) or _DEVICE.search(text) else None
