@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_ray.postprocess.config import SearchConfig
-from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, write_part
+from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, read_trial, write_part
 from ser_ray.trial import Trial, keyed_config
 
 
@@ -113,8 +113,7 @@ def _others(folder: SweepFolder, donors: Sequence[SweepFolder]) -> list[SweepFol
 
 def _is_taken_over(folder: SweepFolder, key: str) -> bool:
     """Return whether predictions were taken over, so that only a row was still missing when that ended."""
-    row: dict[str, Any] = json.loads(read_metadata(folder.part("predictions", key)).get("trial", "{}"))
-    return row.get("reused_from") is not None
+    return read_trial(folder.part("predictions", key)).get("reused_from") is not None
 
 
 def searched_with(folder: SweepFolder, keys: Collection[str]) -> dict[str, SearchConfig]:
@@ -147,8 +146,8 @@ def _take(folder: SweepFolder, trial: Trial, donor: SweepFolder) -> None:
     if donor.checkpoints(key).is_dir():
         _link_folder(folder, donor.checkpoints(key), folder.checkpoints(key))
     if key in donor.keys("predictions"):
-        metadata = read_metadata(donor.part("predictions", key))
-        metadata["trial"] = json.dumps({**json.loads(metadata["trial"]), **own})
+        part = donor.part("predictions", key)
+        metadata = read_metadata(part) | {"trial": json.dumps({**read_trial(part), **own})}
         if not covered:
             metadata["search"] = json.dumps(asdict(trial.config.search))
         write_part(folder, "predictions", key, read_table(donor, "predictions", keys=[key]), metadata=metadata)

@@ -26,6 +26,7 @@ from ser_ray.training.numerics import in_precision, prepare_process
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
+from ser_ray.training.state import EpochReport, plain_reports, read_reports
 from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
 LARGEST_LOSS = 1e3
@@ -34,29 +35,6 @@ LARGEST_LOSS = 1e3
 
 class TrainingDivergedError(RuntimeError):
     """A training whose loss became NaN, infinite or absurdly large."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch came to.
-
-    Args:
-        epoch: counted from 1.
-        train_loss: mean over the epoch's batches.
-        devel: CCC on devel, before any post-processing.
-        best: whether its devel mean is the best so far.
-        train_seconds: of this epoch's training.
-        evaluate_seconds: of this epoch's evaluation.
-        ended_at: when, UTC.
-    """
-
-    epoch: int
-    train_loss: float
-    devel: Scores
-    best: bool
-    train_seconds: float
-    evaluate_seconds: float
-    ended_at: datetime
 
 
 @dataclass(frozen=True)
@@ -240,7 +218,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "epochs": [_to_plain(report) for report in self.epochs],
+            "epochs": plain_reports(self.epochs),
             "best_epoch": self.best_epoch,
             "best": self.best_weights,
             "losses": self.losses,
@@ -272,7 +250,7 @@ class _Run:
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(content["random_cuda"], self.device)
-        self.epochs = [_from_plain(report) for report in content["epochs"]]
+        self.epochs = read_reports(content)
         self.best_epoch = content["best_epoch"]
         # version 0.1.0 kept the best weights in best.pt alone, and nothing of an epoch under way
         self.best_weights = content["best"] if "best" in content else load_checkpoint(self.checkpoints / BEST)["model"]
@@ -297,21 +275,3 @@ class _Run:
 def _rank(devel: Scores) -> float:
     mean = devel.pooled["mean"]
     return mean if not math.isnan(mean) else -math.inf
-
-
-def _to_plain(report: EpochReport) -> dict[str, Any]:
-    return {
-        **vars(report),
-        "devel": vars(report.devel),
-        "ended_at": report.ended_at.isoformat(),
-    }
-
-
-def _from_plain(content: dict[str, Any]) -> EpochReport:
-    return EpochReport(
-        **{
-            **content,
-            "devel": Scores(**content["devel"]),
-            "ended_at": datetime.fromisoformat(content["ended_at"]),
-        }
-    )
