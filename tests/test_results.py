@@ -400,7 +400,7 @@ def tables(draw):
     values = {column: st.none() | values_of(schema.field(column).type) for column in columns}
     if "key" in schema.names:
         values["key"] = st.just("k")
-    return name, draw(st.lists(st.fixed_dictionaries(values), max_size=3))
+    return name, draw(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=3))
 
 
 @settings(deadline=None, max_examples=80)

@@ -1,7 +1,6 @@
 """Parts of tables: written whole or not at all, read as they are there."""
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -16,13 +15,10 @@ import pyarrow.parquet as pq
 from ser_ray.errors import InputError
 from ser_ray.results.folder import PART, SweepFolder
 from ser_ray.results.schemas import ADDED_COLUMNS, OLDEST_READABLE, SCHEMA_VERSION, SCHEMAS
-from ser_ray.results.set_aside import irregular
+from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a file that is no parquet file, or a damaged one."""
-_OF_THE_FILE = frozenset({None, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO, errno.EISDIR, errno.ELOOP})
-"""Errors of one file, None being pyarrow's own; any other, such as EIO and ESTALE, is the file system's, and what it
-holds may be sound."""
 
 
 class DamagedPartError(InputError):
@@ -154,6 +150,8 @@ def read_part(path: Path, name: str, columns: Sequence[str] | None = None) -> pa
         return None  # taken away since the folder was listed, as a failed trial's row is when it is tried again
     written = _version(table, name, path)
     _check_key(table, name, path)
+    if not len(table) and name in ("trials", "postprocessing"):  # the others are read as no epoch, or no frame
+        raise DamagedPartError(path, "it holds no row")
     table = table.drop_columns([c for c in ("schema_version", "key") if _is_extra(table, c, expected)])
     new = {c for version, tables in ADDED_COLUMNS.items() if version > written for c in tables.get(name, ())}
     if table.column_names != [column for column in expected.names if column not in new]:
@@ -187,7 +185,7 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
-        if getattr(error, "errno", None) not in _OF_THE_FILE:
+        if isinstance(error, OSError) and error.errno in FILE_SYSTEM_ERRORS:
             raise InputError(f"{path} cannot be read: {error}; see to its file system, and try again") from error
         raise DamagedPartError(path, _brief(error)) from error
 
@@ -289,7 +287,7 @@ def read_metadata(path: Path) -> dict[str, str]:
             metadata = file.schema_arrow.metadata or {}
             return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist (any more)") from error
+        raise InputError(f"{path} cannot be read (it is not there)") from error
 
 
 def read_trial(path: Path) -> dict[str, Any]:

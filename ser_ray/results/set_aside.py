@@ -1,10 +1,14 @@
 """Files that are not what their names say: told without opening them, and put aside without losing any."""
 
+import errno
 import itertools
 import os
 import shutil
 import stat
 from pathlib import Path
+
+FILE_SYSTEM_ERRORS = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""Errors by which a file system, or this process, does not give a file that may be sound."""
 
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),

@@ -172,13 +172,18 @@ def _link_folder(folder: SweepFolder, source: Path, target: Path) -> None:
     """Put a copy of a folder of checkpoints into its place in one step, in that of what may be there."""
     temporary = folder.tmp / f"checkpoints-{target.name}-{secrets.token_hex(6)}"
     try:
-        shutil.copytree(source, temporary / "new", copy_function=_link_or_copy, ignore=shutil.ignore_patterns(".*"))
+        shutil.copytree(source, temporary / "new", copy_function=_link_or_copy, ignore=_not_checkpoints)
         if target.exists():
             target.rename(temporary / "old")
         target.parent.mkdir(parents=True, exist_ok=True)
         (temporary / "new").rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_checkpoints(folder: str, names: Sequence[str]) -> list[str]:
+    """Return what is left out of a copy: what is half written or set aside, and what is no file at all."""
+    return [name for name in names if name.startswith((".", "damaged-")) or not (Path(folder) / name).is_file()]
 
 
 def _link_or_copy(source: str, target: str) -> None:

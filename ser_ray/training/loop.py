@@ -26,7 +26,7 @@ from ser_ray.training.numerics import in_precision, prepare_process
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
-from ser_ray.training.state import EpochReport, plain_reports, read_reports
+from ser_ray.training.state import EpochReport, Fit, identity, plain_reports, read_reports
 from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
 LARGEST_LOSS = 1e3
@@ -113,6 +113,7 @@ class _Run:
     ):
         self.config, self.corpus, self.checkpoints, self.device = config, corpus, checkpoints, device
         self.supervision = supervision
+        self.identity = identity(model_config, config, corpus.fingerprint)
         self.targets = model_config.targets
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
         self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
@@ -223,13 +224,16 @@ class _Run:
             "best": self.best_weights,
             "losses": self.losses,
             "seconds": seconds,
+            "training": self.identity,
         }
         save_last(self.checkpoints, content)
         self.saved_at = time.perf_counter()
 
     def _save_best(self) -> None:
-        content = {"model": self.best_weights, "epoch": self.best_epoch, **self._description()}
-        save_checkpoint(self.checkpoints / BEST, content)
+        save_checkpoint(self.checkpoints / BEST, self._best())
+
+    def _best(self) -> dict[str, Any]:
+        return {"model": self.best_weights, "epoch": self.best_epoch, **self._description()}
 
     def _description(self) -> dict[str, Any]:
         """Return what best.pt needs beside its weights to predict any audio, as plain data."""
@@ -242,7 +246,15 @@ class _Run:
         }
 
     def resume(self) -> None:
-        content = load_last(self.checkpoints, self.supervision.say)
+        steps_per_epoch = math.ceil(len(self.grid) / self.config.batch_size)
+        fit = Fit(self.model, self.optimizer, self.device, steps_per_epoch, self.config.epochs, self.identity)
+
+        def check(content: dict[str, Any]) -> None:
+            if "best" not in content:  # version 0.1.0 kept the best weights in best.pt alone
+                content["best"] = self._load_best().get("model")
+            fit.check(content)
+
+        content = load_last(self.checkpoints, self.supervision.say, check)
         if content is None:
             return
         self.model.load_state_dict(content["model"])
@@ -252,8 +264,8 @@ class _Run:
             torch.cuda.set_rng_state(content["random_cuda"], self.device)
         self.epochs = read_reports(content)
         self.best_epoch = content["best_epoch"]
-        # version 0.1.0 kept the best weights in best.pt alone, and nothing of an epoch under way
-        self.best_weights = content["best"] if "best" in content else load_checkpoint(self.checkpoints / BEST)["model"]
+        self.best_weights = content["best"]
+        # version 0.1.0 kept nothing of an epoch under way
         self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
 
     def result(self) -> Trained:
@@ -266,10 +278,23 @@ class _Run:
 
     def _best_is_kept(self) -> bool:
         """Return whether best.pt holds the best epoch; not so where it is damaged, or a killed run wrote it."""
-        try:
-            return bool(load_checkpoint(self.checkpoints / BEST).get("epoch") == self.best_epoch)
-        except (FileNotFoundError, InputError):
+        kept, wanted = self._load_best(), self._best()
+        weights = kept.pop("model", None)
+        if not isinstance(weights, dict) or kept != {name: v for name, v in wanted.items() if name != "model"}:
             return False
+        own = self.best_weights
+        return weights.keys() == own.keys() and all(_is_equal(weights[name], own[name]) for name in own)
+
+    def _load_best(self) -> dict[str, Any]:
+        """Return what best.pt holds; {} where there is none that can be read."""
+        try:
+            return load_checkpoint(self.checkpoints / BEST)
+        except (FileNotFoundError, InputError):
+            return {}
+
+
+def _is_equal(found: object, own: torch.Tensor) -> bool:
+    return isinstance(found, torch.Tensor) and found.dtype == own.dtype and torch.equal(found, own)
 
 
 def _rank(devel: Scores) -> float:
