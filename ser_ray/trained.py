@@ -1,6 +1,7 @@
 """A trained model, read back from its best.pt: which file a user means, the network in it, and its post-processing."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table
+from ser_ray.results.set_aside import irregular
 
 if TYPE_CHECKING:
     from ser_ray.models.network import Network
@@ -61,12 +63,18 @@ def load_model(path: str | Path) -> TrainedModel:
         raise InputError(
             f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"
         ) from error
+    astray = next((name for name, weight in model.state_dict().items() if not weight.isfinite().all()), None)
+    if astray is not None:
+        raise InputError(f"{checkpoint} holds weights that are NaN or infinite ({astray}); train again")
     return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
     from ser_ray.training.checkpoint import load_checkpoint
 
+    reason = irregular(checkpoint)
+    if reason is not None:
+        raise InputError(f"{checkpoint} cannot be read ({reason}); {LEGAL}")
     try:
         with checkpoint.open("rb") as file:
             whole = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
@@ -144,7 +152,7 @@ def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["
     place = checkpoint.resolve().parent
     key, folder = place.name, SweepFolder(place.parent.parent)
     part = folder.part("postprocessing", key)
-    if folder.checkpoints(key) != place or not part.is_file():
+    if folder.checkpoints(key) != place or not os.path.lexists(part):
         raise InputError(
             f"--postprocess {method}: {checkpoint} lies in no sweep that has searched its post-processing "
             f"({part} does not exist); leave the option out for raw predictions"

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import pickle
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -19,6 +20,7 @@ from ser_ray.results import (
     CCC_COLUMNS,
     SCHEMA_VERSION,
     SCHEMAS,
+    DamagedPartError,
     SweepFolder,
     ccc_column,
     make_table,
@@ -238,7 +240,7 @@ def test_a_part_cut_short_is_named_with_the_way_out(folder, length):
     with pytest.raises(InputError) as raised:
         read_table(folder, "trials")
     assert str(raised.value).startswith(f"{path} cannot be read (")
-    assert str(raised.value).endswith("delete it and run the sweep again to make it anew")
+    assert str(raised.value).endswith("running the sweep again sets it aside, and makes it anew from what stands")
     with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
         read_metadata(path)
     path.unlink()
@@ -294,35 +296,69 @@ def replaced(column, values):
     return lambda table: table.set_column(table.schema.get_field_index(column), column, pa.array(values))
 
 
+OTHER_COLUMNS = f"it does not have the columns of trials in schema version {SCHEMA_VERSION}"
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "reason"),
     [
-        lambda table: without(table, "seed"),
-        lambda table: without(table, "schema_version"),
-        lambda table: table.append_column("accuracy", pa.array([0.5])),
-        lambda table: table.select([*reversed(table.schema.names)]),
-        replaced("schema_version", [SCHEMA_VERSION + 1]),
-        replaced("seed", ["one"]),
-        replaced("kernels", ["8-6-6"]),
+        (lambda table: without(table, "seed"), OTHER_COLUMNS),
+        (lambda table: without(table, "schema_version"), "it has no column schema_version"),
+        (lambda table: without(table, "key"), "it has no column key"),
+        (lambda table: table.append_column("accuracy", pa.array([0.5])), OTHER_COLUMNS),
+        (lambda table: table.select([*reversed(table.schema.names)]), OTHER_COLUMNS),
+        (replaced("schema_version", [str(SCHEMA_VERSION)]), "its column schema_version is not one number"),
+        (replaced("schema_version", [None]), "its column schema_version is not one number"),
+        (replaced("seed", ["one"]), OTHER_COLUMNS),
+        (replaced("kernels", ["8-6-6"]), OTHER_COLUMNS),
+        (replaced("key", ["b"]), "it holds rows of b"),
+        (replaced("key", [None]), "it holds rows of None"),
     ],
-    ids=["one less", "no version", "one more", "other order", "other version", "text for a number", "text for a list"],
+    ids=[
+        "one less",
+        "no version",
+        "no key",
+        "one more",
+        "other order",
+        "text for the version",
+        "null for the version",
+        "text for a number",
+        "text for a list",
+        "another trial's",
+        "nobody's",
+    ],
 )
-def test_a_part_of_another_schema_is_refused(folder, change):
+def test_a_part_of_another_schema_or_trial_is_refused(folder, change, reason):
     path = put(folder, seed=1)
     pq.write_table(change(pq.ParquetFile(path).read()), path)
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(DamagedPartError) as raised:
         read_table(folder, "trials")
-    assert str(raised.value) == (
-        f"{path} does not have the columns of this table's schema version {SCHEMA_VERSION}; "
-        "it was written by another version of ser_ray"
-    )
+    assert (raised.value.path, raised.value.reason) == (path, reason)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value), "it comes back from another process"
 
 
-def test_another_version_is_seen_whatever_columns_are_read(folder):
+@pytest.mark.parametrize("version", [0, 1, SCHEMA_VERSION + 1])
+@pytest.mark.parametrize("columns", [None, ["status"]])
+def test_another_version_is_refused_and_no_damage_whatever_columns_are_read(folder, version, columns):
     path = put(folder)
-    pq.write_table(replaced("schema_version", [0])(pq.ParquetFile(path).read()), path)
-    with pytest.raises(InputError, match=f"schema version {SCHEMA_VERSION};"):
-        read_table(folder, "trials", columns=["key"])
+    pq.write_table(replaced("schema_version", [version])(pq.ParquetFile(path).read()), path)
+    with pytest.raises(InputError, match=f"has schema version {version}, of another version of ser_ray") as raised:
+        read_table(folder, "trials", columns=columns)
+    assert not isinstance(raised.value, DamagedPartError)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_file_system_in_trouble_is_no_damage(folder, monkeypatch, number):
+    path = put(folder)
+
+    def fail(path, **options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(pq, "ParquetFile", fail)
+    with pytest.raises(InputError, match="see to its file system") as raised:
+        read_table(folder, "trials")
+    assert not isinstance(raised.value, DamagedPartError)
+    assert str(path) in str(raised.value)
 
 
 def test_a_sweep_is_found_by_its_file(tmp_path):
@@ -359,9 +395,12 @@ def values_of(kind):
 def tables(draw):
     name = draw(st.sampled_from(sorted(SCHEMAS)))
     schema = SCHEMAS[name]
-    columns = draw(st.lists(st.sampled_from([n for n in schema.names if n != "schema_version"]), unique=True))
+    ours = ("schema_version", "key")
+    columns = draw(st.lists(st.sampled_from([n for n in schema.names if n not in ours]), unique=True))
     values = {column: st.none() | values_of(schema.field(column).type) for column in columns}
-    return name, draw(st.lists(st.fixed_dictionaries(values), max_size=3))
+    if "key" in schema.names:
+        values["key"] = st.just("k")
+    return name, draw(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=3))
 
 
 @settings(deadline=None, max_examples=80)

@@ -9,9 +9,10 @@ says in `drivers/` how far it is.
 """
 
 from ser_ray.results.compact import compact, compact_if_worth, read_table
+from ser_ray.results.damaged import Damage, find_damaged, set_damaged_aside
 from ser_ray.results.drivers import Driver, read_drivers, write_driver
 from ser_ray.results.folder import SweepFolder, open_sweep
-from ser_ray.results.parts import make_table, read_metadata, write_part, write_whole
+from ser_ray.results.parts import DamagedPartError, make_table, read_metadata, read_trial, write_part, write_whole
 from ser_ray.results.schemas import (
     CCC_COLUMNS,
     CROSSFIT_COLUMNS,
@@ -43,17 +44,22 @@ __all__ = [
     "STATUSES",
     "TARGETS",
     "TRIALS",
+    "Damage",
+    "DamagedPartError",
     "Driver",
     "SweepFolder",
     "ccc_column",
     "compact",
     "compact_if_worth",
     "crossfit_column",
+    "find_damaged",
     "make_table",
     "open_sweep",
     "read_drivers",
     "read_metadata",
     "read_table",
+    "read_trial",
+    "set_damaged_aside",
     "upgrade_parts",
     "write_driver",
     "write_part",

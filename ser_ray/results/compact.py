@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ser_ray.errors import InputError
 from ser_ray.results.folder import Stamp, SweepFolder
-from ser_ray.results.parts import UNREADABLE, no_rows, read_part, write_whole
+from ser_ray.results.parts import no_rows, opened_part, read_part, write_whole
 from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
 
 SETTLED_NS = 2_000_000_000
@@ -54,6 +54,7 @@ def read_table(
     *,
     keys: Iterable[str] | None = None,
     columns: Sequence[str] | None = None,
+    damaged_too: bool = True,
 ) -> pa.Table:
     """Read a table of a sweep, all parts that are there now.
 
@@ -62,6 +63,7 @@ def read_table(
         name: the table.
         keys: only these trials; all if None.
         columns: only these columns; all if None.
+        damaged_too: True to raise at a part that cannot be read, False to pass over it.
 
     Returns:
         The rows, in the order of the keys; no rows if there are no parts.
@@ -71,11 +73,17 @@ def read_table(
     """
     wanted = None if keys is None else set(keys)
     if wanted is not None and len(wanted) <= FEW:
-        return _read(folder, name, wanted, columns, _nothing_held(name, columns))[0]
+        return _read(folder, name, wanted, columns, _nothing_held(name, columns), damaged_too=damaged_too)[0]
     stamps = folder.stamps(name)
     if wanted is not None:
         stamps = {key: stamp for key, stamp in stamps.items() if key in wanted}
-    return _read(folder, name, stamps, columns, _read_held(folder, name, stamps, columns))[0]
+    held = _read_held(folder, name, stamps, columns)
+    return _read(folder, name, stamps, columns, held, damaged_too=damaged_too)[0]
+
+
+def held_keys(folder: SweepFolder, name: str) -> frozenset[str]:
+    """Return the trials whose rows are read from the compacted file, since their parts are as they were then."""
+    return frozenset(_read_held(folder, name, folder.stamps(name), ["key"]).places)
 
 
 def compact(folder: SweepFolder, name: str = "trials") -> int:
@@ -140,9 +148,9 @@ def compact_if_worth(folder: SweepFolder, name: str = "trials") -> bool:
     if len(stamps) < enough:
         return False
     try:
-        with pq.ParquetFile(folder.compacted(name)) as file:
+        with opened_part(folder.compacted(name)) as file:
             held = _places(file, name, stamps)
-    except UNREADABLE:
+    except (FileNotFoundError, InputError):
         held = {}
     lacking = {key: stamp for key, stamp in stamps.items() if key not in held}
     if len(lacking) < enough or len(_settled(folder, lacking)) < enough:
@@ -213,12 +221,12 @@ def _read_held(folder: SweepFolder, name: str, stamps: Mapping[str, Stamp], colu
     """Return what the compacted file holds of parts that are as they were; nothing if it is not there or not sound."""
     nothing = _nothing_held(name, columns)
     try:
-        with pq.ParquetFile(folder.compacted(name), page_checksum_verification=True) as file:
+        with opened_part(folder.compacted(name)) as file:
             places = _places(file, name, stamps)
             if not places:
                 return nothing
             rows = file.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
-    except UNREADABLE:
+    except (FileNotFoundError, InputError):
         return nothing  # its parts say all that it does
     return _Held(rows, places) if rows.schema.equals(nothing.rows.schema) else nothing
 

@@ -52,6 +52,10 @@ class SweepFolder:
         """Return the path of what one process that runs the sweep says of itself."""
         return self.drivers / f"{name}.json"
 
+    def damaged(self, table: str, key: str) -> Path:
+        """Return the place of a part that is set aside."""
+        return self.path / "damaged" / table / f"{key}{PART}"
+
     @property
     def drivers(self) -> Path:
         """The folder of what the processes that run the sweep say of themselves."""
@@ -80,11 +84,19 @@ class SweepFolder:
         stamps = {}
         for entry in _files(self.path / table, PART):
             try:
-                status = entry.stat()
+                status = _status(entry)
             except FileNotFoundError:
                 continue  # taken away since the folder was listed
             stamps[entry.name.removesuffix(PART)] = Stamp(status.st_mtime_ns, status.st_size)
         return stamps
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return the status of a file, or that of a link that leads to none, which is to be named and not passed over."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
 
 
 def _files(folder: Path, suffix: str) -> list[os.DirEntry[str]]:

@@ -4,11 +4,9 @@ All parts of a table must have the same columns, or polars and duckdb cannot rea
 in a folder of an earlier version upgrades it first.
 """
 
-import pyarrow.parquet as pq
-
 from ser_ray.results.compact import read_table
 from ser_ray.results.folder import SweepFolder
-from ser_ray.results.parts import write_part
+from ser_ray.results.parts import opened_part, write_part
 from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
 
 
@@ -31,5 +29,13 @@ def upgrade_parts(folder: SweepFolder) -> int:
 
 def _is_outdated(folder: SweepFolder, name: str, key: str) -> bool:
     # whole columns are never compared here: what the footer says is enough to tell, and reading stays cheap
-    statistics = pq.read_metadata(folder.part(name, key)).row_group(0).column(0).statistics
-    return statistics is not None and statistics.max < SCHEMA_VERSION
+    try:
+        with opened_part(folder.part(name, key)) as file:
+            version = file.schema_arrow.get_field_index("schema_version")
+            if version < 0 or not file.num_row_groups:
+                return False
+            statistics = file.metadata.row_group(0).column(version).statistics
+            latest = statistics.max if statistics is not None and statistics.has_min_max else None
+    except FileNotFoundError:
+        return False
+    return isinstance(latest, int) and latest < SCHEMA_VERSION

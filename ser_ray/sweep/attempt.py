@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ser_ray.sweep.config import Backend
-    from ser_ray.training.loop import EpochReport
+    from ser_ray.training.state import EpochReport
 
 LOOK_S = 1.0
 """How often a trial looks whether it is to end, and gives a sign of life."""

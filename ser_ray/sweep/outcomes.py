@@ -107,6 +107,9 @@ class Outcomes:
         key = trial.key
         if error is not None and not isinstance(error, OSError):
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
+            if self._folder.part("trials", key).is_file():  # it was searched for its chains, which had been lost
+                self._progress.say(f"FAILED    {key}  {reason}; its row stands as it was")
+                return
             try:
                 write_unfinished(trial, "failed", reason)
             except OSError as full:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_ray.postprocess.config import SearchConfig
-from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, write_part
+from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, read_trial, write_part
 from ser_ray.trial import Trial, keyed_config
 
 
@@ -113,8 +113,7 @@ def _others(folder: SweepFolder, donors: Sequence[SweepFolder]) -> list[SweepFol
 
 def _is_taken_over(folder: SweepFolder, key: str) -> bool:
     """Return whether predictions were taken over, so that only a row was still missing when that ended."""
-    row: dict[str, Any] = json.loads(read_metadata(folder.part("predictions", key)).get("trial", "{}"))
-    return row.get("reused_from") is not None
+    return read_trial(folder.part("predictions", key)).get("reused_from") is not None
 
 
 def searched_with(folder: SweepFolder, keys: Collection[str]) -> dict[str, SearchConfig]:
@@ -147,8 +146,8 @@ def _take(folder: SweepFolder, trial: Trial, donor: SweepFolder) -> None:
     if donor.checkpoints(key).is_dir():
         _link_folder(folder, donor.checkpoints(key), folder.checkpoints(key))
     if key in donor.keys("predictions"):
-        metadata = read_metadata(donor.part("predictions", key))
-        metadata["trial"] = json.dumps({**json.loads(metadata["trial"]), **own})
+        part = donor.part("predictions", key)
+        metadata = read_metadata(part) | {"trial": json.dumps({**read_trial(part), **own})}
         if not covered:
             metadata["search"] = json.dumps(asdict(trial.config.search))
         write_part(folder, "predictions", key, read_table(donor, "predictions", keys=[key]), metadata=metadata)
@@ -173,13 +172,18 @@ def _link_folder(folder: SweepFolder, source: Path, target: Path) -> None:
     """Put a copy of a folder of checkpoints into its place in one step, in that of what may be there."""
     temporary = folder.tmp / f"checkpoints-{target.name}-{secrets.token_hex(6)}"
     try:
-        shutil.copytree(source, temporary / "new", copy_function=_link_or_copy, ignore=shutil.ignore_patterns(".*"))
+        shutil.copytree(source, temporary / "new", copy_function=_link_or_copy, ignore=_not_checkpoints)
         if target.exists():
             target.rename(temporary / "old")
         target.parent.mkdir(parents=True, exist_ok=True)
         (temporary / "new").rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_checkpoints(folder: str, names: Sequence[str]) -> list[str]:
+    """Return what is left out of a copy: what is half written or set aside, and what is no file at all."""
+    return [name for name in names if name.startswith((".", "damaged-")) or not (Path(folder) / name).is_file()]
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -17,6 +17,7 @@ from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.guided import Guided
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.presence import refuse_others
+from ser_ray.sweep.repair import repair
 from ser_ray.sweep.reuse import searched_with, take_over
 from ser_ray.sweep.share import WHOLE, Share
 from ser_ray.sweep.standing import Standing, forget_failed, read_standing
@@ -120,6 +121,7 @@ class SweepRun:
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             _remove_left(self.folder.tmp, LEFT_FOR_GOOD_S if self.share.of > 1 else 0.0)
+            repair(self.folder, {trial.key for trial in self.trials}, print)
             upgraded = upgrade_parts(self.folder)
             # a write that is synced and renamed shows at once whether results can be kept here
             write_whole(self.folder, self.folder.sweep_file, lambda path: path.write_text(self.resolved))

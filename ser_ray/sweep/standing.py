@@ -15,7 +15,7 @@ class Standing:
         finished: keys of trials whose result stands.
         stopped: keys of trials that the schedule ended early.
         failed: key -> reason.
-        to_search: trials that are trained and not yet searched.
+        to_search: trials that are trained and not yet searched, or whose chains are missing.
         to_train: the others.
     """
 
@@ -43,9 +43,11 @@ def read_standing(folder: SweepFolder, trials: Sequence[Trial]) -> Standing:
     rows = read_table(folder, "trials", keys=[trial.key for trial in trials], columns=columns).to_pylist()
     status = {row["key"]: row["status"] for row in rows}
     trained = folder.keys("predictions")
-    open_trials = [trial for trial in trials if trial.key not in status]
+    unchained = {key for key, value in status.items() if value == "finished" and key in trained}
+    unchained -= folder.keys("postprocessing")
+    open_trials = [trial for trial in trials if trial.key not in status or trial.key in unchained]
     return Standing(
-        finished=frozenset(key for key, value in status.items() if value == "finished"),
+        finished=frozenset(key for key, value in status.items() if value == "finished") - unchained,
         stopped=frozenset(key for key, value in status.items() if value == "stopped"),
         failed={row["key"]: row["error"] for row in rows if row["status"] == "failed"},
         to_search=tuple(trial for trial in open_trials if trial.key in trained),

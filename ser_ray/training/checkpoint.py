@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ser_ray.errors import InputError
+from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular, set_aside
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
@@ -41,20 +42,42 @@ def save_last(folder: Path, content: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_last(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Return the newest checkpoint of a training that is whole, or None where there is none.
+def _fits(content: dict[str, Any]) -> None:
+    pass
+
+
+def load_last(
+    folder: Path, say: Callable[[str], None], check: Callable[[dict[str, Any]], None] = _fits
+) -> dict[str, Any] | None:
+    """Return the newest checkpoint of a training that is whole and fits it, or None where there is none.
+
+    One that is damaged or does not fit is set aside as damaged-last.pt, lest it takes the place of the one before it.
 
     Args:
         folder: of the trial's checkpoints.
-        say: told of a checkpoint that is damaged, and of what is used instead.
+        say: told of a checkpoint that is set aside, why, and of what is used instead.
+        check: raises InputError for a checkpoint that does not fit the training.
+
+    Raises:
+        OSError: if the file system does not give a checkpoint, or it cannot be set aside.
     """
     for name, instead in ((LAST, "the one before it"), (PREVIOUS, "none: training from the start")):
+        path = folder / name
         try:
-            return load_checkpoint(folder / name)
+            content = load_checkpoint(path)
         except FileNotFoundError:
             continue
         except InputError as error:
-            say(f"{error}; going on from {instead}")
+            reason = str(error)
+        else:
+            try:
+                check(content)
+            except InputError as error:
+                reason = f"{path} does not fit this training ({error})"
+            else:
+                return content
+        place = set_aside(path, folder / f"damaged-{name}")
+        say(f"{reason}; it is set aside as {place.name}; going on from {instead}")
     return None
 
 
@@ -70,6 +93,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """
     temporary = _write(path, content)
     try:
+        if path.is_dir():  # over anything else it is renamed
+            set_aside(path, path.with_name(f"damaged-{path.name}"))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -101,8 +126,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is none.
+        OSError: if the file system does not give it.
         InputError: if the file is damaged or no checkpoint of ours.
     """
+    reason = irregular(path)
+    if reason is not None:
+        raise InputError(f"{path} is no readable checkpoint ({reason})")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums that it writes
             damaged = archive.testzip()
@@ -112,6 +141,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged bytes end unpickling with any exception, as its documentation says
+        if isinstance(error, OSError) and error.errno in FILE_SYSTEM_ERRORS:
+            raise  # the checkpoint may be sound, and is not to be given up
         raise InputError(f"{path} is no readable checkpoint ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no checkpoint of ser_ray")

@@ -26,6 +26,7 @@ from ser_ray.training.numerics import in_precision, prepare_process, weights_dty
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, bytes_left, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
+from ser_ray.training.state import EpochReport, Fit, identity, plain_reports, read_reports
 from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
 LARGEST_LOSS = 1e3
@@ -34,29 +35,6 @@ LARGEST_LOSS = 1e3
 
 class TrainingDivergedError(RuntimeError):
     """A training whose loss became NaN, infinite or absurdly large."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch came to.
-
-    Args:
-        epoch: counted from 1.
-        train_loss: mean over the epoch's batches.
-        devel: CCC on devel, before any post-processing.
-        best: whether its devel mean is the best so far.
-        train_seconds: of this epoch's training.
-        evaluate_seconds: of this epoch's evaluation.
-        ended_at: when, UTC.
-    """
-
-    epoch: int
-    train_loss: float
-    devel: Scores
-    best: bool
-    train_seconds: float
-    evaluate_seconds: float
-    ended_at: datetime
 
 
 @dataclass(frozen=True)
@@ -135,6 +113,7 @@ class _Run:
     ):
         self.config, self.corpus, self.checkpoints, self.device = config, corpus, checkpoints, device
         self.supervision = supervision
+        self.identity = identity(model_config, config, corpus.fingerprint)
         self.targets = model_config.targets
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
         self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
@@ -239,18 +218,21 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "epochs": [_to_plain(report) for report in self.epochs],
+            "epochs": plain_reports(self.epochs),
             "best_epoch": self.best_epoch,
             "best": self.best_weights,
             "losses": self.losses,
             "seconds": seconds,
+            "training": self.identity,
         }
         save_last(self.checkpoints, content)
         self.saved_at = time.perf_counter()
 
     def _save_best(self) -> None:
-        content = {"model": self.best_weights, "epoch": self.best_epoch, **self._description()}
-        save_checkpoint(self.checkpoints / BEST, content)
+        save_checkpoint(self.checkpoints / BEST, self._best())
+
+    def _best(self) -> dict[str, Any]:
+        return {"model": self.best_weights, "epoch": self.best_epoch, **self._description()}
 
     def _description(self) -> dict[str, Any]:
         """Return what best.pt needs beside its weights to predict any audio, as plain data."""
@@ -263,7 +245,15 @@ class _Run:
         }
 
     def resume(self) -> None:
-        content = load_last(self.checkpoints, self.supervision.say)
+        steps_per_epoch = math.ceil(len(self.grid) / self.config.batch_size)
+        fit = Fit(self.model, self.optimizer, self.device, steps_per_epoch, self.config.epochs, self.identity)
+
+        def check(content: dict[str, Any]) -> None:
+            if "best" not in content:  # version 0.1.0 kept the best weights in best.pt alone
+                content["best"] = self._load_best().get("model")
+            fit.check(content)
+
+        content = load_last(self.checkpoints, self.supervision.say, check)
         if content is None:
             return
         self.model.load_state_dict(content["model"])
@@ -271,10 +261,10 @@ class _Run:
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(content["random_cuda"], self.device)
-        self.epochs = [_from_plain(report) for report in content["epochs"]]
+        self.epochs = read_reports(content)
         self.best_epoch = content["best_epoch"]
-        # version 0.1.0 kept the best weights in best.pt alone, and nothing of an epoch under way
-        self.best_weights = content["best"] if "best" in content else load_checkpoint(self.checkpoints / BEST)["model"]
+        self.best_weights = content["best"]
+        # version 0.1.0 kept nothing of an epoch under way
         self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
 
     def result(self) -> Trained:
@@ -287,30 +277,25 @@ class _Run:
 
     def _best_is_kept(self) -> bool:
         """Return whether best.pt holds the best epoch; not so where it is damaged, or a killed run wrote it."""
-        try:
-            return bool(load_checkpoint(self.checkpoints / BEST).get("epoch") == self.best_epoch)
-        except (FileNotFoundError, InputError):
+        kept, wanted = self._load_best(), self._best()
+        weights = kept.pop("model", None)
+        if not isinstance(weights, dict) or kept != {name: v for name, v in wanted.items() if name != "model"}:
             return False
+        own = self.best_weights
+        return weights.keys() == own.keys() and all(_is_equal(weights[name], own[name]) for name in own)
+
+    def _load_best(self) -> dict[str, Any]:
+        """Return what best.pt holds; {} where there is none that can be read."""
+        try:
+            return load_checkpoint(self.checkpoints / BEST)
+        except (FileNotFoundError, InputError):
+            return {}
+
+
+def _is_equal(found: object, own: torch.Tensor) -> bool:
+    return isinstance(found, torch.Tensor) and found.dtype == own.dtype and torch.equal(found, own)
 
 
 def _rank(devel: Scores) -> float:
     mean = devel.pooled["mean"]
     return mean if not math.isnan(mean) else -math.inf
-
-
-def _to_plain(report: EpochReport) -> dict[str, Any]:
-    return {
-        **vars(report),
-        "devel": vars(report.devel),
-        "ended_at": report.ended_at.isoformat(),
-    }
-
-
-def _from_plain(content: dict[str, Any]) -> EpochReport:
-    return EpochReport(
-        **{
-            **content,
-            "devel": Scores(**content["devel"]),
-            "ended_at": datetime.fromisoformat(content["ended_at"]),
-        }
-    )

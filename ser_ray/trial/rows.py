@@ -19,7 +19,8 @@ from ser_ray.trial.log import starts
 if TYPE_CHECKING:
     import torch
 
-    from ser_ray.training.loop import EpochReport, Trained
+    from ser_ray.training.loop import Trained
+    from ser_ray.training.state import EpochReport
 
 SCORED_PARTITIONS = ("devel", "test")
 
@@ -128,8 +129,22 @@ def epoch_row(trial: Trial, report: "EpochReport") -> dict[str, Any]:
     Returns:
         Column -> value.
     """
+    return report_row(trial.key, trial.gpus, report)
+
+
+def report_row(key: str, gpus: float | None, report: "EpochReport") -> dict[str, Any]:
+    """Return a row of `epochs` of a trial that is known by its key alone.
+
+    Args:
+        key: the trial's.
+        gpus: its share of a GPU; None if that is not known.
+        report: of the epoch.
+
+    Returns:
+        Column -> value.
+    """
     return {
-        "key": trial.key,
+        "key": key,
         "epoch": report.epoch,
         "train_loss": report.train_loss,
         **{f"ccc_devel_{target}": value for target, value in report.devel.pooled.items()},
@@ -137,7 +152,7 @@ def epoch_row(trial: Trial, report: "EpochReport") -> dict[str, Any]:
         "best": report.best,
         "train_seconds": report.train_seconds,
         "evaluate_seconds": report.evaluate_seconds,
-        "gpus": trial.gpus,
+        "gpus": gpus,
         "ended_at": report.ended_at,
     }
 

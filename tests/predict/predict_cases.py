@@ -59,7 +59,7 @@ def add_trials(sweep, *rows):
 
 
 def add_chains(sweep, key="abc", method="greedy", chains=CHAINS):
-    rows = [{"target": t, "method": method, **dataclasses.asdict(chain)} for t, chain in chains.items()]
+    rows = [{"key": key, "target": t, "method": method, **dataclasses.asdict(chain)} for t, chain in chains.items()]
     write_part(sweep, "postprocessing", key, make_table("postprocessing", rows))
 
 

@@ -77,6 +77,24 @@ def test_a_description_that_cannot_be_right(case, changes):
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(case, value):
+    weights = torch.load(case.model, weights_only=True)["model"]
+    weights["head.weight"][0, 0] = value
+    case.edit(model=weights)
+    refused(case, case.model, r"best.pt holds weights that are NaN or infinite \(head.weight\); train again")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(os.mkfifo, "it is a named pipe"), (lambda path: path.symlink_to("/dev/zero"), "it is a device")],
+)
+def test_what_is_no_file_is_not_waited_for(case, make, says):
+    case.model.unlink()
+    make(case.model)
+    refused(case, case.model, rf"best.pt cannot be read \({says}\)")
+
+
 def test_a_folder_without_a_model(case, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(case, tmp_path / "empty", "empty holds neither a best.pt nor a sweep; MODEL is")

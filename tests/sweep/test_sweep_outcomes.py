@@ -117,6 +117,17 @@ def test_a_search_that_fails_is_the_failure_of_its_trial(begin, folder, trial):
     assert told.supply.told == [(trial.key, "failed", None)]
 
 
+def test_a_search_for_lost_chains_that_fails_leaves_the_row(begin, folder, trial):
+    write_part(folder, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": "finished"}]))
+    outcomes, told = begin()
+    outcomes.searched(trial, ValueError("no frames"))
+    assert not told.ending.wanted
+    (row,) = read_table(folder, "trials").to_pylist()
+    assert (row["status"], row["error"]) == ("finished", None)
+    assert "ValueError: no frames; its row stands as it was" in told.out.getvalue()
+    assert told.supply.told == []
+
+
 def test_a_failed_search_on_a_full_disk_leaves_its_trial_open(begin, folder, trial, monkeypatch):
     outcomes, told = begin()
 

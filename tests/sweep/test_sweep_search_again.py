@@ -139,7 +139,7 @@ def test_a_trial_that_cannot_be_searched_keeps_its_row_and_one_message_tells(fol
     folder.part("predictions", "bb").write_bytes(b"PAR1 and then rubbish")
     assert search_again.main([str(folder.path)]) == 1
     out = capfd.readouterr().out
-    assert f"FAILED    bb  InputError: {folder.part('predictions', 'bb')} cannot be read" in out
+    assert f"FAILED    bb  DamagedPartError: {folder.part('predictions', 'bb')} cannot be read" in out
     assert found(folder) == before
 
 

@@ -56,6 +56,10 @@ def write_predictions(folder, trial):
     write_part(folder, "predictions", trial.key, make_table("predictions", [row]))
 
 
+def write_chains(folder, trial):
+    write_part(folder, "postprocessing", trial.key, make_table("postprocessing", [{"key": trial.key}]))
+
+
 def write_epochs(folder, trial):
     write_part(folder, "epochs", trial.key, make_table("epochs", [{"key": trial.key, "epoch": 1}]))
 
@@ -80,10 +84,14 @@ def test_a_plan_without_a_folder_is_all_to_train(folder, trial):
 
 
 def test_the_files_say_what_became_of_each_trial(folder, trial):
-    trials = [trial(seed=n) for n in range(7)]
-    finished, stopped, failed, search_failed, trained, begun, _untouched = trials
+    trials = [trial(seed=n) for n in range(9)]
+    finished, stopped, failed, search_failed, trained, begun, _untouched, unchained, bare = trials
     write_row(folder, finished)
     write_predictions(folder, finished)
+    write_chains(folder, finished)
+    write_row(folder, unchained)  # its chains are lost, and can be made again
+    write_predictions(folder, unchained)
+    write_row(folder, bare)  # its chains and predictions are, and its row stands
     write_row(folder, stopped, "stopped")
     write_row(folder, failed, "failed", "the training diverged")
     write_row(folder, search_failed, "failed", "post-processing search: ...")
@@ -94,13 +102,13 @@ def test_the_files_say_what_became_of_each_trial(folder, trial):
     stranger = trial(seed=99)  # of an earlier plan
     write_row(folder, stranger)
     standing = read_standing(folder, list(reversed(trials)))
-    assert standing.finished == {finished.key}
+    assert standing.finished == {finished.key, bare.key}
     assert standing.stopped == {stopped.key}
     assert standing.failed == {
         failed.key: "the training diverged",
         search_failed.key: "post-processing search: ...",
     }
-    assert standing.to_search == (trained,)
+    assert standing.to_search == (unchained, trained)
     assert [t.config.training.seed for t in standing.to_train] == [6, 5], "in the order of the plan"
 
 

@@ -13,7 +13,8 @@ from ser_ray.corpus import Recording
 from ser_ray.models import ModelConfig
 from ser_ray.results import PREDICTIONS, SCHEMAS, make_table, read_table, write_part
 from ser_ray.training.evaluate import Scores
-from ser_ray.training.loop import EpochReport, Trained
+from ser_ray.training.loop import Trained
+from ser_ray.training.state import EpochReport
 from ser_ray.trial import TrialConfig, keyed_config, write_unfinished
 from ser_ray.trial.rows import configured_columns, epoch_row, prediction_rows, trained_columns
 

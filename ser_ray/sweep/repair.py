@@ -1,0 +1,79 @@
+"""Damaged parts of a sweep: set aside before it goes on, and made again from what stands.
+
+Epochs stand in a trial's checkpoint as well and are written from there at once. A row and its chains follow from the
+trial's predictions, and are searched; what has no predictions is trained on. None of that is done here: a part that is
+not there any more is missing, and `standing` says what is missing.
+"""
+
+import shlex
+from collections.abc import Callable, Collection
+
+from ser_ray.results import SCHEMAS, Damage, DamagedPartError, SweepFolder, find_damaged, set_damaged_aside
+from ser_ray.results.folder import PART
+from ser_ray.results.parts import opened_part
+from ser_ray.results.set_aside import set_aside
+
+MOST_TOLD = 50
+"""So many damaged parts are told one by one."""
+
+
+def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], None]) -> None:
+    """Set aside what is damaged in a sweep's tables, and write again what can be at once.
+
+    Args:
+        folder: the sweep's folder; other drivers may run other shares of the sweep.
+        planned: keys of the trials that this run is for.
+        say: takes a line for each damaged part: what is wrong, where it is now, and what is made of it.
+
+    Raises:
+        InputError: if a part is of a version of ser_ray that is not read, or its file system does not give it.
+        OSError: if the folder cannot be written.
+    """
+    aside = {
+        damage: place.relative_to(folder.path)
+        for damage in find_damaged(folder)
+        if (place := set_damaged_aside(folder, damage)) is not None
+    }
+    for number, (damage, place) in enumerate(aside.items()):
+        then = _made_again(folder, damage, damage.key in planned)  # of many, too, though it is not told
+        if number < MOST_TOLD:
+            say(f"DAMAGED   {damage.table}/{damage.key}{PART}: {damage.reason}; set aside as {place}; {then}")
+    if len(aside) > MOST_TOLD:
+        say(f"DAMAGED   and {len(aside) - MOST_TOLD} further parts, set aside in damaged/ as well")
+    _put_compacted_aside(folder, say)
+
+
+def _made_again(folder: SweepFolder, damage: Damage, planned: bool) -> str:
+    """Write a part again if it stands elsewhere, and return what is made of it, or will be."""
+    key = damage.key
+    row, predictions = (folder.part(table, key).is_file() for table in ("trials", "predictions"))
+    if damage.table == "epochs":
+        from ser_ray.trial.epochs_again import write_epochs_again
+
+        source = write_epochs_again(folder, key)
+        if source is not None:
+            return f"written again from {source}"
+    if row and damage.table == "epochs":
+        return "no checkpoint holds its epochs any more, its row stands"
+    if row and not (damage.table == "postprocessing" and predictions):
+        path = shlex.quote(str(folder.part("trials", key)))
+        return f"its row stands; to have it again from its checkpoint: rm {path}, and run again"
+    if not planned:
+        return "its trial is not of this plan, so that nothing makes it again"
+    if predictions:
+        return "its search is done again"
+    return "it is trained on"
+
+
+def _put_compacted_aside(folder: SweepFolder, say: Callable[[str], None]) -> None:
+    """Set damaged files of many parts aside, which are written anew when that is worth it: the parts hold all."""
+    for table in SCHEMAS:
+        path = folder.compacted(table)
+        try:
+            with opened_part(path):
+                pass
+        except FileNotFoundError:
+            continue
+        except DamagedPartError:
+            place = set_aside(path, folder.path / "damaged" / path.name)
+            say(f"DAMAGED   {path.name}: set aside as {place.relative_to(folder.path)}; its parts hold all that it did")
