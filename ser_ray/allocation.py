@@ -90,6 +90,11 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("SER_RAY_TMP") or TEMPORARY)
 
 
+def machine_memory_bytes() -> int:
+    """Return how much memory this machine has, whatever this process may use of it."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def memory_limit_bytes(own: Path = Path("/proc/self/cgroup")) -> int | None:
     """Return the least memory limit of the control groups of this process; None if there is none.
 

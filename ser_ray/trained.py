@@ -56,9 +56,12 @@ def load_model(path: str | Path) -> TrainedModel:
         if (content["sample_rate"], samples_per_frame(content["label_rate"])) != (SAMPLE_RATE, config.hop):
             raise ValueError(f"frames of {config.hop} samples are not what its rates say")
         shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
+        held = sum(weight.numel() for weight in content["model"].values())
+        if held != config.parameters:  # looked at before it is built: what it describes may fit in no memory
+            raise ValueError(f"of {config.parameters:,} parameters, but the file holds {held:,}")
         model = build(config)
         model.load_state_dict(content["model"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"

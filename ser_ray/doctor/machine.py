@@ -160,7 +160,7 @@ def _number(environment: Mapping[str, str], name: str) -> int | None:
 
 def _memory(cores: int, environment: Mapping[str, str]) -> int:
     """Return the least that machine, control groups and SLURM allow; SLURM counts in units of 2^20 bytes."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), allocation.memory_limit_bytes()]
+    limits = [allocation.machine_memory_bytes(), allocation.memory_limit_bytes()]
     for_node, for_core = _number(environment, "SLURM_MEM_PER_NODE"), _number(environment, "SLURM_MEM_PER_CPU")
     limits += [for_node * 2**20 if for_node else None, for_core * cores * 2**20 if for_core else None]
     return min(limit for limit in limits if limit is not None)

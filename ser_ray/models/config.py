@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from ser_ray.overlap import overlap_ratio, receptive_field
 
-Count = Annotated[int, Strict(), Field(ge=1)]
+Count = Annotated[int, Strict(), Field(ge=1, le=10**9)]
 Pooling = Literal["max", "average", "stride"]
 Target = Literal["arousal", "valence"]
 
@@ -33,7 +33,7 @@ class ModelConfig:
     pooling: Pooling = "max"
     dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.5
     hidden: Count = 256
-    lstm_layers: Count = 2
+    lstm_layers: Annotated[int, Strict(), Field(ge=1, le=100)] = 2
     targets: Annotated[tuple[Target, ...], Field(min_length=1)] = ("arousal", "valence")
 
     def __post_init__(self) -> None:
@@ -65,16 +65,21 @@ class ModelConfig:
         return receptive_field(self.kernels, self.pools, pooled=self.pooling != "stride")
 
     @property
+    def convolution_parameters(self) -> int:
+        """Weights and biases of the convolutions."""
+        inputs = (1, *self.channels)
+        return sum(
+            kernel * inputs[layer] * filters + filters
+            for layer, (filters, kernel) in enumerate(zip(self.channels, self.kernels, strict=True))
+        )
+
+    @property
     def parameters(self) -> int:
         """Weights and biases of the network: convolutions, LSTM layers (two biases per gate) and head."""
-        total, inputs = 0, 1
-        for filters, kernel in zip(self.channels, self.kernels, strict=True):
-            total += kernel * inputs * filters + filters
-            inputs = filters
-        for _ in range(self.lstm_layers):
-            total += 4 * self.hidden * (inputs + self.hidden) + 8 * self.hidden
-            inputs = self.hidden
-        return total + (inputs + 1) * len(self.targets)
+        total, inputs = self.convolution_parameters, self.channels[-1]
+        total += 4 * self.hidden * (inputs + self.hidden) + 8 * self.hidden
+        total += (self.lstm_layers - 1) * (8 * self.hidden**2 + 8 * self.hidden)
+        return total + (self.hidden + 1) * len(self.targets)
 
     @property
     def multiply_adds(self) -> int:
@@ -84,7 +89,5 @@ class ModelConfig:
             pooled = steps // pool
             total += (pooled if self.pooling == "stride" else steps) * kernel * inputs * filters
             inputs, steps = filters, pooled
-        for _ in range(self.lstm_layers):
-            total += 4 * self.hidden * (inputs + self.hidden)
-            inputs = self.hidden
-        return total + inputs * len(self.targets)
+        total += 4 * self.hidden * (inputs + self.hidden) + (self.lstm_layers - 1) * 8 * self.hidden**2
+        return total + self.hidden * len(self.targets)

@@ -13,7 +13,7 @@ from ser_ray.sweep.fields import Reader, field_paths, field_types
 from ser_ray.sweep.items import GuidedSearch, Item, read_items
 from ser_ray.sweep.overrides import override
 from ser_ray.sweep.yaml_file import Document, read_document
-from ser_ray.training.config import Number, Positive
+from ser_ray.training.config import Number
 from ser_ray.trial import TrialConfig
 
 Name = Annotated[
@@ -27,11 +27,21 @@ Backend = Literal["auto", "reference", "fused"]
 LocalFolder = Annotated[
     str,
     Field(
-        pattern=r"^[/~$]",
+        pattern=r"^[/~$][^\x00-\x1f\x7f]*$",
+        max_length=4095,
         description="an absolute path, which may begin with ~ or with a variable of the nodes' environment as $TMPDIR",
     ),
 ]
-CorpusName = Annotated[str, Field(min_length=1, description="a folder of shards, or synthetic or synthetic-demo")]
+CorpusName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4095,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="a folder of shards (a path of at most 4095 printable characters), or synthetic or synthetic-demo",
+    ),
+]
+Bounded = Annotated[float, Strict(), Field(gt=0, le=10**6)]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -52,12 +62,12 @@ class Schedule:
 
     early_stopping: Literal["none", "asha", "median"] = "none"
     grace_epochs: Count = 5
-    max_hours: Positive | None = None
-    max_gpu_hours: Positive | None = None
+    max_hours: Bounded | None = None
+    max_gpu_hours: Bounded | None = None
     max_configurations: Count | None = None
     max_trials: Count | None = None
-    silence_minutes: Positive = 30.0
-    checkpoint_minutes: Positive = 10.0
+    silence_minutes: Bounded = 30.0
+    checkpoint_minutes: Bounded = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -82,7 +92,7 @@ class Resources:
     search_actors: Count | None = None
     mps: Annotated[bool, Strict()] = False
     staging: LocalFolder | None = None
-    staging_gb: Positive | None = None
+    staging_gb: Bounded | None = None
 
     def __post_init__(self) -> None:
         """Refuse a broken number of GPUs above one, and a bound of nothing."""

@@ -172,7 +172,7 @@ def estimate_hours(
         note = f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time"
         console.print(note, soft_wrap=True)
     for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
-        known[identity] = _measure(missing[identity], here.device, backend)
+        known[identity] = _measure(missing[identity], audio.largest_batch(missing[identity]), here.device, backend)
     if missing:
         try:
             _keep(path, known)
@@ -255,6 +255,11 @@ class _Audio:
             self._known[asked] = _seconds(trial.corpus, config)
         return self._known[asked]
 
+    def largest_batch(self, trial: Trial) -> int:
+        """Return how many segments the largest batch of a trial has: no more than there are."""
+        training = trial.config.training
+        return min(training.batch_size, round(self.of(trial).padded / training.sequence_s))
+
     def measured_hours(self, trial: Trial, speeds: Speeds) -> float:
         """Return the hours of a trial on devices of known speed."""
         model, training = trial.config.model, trial.config.training
@@ -302,15 +307,15 @@ def _keep(path: Path, known: Mapping[str, float]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _measure(trial: Trial, device: torch.device, backend: Backend) -> float:
+def _measure(trial: Trial, batch_size: int, device: torch.device, backend: Backend) -> float:
     """Return seconds of one step per second of audio."""
     model_config: ModelConfig = trial.config.model
     training: TrainingConfig = trial.config.training
     prepare_process(training.precision, deterministic=training.deterministic)
     frames = max(1, int(min(MEASURED_S, training.sequence_s) * trial.corpus.label_rate))
     model = build(model_config, backend).to(device, weights_dtype(training.precision))
-    waveform = torch.randn(training.batch_size, frames * trial.corpus.hop, device=device)
-    gold = torch.randn(training.batch_size, frames, len(model_config.targets), device=device)
+    waveform = torch.randn(batch_size, frames * trial.corpus.hop, device=device)
+    gold = torch.randn(batch_size, frames, len(model_config.targets), device=device)
     seconds = []
     for _ in range(3):
         begin = time.perf_counter()
@@ -321,4 +326,4 @@ def _measure(trial: Trial, device: torch.device, backend: Backend) -> float:
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - begin)
     # the first steps also fetch memory and choose kernels; of the others the faster is less disturbed by the rest
-    return min(seconds[1:]) / (training.batch_size * frames / trial.corpus.label_rate)
+    return min(seconds[1:]) / (batch_size * frames / trial.corpus.label_rate)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.wording import Schema, allowed, closest, mending, of_items
+from ser_ray.sweep.wording import BEYOND_USE, Schema, allowed, closest, mending, of_items
 from ser_ray.sweep.yaml_file import Document, KeyPath, shown
 
 T = TypeVar("T")
@@ -137,13 +137,17 @@ class Reader:
             return None
 
     def _wrong_value(self, path: KeyPath, given: Any, error: Any, adapter: TypeAdapter[Any]) -> None:
-        schema, value = adapter.json_schema(), given
+        schema, value, most = adapter.json_schema(), given, ""
+        if error["type"] == "less_than_equal" and error["ctx"]["le"] >= BEYOND_USE:
+            most = f" and at most {error['ctx']['le']:g}"
         for step in error["loc"]:
             if isinstance(step, int):
                 schema = of_items(schema)
                 if isinstance(value, list) and step < len(value):
                     path, value = (*path, step), value[step]
-        self.wrong(path, f"{dotted(path)} is {shown(value)}, but must be {allowed(schema)}{mending(value, schema)}")
+        self.wrong(
+            path, f"{dotted(path)} is {shown(value)}, but must be {allowed(schema)}{most}{mending(value, schema)}"
+        )
 
 
 def plain_message(error: ValidationError) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.overlap import check_pools
@@ -14,7 +15,7 @@ from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.explore import Configuration, Setting, configurations, evenly_spread, resolver
 from ser_ray.sweep.items import GuidedSearch, RandomSearch
 from ser_ray.sweep.space import WHOLE_FRAMES, size_of
-from ser_ray.training.config import TrainingConfig
+from ser_ray.training.config import TrainingConfig, segment_bytes, weights_bytes
 from ser_ray.trial import TrialConfig, trial_key
 
 if TYPE_CHECKING:
@@ -260,7 +261,8 @@ class _Check:
 
     def __init__(self, sweep: SweepConfig, corpus: PlannedCorpus) -> None:
         self.sweep, self.corpus = sweep, corpus
-        self.seen: set[ModelConfig | TrainingConfig] = set()
+        self.seen: set[ModelConfig | TrainingConfig | tuple[ModelConfig, float]] = set()
+        self.memory_bytes = allocation.machine_memory_bytes()
 
     def configuration(self, configuration: Configuration) -> None:
         model, training = configuration.trial.model, configuration.trial.training
@@ -270,6 +272,9 @@ class _Check:
         if training not in self.seen:
             self.training(training, functools.partial(self.place, configuration))
             self.seen.add(training)
+        if (model, training.sequence_s) not in self.seen:
+            self.memory(configuration)
+            self.seen.add((model, training.sequence_s))
 
     def model(self, model: ModelConfig, place: Callable[[str], str]) -> None:
         try:
@@ -286,6 +291,24 @@ class _Check:
     def training(self, training: TrainingConfig, place: Callable[[str], str]) -> None:
         for path in WHOLE_FRAMES:
             self.whole_frames(path, getattr(training, path.split(".")[1]), functools.partial(place, path))
+
+    def memory(self, configuration: Configuration) -> None:
+        model, sequence_s = configuration.trial.model, configuration.trial.training.sequence_s
+        weights, segment = weights_bytes(model), segment_bytes(model, round(sequence_s * self.corpus.sample_rate))
+        if weights + segment <= self.memory_bytes:
+            return
+        short = segment_bytes(model, self.corpus.sample_rate)  # of a second
+        if weights + short <= self.memory_bytes:
+            path = "training.sequence_s"
+        elif short > weights or 2 * model.convolution_parameters > model.parameters:
+            path = "model.channels"
+        else:
+            path = "model.hidden"
+        raise InputError(
+            f"{self.place(configuration, path)}: training {model.parameters:,} parameters on a single segment of "
+            f"{sequence_s:g} s takes at least {(weights + segment) / 1e9:,.0f} GB, but this machine has "
+            f"{self.memory_bytes / 1e9:,.0f} GB of memory; make it smaller"
+        )
 
     def whole_frames(self, path: str, seconds: float, place: Callable[[], str]) -> None:
         least = 1 if path == "training.sequence_s" else 0

@@ -105,6 +105,10 @@ def _words(schema: Schema) -> list[str]:
     return [str(word) for part in _alternatives(schema) for word in part.get("enum", [])]
 
 
+BEYOND_USE = 10**6
+"""Bounds from here on keep absurd values out; they are told of those alone."""
+
+
 def _bounds(schema: Schema) -> str:
     words = {
         "minimum": "of at least",
@@ -112,7 +116,7 @@ def _bounds(schema: Schema) -> str:
         "maximum": "at most",
         "exclusiveMaximum": "below",
     }
-    said = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    said = [f"{word} {schema[key]:g}" for key, word in words.items() if abs(schema.get(key, BEYOND_USE)) < BEYOND_USE]
     return " " + " and ".join(said) if said else ""
 
 

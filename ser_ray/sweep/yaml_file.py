@@ -1,6 +1,7 @@
 """A sweep file's text as plain data, with the place in the file that each key came from."""
 
 import difflib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +127,10 @@ def shown(value: Any) -> str:
         text = {None: "null", True: "true", False: "false"}[value]
     else:
         text = repr(value)
+    return _in_part(text)
+
+
+def _in_part(text: str) -> str:
     return text if len(text) <= 80 else text[:76] + " ..."
 
 
@@ -188,7 +193,11 @@ class _Walk:
         try:
             return construct(node)
         except (ValueError, KeyError):
-            raise self.wrong(node, f"{node.value!r} is no {_NUMBERS[node.tag]}") from None
+            kind = _NUMBERS[node.tag]
+            long = (
+                f" of at most {sys.get_int_max_str_digits()} digits" if kind == "int" and len(node.value) > 80 else ""
+            )
+            raise self.wrong(node, f"{_in_part(repr(node.value))} is no {kind}{long}") from None
 
     def tag_refused(self, node: Node) -> InputError:
         tag = str(node.tag).replace(_CORE, "!!")
@@ -233,7 +242,7 @@ def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
         return f"{name}: not valid YAML: {said}; quote texts with special characters"
     message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {said}"
     lines = text.splitlines()
-    return f"{message}\n  {lines[mark.line].strip()}" if mark.line < len(lines) else message
+    return f"{message}\n  {_in_part(lines[mark.line].strip())}" if mark.line < len(lines) else message
 
 
 def _line(node: Node) -> int:

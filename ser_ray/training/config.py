@@ -7,10 +7,13 @@ from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from ser_ray.errors import InputError
+from ser_ray.models.config import Count, ModelConfig
 
-Count = Annotated[int, Strict(), Field(ge=1)]
+Seconds = Annotated[float, Strict(), Field(ge=0, le=86_400)]
 Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+LARGEST_SEED = 9 * 10**18
+"""So that it and the seeds of its replicates are 64-bit numbers, as in the tables."""
 Loss = Literal["ccc", "mse"]
 Optimizer = Literal["rmsprop", "rmsprop_tf", "adam", "adamw"]
 Segments = Literal["grid", "random"]
@@ -53,7 +56,7 @@ class TrainingConfig:
     epochs: Count = 100
     patience: Count | None = None
     batch_size: Count = 5
-    sequence_s: Positive = 20.0
+    sequence_s: Annotated[float, Strict(), Field(gt=0, le=86_400)] = 20.0
     loss: Loss = "ccc"
     optimizer: Optimizer = "rmsprop"
     learning_rate: Positive = 1e-4
@@ -61,10 +64,10 @@ class TrainingConfig:
     momentum: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.1
     weight_decay: Number = 0.0
     segments: Segments = "grid"
-    label_shift_s: Number = 0.0
+    label_shift_s: Seconds = 0.0
     precision: Precision = "float32"
     deterministic: Annotated[bool, Strict()] = True
-    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+    seed: Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)] = 0
     limit_recordings: Count | None = None
     limit_s: Positive | None = None
 
@@ -91,3 +94,27 @@ def whole_frames(seconds: float, label_rate: float, name: str) -> int:
             f"the nearest whole numbers of frames are {below:g} s and {above:g} s"
         )
     return round(frames)
+
+
+def weights_bytes(model: ModelConfig) -> int:
+    """Return the least memory that training a network takes for its weights, whatever the device.
+
+    Weights, gradients, one state of the optimiser and the best weights so far, in float32.
+    """
+    return 4 * 4 * model.parameters
+
+
+def segment_bytes(model: ModelConfig, samples: int) -> int:
+    """Return the least memory that training takes for one segment, whatever the back end.
+
+    The audio, and what each block hands to the next, which the backward pass needs, in float32.
+
+    Args:
+        model: the network.
+        samples: of the segment.
+    """
+    values = steps = samples
+    for filters, pool in zip(model.channels, model.pools, strict=True):
+        steps //= pool
+        values += steps * filters
+    return 4 * values

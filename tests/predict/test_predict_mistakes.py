@@ -77,6 +77,17 @@ def test_a_description_that_cannot_be_right(case, changes):
     )
 
 
+@pytest.mark.parametrize(
+    "absurd", [{"lstm_layers": 100}, {"hidden": 10**9}, {"channels": [10**9, 1]}, {"lstm_layers": 10**9}]
+)
+def test_a_description_that_no_memory_holds_is_refused_before_it_is_built(case, absurd):
+    described = torch.load(case.model, weights_only=True)["model_config"]
+    case.edit(model_config=described | absurd)
+    refused(
+        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
+    )
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers(case, value):
     weights = torch.load(case.model, weights_only=True)["model"]

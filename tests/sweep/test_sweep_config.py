@@ -143,7 +143,23 @@ def test_explorable_are_the_fields_of_model_and_training():
          "above 0; write 1e-4 without quotes"),
         ("trial: {training: {learning_rate: true}}", "trial.training.learning_rate is true, but must be a number"),
         ("trial: {training: {sequence_s: [6, 20]}}", "trial.training.sequence_s is [6, 20], but must be a number above "
-         "0; lists of values to try go under explore"),
+         "0 and at most 86400; lists of values to try go under explore"),
+        # beyond all use: more than a table, a clock or a memory holds
+        ("trial: {training: {seed: 9223372036854775808}}", "s.yaml:2:20: trial.training.seed is 9223372036854775808, "
+         "but must be a whole number of at least 0 and at most 9e+18"),
+        ("trial: {training: {label_shift_s: 1e9}}", "s.yaml:2:20: trial.training.label_shift_s is 1000000000.0, but "
+         "must be a number of at least 0 and at most 86400"),
+        ("trial: {model: {hidden: 1000000000000}}", "but must be a whole number of at least 1 and at most 1e+09"),
+        ("trial: {model: {lstm_layers: 1000000000}}", "a whole number of at least 1 and at most 100"),
+        ("explore: [{training.batch_size: [5, 99999999999999999999]}]", "s.yaml:2:37: explore[0].training.batch_size[1]"
+         " is 99999999999999999999, but must be a whole number of at least 1 and at most 1e+09"),
+        ("schedule: {silence_minutes: 1e300}", "is 1e+300, but must be a number above 0 and at most 1e+06"),
+        ("resources: {staging: /tmp, staging_gb: 1e300}", "must be a number above 0 or null and at most 1e+06"),
+        ("trial: {training: {epochs: " + "9" * 10_000 + "}}", "s.yaml:2:28: '" + "9" * 75 + " ... is no int of at most "
+         "4300 digits"),
+        ("trial: {training: {epochs: " + "9" * 1_000 + "}}", "trial.training.epochs is " + "9" * 76 + " ..., but must"),
+        ('corpus: "a\\0b"', "but must be a folder of shards (a path of at most 4095 printable characters)"),
+        ("corpus: " + "x" * 5_000, 's.yaml:2:1: corpus is "' + "x" * 75 + " ..., but must be a folder of shards (a "),
         ("trial: {training: {patience: none}}", 'trial.training.patience is "none", but must be a whole number of at '
          "least 1 or null; write null"),
         ("trial: {model: {channels: 64}}", "trial.model.channels is 64, but must be a list of at least one, each a "
@@ -153,13 +169,14 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("trial: {model:\n  {kernels: [8, x, 6]}}", 's.yaml:3:17: trial.model.kernels[1] is "x", but must be a whole'),
         ("trial: 3", "s.yaml:2:1: trial is 3, but must be a mapping with keys of model, training, search"),
         ("trial: {model: [8]}", "trial.model is [8], but must be a mapping with keys of channels, kernels, pools,"),
-        ("corpus: 3", 's.yaml:2:1: corpus is 3, but must be a folder of shards, or synthetic or synthetic-demo; '
+        ("corpus: 3", 's.yaml:2:1: corpus is 3, but must be a folder of shards (a path of at most 4095 printable '
+         'characters), or synthetic or synthetic-demo; '
          'write "3" in quotes'),
         # out of range
         ("trial: {training: {epochs: 0}}", "trial.training.epochs is 0, but must be a whole number of at least 1"),
         ("trial: {model: {dropout: 1}}", "trial.model.dropout is 1, but must be a number of at least 0 and below 1"),
-        ("trial: {training: {sequence_s: .inf}}", "trial.training.sequence_s is inf, but must be a number above 0; "
-         "infinite and undefined numbers are refused"),
+        ("trial: {training: {sequence_s: .inf}}", "trial.training.sequence_s is inf, but must be a number above 0 and "
+         "at most 86400; infinite and undefined numbers are refused"),
         ("trial: {model: {pools: [10, 0, 8]}}", "trial.model.pools[1] is 0, but must be a whole number of at least 1"),
         ("replicates: 0", "s.yaml:2:1: replicates is 0, but must be a whole number of at least 1"),
         ("schedule: {max_trials: 0}", "schedule.max_trials is 0, but must be a whole number of at least 1 or null"),

@@ -14,6 +14,7 @@ from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep import estimate
 from ser_ray.sweep.estimate import estimate_hours, forecast, measured_hours
 from ser_ray.training.config import TrainingConfig
+from ser_ray.training.numerics import effective_precision
 from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
 
 STEP_S = 0.5
@@ -36,7 +37,9 @@ def trial(tiny_corpus, tmp_path):
 def measured(monkeypatch):
     """Every step takes half a second per second of audio; collects the trials that were measured."""
     asked = []
-    monkeypatch.setattr(estimate, "_measure", lambda trial, device, backend: (asked.append(trial), STEP_S)[1])
+    monkeypatch.setattr(
+        estimate, "_measure", lambda trial, batch_size, device, backend: (asked.append(trial), STEP_S)[1]
+    )
     return asked
 
 
@@ -103,7 +106,7 @@ def test_a_design_is_measured_once_and_kept(trial, measured, cache):
         {"model": {"pooling": "average"}},
         {"batch_size": 4},
         {"sequence_s": 0.04},
-        {"precision": "bf16"},
+        {"precision": "float64"},
     ],
     ids=str,
 )
@@ -206,7 +209,9 @@ def test_a_step_is_really_measured(trial, cache, expected):
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize(("precision", "backend"), [("float32", "reference"), ("float32", "fused"), ("bf16", "auto")])
+@pytest.mark.parametrize(
+    ("precision", "backend"), [("float32", "reference"), ("float32", "fused"), ("bf16", "auto"), ("float64", "auto")]
+)
 def test_the_step_has_the_precision_and_back_end_of_the_trial(trial, cache, monkeypatch, precision, backend):
     seen = []
     real = estimate.build
@@ -220,8 +225,9 @@ def test_the_step_has_the_precision_and_back_end_of_the_trial(trial, cache, monk
 
     monkeypatch.setattr(estimate, "build", build)
     estimate_hours([trial(precision=precision)], cache, backend, on_gpu=False)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    assert seen == [(dtype, "reference" if precision == "bf16" or backend == "reference" else "fused")] * 3
+    in_effect = effective_precision(precision, torch.device("cpu"))  # not every CPU has bfloat16
+    dtype = {"bf16": torch.bfloat16, "float64": torch.float64}.get(in_effect, torch.float32)
+    assert seen == [(dtype, "reference" if in_effect == "bf16" or backend == "reference" else "fused")] * 3
 
 
 @pytest.mark.parametrize("segments", ["grid", "random"])

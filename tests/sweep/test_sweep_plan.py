@@ -352,3 +352,21 @@ def test_a_space_whose_proposals_could_fail_is_refused(read, corpus, space, mess
         make_plan(read(f"name: x\nexplore: [{{guided: {{count: 3, {space}}}}}]"), corpus)
     assert str(refused.value).startswith("s.yaml:2:")
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("trial", "message"),
+    [
+        ("model: {channels: [1000000000, 1, 1]}", "s.yaml:3:11: trial.model.channels: training 15,000,"),
+        ("model: {hidden: 1000000}", "s.yaml:3:11: trial.model.hidden: training 12,"),
+        ("training: {sequence_s: 86400}\n  model: {hidden: 30000}", "trial.model.hidden: training "),
+        ("training: {sequence_s: 80000}", "s.yaml:3:14: trial.training.sequence_s: training 1,299,906 parameters on a"),
+    ],
+)
+def test_a_network_beyond_the_machines_memory_is_refused_by_what_makes_it_so(monkeypatch, read, corpus, trial, message):
+    monkeypatch.setattr("ser_ray.allocation.machine_memory_bytes", lambda: 8 * 10**9)
+    with pytest.raises(InputError) as caught:
+        make_plan(read(f"name: x\ntrial:\n  {trial}"), corpus)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("GB, but this machine has 8 GB of memory; make it smaller")
+    make_plan(read("name: x\ntrial:\n  model: {hidden: 2000}"), corpus)
