@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ser_ray.corpus.manifest import manifest_text
 from ser_ray.corpus.schema import (
     INDEX,
     MANIFEST,
@@ -36,7 +37,6 @@ from ser_ray.corpus.schema import (
     Shard,
     fingerprint,
     index_table,
-    manifest_text,
 )
 from ser_ray.corpus.shards import Corpus, open_corpus
 from ser_ray.corpus.writer import SHARD_BYTES

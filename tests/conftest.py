@@ -1,6 +1,7 @@
 """A corpus so small that a network trains on it in a second, with recordings of unequal lengths."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def write_tiny_corpus(out: Path, *, test_gold: bool = True, seed: int = 0) -> Pa
                 known = gold.astype(np.float32) if partition != "test" or test_gold else None
                 writer.add(f"{partition}_{number}", partition, f"S{partition}{number}", audio, known)
     return out
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what runs remember out of the user's cache folder, but not Matplotlib's list of fonts, which takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "MPLCONFIGDIR" not in os.environ:
+            before = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+            patch.setenv("MPLCONFIGDIR", os.path.join(before, "matplotlib"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,51 @@
 """Looks at a corpus's files: whether they are there, whole, and as they were written."""
 
+import contextlib
 import hashlib
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+
+import pyarrow as pa
 
 from ser_ray.corpus.schema import INDEX, MANIFEST, SHARDS, Shard
 from ser_ray.errors import InputError
+
+
+class AlteredError(InputError):
+    """A file of a corpus that is not what the manifest says: no result of that corpus may be trusted."""
+
+
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Have whatever Arrow or the system raises while a file is read name that file.
+
+    Args:
+        what: the file, as a message begins with it.
+
+    Raises:
+        InputError: if the file cannot be read, or is not in the format that it should be in.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{what} cannot be read ({reason}): copy it again or import the corpus again") from error
+
+
+def altered(path: Path, found: str, wanted: str) -> AlteredError:
+    """Return what is to be raised for a file whose hash is not that of the manifest.
+
+    Args:
+        path: of the file.
+        found: its SHA-256.
+        wanted: what the manifest says.
+    """
+    what = "shard " if path.parent.name == SHARDS else ""
+    return AlteredError(
+        f"{what}{path} was altered: its SHA-256 is {found}, but {MANIFEST} says {wanted}; copy it again or import the "
+        "corpus again"
+    )
 
 
 def absence(folder: Path) -> str:
@@ -37,15 +78,21 @@ def check_size(folder: Path, shard: Shard) -> None:
         shard: as in the manifest.
 
     Raises:
-        InputError: naming the shard.
+        AlteredError: naming the shard.
+        InputError: if the system cannot tell.
     """
     path = folder / SHARDS / shard.name
     try:
-        size = path.stat().st_size
+        seen = path.stat()
     except FileNotFoundError as error:
-        raise InputError(f"shard {path} is missing, but {MANIFEST} lists it: import the corpus again") from error
+        raise AlteredError(f"shard {path} is missing, but {MANIFEST} lists it: import the corpus again") from error
+    except OSError as error:
+        raise InputError(f"shard {path} cannot be looked at ({error.strerror or error})") from error
+    if not stat.S_ISREG(seen.st_mode):
+        raise AlteredError(f"shard {path} is no file: copy it again or import the corpus again")
+    size = seen.st_size
     if size != shard.size_bytes:
-        raise InputError(
+        raise AlteredError(
             f"shard {path} has {size} bytes, but {MANIFEST} says {shard.size_bytes}: it was cut "
             "short or altered; copy it again or import the corpus again"
         )

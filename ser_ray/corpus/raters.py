@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ser_ray.corpus.files import naming
 from ser_ray.corpus.gold import agreement, cronbach_alpha, rater_weights
 
 RATERS_FILE = "raters.parquet"
@@ -98,7 +99,9 @@ def rater_lines(folder: Path) -> list[str]:
     path = folder / RATERS_FILE
     if not path.is_file():
         return []
-    table = pq.read_table(path, columns=["target", "rater", "weight", "ccc", "alpha"])
+    with naming(str(path)):
+        table = pq.read_table(path, columns=["target", "rater", "weight", "ccc", "alpha"])
+        table.validate(full=True)
     # where raters do not move, or never speak at once, there is no alpha
     alpha = pc.if_else(pc.is_nan(table["alpha"]), None, table["alpha"])
     table = table.set_column(table.column_names.index("alpha"), "alpha", alpha)

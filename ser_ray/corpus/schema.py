@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +16,8 @@ import pyarrow as pa
 from ser_ray.corpus.json_rows import json_rows, rows_of
 from ser_ray.errors import InputError
 
-SCHEMA_VERSION = 2
-"""2 has `preparation` in the manifest; 1 is read."""
+SCHEMA_VERSION = 3
+"""3 has `index_sha256` in the manifest, 2 `preparation`; earlier ones are read."""
 
 SAMPLE_RATE = 16_000
 """Samples per second of every corpus, whatever the rate of the audio it was imported from."""
@@ -71,6 +70,7 @@ class Manifest:
         notice: licence, source and remarks that travel with the data.
         sample_rate: samples per second.
         preparation: how the corpus was made of the user's data, in words.
+        index_sha256: hash of the bytes of index.parquet; empty where an earlier version wrote the corpus.
         schema_version: of the layout on disk.
     """
 
@@ -82,6 +82,7 @@ class Manifest:
     notice: str = ""
     sample_rate: int = SAMPLE_RATE
     preparation: Mapping[str, str] = field(default_factory=dict, hash=False)
+    index_sha256: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -161,17 +162,28 @@ def index_table(recordings: Sequence[Recording]) -> pa.Table:
 
 
 def check_index(index: pa.Table) -> None:
-    """Refuse an index that lacks columns.
+    """Refuse an index that lacks columns, or has others in their place.
 
     Args:
         index: a table as `index_table` makes it.
 
     Raises:
-        InputError: naming what is missing.
+        InputError: naming what is missing or of another type.
     """
     missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
     if missing:
         raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
+    twice = sorted({column for column in index.column_names if index.column_names.count(column) > 1})
+    if twice:
+        raise InputError(f"{INDEX} has the columns {', '.join(twice)} more than once: import the corpus again")
+    for wanted in INDEX_SCHEMA:
+        column = index.column(wanted.name)
+        if column.type != wanted.type or column.null_count:
+            found = f"{column.type}{f' with {column.null_count} nulls' if column.null_count else ''}"
+            raise InputError(
+                f"{INDEX} has {found} in column {wanted.name}, but must have {wanted.type} without nulls: "
+                "import the corpus again"
+            )
 
 
 def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
@@ -259,35 +271,3 @@ def index_fingerprint(
 
 def _further_columns(index: pa.Table) -> list[str]:
     return [column for column in index.column_names if column not in INDEX_SCHEMA.names]
-
-
-def manifest_text(manifest: Manifest) -> str:
-    """Return the text of corpus.json."""
-    return json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Return what a corpus.json says.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        InputError: if it is not such a file, or of a later version of ser_ray.
-    """
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = int(values["schema_version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a corpus manifest ({error}): import the corpus again") from error
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema_version {version}, but this ser_ray reads up to {SCHEMA_VERSION}: "
-            "update ser_ray, or import the corpus again with this one"
-        )
-    try:
-        values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
-        values["targets"] = tuple(values["targets"])
-        return Manifest(**values)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a corpus manifest ({error}): import the corpus again") from error

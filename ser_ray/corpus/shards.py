@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.files import absence, check_size, sha256_of
+from ser_ray.corpus.index_file import read_index
+from ser_ray.corpus.manifest import read_manifest
 from ser_ray.corpus.maps import ShardMap
 from ser_ray.corpus.schema import (
     INDEX,
@@ -19,9 +20,6 @@ from ser_ray.corpus.schema import (
     SHARDS,
     Manifest,
     Recording,
-    check_index,
-    index_fingerprint,
-    read_manifest,
     recordings_of,
     samples_per_frame,
 )
@@ -190,7 +188,7 @@ class Corpus:
             Per target float32 [raters, frames]; empty if no ratings are known.
         """
         shard = self._map(recording.shard)
-        column = shard.batch(recording.batch).column("raters")[0]
+        column = shard.raters(recording.batch)
         traces: dict[str, list[NDArray[np.float32]]] = {}
         for entry in column if column.is_valid else ():
             values = entry["ratings"].values.to_numpy(zero_copy_only=True)
@@ -216,14 +214,23 @@ class Corpus:
         audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
         gold = [batch.column(f"gold_{target}")[0] for target in self.targets]
         traces = tuple(g.values.to_numpy(zero_copy_only=True) if g.is_valid else None for g in gold)
+        lengths = {audio.size, *(trace.size * self.hop for trace in traces if trace is not None)}
+        if lengths != {recording.samples}:
+            said = " and ".join(f"{length} samples" for length in sorted(lengths - {recording.samples}))
+            raise InputError(
+                f"shard {shard.path} has {said} in batch {recording.batch}, but {INDEX} says that recording "
+                f"{recording.name} has {recording.samples}: copy it again or import the corpus again"
+            )
         return _Place(shard, audio, traces)
 
     def _map(self, shard: str) -> ShardMap:
         return _kept(self._maps, shard, MOST_MAPPED, lambda: self._open_shard(shard))
 
     def _open_shard(self, shard: str) -> ShardMap:
+        if shard not in self._shards:
+            raise InputError(f"{self.path / INDEX} names shard {shard!r}, which {MANIFEST} does not list")
         check_size(self.path, self._shards[shard])
-        return ShardMap(self.path / SHARDS / shard)
+        return ShardMap(self.path / SHARDS / shard, self.targets)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind the maps, which belong to this process, and recordings, which travel faster as their index."""
@@ -246,27 +253,9 @@ def open_corpus(path: str | Path) -> Corpus:
     if not (folder / MANIFEST).is_file():
         raise InputError(absence(folder))
     manifest = read_manifest(folder / MANIFEST)
-    if not (folder / INDEX).is_file():
-        raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
-    try:
-        index = pq.ParquetFile(folder / INDEX).read()
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{folder / INDEX} cannot be read ({error}): import the corpus again") from error
-    check_index(index)
+    index = read_index(folder, manifest)
     for shard in manifest.shards:
         check_size(folder, shard)
-    found = index_fingerprint(
-        manifest.shards,
-        index,
-        targets=manifest.targets,
-        label_rate=manifest.label_rate,
-        sample_rate=manifest.sample_rate,
-    )
-    if found != manifest.fingerprint:
-        raise InputError(
-            f"{folder}: {MANIFEST} and {INDEX} do not belong together (fingerprint {found}, but "
-            f"{manifest.fingerprint} was written): one was altered, import the corpus again"
-        )
     return Corpus(folder, manifest, index)
 
 

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ser_ray.corpus.files import check_size, sha256_of
+from ser_ray.corpus.files import altered, check_size, sha256_of
+from ser_ray.corpus.manifest import read_manifest
 from ser_ray.corpus.room import Lock, NoRoomError, make_room, own_place, remove
-from ser_ray.corpus.schema import INDEX, MANIFEST, SHARDS, Manifest, Shard, read_manifest
+from ser_ray.corpus.schema import INDEX, MANIFEST, SHARDS, Manifest, Shard
+from ser_ray.corpus.verifying import signature, verified_shards
 from ser_ray.errors import InputError
 
 LOOK_S = 0.2
@@ -178,6 +180,10 @@ class _Copying:
             if not self._is_there(shard) or sha256_of(self._copy / SHARDS / shard.name) != shard.sha256:
                 self._copy_shard(shard)
             self._look()
+        memory = verified_shards(self._copy)
+        if memory is not None:  # all hashes were taken just now
+            shards = {shard.name: signature((self._copy / SHARDS / shard.name).stat()) for shard in manifest.shards}
+            memory.remember(manifest, shards)
         for name in (INDEX, MANIFEST):
             self._written(name)
         _sync(self._copy)
@@ -199,10 +205,7 @@ class _Copying:
             self._done = before
             found = self._written(name, shard.sha256, afresh=True)
         if found != shard.sha256:
-            raise InputError(
-                f"shard {self._path / name} was altered: its SHA-256 is {found}, but {MANIFEST} says {shard.sha256}; "
-                f"copy it again or import the corpus again (ser-ray corpus check {self._path} looks at all of them)"
-            )
+            raise altered(self._path / name, found, shard.sha256)
 
     def _written(self, name: str, expected: str | None = None, *, afresh: bool = False) -> str:
         """Copy a file and return its hash; it gets its name only if the hash is as expected."""

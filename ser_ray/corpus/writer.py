@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.batches import moments, record_batch, shard_schema
 from ser_ray.corpus.destination import partial_folder
+from ser_ray.corpus.manifest import manifest_text
 from ser_ray.corpus.partial import Entry, Partial, whole_batches
 from ser_ray.corpus.raters import RATERS_FILE, write_raters
 from ser_ray.corpus.schema import (
@@ -30,7 +31,6 @@ from ser_ray.corpus.schema import (
     Shard,
     fingerprint,
     index_table,
-    manifest_text,
     samples_per_frame,
 )
 from ser_ray.corpus.shards import sha256_of
@@ -263,6 +263,7 @@ class CorpusWriter:
             fingerprint=fingerprint(self._shards, self._recordings, targets=self._targets, label_rate=self._label_rate),
             notice=self._notice,
             preparation=self._preparation,
+            index_sha256=sha256_of(self.folder / INDEX),
         )
         check_free(self.out)
         (self.folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")

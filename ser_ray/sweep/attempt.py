@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ser_ray import provenance
+from ser_ray.corpus.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.sweep.staging import Staging, with_staged_corpus
+from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import opening, starts
 
@@ -47,6 +49,7 @@ class Terms:
         save_every_s: how much of a training may be lost.
         backend: what computes the convolutional blocks.
         staging: where the corpus is copied to before it is read, if anywhere.
+        verify_corpus: whether the corpus is compared with its hashes first.
     """
 
     go: Path
@@ -54,6 +57,7 @@ class Terms:
     save_every_s: float
     backend: "Backend" = "auto"
     staging: Staging | None = None
+    verify_corpus: bool = False
 
 
 def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None]) -> str | None:
@@ -71,6 +75,7 @@ def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochRe
 
     Raises:
         DeviceFaultError: if its GPU is at fault, after which this process can use no GPU any more.
+        AlteredError: if the corpus is not what its manifest says, which is no fault of the trial's either.
     """
     try:
         with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
@@ -101,11 +106,11 @@ def _attempt(
     def look() -> None:
         supervision.alive()
         if supervision.stop():
-            raise TrainingInterruptedError("before its first step, while its corpus was being copied")
+            raise TrainingInterruptedError("before its first step, while its corpus was being copied or verified")
 
     # Whatever a trial raises ends that trial alone, with its reason in its row.
     try:
-        near = with_staged_corpus(trial, terms.staging, look)
+        near = with_verified_corpus(with_staged_corpus(trial, terms.staging, look), terms.verify_corpus, look)
         _with_memory(
             trial,
             device,
@@ -113,6 +118,9 @@ def _attempt(
         )
     except TrainingInterruptedError as interruption:
         print(f"asked to end: {interruption}", flush=True)
+    except AlteredError as error:
+        print(f"the corpus is not what it was: {error}", flush=True)
+        raise
     except Exception as error:
         if isinstance(error, OSError) and _cannot_be_written(trial, error):
             raise

@@ -83,6 +83,8 @@ class Resources:
         mps: run CUDA MPS on the node, so that trials share a GPU side by side and not in turns.
         staging: a folder on each node's own disk, to which the corpus is copied once per node, and from which trials
             read it then; None has them read it where it lies. It changes no number, so it is part of no key.
+        verify_corpus: compare the shards with the manifest's hashes before anything is trained on them, once per host;
+            rows say whether it was done. It changes no number, so it is part of no key.
         staging_gb: bound of all copies there, in 1e9 bytes; those that nobody uses are removed for it.
     """
 
@@ -93,6 +95,7 @@ class Resources:
     mps: Annotated[bool, Strict()] = False
     staging: LocalFolder | None = None
     staging_gb: Bounded | None = None
+    verify_corpus: Annotated[bool, Strict()] = True
 
     def __post_init__(self) -> None:
         """Refuse a broken number of GPUs above one, and a bound of nothing."""

@@ -43,6 +43,7 @@ class Outcomes:
         self._progress, self._ending, self._supply, self._submit = progress, ending, supply, submit
         self._silence = Silence(60 * run.config.schedule.silence_minutes)
         self._too_late: set[str] = set()
+        self.corpus_altered: str | None = None
         self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(run.folder)
         self._board = _board(run.folder.path / "tensorboard") if run.tensorboard else None
 
@@ -101,6 +102,12 @@ class Outcomes:
         """The results of a trial cannot be written."""
         self._progress.say(f"DISK      {key}  results cannot be written: {reason}")
         self._ending.ask(MAKE_ROOM)
+
+    def altered(self, key: str, reason: str) -> None:
+        """A trial found that the corpus is not what its manifest says: no trial can be trusted."""
+        self._progress.say(f"CORPUS    {key}  {reason}")
+        self.corpus_altered = self.corpus_altered or reason
+        self._ending.ask("the corpus is not what its manifest says")
 
     def searched(self, trial: Trial, error: Exception | None) -> None:
         """A trial's post-processing is searched, or its search ended with an error."""

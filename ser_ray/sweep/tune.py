@@ -23,6 +23,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from ser_ray import provenance
+from ser_ray.corpus.files import AlteredError
 from ser_ray.gpus.usable import wrong_with
 from ser_ray.results import read_table
 from ser_ray.sweep.attempt import DeviceFaultError, Terms, attempt, one_line, was_hung
@@ -45,6 +46,8 @@ FAULT = "fault"
 """In a report: what was wrong with the GPU, as fields of a DeviceFault."""
 NODES_S = 5.0
 """How often is looked which nodes there are."""
+ALTERED = "altered"
+"""In a report: what of the corpus is not what its manifest says."""
 CRASHES_ALLOWED = 2
 """How often a trial whose process was lost is started again, from its last checkpoint."""
 
@@ -207,7 +210,7 @@ def _noting(scheduler: TrialScheduler, trials: Mapping[str, Trial], stopped: set
     decide = scheduler.on_trial_result
 
     def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        if TROUBLE in result or FAULT in result:
+        if TROUBLE in result or FAULT in result or ALTERED in result:
             return TrialScheduler.CONTINUE
         decision = str(decide(controller, trial, result))
         key = _name_of(trial)
@@ -260,7 +263,11 @@ def _attempt(trial: Trial, terms: Terms, on_epoch: Callable[[], None] = lambda: 
             }
         )
 
-    trouble = attempt(trial, trial.gpus > 0, terms, report)
+    try:
+        trouble = attempt(trial, trial.gpus > 0, terms, report)
+    except AlteredError as error:
+        tune.report({"epoch": 0, METRIC: -1.0, ALTERED: str(error)})
+        return
     if trouble is not None:
         # not by a file, of course
         tune.report({"epoch": 0, METRIC: -1.0, TROUBLE: trouble})
@@ -320,6 +327,8 @@ class _Reporter(_Unsaved, tune.Callback):
             self._outcomes.unwritable(_name_of(trial), result[TROUBLE])
         elif FAULT in result:
             self._faulted[_name_of(trial)] = DeviceFault(**result[FAULT])
+        elif ALTERED in result:
+            self._outcomes.altered(_name_of(trial), result[ALTERED])
         else:
             self._faults.worked()
             self._outcomes.epoch(_name_of(trial), result)
@@ -336,6 +345,8 @@ class _Reporter(_Unsaved, tune.Callback):
         elif ours.folder.part("trials", key).exists():
             self._outcomes.failed(key, _reason(ours))
         elif key in self._stopped:
+            # it has ended an epoch, which it did not begin before the corpus was verified
+            ours = dataclasses.replace(ours, corpus_verified=ours.corpus_verified is not False)
             self._write(ours, "stopped", None, lambda: self._outcomes.stopped(key))
         else:  # the run is ending: the trial goes on from its checkpoint when the sweep is run again
             self._outcomes.left(key)

@@ -1,6 +1,7 @@
 """The part of a run in which Ray is there: trials train, their predictions are searched, and the user is told."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import sys
@@ -32,6 +33,7 @@ from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.supply import Supply
 from ser_ray.sweep.trial_resources import with_resources
 from ser_ray.sweep.tune import train_trials
+from ser_ray.sweep.verifying import CorpusVerification
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Work:
             outcome: says at the end how the run ended.
 
         Raises:
-            InputError: if no node has what a trial asks for.
+            InputError: if no node has what a trial asks for, or the corpus is not what its manifest says.
             KeyboardInterrupt: if the run was asked a second time to end.
         """
         presence = Presence(self._folder, self._progress.pace, self._keep_house, self._run.share)
@@ -118,8 +120,11 @@ class Work:
         gpus = usable_gpus() if address is None and trains and resources.gpus else UsableGpus(())
         for unusable in gpus.unusable:
             say(f"GPU       not used: {unusable}")
+        # a copy on the node's own disk is verified as it is made
+        here = self._run.template.corpus if trains and resources.verify_corpus and resources.staging is None else None
         with (
             only_visible(gpus),
+            CorpusVerification(here, say) as verification,
             shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), say),
             cluster(address, self._folder.path / "ray.log", gpus=len(gpus.ids)) as first,
             NodeWatch(self._on_lost_node, address, say) as watch,
@@ -131,11 +136,14 @@ class Work:
             if given and trains and resources.gpus and not machines.gpus:
                 raise gpus_unusable(given, None)  # on several nodes: the doctor has said there what it found
             shared = with_resources(self._run.template, resources, machines, say)
+            if not resources.verify_corpus:
+                shared = dataclasses.replace(shared, corpus_verified=False)
             say(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
                 f"{shared.cpus:g} CPU" + (f" and {shared.gpus:g} GPU" if shared.gpus else "")
             )
             self._wait_for(compiled)
+            verification.wait(lambda: self._ending.wanted)
             slots = machines.slots(shared.cpus, shared.gpus)
             supply = Supply(self._standing.to_train, shared, self._run.guided, slots, self._on_proposed)
             training = slots * shared.cpus if trains else 0.0
@@ -144,6 +152,8 @@ class Work:
                     outcomes.trained(trial.key)
                 if trains and not self._ending.wanted:
                     self._train(supply, shared, outcomes)
+            if outcomes.corpus_altered is not None:
+                raise InputError(outcomes.corpus_altered)
 
     @contextlib.contextmanager
     def _searching(self, actors: int, supply: Supply) -> Iterator[Outcomes]:
@@ -176,6 +186,7 @@ class Work:
             save_every_s=60 * schedule.checkpoint_minutes,
             backend=resources.backend,
             staging=staging_of(resources),
+            verify_corpus=resources.verify_corpus,
         )
         given = self._config.given("training.epochs", shared.config.training.epochs)
         most = max((trial.config.training.epochs for trial in self._standing.to_train), default=given)

@@ -49,6 +49,7 @@ class Trial:
         git_diff: name of the code's uncommitted changes, if it has any.
         cpus: cores that it is given.
         gpus: share of a GPU that it is given, or whole GPUs.
+        corpus_verified: whether the shards were compared with their hashes where it runs; None while that is open.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Trial:
     git_diff: str | None = None
     cpus: float = 1.0
     gpus: float = 0.0
+    corpus_verified: bool | None = None
 
 
 def keyed_config(config: TrialConfig, corpus_fingerprint: str) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "versions": provenance.versions(),
         "corpus": corpus.name,
         "corpus_fingerprint": corpus.fingerprint,
+        "corpus_verified": trial.corpus_verified,
         "config": json.dumps(keyed_config(trial.config, corpus.fingerprint), sort_keys=True),
     }
 

@@ -10,7 +10,8 @@ from corpus_cases import noise
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.describing.check import check_corpus
-from ser_ray.corpus.schema import Shard, fingerprint, index_table, manifest_text, read_manifest
+from ser_ray.corpus.manifest import manifest_text, read_manifest
+from ser_ray.corpus.schema import Shard, fingerprint, index_table
 
 FRAMES = 25
 
@@ -41,7 +42,8 @@ def seal(folder, recordings, targets=None):
         shards.append(Shard(shard.name, hashlib.sha256(content).hexdigest(), len(content)))
     pq.write_table(index_table(recordings), folder / "index.parquet")
     print_ = fingerprint(shards, recordings, targets=targets, label_rate=25.0)
-    sealed = replace(manifest, shards=tuple(shards), targets=targets, fingerprint=print_)
+    index_sha256 = hashlib.sha256((folder / "index.parquet").read_bytes()).hexdigest()
+    sealed = replace(manifest, shards=tuple(shards), targets=targets, fingerprint=print_, index_sha256=index_sha256)
     (folder / "corpus.json").write_text(manifest_text(sealed))
 
 

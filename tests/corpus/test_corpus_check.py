@@ -28,8 +28,8 @@ from corpus_cases import noise
 from ser_ray.corpus.__main__ import main
 from ser_ray.corpus.describing.check import check_corpus
 from ser_ray.corpus.describing.inspection import inspect_recording
+from ser_ray.corpus.manifest import read_manifest
 from ser_ray.corpus.raters import RATERS_FILE, rater_rows, write_raters
-from ser_ray.corpus.schema import read_manifest
 from ser_ray.errors import InputError
 
 
@@ -177,8 +177,8 @@ def test_a_batch_of_two_rows_and_one_without_audio(make):
 
     change_shard(folder, twice)
     assert said(folder) == [
-        "wrong: a: batch 0 of 00000.arrow does not hold one recording",
-        "wrong: b: batch 1 of 00000.arrow does not hold one recording",
+        "wrong: a: shard shards/00000.arrow: batch 0 does not hold one recording",
+        "wrong: b: shard shards/00000.arrow: batch 1 does not hold one recording",
     ]
 
 
@@ -273,7 +273,7 @@ def test_a_batch_that_cannot_be_read_is_told(make):
     recordings = recordings_of(folder)
     shard.write_bytes(content)
     seal(folder, recordings)
-    assert only(folder).startswith("wrong: a: batch 0 of 00000.arrow cannot be read (")
+    assert only(folder).startswith("wrong: a: shard shards/00000.arrow, batch 0, cannot be read (")
 
 
 def test_memory_does_not_grow_with_a_recording(make):

@@ -88,6 +88,9 @@ def test_an_index_without_a_column_is_refused(tmp_path):
     out = write(tmp_path / "c", 1)
     table = pq.read_table(out / "index.parquet")
     pq.write_table(table.drop_columns(["std", "batch"]), out / "index.parquet")
+    manifest = json.loads((out / "corpus.json").read_text())
+    index_sha256 = hashlib.sha256((out / "index.parquet").read_bytes()).hexdigest()
+    (out / "corpus.json").write_text(json.dumps({**manifest, "index_sha256": index_sha256}))
     with pytest.raises(InputError, match=r"index.parquet lacks the columns batch, std: import the corpus again"):
         open_corpus(out)
 
@@ -189,7 +192,7 @@ def test_each_stretch_is_announced_to_the_map_that_it_lies_in(tmp_path, monkeypa
 
 def test_a_map_reads_nothing_beside_what_is_asked_for(tmp_path):
     out = write(tmp_path / "c", 1)
-    shard = ShardMap(out / "shards" / "00000.arrow")
+    shard = ShardMap(out / "shards" / "00000.arrow", open_corpus(out).targets)
     mapped = Path("/proc/self/smaps").read_text().split(str(out))[1]
     assert " rr" in mapped[mapped.index("VmFlags:") :].splitlines()[0]  # read at random
     audio = shard.batch(0).column("audio")[0].values.to_numpy(zero_copy_only=True)
@@ -223,7 +226,7 @@ def long_shard(tmp_path_factory):
     out = tmp_path_factory.mktemp("long") / "c"
     with CorpusWriter(out, name="c", label_rate=25, targets=()) as writer:
         writer.add("r", "train", "s", np.random.default_rng(0).integers(-9, 9, 480_000).astype(np.int16), None)
-    shard = ShardMap(out / "shards" / "00000.arrow")
+    shard = ShardMap(out / "shards" / "00000.arrow", open_corpus(out).targets)
 
     class Noting:
         def __init__(self, kept):

@@ -222,7 +222,7 @@ def test_missing_index_and_shard(small_corpus):
     with pytest.raises(InputError, match=r"shards/00000.arrow is missing"):
         open_corpus(small_corpus)
     (small_corpus / "index.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(InputError, match=r"index.parquet cannot be read"):
+    with pytest.raises(InputError, match=r"index.parquet was altered: its SHA-256 is \w+, but corpus.json says"):
         open_corpus(small_corpus)
     (small_corpus / "index.parquet").unlink()
     with pytest.raises(InputError, match=r"lacks index.parquet: the corpus is not whole"):
@@ -244,20 +244,22 @@ def _change(corpus, **values):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **values}))
 
 
-def test_manifest_of_the_version_before(small_corpus):
-    """Version 1 did not say how a corpus was made; everything else, and the fingerprint, is as it was."""
-    before = open_corpus(small_corpus)
+def test_manifests_of_versions_before(small_corpus):
+    """2 had no hash of the index, 1 did not say how a corpus was made either; the fingerprint is as it was."""
+    now = open_corpus(small_corpus)
     manifest = json.loads((small_corpus / "corpus.json").read_text())
-    del manifest["preparation"]
-    (small_corpus / "corpus.json").write_text(json.dumps({**manifest, "schema_version": 1}))
-    corpus = open_corpus(small_corpus)
-    assert (corpus.manifest.preparation, corpus.fingerprint) == ({}, before.fingerprint)
-    assert corpus.recordings("train") == before.recordings("train")
+    for version, key in ((2, "index_sha256"), (1, "preparation")):
+        del manifest[key]
+        (small_corpus / "corpus.json").write_text(json.dumps({**manifest, "schema_version": version}))
+        corpus = open_corpus(small_corpus)
+        assert (corpus.manifest.index_sha256, corpus.fingerprint) == ("", now.fingerprint)
+        assert corpus.recordings("train") == now.recordings("train")
+    assert corpus.manifest.preparation == {}
 
 
 def test_manifest_of_a_later_version(small_corpus):
-    _change(small_corpus, schema_version=3, unheard_of=1)
-    with pytest.raises(InputError, match="has schema_version 3, but this ser_ray reads up to 2: update ser_ray"):
+    _change(small_corpus, schema_version=4, unheard_of=1)
+    with pytest.raises(InputError, match="has schema_version 4, but this ser_ray reads up to 3: update ser_ray"):
         open_corpus(small_corpus)
 
 

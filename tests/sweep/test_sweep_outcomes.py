@@ -52,6 +52,15 @@ def begin(folder, trial):
         progress.__exit__()
 
 
+def test_a_corpus_that_was_altered_ends_the_run_by_the_first_reason(begin, trial):
+    outcomes, told = begin()
+    for reason in ("shard a was altered", "shard b was altered"):
+        outcomes.altered(trial.key, reason)
+    assert outcomes.corpus_altered == "shard a was altered"
+    assert told.ending.reason == "the corpus is not what its manifest says"
+    assert f"CORPUS    {trial.key}  shard b was altered" in told.out.getvalue()
+
+
 def test_a_budget_of_gpu_hours_counts_what_was_spent_before(begin, folder, trial):
     rows = [{"key": "a", "epoch": e, "train_seconds": 1500.0, "evaluate_seconds": 300.0, "gpus": 0.5} for e in (1, 2)]
     write_part(folder, "epochs", "a", make_table("epochs", [*rows, {"key": "a", "epoch": 3}]))

@@ -67,6 +67,7 @@ def test_every_default_is_written_down(read, corpus):
         "mps": False,
         "staging": None,
         "staging_gb": None,
+        "verify_corpus": True,
     }
 
 

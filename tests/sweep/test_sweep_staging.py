@@ -5,13 +5,15 @@ import os
 
 import pytest
 
-from ser_ray.corpus import open_corpus
+from ser_ray.corpus import open_corpus, verifying
+from ser_ray.corpus.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep import staging as sweep_staging
 from ser_ray.sweep.attempt import Terms, attempt
 from ser_ray.sweep.config import Resources
 from ser_ray.sweep.staging import Staging, staging_of, with_staged_corpus
+from ser_ray.sweep.verifying import with_verified_corpus
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_without_room_it_trains_all_the_same_and_says_so(trial, disk, tmp_path, 
     assert f"it is read from {trial.corpus.path}" in log_of(trial)
 
 
-def test_an_altered_shard_fails_the_trial_and_is_named(
+def test_an_altered_shard_is_named_and_fails_no_trial(
     make_trial, tiny_config, tiny_corpus, tmp_path, monkeypatch, disk
 ):
     import shutil
@@ -153,10 +155,28 @@ def test_an_altered_shard_fails_the_trial_and_is_named(
     content[5000] ^= 1
     shard.write_bytes(content)
     trial = make_trial(tiny_config(), open_corpus(tmp_path / "altered"))
-    assert attempt(trial, False, terms(tmp_path, Staging(str(disk))), lambda report: None) is None
-    (row,) = read_table(trial.folder, "trials", keys=[trial.key]).to_pylist()
-    assert row["status"] == "failed"
-    assert row["error"].startswith(f"shard {shard} was altered: its SHA-256 is ")
+    with pytest.raises(AlteredError, match=rf"shard {shard} was altered: its SHA-256 is "):
+        attempt(trial, False, terms(tmp_path, Staging(str(disk))), lambda report: None)
+    assert not trial.folder.part("trials", trial.key).exists()
+
+
+def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
+    trial, disk, tmp_path, two_file_systems, monkeypatch
+):
+    staging, hashed = Staging(str(disk)), []
+    take = verifying._Hashing._hash
+    monkeypatch.setattr(
+        verifying._Hashing, "_hash", lambda self, path, **how: hashed.append(path) or take(self, path, **how)
+    )
+    near = with_staged_corpus(trial, staging, lambda: None)
+    assert with_verified_corpus(near, True, lambda: None).corpus_verified
+    assert hashed == []
+    shard = near.corpus.path / "shards" / "00000.arrow"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(AlteredError, match=rf"shard {shard} was altered"):
+        with_verified_corpus(with_staged_corpus(trial, staging, lambda: None), True, lambda: None)
 
 
 def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file_systems, monkeypatch):

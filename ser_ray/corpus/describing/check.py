@@ -24,6 +24,7 @@ from ser_ray.allocation import cpus
 from ser_ray.corpus.describing.info import shared_dyads, shared_speakers
 from ser_ray.corpus.describing.inspection import Finding, Inspected, inspect_recording, inspect_shard
 from ser_ray.corpus.importing.workers import in_order
+from ser_ray.corpus.index_file import read_index
 from ser_ray.corpus.progress import track
 from ser_ray.corpus.raters import RATERS_FILE, RATERS_SCHEMA
 from ser_ray.corpus.schema import INDEX, MANIFEST, PARTITIONS, SHARDS, Recording
@@ -156,7 +157,7 @@ def _check_recordings(corpus: Corpus, recordings: list[Recording], jobs: int, ch
 def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[Finding]:
     """Yield where the index does not fit the shards, and the reverse."""
     columns = ("recording", "partition", "shard", "batch")
-    index = pq.read_table(corpus.path / INDEX, columns=list(columns))
+    index = read_index(corpus.path, corpus.manifest)
     names: Counter[str] = Counter()
     places: dict[str, dict[int, str]] = {name: {} for name in batches}
     for name, partition, shard, batch in zip(*(index.column(c).to_pylist() for c in columns), strict=True):
@@ -210,5 +211,5 @@ def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[Finding]:
             for name, target in sorted(told - known):
                 message = f"{path} tells of {target} in {name}, which the corpus does not hold"
                 yield Finding("wrong", "raters", message)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         yield Finding("wrong", "raters", f"{path} cannot be read ({error})")

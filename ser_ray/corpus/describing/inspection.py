@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from ser_ray.corpus.batches import moments, shard_schema
-from ser_ray.corpus.schema import MANIFEST, SAMPLE_RATE, SHARDS, Recording, Shard
-from ser_ray.corpus.shards import check_size, sha256_of
+from ser_ray.corpus.batches import moments
+from ser_ray.corpus.files import altered, check_size, sha256_of
+from ser_ray.corpus.maps import ShardMap
+from ser_ray.corpus.schema import SAMPLE_RATE, SHARDS, Recording, Shard
 from ser_ray.errors import InputError
 
 FULL_SCALE = 32767
@@ -77,29 +77,12 @@ def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspe
     findings = []
     found = sha256_of(path)
     if found != shard.sha256:
-        again = "copy it again or import the corpus again"
-        message = f"shard {path} was altered: its SHA-256 is {found}, but {MANIFEST} says {shard.sha256}; {again}"
-        findings.append(Finding("wrong", "hash", message))
+        findings.append(Finding("wrong", "hash", str(altered(path, found, shard.sha256))))
     try:
-        reader = _reader(path)
-    except (pa.ArrowException, OSError) as error:
-        return Inspected((*findings, Finding("wrong", "shard", f"shard {path} cannot be read ({error})")))
-    wanted = shard_schema(targets)
-    if not reader.schema.equals(wanted):
-        message = (
-            f"shard {path} has the columns {_columns(reader.schema)}, but of targets {', '.join(targets)} it must have "
-            f"{_columns(wanted)}: import the corpus again"
-        )
-        return Inspected((*findings, Finding("wrong", "schema", message)))
-    return Inspected(tuple(findings), batches=reader.num_record_batches)
-
-
-def _columns(schema: Any) -> str:
-    return ", ".join(f"{column.name} {column.type}" for column in schema)
-
-
-def _reader(path: Path) -> Any:
-    return pa.ipc.open_file(pa.memory_map(str(path)))
+        batches = ShardMap(path, targets).batches
+    except InputError as error:
+        return Inspected((*findings, Finding("wrong", "shard", str(error))))
+    return Inspected(tuple(findings), batches=batches)
 
 
 def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ...], hop: int) -> Inspected:
@@ -112,19 +95,15 @@ def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ..
         hop: samples per frame.
     """
     try:
-        batch = _reader(folder / SHARDS / recording.shard).get_batch(recording.batch)
-        batch.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        message = f"{recording.name}: batch {recording.batch} of {recording.shard} cannot be read ({error})"
-        return Inspected((Finding("wrong", "batch", message),))
-    if batch.num_rows != 1 or not batch.column("audio")[0].is_valid:
-        message = f"{recording.name}: batch {recording.batch} of {recording.shard} does not hold one recording"
-        return Inspected((Finding("wrong", "batch", message),))
+        shard = ShardMap(folder / SHARDS / recording.shard, targets)
+        batch, raters = shard.batch(recording.batch), shard.raters(recording.batch)
+    except InputError as error:
+        return Inspected((Finding("wrong", "batch", f"{recording.name}: {error}"),))
     audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
+    shard.announce(audio)
     findings = [*_length(recording, audio, hop), *_sound(recording, audio)]
     for target in targets:
         findings += _gold(recording, target, batch.column(f"gold_{target}")[0])
-    raters = batch.column("raters")[0]
     for entry in raters if raters.is_valid else ():
         findings += _ratings(recording, f"{entry['target']} of rater {entry['rater']}", entry["ratings"])
     return Inspected(tuple(findings), blake2b(audio, digest_size=16).digest())

@@ -54,7 +54,7 @@ def raters_figures(corpus: Corpus, recordings: Sequence[Recording]) -> Iterator[
     if kept.is_file():
         try:
             yield from _kept_figures(kept, {recording.name for recording in recordings})
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{kept} cannot be read ({error}): delete it, or import the corpus again") from error
         return
     for recording in track(recordings, "comparing raters"):
