@@ -41,7 +41,9 @@ def refuse_others(
 ) -> None:
     """Return when no other driver runs this sweep, or trials of this share of it.
 
-    One that was lost a moment ago looks alive until it has been silent for a minute: this waits for that.
+    One that was lost a moment ago looks alive until it has been silent for a minute: this waits for that. Its own clock
+    may be ahead of this host's by hours, so the wait is bounded by this host's alone: a file that has not changed for
+    `LOST_AFTER` while it was looked at is of a driver that was lost.
 
     Args:
         folder: the sweep's folder.
@@ -54,7 +56,12 @@ def refuse_others(
     """
     first = {driver.name: driver.seen_at for driver in _others(folder, share)}
     if first:
-        say(f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life")
+        files = ", ".join(str(folder.driver(name)) for name in sorted(first))
+        say(
+            f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life, at most "
+            f"{LOST_AFTER.total_seconds():.0f} s; to skip this once nothing runs there, delete {files}"
+        )
+    began = time.monotonic()
     while others := _others(folder, share):
         for driver in others:
             if driver.seen_at != first.get(driver.name):
@@ -64,6 +71,9 @@ def refuse_others(
                     f"{folder.path} is being run by process {driver.pid} on {driver.host}{part}, last seen "
                     f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it ({end}) and run again"
                 )
+        if time.monotonic() - began > LOST_AFTER.total_seconds():
+            say(f"{', '.join(sorted(driver.name for driver in others))} gave no sign of life: taken for lost")
+            return
         time.sleep(poll_s)
 
 

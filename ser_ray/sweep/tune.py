@@ -6,7 +6,6 @@ on from those files alone, whatever version, host or order it is started with.
 
 import dataclasses
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -22,15 +21,13 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from ser_ray import provenance
-from ser_ray.corpus.files import AlteredError
-from ser_ray.gpus.usable import wrong_with
 from ser_ray.results import read_table
-from ser_ray.sweep.attempt import DeviceFaultError, Terms, attempt, one_line, was_hung
-from ser_ray.sweep.cluster import own_gpus, present_cluster
+from ser_ray.sweep.attempt import Terms, one_line, was_hung
+from ser_ray.sweep.cluster import present_cluster
 from ser_ray.sweep.device_faults import FAULTS_IN_A_ROW, DeviceFault, DeviceFaults
 from ser_ray.sweep.ending import MAKE_ROOM, Ending
 from ser_ray.sweep.gpu_shares import GpuShares
+from ser_ray.sweep.worker import ALTERED, FAULT, METRIC, TROUBLE, train_one
 from ser_ray.trial import Trial, write_unfinished
 
 if TYPE_CHECKING:
@@ -39,15 +36,8 @@ if TYPE_CHECKING:
     from ser_ray.sweep.outcomes import Outcomes
     from ser_ray.sweep.supply import Supply
 
-METRIC = "ccc_devel_mean"
-TROUBLE = "trouble"
-"""In a report: why results cannot be written."""
-FAULT = "fault"
-"""In a report: what was wrong with the GPU, as fields of a DeviceFault."""
 NODES_S = 5.0
 """How often is looked which nodes there are."""
-ALTERED = "altered"
-"""In a report: what of the corpus is not what its manifest says."""
 CRASHES_ALLOWED = 2
 """How often a trial whose process was lost is started again, from its last checkpoint."""
 
@@ -84,13 +74,13 @@ def train_trials(
     on_gpu = shared.gpus > 0
     shares = GpuShares(present_cluster().nodes, shared.cpus, shared.gpus) if on_gpu else None
     faults = DeviceFaults()
-    train_one = tune.with_parameters(_train_one, shared=shared, terms=terms)
+    trainable = tune.with_parameters(_train_one, shared=shared, terms=terms)
 
     def resources(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": shared.cpus, "GPU": config["gpus"]}])
 
     tuner = tune.Tuner(
-        tune.with_resources(train_one, resources if on_gpu else {"cpu": shared.cpus}),
+        tune.with_resources(trainable, resources if on_gpu else {"cpu": shared.cpus}),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
@@ -225,52 +215,7 @@ def _noting(scheduler: TrialScheduler, trials: Mapping[str, Trial], stopped: set
 
 
 def _train_one(config: Mapping[str, Any], shared: Trial, terms: Terms) -> None:
-    """Train one trial in the process that Tune gave it."""
-    trial = dataclasses.replace(shared, key=config["key"], config=config["trial"], gpus=config["gpus"])
-    if not trial.gpus:
-        _attempt(trial, terms)
-        return
-    meant, gpus = own_gpus()
-    if trial.gpus > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(meant)
-        _attempt(trial, terms)
-        return
-    host = provenance.host_name()
-    avoid = [gpu for place, _, gpu in (one.rpartition("/") for one in config["avoid"]) if place == host]
-    with gpus.place(meant[0], trial.gpus, avoid) as gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA is not used yet: this process is the trial's alone
-        try:
-            _attempt(trial, terms, on_epoch=lambda: gpus.worked(gpu))
-        except DeviceFaultError as error:
-            fault = DeviceFault(str(error), host, gpu, gpus.fault(gpu, lambda: wrong_with(gpu)))
-            tune.report({"epoch": 0, METRIC: -1.0, FAULT: dataclasses.asdict(fault)})
-
-
-def _attempt(trial: Trial, terms: Terms, on_epoch: Callable[[], None] = lambda: None) -> None:
-    """Attempt a trial, and tell Tune of its epochs and of results that cannot be written."""
-
-    def report(epoch: Any) -> None:
-        on_epoch()
-        pooled = epoch.devel.pooled
-        tune.report(
-            {
-                "epoch": epoch.epoch,
-                "train_loss": epoch.train_loss,
-                METRIC: -1.0 if math.isnan(pooled["mean"]) else pooled["mean"],  # schedulers cannot compare NaN
-                "seconds": epoch.train_seconds + epoch.evaluate_seconds,
-                "gpus": trial.gpus,
-                **{f"ccc_devel_{target}": value for target, value in pooled.items() if target != "mean"},
-            }
-        )
-
-    try:
-        trouble = attempt(trial, trial.gpus > 0, terms, report)
-    except AlteredError as error:
-        tune.report({"epoch": 0, METRIC: -1.0, ALTERED: str(error)})
-        return
-    if trouble is not None:
-        # not by a file, of course
-        tune.report({"epoch": 0, METRIC: -1.0, TROUBLE: trouble})
+    train_one(config, shared, terms, tune.report)
 
 
 def _reason(trial: Trial) -> str:

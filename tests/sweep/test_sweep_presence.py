@@ -81,7 +81,27 @@ def test_a_driver_that_gives_signs_of_life_is_not_joined(folder, monkeypatch):
         InputError, match=r"is being run by process 1 on other-node, last seen .* wait for it, or end it"
     ):
         refuse(folder, said)
-    assert said == ["other_node-1 may still be running this sweep: waiting for a sign of life"]
+    assert said == [
+        "other_node-1 may still be running this sweep: waiting for a sign of life, at most 60 s; "
+        f"to skip this once nothing runs there, delete {folder.driver('other_node-1')}"
+    ]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=2), timedelta(hours=5), timedelta(days=400)])
+def test_one_whose_clock_was_ahead_is_waited_for_no_longer_than_any_other(folder, monkeypatch, ahead):
+    write_driver(folder, driver(seen_at=datetime.now(UTC) + ahead))
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def sleep(seconds):
+        clock[0] += seconds
+        assert clock[0] < 70, "it waits for ever"
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    said = []
+    refuse_others(folder, said.append, poll_s=5.0)
+    assert 60 <= clock[0] <= 66
+    assert said[1:] == ["other_node-1 gave no sign of life: taken for lost"]
 
 
 def test_one_that_falls_silent_is_waited_for(folder, monkeypatch):
