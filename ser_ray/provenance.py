@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -105,6 +106,20 @@ def job_id() -> str | None:
 def host_name() -> str:
     """Return the name of this host."""
     return socket.gethostname()
+
+
+def gpu_driver(told: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """Return the version of NVIDIA's driver on this host; None where there is none.
+
+    Args:
+        told: the file in which the driver says it.
+    """
+    try:
+        text = told.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)
+    return match[1] if match else "unknown"
 
 
 def cpu_name() -> str:

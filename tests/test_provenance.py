@@ -205,3 +205,20 @@ def test_host_and_processor_have_names(monkeypatch):
         assert provenance.cpu_name() in Path("/proc/cpuinfo").read_text()
     monkeypatch.setattr(Path, "is_file", lambda path: False)
     assert provenance.cpu_name() in (platform.processor(), platform.machine())
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\nGCC ...",
+            "550.54.14",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (x)", "580.65.06"),
+        ("something else", "unknown"),
+    ],
+)
+def test_the_driver_of_gpus_is_read_from_its_own_words(tmp_path, text, version):
+    (tmp_path / "version").write_text(text)
+    assert provenance.gpu_driver(tmp_path / "version") == version
+    assert provenance.gpu_driver(tmp_path / "none") is None

@@ -1,17 +1,14 @@
 """GPUs: what SLURM gave, what PyTorch sees, and whether each computes what it should."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from ser_ray import allocation
+from ser_ray import allocation, provenance
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.doctor.software import CUDA_12_INSTALL
 from ser_ray.gpus.seen import Gpu, Seen
 
-DRIVER = Path("/proc/driver/nvidia/version")
 OWN_BYTES = 0.8e9
 """What CUDA itself takes on a large GPU for the process that looks."""
 TAKEN_SHARE = 0.1
@@ -27,10 +24,7 @@ def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterato
         environment: of this process.
     """
     given, in_job = allocation.gpus_given(environment), "SLURM_JOB_ID" in environment
-    try:
-        driver = driver_version(DRIVER.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        driver = None
+    driver = provenance.gpu_driver()
     if seen.crash:
         yield _fail(f"PyTorch ended while it tried the GPUs ({seen.crash})")
     elif not seen.gpus:
@@ -39,16 +33,6 @@ def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterato
         yield check_work(seen, driver)
         yield from check_count(len(seen.gpus), given, in_job=in_job)
         yield from check_memory(seen.gpus)
-
-
-def driver_version(text: str) -> str:
-    """Return the version of NVIDIA's driver.
-
-    Args:
-        text: of /proc/driver/nvidia/version.
-    """
-    match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)
-    return match[1] if match else "unknown"
 
 
 def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | None, visible: str | None) -> Finding:

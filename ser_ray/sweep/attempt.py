@@ -19,6 +19,7 @@ from ser_ray.sweep.staging import Staging, with_staged_corpus
 from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import opening, starts
+from ser_ray.trial.place import Place, place_of
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,13 @@ class Terms:
     verify_corpus: bool = False
 
 
-def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None]) -> str | None:
+def attempt(
+    trial: Trial,
+    on_gpu: bool,
+    terms: Terms,
+    report: Callable[["EpochReport"], None],
+    placed: Callable[[Place], None] = lambda place: None,
+) -> str | None:
     """Train a trial here, or write the row that says why it failed.
 
     Args:
@@ -68,6 +75,7 @@ def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochRe
         on_gpu: whether it was given a GPU, or a share of one.
         terms: what it keeps to.
         report: told of each epoch.
+        placed: told where the trial runs, before it begins.
 
     Returns:
         None if the trial left what it had to, or was asked to end; else why its results cannot be written, which is no
@@ -79,7 +87,7 @@ def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochRe
     """
     try:
         with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
-            _attempt(trial, on_gpu, terms, report, alive)
+            _attempt(trial, on_gpu, terms, report, placed, alive)
     except OSError as error:
         if not _cannot_be_written(trial, error):
             raise
@@ -88,7 +96,12 @@ def attempt(trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochRe
 
 
 def _attempt(
-    trial: Trial, on_gpu: bool, terms: Terms, report: Callable[["EpochReport"], None], alive: Callable[[], None]
+    trial: Trial,
+    on_gpu: bool,
+    terms: Terms,
+    report: Callable[["EpochReport"], None],
+    placed: Callable[[Place], None],
+    alive: Callable[[], None],
 ) -> None:
     import torch
 
@@ -102,6 +115,8 @@ def _attempt(
     supervision = Supervision(alive=alive, stop=_seldom(lambda: _is_gone(terms.go)), save_every_s=terms.save_every_s)
     if _is_gone(terms.go):
         return
+    place = place_of(trial, device)
+    placed(place)
 
     def look() -> None:
         supervision.alive()
@@ -127,7 +142,7 @@ def _attempt(
         traceback.print_exc()
         if device.type == "cuda" and verdict(error) == "device":
             raise DeviceFaultError(one_line(error)) from error
-        write_unfinished(trial, "failed", one_line(error))
+        write_unfinished(trial, "failed", one_line(error), place)
 
 
 def _with_memory(trial: Trial, device: "torch.device", train: Callable[[], None]) -> None:

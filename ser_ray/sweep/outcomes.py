@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from ser_ray.errors import InputError
-from ser_ray.results import SweepFolder, read_table
+from ser_ray.results import SweepFolder, read_table, read_trial
 from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.sweep.device_faults import DeviceFault
 from ser_ray.sweep.ending import MAKE_ROOM, Ending
@@ -19,6 +19,7 @@ from ser_ray.sweep.progress import Progress
 from ser_ray.sweep.silence import Silence
 from ser_ray.sweep.supply import Supply
 from ser_ray.trial import Trial, write_unfinished
+from ser_ray.trial.place import NOWHERE, Place
 
 if TYPE_CHECKING:
     from ser_ray.sweep.run import SweepRun
@@ -43,6 +44,7 @@ class Outcomes:
         self._progress, self._ending, self._supply, self._submit = progress, ending, supply, submit
         self._silence = Silence(60 * run.config.schedule.silence_minutes)
         self._too_late: set[str] = set()
+        self._places: dict[str, Place] = {}
         self.corpus_altered: str | None = None
         self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(run.folder)
         self._board = _board(run.folder.path / "tensorboard") if run.tensorboard else None
@@ -54,6 +56,17 @@ class Outcomes:
         else:
             self._progress.started(key)
         self._silence.watch(key, self._folder.log(key), kill)
+
+    def placed(self, key: str, place: Place) -> None:
+        """A trial's process told where it is."""
+        self._places[key] = place
+
+    def place(self, key: str) -> Place:
+        """Return where a trial ran last: as it told this run, or as its predictions keep of an earlier one."""
+        if key not in self._places:
+            with contextlib.suppress(InputError):  # then nobody can tell
+                return Place.of_row(read_trial(self._folder.part("predictions", key)))
+        return self._places.get(key, NOWHERE)
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
         """A trial ended an epoch, with these figures."""
@@ -118,7 +131,7 @@ class Outcomes:
                 self._progress.say(f"FAILED    {key}  {reason}; its row stands as it was")
                 return
             try:
-                write_unfinished(trial, "failed", reason)
+                write_unfinished(trial, "failed", reason, self.place(key))
             except OSError as full:
                 error = full
             else:

@@ -27,8 +27,9 @@ from ser_ray.sweep.cluster import present_cluster
 from ser_ray.sweep.device_faults import FAULTS_IN_A_ROW, DeviceFault, DeviceFaults
 from ser_ray.sweep.ending import MAKE_ROOM, Ending
 from ser_ray.sweep.gpu_shares import GpuShares
-from ser_ray.sweep.worker import ALTERED, FAULT, METRIC, TROUBLE, train_one
+from ser_ray.sweep.worker import ALTERED, FAULT, METRIC, PLACE, TROUBLE, train_one
 from ser_ray.trial import Trial, write_unfinished
+from ser_ray.trial.place import Place
 
 if TYPE_CHECKING:
     # workers import this file too, and should not wait for what they have no use for
@@ -200,7 +201,7 @@ def _noting(scheduler: TrialScheduler, trials: Mapping[str, Trial], stopped: set
     decide = scheduler.on_trial_result
 
     def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        if TROUBLE in result or FAULT in result or ALTERED in result:
+        if not result.keys().isdisjoint((PLACE, TROUBLE, FAULT, ALTERED)):
             return TrialScheduler.CONTINUE
         decision = str(decide(controller, trial, result))
         key = _name_of(trial)
@@ -268,7 +269,9 @@ class _Reporter(_Unsaved, tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        if TROUBLE in result:
+        if PLACE in result:
+            self._outcomes.placed(_name_of(trial), Place(**result[PLACE]))
+        elif TROUBLE in result:
             self._outcomes.unwritable(_name_of(trial), result[TROUBLE])
         elif FAULT in result:
             self._faulted[_name_of(trial)] = DeviceFault(**result[FAULT])
@@ -330,7 +333,7 @@ class _Reporter(_Unsaved, tune.Callback):
 
     def _write(self, trial: Trial, status: str, reason: str | None, then: Callable[[], None]) -> None:
         try:
-            write_unfinished(trial, status, reason)
+            write_unfinished(trial, status, reason, self._outcomes.place(trial.key))
         except OSError as error:  # the trial stays open, and its row is written when it ends so again
             self._outcomes.unwritable(trial.key, f"{error.strerror or error} ({trial.folder.path})")
             self._outcomes.left(trial.key)

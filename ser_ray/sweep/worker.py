@@ -13,6 +13,7 @@ from ser_ray.sweep.attempt import DeviceFaultError, Terms, attempt
 from ser_ray.sweep.cluster import own_gpus
 from ser_ray.sweep.device_faults import DeviceFault
 from ser_ray.trial import Trial
+from ser_ray.trial.place import Place
 
 if TYPE_CHECKING:
     from ser_ray.training.state import EpochReport
@@ -24,6 +25,8 @@ TROUBLE = "trouble"
 """In a report: why results cannot be written."""
 FAULT = "fault"
 """In a report: what was wrong with the GPU, as fields of a DeviceFault."""
+PLACE = "place"
+"""In a report: where the trial runs, as fields of a Place; the first of each process."""
 ALTERED = "altered"
 """In a report: what of the corpus is not what its manifest says."""
 
@@ -74,8 +77,11 @@ def _attempt(trial: Trial, terms: Terms, report: Report, on_epoch: Callable[[], 
             }
         )
 
+    def tell_place(place: Place) -> None:
+        report({"epoch": 0, METRIC: -1.0, PLACE: vars(place)})
+
     try:
-        trouble = attempt(trial, trial.gpus > 0, terms, tell)
+        trouble = attempt(trial, trial.gpus > 0, terms, tell, tell_place)
     except AlteredError as error:
         report({"epoch": 0, METRIC: -1.0, ALTERED: str(error)})
         return

@@ -15,6 +15,7 @@ from ser_ray.corpus import Recording
 from ser_ray.training.config import whole_frames
 from ser_ray.trial.config import Trial, configuration_key, keyed_config
 from ser_ray.trial.log import starts
+from ser_ray.trial.place import NOWHERE, Place, place_of
 
 if TYPE_CHECKING:
     import torch
@@ -64,8 +65,6 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "max_epochs": training.epochs,
         "parameters": model.parameters,
         "receptive_field_ms": 1000 * model.receptive_field / corpus.sample_rate,
-        "cpus": trial.cpus,
-        "gpus": trial.gpus,
         "job_id": provenance.job_id(),
         "restarts": max(0, len(starts(trial.folder.log(trial.key))) - 1),
         "git_commit": trial.git_commit,
@@ -114,8 +113,7 @@ def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") ->
         "peak_memory_bytes": peak,
         "precision": effective_precision(config.precision, device),
         "backend": trained.backend,
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu: {provenance.cpu_name()}",
-        "host": provenance.host_name(),
+        **vars(place_of(trial, device)),
         "started_at": first.ended_at - timedelta(seconds=first.train_seconds + first.evaluate_seconds),
     }
 
@@ -192,13 +190,14 @@ def prediction_rows(
     return pa.table(columns).select(results.PREDICTIONS.names).cast(results.PREDICTIONS)
 
 
-def write_unfinished(trial: Trial, status: str, error: str | None) -> None:
+def write_unfinished(trial: Trial, status: str, error: str | None, place: Place = NOWHERE) -> None:
     """Write the row of a trial that was stopped early or failed.
 
     Args:
         trial: the trial.
         status: "stopped" or "failed".
         error: why it failed, in one or a few lines; None for a stopped one.
+        place: where it ran, as its own process told.
     """
     epochs = results.read_table(trial.folder, "epochs", keys=[trial.key]).to_pylist()
     row = {
@@ -206,7 +205,7 @@ def write_unfinished(trial: Trial, status: str, error: str | None) -> None:
         "status": status,
         "error": error,
         "epochs": len(epochs),
-        "host": provenance.host_name(),
+        **vars(place),
         "ended_at": datetime.now(UTC),
     }
     if epochs:

@@ -7,7 +7,6 @@ from ser_ray.doctor.gpus import (
     check_memory,
     check_none,
     check_work,
-    driver_version,
     findings,
 )
 from ser_ray.gpus.seen import Gpu, Seen
@@ -15,21 +14,6 @@ from ser_ray.gpus.seen import Gpu, Seen
 GB = 10**9
 GOOD = Gpu("H100", 80 * GB, 79 * GB, None)
 BAD = Gpu("H100", 80 * GB, 79 * GB, "a convolution is off by 0.2 of its largest value")
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        (
-            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\nGCC ...",
-            "550.54.14",
-        ),
-        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (x)", "580.65.06"),
-        ("something else", "unknown"),
-    ],
-)
-def test_driver_versions(text, version):
-    assert driver_version(text) == version
 
 
 def none(seen=None, given=None, *, in_job=False, driver=None, visible=None):

@@ -214,7 +214,7 @@ def train(trial, device, report, supervision=None, **options):
 
 import ser_ray.trial.train
 ser_ray.trial.train.train_trial = train
-trial = SimpleNamespace(key="k", config="c", gpus=0.0, folder=SweepFolder(Path({folder!r})))
+trial = SimpleNamespace(key="k", config="c", cpus=1, gpus=0.0, folder=SweepFolder(Path({folder!r})))
 terms = attempts.Terms(go=Path(__file__), silence_s=2.0, save_every_s=60.0)
 attempts.attempt(trial, False, terms, print)
 """

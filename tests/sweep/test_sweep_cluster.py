@@ -10,6 +10,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
+from ser_ray.results import read_table
 from ser_ray.sweep import tune
 from ser_ray.sweep.cluster import Cluster, cluster
 from ser_ray.sweep.config import Backend, Schedule
@@ -18,6 +19,7 @@ from ser_ray.sweep.ending import Ending
 from ser_ray.sweep.gpu_shares import GpuShares
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
+from ser_ray.trial.place import Place
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
@@ -139,6 +141,9 @@ class Told:
     def left(self, key):
         self.left_open.append(key)
 
+    def place(self, key):
+        return Place(host="n1", gpus=0.25)
+
 
 @pytest.fixture
 def fault(make_trial, tiny_config, tmp_path):
@@ -168,7 +173,8 @@ def test_a_trial_whose_gpu_was_at_fault_is_handed_out_again_and_fails_with_the_t
     meet(0)
     assert told.again_keys == [trial.key] * 2
     assert told.failures == [(trial.key, "its GPU was at fault 3 times (n1/0, n1/0, n1/0): CUDA error: ECC")]
-    assert trial.folder.part("trials", trial.key).exists()
+    (row,) = read_table(trial.folder, "trials", keys=[trial.key]).to_pylist()
+    assert (row["host"], row["gpus"], row["device"]) == ("n1", 0.25, None)
     assert not ending.wanted
 
 

@@ -4,14 +4,17 @@ import io
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from ser_ray.provenance import host_name
 from ser_ray.results import make_table, read_table, write_part
 from ser_ray.sweep.config import Schedule
 from ser_ray.sweep.device_faults import DeviceFault
 from ser_ray.sweep.ending import Ending
 from ser_ray.sweep.outcomes import Outcomes
 from ser_ray.sweep.progress import Progress
-from ser_ray.trial import write_unfinished
+from ser_ray.trial import train_trial, write_unfinished
+from ser_ray.trial.place import NOWHERE, Place, place_of
 
 FIGURES = {"epoch": 1, "train_loss": 0.5, "ccc_devel_mean": 0.1, "seconds": 300.0, "gpus": 0.25}
 
@@ -59,6 +62,24 @@ def test_a_corpus_that_was_altered_ends_the_run_by_the_first_reason(begin, trial
     assert outcomes.corpus_altered == "shard a was altered"
     assert told.ending.reason == "the corpus is not what its manifest says"
     assert f"CORPUS    {trial.key}  shard b was altered" in told.out.getvalue()
+
+
+def test_a_row_that_the_driver_writes_says_where_the_trial_ran(begin, trial):
+    place = Place(host="n7", device="H100", cpus=8.0, gpus=0.25, gpu_driver="580.65.06", cuda_version="13.0")
+    outcomes, told = begin()
+    outcomes.placed(trial.key, place)
+    outcomes.searched(trial, ValueError("a poisoned trial"))
+    (row,) = read_table(trial.folder, "trials").to_pylist()
+    assert (row["status"], Place.of_row(row)) == ("failed", place)
+    assert told.supply.told == [(trial.key, "failed", None)]
+
+
+def test_where_a_trial_ran_in_an_earlier_run_is_kept_by_its_predictions(begin, trial):
+    outcomes, _ = begin()
+    assert outcomes.place(trial.key) == NOWHERE
+    train_trial(trial, torch.device("cpu"))
+    assert outcomes.place(trial.key) == place_of(trial, torch.device("cpu"))
+    assert outcomes.place(trial.key).host == host_name()
 
 
 def test_a_budget_of_gpu_hours_counts_what_was_spent_before(begin, folder, trial):

@@ -8,17 +8,19 @@ import textwrap
 import threading
 
 import pytest
+import torch
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep import tune as tunes
 from ser_ray.sweep import verifying
 from ser_ray.sweep.attempt import Terms, attempt
 from ser_ray.sweep.config import Resources
 from ser_ray.sweep.verifying import CorpusVerification, with_verified_corpus
+from ser_ray.sweep.worker import ALTERED, PLACE, TROUBLE, train_one
 from ser_ray.trial import search_trial
+from ser_ray.trial.place import Place, place_of
 
 SWEEP = """
 name: tiny
@@ -96,14 +98,14 @@ def test_the_option_leaves_the_corpus_unread_and_the_trial_as_it_is(trial):
     assert with_verified_corpus(unverified, False, lambda: None) is unverified
 
 
-def test_a_worker_tells_the_driver_what_was_altered(trial, terms, monkeypatch):
+def test_a_worker_tells_the_driver_where_it_is_and_what_was_altered(trial, terms):
     told = []
-    monkeypatch.setattr(tunes.tune, "report", told.append)
     alter(trial.corpus)
-    tunes._train_one({"key": trial.key, "trial": trial.config}, trial, terms)
-    (report,) = told
-    assert "00000.arrow was altered" in report[tunes.ALTERED]
-    assert tunes.TROUBLE not in report
+    train_one({"key": trial.key, "trial": trial.config, "gpus": 0.0}, trial, terms, told.append)
+    place, report = told
+    assert Place(**place[PLACE]) == place_of(trial, torch.device("cpu"))
+    assert "00000.arrow was altered" in report[ALTERED]
+    assert TROUBLE not in report
 
 
 def test_the_driver_is_told_beside_other_work(corpus):

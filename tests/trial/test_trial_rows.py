@@ -14,8 +14,10 @@ from ser_ray.models import ModelConfig
 from ser_ray.results import PREDICTIONS, SCHEMAS, make_table, read_table, write_part
 from ser_ray.training.evaluate import Scores
 from ser_ray.training.loop import Trained
+from ser_ray.training.numerics import effective_precision
 from ser_ray.training.state import EpochReport
 from ser_ray.trial import TrialConfig, keyed_config, write_unfinished
+from ser_ray.trial.place import NOWHERE, Place
 from ser_ray.trial.rows import configured_columns, epoch_row, prediction_rows, trained_columns
 
 ENDED = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -120,7 +122,10 @@ def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     assert (columns["precision"], columns["backend"]) == ("float32", "fused")
 
 
-@pytest.mark.parametrize(("asked", "in_effect"), [("float32", "float32"), ("tf32", "float32"), ("bf16", "bf16")])
+@pytest.mark.parametrize(
+    ("asked", "in_effect"),
+    [("float32", "float32"), ("tf32", "float32"), ("bf16", effective_precision("bf16", CPU)), ("float64", "float64")],
+)
 def test_the_precision_in_effect_and_the_one_asked_for_are_both_kept(make_trial, tiny_config, asked, in_effect):
     trial = make_trial(tiny_config(precision=asked))
     assert trained_columns(trial, TRAINED, CPU)["precision"] == in_effect
@@ -208,13 +213,16 @@ def test_a_stopped_trial_has_the_figures_of_its_best_epoch(make_trial, tiny_conf
     assert {row[name] for name in others} == {None}
     assert row["search_seconds"] is None
     assert row["kernels"] == [4, 6]
+    assert Place.of_row(row) == NOWHERE  # nobody told where it ran
     assert abs(row["ended_at"].replace(tzinfo=UTC) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 def test_a_trial_that_failed_before_its_first_epoch_has_its_reason_alone(make_trial, tiny_config):
     trial = make_trial(tiny_config())
-    write_unfinished(trial, "failed", "the mse loss is nan in epoch 1, batch 2")
+    place = Place(host="n7", device="H100", cpus=8.0, gpus=0.5, gpu_driver="580.65.06")
+    write_unfinished(trial, "failed", "the mse loss is nan in epoch 1, batch 2", place)
     row = the_row(trial)
+    assert Place.of_row(row) == place
     assert (row["status"], row["error"]) == ("failed", "the mse loss is nan in epoch 1, batch 2")
     assert (row["epochs"], row["best_epoch"], row["train_seconds"]) == (0, None, None)
     assert {row[name] for name in row if name.startswith("ccc_")} == {None}

@@ -1,0 +1,68 @@
+"""Where a trial runs: told by its process, and kept in its row whoever writes that."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from ser_ray import provenance
+from ser_ray.trial.config import Trial
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """The columns of a trial's row that say where it ran; all None for one that never started.
+
+    Args:
+        host: name of its node.
+        device: the GPU's name, or "cpu: " and the processor's.
+        cpus: cores of the trial.
+        gpus: its share of a GPU, or whole GPUs; 0 on a CPU.
+        gpu_driver: version of NVIDIA's driver; None on a CPU, like the next two.
+        cuda_version: that PyTorch was built with.
+        cudnn_version: that PyTorch uses.
+    """
+
+    host: str | None = None
+    device: str | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    gpu_driver: str | None = None
+    cuda_version: str | None = None
+    cudnn_version: str | None = None
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the place that a trial's row names."""
+        return cls(**{field.name: row.get(field.name) for field in dataclasses.fields(cls)})
+
+
+NOWHERE = Place()
+
+
+def place_of(trial: Trial, device: "torch.device") -> Place:
+    """Return where this process trains a trial.
+
+    Args:
+        trial: the trial, with the cores and the share of a GPU that it was given.
+        device: where it trains.
+    """
+    import torch
+
+    place = Place(host=provenance.host_name(), cpus=trial.cpus, gpus=trial.gpus)
+    if device.type != "cuda":
+        return dataclasses.replace(place, device=f"cpu: {provenance.cpu_name()}")
+    try:
+        name = torch.cuda.get_device_name(device)
+    except RuntimeError:  # it cannot be used, which the training will say
+        name = str(device)
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return dataclasses.replace(
+        place,
+        device=name,
+        gpu_driver=provenance.gpu_driver(),
+        cuda_version=torch.version.cuda,
+        cudnn_version=None if cudnn is None else str(cudnn),
+    )
