@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ser_ray.corpus.gold import METHODS
 from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.description import ALIGNMENTS
+from ser_ray.corpus.layouts.description import ALIGNMENTS, TIME_UNITS
 from ser_ray.corpus.layouts.finding import AUTO
 from ser_ray.corpus.mimics import MIMICS
 from ser_ray.errors import InputError
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     brought.add_argument(
         "--rater-lag", type=float, default=0.0, metavar="S", help="move labels ahead by so many seconds; default: 0"
     )
+    brought.add_argument(
+        "--time-unit", choices=TIME_UNITS, default="s", help="what times count (table); frames: at --label-rate"
+    )
     brought.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core")
 
     mimic = commands.add_parser("mimic", help="write small made-up data in a layout, to try its import")
@@ -110,6 +113,7 @@ def _import(arguments: argparse.Namespace) -> int:
         alignment=arguments.alignment,
         label_rate_hz=arguments.label_rate,
         rater_lag_s=arguments.rater_lag,
+        time_unit=arguments.time_unit,
     )
     try:
         with _terminated():
