@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from ser_ray import __version__
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped
 from ser_ray.shadows import name_shadows
 
 COMMANDS = {
@@ -70,7 +71,7 @@ def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] 
         try:
             return command(argv)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {escaped(str(error))}", file=sys.stderr)
             return EXIT_INPUT_WRONG
         finally:
             print(end="", flush=True)  # here, where a reader that has gone can be noticed; at the exit it cannot

@@ -16,7 +16,7 @@ from ser_ray.corpus.destination import check_room, users_mistakes
 from ser_ray.corpus.gold import METHODS
 from ser_ray.corpus.importing.audio import decode
 from ser_ray.corpus.importing.frames import Framing
-from ser_ray.corpus.importing.labels import DEFAULT_METHOD, Gold, make_gold
+from ser_ray.corpus.importing.labels import DEFAULT_METHOD, UNSEEN, Gold, make_gold
 from ser_ray.corpus.importing.preview import Preview, preview
 from ser_ray.corpus.importing.workers import in_order
 from ser_ray.corpus.layouts import LAYOUTS
@@ -35,6 +35,7 @@ from ser_ray.corpus.raters import rater_rows
 from ser_ray.corpus.schema import PARTITIONS, samples_per_frame
 from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
+from ser_ray.plain_text import is_plain_name
 
 IMPORT_VERSION = 1
 """Raised when equal files would give other samples or labels: what an older version left half-made is begun anew."""
@@ -129,6 +130,7 @@ def import_corpus(
     with users_mistakes(Path(out)):
         check_free(Path(out))
         layout, description = describe(layout, folder, LAYOUTS)
+        _check_names(description.sources, name or folder.resolve().name, folder)
         _check_partitions(description.sources, folder)
         description = _in_seconds(layout, description, config)
         jobs = jobs or allocation.cpus()
@@ -162,6 +164,18 @@ def _in_seconds(layout: str, description: Description, config: ImportConfig) -> 
         raise InputError(f"time unit is {config.time_unit}, but layout {layout} has its own: leave out --time-unit")
     unit_s = 1e-3 if config.time_unit == "ms" else 1 / (config.label_rate_hz or 1.0)
     return replace(description, sources=tuple(source.with_time_unit(unit_s) for source in description.sources))
+
+
+def _check_names(sources: Sequence[Source], corpus: str, folder: Path) -> None:
+    """Refuse names of which something acts where they are shown, such as an escape sequence."""
+    problems = Problems(folder)
+    named = {("corpus", corpus): None, **{("recording", source.name): None for source in sources}}
+    named |= {("speaker", source.speaker): None for source in sources}
+    named |= {("column", column): None for source in sources for column in source.extra}
+    for what, name in named:
+        if not is_plain_name(name):
+            problems.add(f"{what} {name!r} {UNSEEN}")
+    problems.refuse()
 
 
 def _check_partitions(sources: Sequence[Source], folder: Path) -> None:

@@ -8,7 +8,7 @@ DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recordi
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ser_ray.corpus.json_rows import json_rows, rows_of
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped, escaped_name, is_plain_name
 
 SCHEMA_VERSION = 2
 """2 has `preparation` in the manifest; 1 is read."""
@@ -202,11 +203,14 @@ _OWN_FIELDS = tuple(one.name for one in fields(Recording) if one.name != "extra"
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
     """Return a column's values, equal texts as one object: they are half of the memory of a large corpus."""
-    values: list[Any] = column.to_pylist()
+    values: list[Any] = column.to_pylist()  # texts become what may be shown
     if not pa.types.is_string(column.type):
         return values
     known: dict[str | None, str | None] = {}
-    return [known.setdefault(value, value) for value in values]
+    for value in values:
+        if value not in known:
+            known[value] = value if value is None else escaped_name(value)
+    return [known[value] for value in values]
 
 
 def fingerprint(
@@ -288,6 +292,12 @@ def read_manifest(path: Path) -> Manifest:
     try:
         values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
         values["targets"] = tuple(values["targets"])
-        return Manifest(**values)
-    except (KeyError, TypeError) as error:
+        manifest = Manifest(**values)
+        unseen = [target for target in manifest.targets if not is_plain_name(target)]
+        if unseen:
+            raise InputError(f"{path} names the target {unseen[0]!r}, which cannot be shown: import the corpus again")
+        prepared = {escaped_name(what): escaped_name(how) for what, how in manifest.preparation.items()}
+        name, notice = escaped_name(manifest.name), escaped(manifest.notice)
+        return replace(manifest, name=name, notice=notice, preparation=prepared)
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a corpus manifest ({error}): import the corpus again") from error
