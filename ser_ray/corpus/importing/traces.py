@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from ser_ray.errors import InputError
 
+COMMENT = "#"
+"""Begins lines that tools write above a table's header."""
+
 
 @dataclass(frozen=True)
 class Traces:
@@ -44,18 +47,21 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         path: of a file with a header, its fields divided by commas, semicolons or tabs.
 
     Returns:
-        The names of the columns, the rows, and the line number of each row. Blank lines are left out.
+        The names of the columns, the rows, and the line number of each row. Blank lines are left out, and lines
+        that begin with # before the header.
 
     Raises:
         InputError: if it is no text, is empty, names a column twice, or a row has more or fewer fields than the header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            skipped, at, first = 0, 0, file.readline()
+            while first.startswith(COMMENT):
+                skipped, at, first = skipped + 1, file.tell(), file.readline()
             separator = ";" if ";" in first else "\t" if "\t" in first and "," not in first else ","
-            file.seek(0)
+            file.seek(at)
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
-            numbered = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
+            numbered = [(skipped + reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a text table in UTF-8 ({error}): save it as CSV") from error
     if not numbered:
