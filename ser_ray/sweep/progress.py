@@ -106,7 +106,7 @@ class Progress:
         self._lock = threading.RLock()
         self._console = _Console(file=out, emoji=False)
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = open(log, "a", buffering=1)  # noqa: SIM115 - closed by __exit__
+        self._log = open(log, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self._live = (
             Live(get_renderable=self._view, console=self._console, refresh_per_second=2, transient=True)
             if self._console.is_interactive
