@@ -7,6 +7,7 @@ DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recordi
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -23,6 +24,12 @@ SCHEMA_VERSION = 2
 
 SAMPLE_RATE = 16_000
 """Samples per second of every corpus, whatever the rate of the audio it was imported from."""
+
+AS_PRINTED = 6e-6
+"""Relative: what a rate may lack that was typed as it is printed, with six digits."""
+
+USUAL_RATES_HZ = (1, 2, 4, 5, 8, 10, 12.5, 16, 20, 25, 32, 40, 50, 80, 100)
+"""Rates whose frames of samples have the many small factors that pools are made of."""
 
 PARTITIONS = ("train", "devel", "test")
 MANIFEST, INDEX, SHARDS = "corpus.json", "index.parquet", "shards"
@@ -128,12 +135,15 @@ def samples_per_frame(label_rate: float) -> int:
     """
     if label_rate >= 1e-6:
         hop = round(SAMPLE_RATE / label_rate)
-        if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= 1e-6 * label_rate:
+        if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= AS_PRINTED * label_rate:
             return hop
         ideal = SAMPLE_RATE / label_rate
         hops = sorted({max(1, int(ideal)), int(ideal) + 1})
         near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
-        fits = f"rates that fit nearby: {near}"
+        usual = sorted(USUAL_RATES_HZ, key=lambda rate_hz: abs(math.log(rate_hz / label_rate)))[:3]
+        fits = (
+            f"rates that fit nearby: {near}; networks are easily built for {', '.join(f'{one:g}' for one in usual)} Hz"
+        )
     else:
         fits = "it must be above 0, by 1e-6 at least"
     raise InputError(
