@@ -1,6 +1,7 @@
 """The door: hands each command to its room, importing it only then; says the user's mistakes without traceback."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from typing import NoReturn
 
 from ser_ray import __version__
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped
 from ser_ray.shadows import name_shadows
 
 COMMANDS = {
@@ -66,11 +68,12 @@ def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] 
     Returns:
         The exit code.
     """
+    _replace_what_cannot_be_shown()
     try:
         try:
             return command(argv)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {escaped(str(error))}", file=sys.stderr)
             return EXIT_INPUT_WRONG
         finally:
             print(end="", flush=True)  # here, where a reader that has gone can be noticed; at the exit it cannot
@@ -78,6 +81,13 @@ def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] 
         # the reader (head, less) has seen enough; Python would complain once more when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Let an ASCII or 8-bit terminal show what it has no sign for as an escape, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(command: Callable[[Sequence[str] | None], int]) -> NoReturn:

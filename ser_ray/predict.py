@@ -1,6 +1,7 @@
 """A trained model on any audio: `ser-ray predict MODEL AUDIO...` writes one CSV file of predictions per recording."""
 
 import argparse
+import csv
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.corpus.shards import normalised
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped_name, spreadsheet_cell
 from ser_ray.results import ccc_column
 from ser_ray.trained import TrainedModel, find_checkpoint, load_model, read_chains
 
@@ -92,8 +94,8 @@ def write_csv(path: Path, targets: Sequence[str], label_rate: float, prediction:
     try:
         try:
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                header = ",".join(["time_s", *targets])
-                np.savetxt(file, rows, fmt="%.6f", delimiter=",", header=header, comments="")
+                csv.writer(file, lineterminator="\n").writerow(["time_s", *map(spreadsheet_cell, targets)])
+                np.savetxt(file, rows, fmt="%.6f", delimiter=",")
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -130,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         write_csv(path, targets, trained.label_rate, prediction)
         means = "  ".join(f"{t} {mean:+.4f}" for t, mean in zip(targets, prediction.mean(axis=0), strict=True))
-        print(f"{audio.name}  {samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}  {path}")
+        said = f"{samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}"
+        print(f"{escaped_name(audio.name)}  {said}  {escaped_name(str(path))}")
     problems.refuse()
     return 0
 

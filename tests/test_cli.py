@@ -1,6 +1,7 @@
 """The door: which commands there are, what is said of mistakes, and what of a reader that leaves."""
 
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -146,3 +147,21 @@ def test_the_installed_command_is_this_door():
         pytest.skip("the package is not installed beside this Python")
     done = subprocess.run([script, "--version"], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"ser_ray {__version__}\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_replaced(encoding, monkeypatch):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+
+    def command(argv):
+        print("Zoë – 张伟")
+        raise InputError("no recording 张伟")
+
+    assert cli.guarded(command) == 2
+    err.flush()
+    shown, said = out.buffer.getvalue().decode(encoding), err.buffer.getvalue().decode(encoding)
+    expected = "Zoë – 张伟".encode(encoding, "backslashreplace").decode(encoding)
+    assert shown == f"{expected}\n"
+    assert said.startswith("error: no recording ")

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "ser_ray"
 FLOORS = {
     "errors": 0,
     "shadows": -1,
+    "plain_text": -1,
     "results": 1,
     "metrics": 1,
     "overlap": 1,

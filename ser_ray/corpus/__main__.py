@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ser_ray.corpus.gold import METHODS
 from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.description import ALIGNMENTS
+from ser_ray.corpus.layouts.description import ALIGNMENTS, TIME_UNITS
 from ser_ray.corpus.layouts.finding import AUTO
 from ser_ray.corpus.mimics import MIMICS
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped, escaped_name
 
 SHOWN_WARNINGS = 5
 EXIT_GO_ON = 75
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     brought.add_argument(
         "--rater-lag", type=float, default=0.0, metavar="S", help="move labels ahead by so many seconds; default: 0"
     )
+    brought.add_argument(
+        "--time-unit", choices=TIME_UNITS, default="s", help="what times count (table); frames: at --label-rate"
+    )
     brought.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core")
 
     mimic = commands.add_parser("mimic", help="write small made-up data in a layout, to try its import")
@@ -110,6 +114,7 @@ def _import(arguments: argparse.Namespace) -> int:
         alignment=arguments.alignment,
         label_rate_hz=arguments.label_rate,
         rater_lag_s=arguments.rater_lag,
+        time_unit=arguments.time_unit,
     )
     try:
         with _terminated():
@@ -120,7 +125,7 @@ def _import(arguments: argparse.Namespace) -> int:
         print("interrupted: what is written is kept, and the same command goes on from there", file=sys.stderr)
         return EXIT_GO_ON
     for warning in made.warnings[:SHOWN_WARNINGS]:
-        print(f"warning: {warning}")
+        print(f"warning: {escaped(warning)}")
     if len(made.warnings) > SHOWN_WARNINGS:
         print(f"warning: and {len(made.warnings) - SHOWN_WARNINGS} more")
     if made.kept:
@@ -173,7 +178,7 @@ def _report(path: Path) -> None:
     from ser_ray.corpus.shards import open_corpus
 
     corpus = open_corpus(path)
-    print(f"made {path}")
+    print(f"made {escaped_name(str(path))}")
     print("\n  ".join([summary(corpus), *rater_lines(path)]))
     print(f"next: ser-ray sweep sweeps/overlap.yaml --corpus {path}")
 
@@ -194,7 +199,7 @@ def _info(arguments: argparse.Namespace) -> int:
         print(as_json(corpus, figures))
     else:
         Console().print(table(figures))
-        print("\n".join(remarks(corpus, figures)))
+        print(escaped("\n".join(remarks(corpus, figures))))
     if arguments.picture is not None:
         write_picture(draw_corpus(corpus, figures), arguments.picture)
         print(f"drew {arguments.picture}", file=sys.stderr if arguments.json else sys.stdout)
@@ -205,7 +210,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from ser_ray.corpus.describing.check import check_corpus
 
     checked = check_corpus(arguments.corpus, arguments.jobs)
-    print("\n".join(checked.lines()))
+    print(escaped("\n".join(checked.lines())))
     return 1 if checked.count("wrong") else 0
 
 

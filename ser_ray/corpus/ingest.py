@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,18 @@ from ser_ray.corpus.destination import check_room, users_mistakes
 from ser_ray.corpus.gold import METHODS
 from ser_ray.corpus.importing.audio import decode
 from ser_ray.corpus.importing.frames import Framing
-from ser_ray.corpus.importing.labels import DEFAULT_METHOD, Gold, make_gold
+from ser_ray.corpus.importing.labels import DEFAULT_METHOD, UNSEEN, Gold, make_gold
 from ser_ray.corpus.importing.preview import Preview, preview
 from ser_ray.corpus.importing.workers import in_order
 from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.description import ALIGNMENTS, Alignment, Description, Source
+from ser_ray.corpus.layouts.description import (
+    ALIGNMENTS,
+    TIME_UNITS,
+    Alignment,
+    Description,
+    Source,
+    TimeUnit,
+)
 from ser_ray.corpus.layouts.finding import describe
 from ser_ray.corpus.problems import SHOWN, Problems
 from ser_ray.corpus.progress import Bar
@@ -28,6 +35,7 @@ from ser_ray.corpus.raters import rater_rows
 from ser_ray.corpus.schema import PARTITIONS, samples_per_frame
 from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
+from ser_ray.plain_text import is_plain_name
 
 IMPORT_VERSION = 1
 """Raised when equal files would give other samples or labels: what an older version left half-made is begun anew."""
@@ -49,6 +57,7 @@ class ImportConfig:
         alignment: whether frame i carries the label at its start or its end; None for what the layout says.
         label_rate_hz: to which all labels are brought, without looking ahead; None takes them at the rate they have.
         rater_lag_s: how much later than the speech raters were: labels are moved ahead by so much, 0 to 20.
+        time_unit: what times of the layout `table` count: "s", "ms", or "frames" at label_rate_hz.
     """
 
     gold: str | None = None
@@ -56,6 +65,7 @@ class ImportConfig:
     alignment: Alignment | None = None
     label_rate_hz: float | None = None
     rater_lag_s: float = 0.0
+    time_unit: TimeUnit = "s"
 
     def __post_init__(self) -> None:
         """Refuse what no import can do."""
@@ -67,6 +77,10 @@ class ImportConfig:
             samples_per_frame(self.label_rate_hz)
         if not 0 <= self.rater_lag_s <= MOST_LAG_S:
             raise InputError(f"rater lag is {self.rater_lag_s:g} s, but must be 0 to {MOST_LAG_S:g}")
+        if self.time_unit not in TIME_UNITS:
+            raise InputError(f"time unit is {self.time_unit!r}, but must be one of {', '.join(TIME_UNITS)}")
+        if self.time_unit == "frames" and self.label_rate_hz is None:
+            raise InputError("time unit is frames: say how many there are in a second with --label-rate HZ")
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,9 @@ def import_corpus(
     with users_mistakes(Path(out)):
         check_free(Path(out))
         layout, description = describe(layout, folder, LAYOUTS)
+        _check_names(description.sources, name or folder.resolve().name, folder)
         _check_partitions(description.sources, folder)
+        description = _in_seconds(layout, description, config)
         jobs = jobs or allocation.cpus()
         framing = _framing(description, config)
         seen = preview(description.sources, framing, config.gold, config.targets, folder, jobs)
@@ -138,6 +154,28 @@ def import_corpus(
             warnings = _write(writer, description.sources, folder, convert, seen, jobs)
         made = Path(out) if Path(out).exists() else writer.out  # out may go up again from a folder that is not there
         return Imported(made, (*description.warnings, *seen.warnings, *warnings, *_no_test(description.sources)), kept)
+
+
+def _in_seconds(layout: str, description: Description, config: ImportConfig) -> Description:
+    """Return the recordings with labels stamped in seconds, whatever unit the user's files count in."""
+    if config.time_unit == "s":
+        return description
+    if layout != "table":
+        raise InputError(f"time unit is {config.time_unit}, but layout {layout} has its own: leave out --time-unit")
+    unit_s = 1e-3 if config.time_unit == "ms" else 1 / (config.label_rate_hz or 1.0)
+    return replace(description, sources=tuple(source.with_time_unit(unit_s) for source in description.sources))
+
+
+def _check_names(sources: Sequence[Source], corpus: str, folder: Path) -> None:
+    """Refuse names of which something acts where they are shown, such as an escape sequence."""
+    problems = Problems(folder)
+    named = {("corpus", corpus): None, **{("recording", source.name): None for source in sources}}
+    named |= {("speaker", source.speaker): None for source in sources}
+    named |= {("column", column): None for source in sources for column in source.extra}
+    for what, name in named:
+        if not is_plain_name(name):
+            problems.add(f"{what} {name!r} {UNSEEN}")
+    problems.refuse()
 
 
 def _check_partitions(sources: Sequence[Source], folder: Path) -> None:
@@ -177,6 +215,7 @@ def _preparation(layout: str, description: Description, config: ImportConfig, se
         "alignment": config.alignment or description.alignment or "rows as they are",
         "label rate": f"brought to {rate:g} Hz" if rate else "as given",
         "rater lag": f"{config.rater_lag_s:g} s",
+        **({} if config.time_unit == "s" else {"time unit": config.time_unit}),
         "import version": str(IMPORT_VERSION),
     }
 

@@ -4,12 +4,13 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ser_ray.corpus.schema import SAMPLE_RATE, SCHEMA_VERSION, Manifest, Shard, samples_per_frame
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped, escaped_name, is_plain_name
 
 MOST_BYTES = 2**28
 """Of a corpus.json that is read at all: a million shards take less."""
@@ -48,7 +49,10 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"{path} is not a corpus manifest ({error}): {_AGAIN}") from error
     for problem in _problems(manifest):
         raise InputError(f"{path}: {problem}; {_AGAIN}")
-    return manifest
+    # what is shown of it, at every place that shows it
+    prepared = {escaped_name(what): escaped_name(how) for what, how in manifest.preparation.items()}
+    name, notice = escaped_name(manifest.name), escaped(manifest.notice)
+    return replace(manifest, name=name, notice=notice, preparation=prepared)
 
 
 _AGAIN = "import the corpus again"
@@ -95,6 +99,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     targets = manifest.targets
     if not all(isinstance(target, str) and target for target in targets) or len(set(targets)) < len(targets):
         yield f"targets are {_shown(list(targets))}, but must be different names"
+    elif not all(is_plain_name(target) for target in targets):
+        yield f"targets are {_shown(list(targets))}, of which one cannot be shown"
     names: set[str] = set()
     for number, shard in enumerate(manifest.shards):
         yield from _shard_problems(f"shards[{number}]", shard, names)

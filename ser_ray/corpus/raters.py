@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.files import naming
 from ser_ray.corpus.gold import agreement, cronbach_alpha, rater_weights
+from ser_ray.plain_text import escaped_name
 
 RATERS_FILE = "raters.parquet"
 RATERS_SCHEMA = pa.schema(
@@ -110,10 +111,10 @@ def rater_lines(folder: Path) -> list[str]:
     lines = []
     for row in agreed:
         raters = sorted((w for w in weights if w["target"] == row["target"]), key=lambda w: str(w["rater"]))
-        said = ", ".join(f"{w['rater']} {w['weight_mean']:.2f}" for w in raters[:SHOWN_RATERS])
+        said = ", ".join(f"{escaped_name(str(w['rater']))} {w['weight_mean']:.2f}" for w in raters[:SHOWN_RATERS])
         more = f" and {len(raters) - SHOWN_RATERS} more" if len(raters) > SHOWN_RATERS else ""
         ccc = "" if row["ccc_mean"] is None else f" agree with CCC {row['ccc_mean']:.3f}"
         alpha = "" if row["alpha_mean"] is None else f", alpha {row['alpha_mean']:.3f}"
         number = "1 rater" if len(raters) == 1 else f"{len(raters)} raters"
-        lines.append(f"{row['target']}: {number}{ccc}{alpha}; mean weights {said}{more}")
+        lines.append(f"{escaped_name(row['target'])}: {number}{ccc}{alpha}; mean weights {said}{more}")
     return lines

@@ -7,6 +7,7 @@ DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recordi
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -15,12 +16,19 @@ import pyarrow as pa
 
 from ser_ray.corpus.json_rows import json_rows, rows_of
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped_name
 
 SCHEMA_VERSION = 3
 """3 has `index_sha256` in the manifest, 2 `preparation`; earlier ones are read."""
 
 SAMPLE_RATE = 16_000
 """Samples per second of every corpus, whatever the rate of the audio it was imported from."""
+
+AS_PRINTED = 6e-6
+"""Relative: what a rate may lack that was typed as it is printed, with six digits."""
+
+USUAL_RATES_HZ = (1, 2, 4, 5, 8, 10, 12.5, 16, 20, 25, 32, 40, 50, 80, 100)
+"""Rates whose frames of samples have the many small factors that pools are made of."""
 
 PARTITIONS = ("train", "devel", "test")
 MANIFEST, INDEX, SHARDS = "corpus.json", "index.parquet", "shards"
@@ -128,12 +136,15 @@ def samples_per_frame(label_rate: float) -> int:
     """
     if label_rate >= 1e-6:
         hop = round(SAMPLE_RATE / label_rate)
-        if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= 1e-6 * label_rate:
+        if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= AS_PRINTED * label_rate:
             return hop
         ideal = SAMPLE_RATE / label_rate
         hops = sorted({max(1, int(ideal)), int(ideal) + 1})
         near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
-        fits = f"rates that fit nearby: {near}"
+        usual = sorted(USUAL_RATES_HZ, key=lambda rate_hz: abs(math.log(rate_hz / label_rate)))[:3]
+        fits = (
+            f"rates that fit nearby: {near}; networks are easily built for {', '.join(f'{one:g}' for one in usual)} Hz"
+        )
     else:
         fits = "it must be above 0, by 1e-6 at least"
     raise InputError(
@@ -214,11 +225,14 @@ _OWN_FIELDS = tuple(one.name for one in fields(Recording) if one.name != "extra"
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
     """Return a column's values, equal texts as one object: they are half of the memory of a large corpus."""
-    values: list[Any] = column.to_pylist()
+    values: list[Any] = column.to_pylist()  # texts become what may be shown
     if not pa.types.is_string(column.type):
         return values
     known: dict[str | None, str | None] = {}
-    return [known.setdefault(value, value) for value in values]
+    for value in values:
+        if value not in known:
+            known[value] = value if value is None else escaped_name(value)
+    return [known[value] for value in values]
 
 
 def fingerprint(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_ray.errors import InputError
+from ser_ray.plain_text import spreadsheet_cell
 from ser_ray.report.beside import value
 from ser_ray.report.columns import field_column
 from ser_ray.report.naming import Named
@@ -35,9 +36,9 @@ def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Named] = ()) -> No
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([*heading, *STATUSES, "seeds", "keys", *figures])
+            writer.writerow(_guarded([*heading, *STATUSES, "seeds", "keys", *figures]))
             for rank, configuration in enumerate(sweep.configurations, start=1):
-                writer.writerow([rank, *_csv_row(configuration, names, shared, measured)])
+                writer.writerow(_guarded([rank, *_csv_row(configuration, names, shared, measured)]))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -57,6 +58,11 @@ def _csv_row(
         figure = configuration.estimate(column)
         figures += [figure.mean, figure.interval, figure.n]
     return [*fields, *shape, *others, *counts, seeds, keys, *figures]
+
+
+def _guarded(cells: Sequence[object]) -> list[object]:
+    """Return cells none of whose texts a spreadsheet runs."""
+    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _cell(content: Any) -> object:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped
 from ser_ray.report.trial_key import find_key
 from ser_ray.results import SweepFolder, open_sweep
 
@@ -89,9 +90,9 @@ def print_log(
             if os.fstat(file.fileno()).st_size < file.tell():
                 file.seek(0)  # it was begun anew
             while block := file.read(_BLOCK):
-                out.write(decoder.decode(block))
+                out.write(escaped(decoder.decode(block)))
             if over:
-                out.write(decoder.decode(b"", final=True))
+                out.write(escaped(decoder.decode(b"", final=True)))
                 return
             out.flush()
             pause()

@@ -4,8 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from html import escape
+from html import escape as escape_markup
 
+from ser_ray.plain_text import escaped
 from ser_ray.report.columns import (
     constant_columns,
     left_out,
@@ -203,3 +204,8 @@ def _total(rows: Iterable[Row], column: str) -> str:
 def _sweep_file(sweep: SweepTables) -> str:
     text = sweep.folder.sweep_file.read_text(encoding="utf-8", errors="replace")
     return f"<h2>The sweep, as run</h2>\n<pre>{escape(text)}</pre>"
+
+
+def escape(text: str) -> str:
+    """Return a text as it may stand in a page: neither markup, nor anything that acts instead of being seen."""
+    return escape_markup(escaped(text))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped_name
 from ser_ray.report.naming import Fields, Named, Row, resolve_number
 from ser_ray.report.where import keep
 from ser_ray.results import STATUSES, TARGETS, SweepFolder, ccc_column, read_table
@@ -146,7 +147,7 @@ class SweepTables:
     @property
     def title(self) -> str:
         """Sweep and corpus, as figures and tables are headed."""
-        return f"sweep {self.name} on corpus {self.corpus}" if self.corpus else f"sweep {self.name}"
+        return escaped_name(f"sweep {self.name} on corpus {self.corpus}" if self.corpus else f"sweep {self.name}")
 
 
 def read_sweep(

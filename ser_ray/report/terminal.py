@@ -1,9 +1,13 @@
 """The console that tables are printed on, as wide as the terminal if there is one."""
 
 import sys
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.text import Text
+
+from ser_ray.plain_text import escaped
 
 MISSING = "-"
 """Stands where a figure does not exist, such as a test CCC without gold."""
@@ -11,10 +15,18 @@ PLAIN_WIDTH = 160
 """Columns of a line in a file or pipe."""
 
 
+class PlainConsole(Console):
+    """A console on which no text of a file moves the cursor, recolours or turns around what stands beside it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text to be printed, with what acts instead of being seen escaped."""
+        return super().render_str(escaped(text), **options)
+
+
 def open_console() -> Console:
     """Return the console of standard output, which takes texts literally, without markup."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, soft_wrap=False)
+    return PlainConsole(file=sys.stdout, width=width, markup=False, highlight=False, soft_wrap=False)
 
 
 def natural_width(console: Console, content: RenderableType) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray.metrics import ccc
+from ser_ray.plain_text import escaped_name
 from ser_ray.report.drawing import (
     BLACK,
     BLUE,
@@ -43,7 +44,7 @@ def draw_trace(sweep: SweepTables, key: str | None = None) -> Drawing | None:
         return None
     trace = typical(traces)
     chains = {target: _last(methods) for target, methods in read_chains(sweep, shown).items() if target in trace.gold}
-    title = f"{sweep.title}: recording {trace.recording} ({trace.partition}), trial {shown}"
+    title = f"{sweep.title}: recording {escaped_name(trace.recording)} ({trace.partition}), trial {shown}"
     figure, panels = new_figure(title, len(trace.gold), 1, 0.8 + 1.7 * len(trace.gold), share_x=True)
     for panel, (target, gold) in zip(panels, trace.gold.items(), strict=True):
         raw = trace.prediction[target]

@@ -44,6 +44,34 @@ def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpu
         raise InputError(f"{sweep.source.where(('trial', 'search'))}: trial.search: {error}") from None
 
 
+def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
+    """Return a line for each target whose gold does not move in train or devel: its CCC is 0/0, and counts 0.
+
+    Args:
+        configs: of the trials.
+        corpus: that they run on.
+    """
+    used = list(dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets))
+    return [
+        f"warning: gold of {target} is constant in {partition}: its CCC counts 0 and lowers the mean that chooses "
+        "epochs; name the other targets in the sweep file, such as trial: {model: {targets: [arousal]}}"
+        for target, limit in used
+        for partition in NEEDED_BY
+        if _is_constant(corpus, partition, target, limit)
+    ]
+
+
+def _is_constant(corpus: Corpus, partition: str, target: str, limit: int | None) -> bool:
+    column, values = corpus.targets.index(target), set[float]()
+    for recording in corpus.recordings(partition)[:limit]:
+        if recording.labelled:
+            gold = corpus.gold(recording)[:, column]
+            values.update(map(float, np.unique(gold[np.isfinite(gold)])[:2]))
+        if len(values) > 1:
+            return False
+    return len(values) == 1
+
+
 def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], limit: int | None) -> None:
     """Look at the recordings that trials use, one after the other, until one has gold of the targets.
 

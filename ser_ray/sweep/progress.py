@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ser_ray.plain_text import escaped
+from ser_ray.report.terminal import PlainConsole
 from ser_ray.sweep.presence import Pace
 
 SHOWN_TRIALS = 12
@@ -70,7 +72,7 @@ class Tally:
         return elapsed / self.epochs_done * max(0, self.epochs_to_do - self.epochs_done)
 
 
-class _Console(Console):
+class _Console(PlainConsole):
     """A console whose reader may leave: a sweep goes on without it, and its log has everything."""
 
     def on_broken_pipe(self) -> None:
@@ -104,7 +106,7 @@ class Progress:
         self._lock = threading.RLock()
         self._console = _Console(file=out, emoji=False)
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = open(log, "a", buffering=1)  # noqa: SIM115 - closed by __exit__
+        self._log = open(log, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self._live = (
             Live(get_renderable=self._view, console=self._console, refresh_per_second=2, transient=True)
             if self._console.is_interactive
@@ -126,7 +128,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Tell one line, in the log and to the user."""
         with self._lock:
-            line = f"{datetime.now():%H:%M:%S}  {text}"
+            line = f"{datetime.now():%H:%M:%S}  {escaped(text)}"
             print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log)
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 

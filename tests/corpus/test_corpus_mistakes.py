@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from corpus_cases import noise
 
+from ser_ray.corpus import open_corpus
 from ser_ray.corpus.ingest import ImportConfig, import_corpus
 from ser_ray.errors import InputError
 
@@ -333,3 +334,19 @@ def test_a_place_that_is_taken(table_source, tmp_path):
     with pytest.raises(InputError, match="out exists and is not empty"):
         import_corpus("table", table_source.folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_comment_lines_above_a_header_are_left_out(table_source, tmp_path, separator):
+    times, values = table_source.traces(1)
+    rows = [separator.join(("time", "arousal", "valence"))]
+    rows += [separator.join(f"{value:.4f}" for value in (time, *row)) for time, row in zip(times, values, strict=True)]
+    plain = open_corpus(import_corpus("table", table_source.folder, tmp_path / "plain").path)
+    table_source.label_text("b", "\n".join(["# made, by; a tool", "#", *rows]))
+    made = open_corpus(import_corpus("table", table_source.folder, tmp_path / "out").path)
+    assert made.fingerprint == plain.fingerprint
+
+
+def test_lines_are_counted_with_the_comments(table_source, refusal):
+    table_source.label_text("b", "# made by a tool\n# in 2020\ntime,arousal,valence\n0,0.1,0.2\n0.04,0.1")
+    assert refusal().startswith("SRC/labels/b.csv, line 5: 2 fields, but the header has 3")

@@ -113,9 +113,54 @@ def test_times_in_another_unit(refusal, table_source, framing):
     end = "2040" if framing.hop == 0 else "2000"
     assert refusal(framing=framing).splitlines()[:2] == [
         "SRC: 4 mistakes",
-        f"  labels of a go on to {end} s, but SRC/audio/a.wav lasts 2.00 s: their times must be in seconds from its "
-        "begin",
+        f"  labels of a last {float(end) / 2:.3g} times as long as the audio: to {end} s, but SRC/audio/a.wav lasts "
+        "2.00 s; time must be in seconds from its begin, or say what it counts: --time-unit ms, or --time-unit frames "
+        "--label-rate HZ",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "per_second"),
+    [(2, 2), (10, 10), (25, 25), (50, 50), (100, 100), (25, 10), (25, 100), (25, 1000)],
+    ids=["frames-2", "frames-10", "frames-25", "frames-50", "frames-100", "ds", "cs", "ms"],
+)
+def test_times_that_count_something_else(refusal, table_source, rate_hz, per_second):
+    table_source.rate = rate_hz
+    for number, name in enumerate(table_source.partitions):
+        times, values = table_source.traces(number)
+        table_source.labels(name, times * per_second, values)
+    message = refusal()
+    assert message.startswith("SRC: 4 mistakes")
+    assert "times as long as the audio" in message
+    assert "--time-unit" in message
+
+
+@pytest.mark.parametrize(
+    ("per_second", "options", "prepared"),
+    [
+        (25, {"time_unit": "frames", "label_rate_hz": 25.0}, "frames"),
+        (1000, {"time_unit": "ms"}, "ms"),
+        (1000, {"time_unit": "ms", "label_rate_hz": 25.0}, "ms"),
+    ],
+)
+def test_times_in_a_unit_that_is_named(table_source, tmp_path, per_second, options, prepared):
+    plain = open_corpus(import_corpus("table", table_source.folder, tmp_path / "plain").path)
+    for number, name in enumerate(table_source.partitions):
+        times, values = table_source.traces(number)
+        table_source.labels(name, times * per_second, values)
+        table_source.raters(name, times * per_second, arousal_R1=values[:, 0], arousal_R2=values[:, 1])
+    made = open_corpus(import_corpus("table", table_source.folder, tmp_path / "out", ImportConfig(**options)).path)
+    assert made.manifest.preparation["time unit"] == prepared
+    assert "time unit" not in plain.manifest.preparation
+    for one, other in zip(plain.recordings("train"), made.recordings("train"), strict=True):
+        np.testing.assert_array_equal(plain.gold(one), made.gold(other))
+
+
+def test_a_unit_that_cannot_be(table_source, tmp_path):
+    with pytest.raises(InputError, match="--label-rate HZ"):
+        ImportConfig(time_unit="frames")
+    with pytest.raises(InputError, match="must be one of s, ms, frames"):
+        ImportConfig(time_unit="minutes")
 
 
 def test_times_of_a_clock(refusal, table_source):

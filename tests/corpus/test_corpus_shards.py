@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_ray.corpus import CorpusWriter, open_corpus
+from ser_ray.corpus.schema import samples_per_frame
 from ser_ray.corpus.writer import moments
 from ser_ray.errors import InputError
 
@@ -276,3 +278,18 @@ def test_manifest_that_was_altered(small_corpus):
     _change(small_corpus, targets=["valence", "arousal"])
     with pytest.raises(InputError, match="do not belong together"):
         open_corpus(small_corpus)
+
+
+@pytest.mark.parametrize("rate", [29.97, 30.0, 24.9, 12.3, 59.94, 7.7, 101.3])
+def test_rates_that_are_offered_are_accepted(rate):
+    with pytest.raises(InputError) as caught:
+        samples_per_frame(rate)
+    offered = re.findall(r"([\d.]+) Hz \((\d+) samples\)", str(caught.value))
+    assert len(offered) == 2
+    for typed, hop in offered:
+        assert samples_per_frame(float(typed)) == int(hop)
+
+
+def test_rates_that_networks_are_easily_built_for_are_offered():
+    with pytest.raises(InputError, match="networks are easily built for 32, 25, 40 Hz"):
+        samples_per_frame(29.97)

@@ -7,7 +7,7 @@ from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.sweep.config import read_sweep
-from ser_ray.sweep.gold_check import check_gold
+from ser_ray.sweep.gold_check import check_gold, constant_targets
 from ser_ray.sweep.yaml_file import parse_document
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
@@ -106,3 +106,19 @@ def test_a_grid_too_large_is_refused_with_its_line(tmp_path):
     assert str(raised.value).startswith(
         "s.yaml:3:3: trial.search: max_window_s 300 and max_shift_s 200 at 25 frames a second: max_window_frames 7501"
     )
+
+
+@pytest.mark.parametrize(("partition", "count"), [("devel", 1), ("train", 1), ("test", 0), ("nowhere", 0)])
+def test_a_target_that_does_not_move_is_said(corpus_of, partition, count):
+    def gold_of(name, gold):
+        if name.startswith(partition):
+            gold[:, 1] = 0.25
+        return gold
+
+    corpus = corpus_of(gold_of)
+    found = constant_targets([config(), config()], corpus)
+    assert len(found) == count
+    assert all(
+        line.startswith(f"warning: gold of valence is constant in {partition}: its CCC counts 0") for line in found
+    )
+    assert constant_targets([config(targets=("arousal",))], corpus) == []

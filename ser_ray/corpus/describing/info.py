@@ -24,12 +24,20 @@ SHOWN = 5
 def summary(corpus: Corpus) -> str:
     """Return a corpus in two lines."""
     recordings = {p: corpus.recordings(p) for p in PARTITIONS}
-    parts = [f"{p} {len(rows)} recordings {_hours(corpus, rows):.2f} h" for p, rows in recordings.items()]
+    parts = [
+        f"{p} {len(rows)} recordings{_labelled(rows)} {_hours(corpus, rows):.2f} h" for p, rows in recordings.items()
+    ]
     return (
         f"corpus {corpus.name}: {_hours(corpus, sum(recordings.values(), ())):.2f} h, {', '.join(corpus.targets)} at "
         f"{corpus.label_rate:g} Hz (one frame is {corpus.hop} samples), fingerprint {corpus.fingerprint}\n"
         f"  {'; '.join(parts)}"
     )
+
+
+def _labelled(recordings: Sequence[Recording]) -> str:
+    """Return how many recordings are labelled, where not all are."""
+    labelled = sum(recording.labelled for recording in recordings)
+    return f" ({labelled} labelled)" if labelled < len(recordings) else ""
 
 
 def table(figures: Mapping[str, PartitionFigures]) -> Table:

@@ -14,10 +14,12 @@ from ser_ray.corpus.layouts.description import Labelled, Source
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
+from ser_ray.plain_text import is_plain_name
 
 DEFAULT_TARGETS = ("arousal", "valence")
 DEFAULT_METHOD = "ewe"
 ONE_S = 1.0
+UNSEEN = "has characters that are not seen (controls, line breaks, marks of direction): take them out of the name"
 Columns = Mapping[str, NDArray[np.float64]]
 
 
@@ -86,6 +88,10 @@ def look(source: Source, framing: Framing) -> Seen:
         hop = 0 if framing.resample else check_times(traces)
         files.append((str(path), hop, traces.rows))
         stamps += [float(traces.times_s[0]), float(traces.times_s[-1])]
+    for traces in _all(labelled):
+        for column in traces.values:
+            if not is_plain_name(column):
+                raise InputError(f"{traces.path}: target or rater {column!r} {UNSEEN}")
     given = frozenset(column for traces in labelled.gold for column in traces.values)
     rated = frozenset(target for target, found in labelled.ratings.items() if found)
     return Seen(given, rated, tuple(files), (min(stamps), max(stamps)) if stamps else (0.0, 0.0))

@@ -16,8 +16,10 @@ from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 LABELS_MAY_END_EARLY_S = 1.0
-MISREAD = 100
+MISREAD = 4.0
 """Labels that last so many times as long as their audio were stamped in another unit."""
+COUNTED = 1.5
+"""The same, of labels that come every second: such stamps are numbers of frames more often than seconds."""
 ALONE = 200
 """Recordings: so many are looked at sooner than other processes are there."""
 
@@ -155,10 +157,12 @@ def _compare_lengths(source: Source, glance: _Glance, framing: Framing, hop: int
                 f"end after {labelled_s:.2f} s, but {source.audio} lasts {glance.seconds:.2f} s; cut the audio or add "
                 "rows"
             )
-    if labelled_s > MISREAD * max(1.0, glance.seconds):
+    every_second = not framing.resample and hop == SAMPLE_RATE
+    if labelled_s > (COUNTED if every_second else MISREAD) * max(1.0, glance.seconds):
         raise InputError(
-            f"labels of {source.name} go on to {labelled_s:.10g} s, but {source.audio} lasts {glance.seconds:.2f} s: "
-            "their times must be in seconds from its begin"
+            f"labels of {source.name} last {labelled_s / glance.seconds:.3g} times as long as the audio: to "
+            f"{labelled_s:.10g} s, but {source.audio} lasts {glance.seconds:.2f} s; time must be in seconds from its "
+            "begin, or say what it counts: --time-unit ms, or --time-unit frames --label-rate HZ"
         )
     if labelled_s > glance.seconds + LABELS_MAY_END_EARLY_S:
         return [

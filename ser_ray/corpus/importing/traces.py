@@ -2,13 +2,16 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray.errors import InputError
+
+COMMENT = "#"
+"""Begins lines that tools write above a table's header."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Traces:
         """How many rows there are."""
         return self.times_s.size
 
+    def scaled(self, unit_s: float) -> "Traces":
+        """Return the same traces, their stamps having counted units of so many seconds."""
+        return replace(self, times_s=self.times_s * unit_s)
+
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Return what a text table holds.
@@ -40,18 +47,21 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         path: of a file with a header, its fields divided by commas, semicolons or tabs.
 
     Returns:
-        The names of the columns, the rows, and the line number of each row. Blank lines are left out.
+        The names of the columns, the rows, and the line number of each row. Blank lines are left out, and lines
+        that begin with # before the header.
 
     Raises:
         InputError: if it is no text, is empty, names a column twice, or a row has more or fewer fields than the header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            skipped, at, first = 0, 0, file.readline()
+            while first.startswith(COMMENT):
+                skipped, at, first = skipped + 1, file.tell(), file.readline()
             separator = ";" if ";" in first else "\t" if "\t" in first and "," not in first else ","
-            file.seek(0)
+            file.seek(at)
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
-            numbered = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
+            numbered = [(skipped + reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a text table in UTF-8 ({error}): save it as CSV") from error
     if not numbered:

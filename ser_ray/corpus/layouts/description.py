@@ -1,7 +1,8 @@
 """What a layout tells of a folder of data, before any audio is read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +11,8 @@ from ser_ray.errors import InputError
 
 Alignment = Literal["start", "end"]
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
+TimeUnit = Literal["s", "ms", "frames"]
+TIME_UNITS: tuple[TimeUnit, ...] = get_args(TimeUnit)
 
 PARTITION_NAMES: Mapping[str, str] = {
     "train": "train",
@@ -42,6 +45,13 @@ class Labelled:
     gold: tuple[Traces, ...] = ()
     ratings: Mapping[str, tuple[Traces, ...]] = field(default_factory=dict)
 
+    def scaled(self, unit_s: float) -> "Labelled":
+        """Return the same traces, their stamps having counted units of so many seconds."""
+        return Labelled(
+            tuple(traces.scaled(unit_s) for traces in self.gold),
+            {target: tuple(traces.scaled(unit_s) for traces in files) for target, files in self.ratings.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Source:
@@ -70,6 +80,14 @@ class Source:
     start_s: float = 0.0
     stop_s: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    def with_time_unit(self, unit_s: float) -> "Source":
+        """Return the recording with labels whose stamps count units of so many seconds."""
+        return replace(self, labels=partial(_scaled, self.labels, unit_s)) if self.labels else self
+
+
+def _scaled(labels: Callable[[], Labelled], unit_s: float) -> Labelled:
+    return labels().scaled(unit_s)
 
 
 @dataclass(frozen=True)

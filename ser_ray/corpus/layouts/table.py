@@ -7,7 +7,7 @@ SRC/raters/NAME.csv                      time and one column TARGET_RATER per ta
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ser_ray.corpus.layouts.description import (
     contents,
     partition_named,
 )
+from ser_ray.corpus.layouts.named_files import NamedFiles, Strays, composed
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import INDEX_SCHEMA
@@ -51,7 +52,9 @@ def read(source: Path) -> Description:
     if missing:
         raise InputError(f"{table} lacks the column {' and '.join(missing)}; it has {', '.join(header)}")
     problems = Problems(source)
-    audio = _files_by_stem(source / "audio")
+    audio = NamedFiles(source / "audio")
+    strays = audio.strays(composed(fields[header.index("name")]) for fields in rows)
+    labels, raters = NamedFiles(source / "labels", ".csv"), NamedFiles(source / "raters", ".csv")
     seen: dict[str, int] = {}
     sources = []
     for line, fields in zip(lines, rows, strict=True):
@@ -63,14 +66,18 @@ def read(source: Path) -> Description:
                 Source(
                     name=name,
                     partition=partition,
-                    speaker=row.pop("speaker", "") or name,
-                    audio=_audio_of(source / "audio", name, audio),
-                    **_labels(source / "labels" / f"{name}.csv", source / "raters" / f"{name}.csv"),
+                    speaker=composed(row.pop("speaker", "")) or name,
+                    audio=_audio_of(name, audio, strays),
+                    **_labels(labels.one(name), raters.one(name)),
                     extra={_free(column): value for column, value in row.items()},
                 )
             )
     problems.refuse()
-    return Description(tuple(sources), read_notice(source))
+    warnings = []
+    for files, what in ((labels, "labels"), (raters, "raters' file")):
+        without = [(one.partition, one.name) for one in sources if not files.of(one.name)]
+        warnings += files.strays(seen).warnings(what, without)
+    return Description(tuple(sources), read_notice(source), warnings=tuple(warnings))
 
 
 def _find_table(source: Path) -> Path:
@@ -84,6 +91,7 @@ def _find_table(source: Path) -> Path:
 
 
 def _name(name: str, where: str, seen: dict[str, int], line: int) -> str:
+    name = composed(name)
     if not name or "/" in name or "\\" in name:
         raise InputError(f"{where}: name is {name!r}, but must be a file name without folder and suffix")
     if name in seen:
@@ -92,22 +100,14 @@ def _name(name: str, where: str, seen: dict[str, int], line: int) -> str:
     return name
 
 
-def _files_by_stem(folder: Path) -> Mapping[str, list[Path]]:
-    files: dict[str, list[Path]] = defaultdict(list)
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            files[path.stem].append(path)
-    return files
-
-
-def _audio_of(folder: Path, name: str, files: Mapping[str, list[Path]]) -> Path:
+def _audio_of(name: str, files: NamedFiles, strays: Strays) -> Path:
     """Return the audio file of a recording.
 
     Raises:
         InputError: if there is none, or several.
     """
     suffixes = {*(suffix.lower() for suffix in soundfile.available_formats()), *FURTHER_SUFFIXES}
-    present = files.get(name, [])
+    present = files.of(name)
     readable = [path for path in present if path.suffix[1:].lower() in suffixes]
     if len(readable) == 1:
         return readable[0]
@@ -115,7 +115,8 @@ def _audio_of(folder: Path, name: str, files: Mapping[str, list[Path]]) -> Path:
         raise InputError(f"audio of {name} is ambiguous: {' and '.join(map(str, readable))}; keep one")
     if present:
         raise InputError(f"{present[0]}: this format is not read; convert it to wav or flac")
-    raise InputError(f"{folder / name}.* is missing: audio of recording {name} (wav, flac, ogg, mp3, ...)")
+    missing = f"{files.folder / name}.* is missing: audio of recording {name} (wav, flac, ogg, mp3, ...)"
+    raise InputError(missing + strays.hint(name))
 
 
 class _Labels(TypedDict):
@@ -123,10 +124,10 @@ class _Labels(TypedDict):
     label_files: tuple[Path, ...]
 
 
-def _labels(labels: Path, raters: Path) -> _Labels:
+def _labels(labels: Path | None, raters: Path | None) -> _Labels:
     """Return how the labels of a recording are read, as far as it has any."""
-    there = tuple(path for path in (labels, raters) if path.is_file())
-    read = partial(_read, labels if labels in there else None, raters if raters in there else None)
+    there = tuple(path for path in (labels, raters) if path is not None)
+    read = partial(_read, labels, raters)
     return {"labels": read if there else None, "label_files": there}
 
 
