@@ -1,11 +1,16 @@
 """What this process may use of its machine, as the system and SLURM say it, and where short-lived files go."""
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 TEMPORARY = Path("/tmp")  # not TMPDIR, whose path may be long
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What file systems of clusters say to flock that know no locks (Lustre without -o flock, NFS without lockd)."""
+GPU_DEVICES = ("dev/nvidia[0-9]*", "dev/kfd", "usr/lib/wsl/lib/libcuda.so.1")
+"""What a machine with a GPU that PyTorch may be able to use has: NVIDIA's, AMD's, NVIDIA's under Windows."""
 
 
 def cpus(environment: Mapping[str, str] = os.environ, own: Path = Path("/proc/self/cgroup")) -> int:
@@ -38,6 +43,32 @@ def gpus_given(environment: Mapping[str, str] = os.environ) -> int | None:
         return int(count)
     listed = environment.get("SLURM_JOB_GPUS", "")
     return len(listed.split(",")) if listed else None
+
+
+def gpus_named(environment: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, by number or UUID; None where it is not set.
+
+    Args:
+        environment: of the process.
+
+    Returns:
+        As CUDA reads it: what stands behind a name of nothing, such as -1 or SLURM's NoDevFiles, does not count.
+    """
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return None
+    names = [name.strip() for name in listed.split(",")]
+    nothing = (n for n, name in enumerate(names) if not (name.isdecimal() or name.startswith(("GPU-", "MIG-"))))
+    return tuple(names[: next(nothing, len(names))])
+
+
+def has_gpu_devices(root: Path = Path("/")) -> bool:
+    """Return whether this machine has a device that may be a GPU, whatever PyTorch can do with it; asks no driver.
+
+    Args:
+        root: of the file system.
+    """
+    return any(next(root.glob(pattern), None) is not None for pattern in GPU_DEVICES)
 
 
 def nodes(environment: Mapping[str, str] = os.environ) -> int:

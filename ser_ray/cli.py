@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from ser_ray import __version__
 from ser_ray.errors import InputError
+from ser_ray.shadows import name_shadows
 
 COMMANDS = {
     "sweep": ("ser_ray.sweep.__main__", "run a sweep file, or go on with it"),
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 if the input is wrong.
     """
+    name_shadows()
     return guarded(_dispatch, sys.argv[1:] if argv is None else argv)
 
 

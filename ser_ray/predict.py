@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import secrets
 import sys
 from collections import defaultdict
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chains = [] if arguments.postprocess == "none" else read_chains(checkpoint, arguments.postprocess, targets)
     if arguments.model not in (checkpoint, checkpoint.parent):
         print(f"{arguments.model}: trial {checkpoint.parent.name} has the highest {ccc_column('devel', 'mean')}")
-    _prepare(trained, arguments.out)
+    _prepare(trained, arguments.out, arguments.device)
     problems = Problems("audio")
     for audio, path in _tracked(outputs):
         try:
@@ -139,6 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", type=Path, help="best.pt, a folder with one, or results/<sweep>")
     parser.add_argument("audio", metavar="AUDIO", type=Path, nargs="+", help="file of any format, rate and channels")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path(), help="where NAME.csv go; default: here")
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N; default: auto, a GPU where PyTorch can use one",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--postprocess",
@@ -169,18 +176,35 @@ def _outputs(audio: Sequence[Path], out: Path, *, overwrite: bool) -> Mapping[Pa
     return {inputs[0]: output for output, inputs in named.items()}
 
 
-def _prepare(trained: TrainedModel, out: Path) -> None:
-    """Make the folder of the output, and bring the model to where it runs fastest."""
+def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
+    """Make the folder of the output, and bring the model to its device; "auto" is where it runs fastest.
+
+    Raises:
+        InputError: if the folder cannot be made, or the device is none, or not here, or cannot be used.
+    """
     import torch
 
     from ser_ray.training.numerics import prepare_process
 
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise InputError(f"--device is {device!r}, but it must be auto, cpu, cuda or cuda:N")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out} cannot be made a folder ({error.strerror}); choose another") from error
     prepare_process()
-    trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    available = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if available else "cpu"
+    count = torch.cuda.device_count() if available else 0
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
+        there = f"{count} GPU{'s' if count > 1 else ''}, cuda:0 to cuda:{count - 1}" if count else "no GPU"
+        raise InputError(f"--device is {device}, but PyTorch sees {there}; take --device cpu, or see ser-ray doctor")
+    try:
+        trained.model.to(device)
+    except RuntimeError as error:  # which is all that bringing weights to a device that is taken, full or broken raises
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"{device} cannot be used ({reason}); take another, or --device cpu") from error
 
 
 def _tracked(outputs: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:

@@ -93,30 +93,73 @@ unbound=()
 # SLURM lets a job go on whose first node is lost, though the batch script ran there: the others put it back then.
 # The signals that it sends to every process of a step must not end this shell, for with it SLURM ends all of the step.
 # shellcheck disable=SC2016 # these variables are the step's own
-on_node='trap : TERM USR1 HUP; "$@"; code=$?; [[ $code != 76 ]] || scontrol requeue "$SER_RAY_JOB"; exit "$code"'
+on_node='trap : TERM USR1 HUP; "$@" 2>&1; code=$?; [[ $code != 76 ]] || scontrol requeue "$SER_RAY_JOB"; exit "$code"'
 export SER_RAY_JOB=$SLURM_JOB_ID
 [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || SER_RAY_JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
+# A step asks by itself for all GPUs of `--gpus=N`, which no node alone has: each is told how many are its node's own.
+declare -A gpus_of=()
+count_gpus() {
+    local line gres count node named
+    while read -r line; do
+        [[ $line =~ ^Nodes=([^ ]+).*\ GRES=([^ ]+) ]] || continue
+        gres=${BASH_REMATCH[2]} count=0
+        mapfile -t named < <(scontrol show hostnames "${BASH_REMATCH[1]}")
+        while [[ $gres =~ gpu(:[^:,\(]+)?:([0-9]+) ]]; do
+            count=$((count + BASH_REMATCH[2]))
+            gres=${gres#*"${BASH_REMATCH[0]}"}
+        done
+        for node in "${named[@]}"; do gpus_of[$node]=$count; done
+    done < <(scontrol show job -d "$SER_RAY_JOB")
+}
+[[ -z ${SLURM_GPUS:-} || ${#nodes[@]} == 1 ]] || count_gpus
+of_the_job=(SLURM_GPUS SLURM_GPUS_PER_NODE SLURM_GPUS_PER_SOCKET SLURM_GPUS_PER_TASK SLURM_NTASKS_PER_GPU
+    SLURM_TRES_PER_TASK)
+
 start_nodes() { # one step on each node looks whether it is fit, and runs Ray there until the file `go` is gone
     steps=()
-    local node peer role
+    local node peer role gpus
     for node in "${nodes[@]}"; do
-        role=()
+        role=() gpus=()
+        [[ -z ${gpus_of[$node]:-} ]] || gpus=(--gpus="${gpus_of[$node]}")
         [[ $node != "${nodes[0]}" ]] || role=(--head)
         for peer in "${nodes[@]}"; do
             [[ $peer == "$node" ]] || role+=(--peer "$peer")
         done
-        srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap ${unbound[@]+"${unbound[@]}"} --export=ALL --no-kill \
-            --kill-on-bad-exit=0 --input=none ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
-            bash -c "$on_node" node "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" \
-            "${role[@]}" &
+        (
+            ((${#gpus[@]} == 0)) || unset "${of_the_job[@]}"
+            exec srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap ${unbound[@]+"${unbound[@]}"} --export=ALL \
+                --no-kill --kill-on-bad-exit=0 --input=none --mpi=none ${gpus[@]+"${gpus[@]}"} \
+                ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+                bash -c "$on_node" node "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" \
+                "${role[@]}"
+        ) 2>"$meeting/srun-$node.log" & # in which srun's own words are, those of the node are in the job's log
         steps+=($!)
+    done
+    watch_nodes &
+    watch=$!
+}
+
+watch_nodes() { # tell the job's log, and the sweep, of steps that are over before the job is, and what srun said
+    trap '' TERM USR1
+    local number node words told=()
+    while [[ -e $meeting/go ]]; do
+        for number in "${!steps[@]}"; do
+            if [[ -n ${told[number]:-} ]] || kill -0 "${steps[number]}" 2>/dev/null; then continue; fi
+            node=${nodes[number]} told[number]=1
+            words=$(<"$meeting/srun-$node.log")
+            say "the step of node $node is over: ${words:-srun said nothing}"
+            printf '%s' "$words" >"$meeting/.ended-$node" && mv "$meeting/.ended-$node" "$meeting/ended-$node"
+        done
+        sleep 1 &>/dev/null
     done
 }
 
 end_nodes() {
     rm -f "$meeting/go"
     local step
+    kill -KILL "$watch" 2>/dev/null
+    wait "$watch" 2>/dev/null
     for ((tenths = 0; tenths < 300; tenths++)); do
         kill -0 "${steps[@]}" 2>/dev/null || break
         sleep 0.1

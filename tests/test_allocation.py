@@ -164,3 +164,37 @@ def test_a_controller_is_found_by_its_own_name_too(system):
         },
     )
     assert allocation.cpus({}, own) == 3
+
+
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [
+        (None, None),
+        ("", ()),
+        ("-1", ()),
+        ("NoDevFiles", ()),
+        ("0", ("0",)),
+        ("3, 1", ("3", "1")),
+        ("0,-1,2", ("0",)),  # CUDA reads no further
+        ("GPU-8f2b,MIG-11aa", ("GPU-8f2b", "MIG-11aa")),
+    ],
+)
+def test_the_gpus_that_are_named(listed, names):
+    assert allocation.gpus_named({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}) == names
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("dev/nvidia0", True),
+        ("dev/nvidia12", True),
+        ("dev/kfd", True),
+        ("usr/lib/wsl/lib/libcuda.so.1", True),
+        ("dev/nvidiactl", False),
+        ("dev/null", False),
+    ],
+)
+def test_devices_that_may_be_gpus(tmp_path, path, there):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+    assert allocation.has_gpu_devices(tmp_path) is there

@@ -11,16 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "ser_ray"
 
 FLOORS = {
     "errors": 0,
+    "shadows": -1,
     "results": 1,
     "metrics": 1,
     "overlap": 1,
     "provenance": 1,
-    "allocation": 1,
+    "allocation": 0,
+    "kernel_cache": 1,
     "models": 2,
     "corpus": 2,
     "postprocess": 2,
     "report": 3,
     "training": 3,
+    "gpus": 4,
     "trial": 4,
     "trained": 4,
     "predict": 5,
@@ -35,7 +38,7 @@ FLOORS = {
 }
 RAY_FILES = {"sweep/tune.py", "sweep/search_pool.py", "sweep/cluster.py"}
 TORCH_ROOMS = {"models", "training", "trial", "predict", "sweep"}
-TORCHAUDIO_FILES = {"corpus/importing/audio.py", "doctor/probe.py"}
+TORCHAUDIO_FILES = {"corpus/importing/audio.py", "gpus/probe.py"}
 """Resampling, which torchaudio does on tensors; and what tries whether both can be imported."""
 DOORS = {"cli"}
 """What a room's `__main__` may import from above: the door that says its user's mistakes."""

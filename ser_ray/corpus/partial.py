@@ -6,7 +6,6 @@
 .OUT.partial/before/         while a writer goes on: the shard whose recordings it takes over
 """
 
-import errno
 import fcntl
 import json
 import os
@@ -18,13 +17,11 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from ser_ray.allocation import NO_LOCKS
 from ser_ray.corpus.schema import SHARDS, Recording, Shard
 from ser_ray.errors import InputError
 
 JOURNAL, LOCK, BEFORE = "progress.jsonl", "lock", "before"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What file systems of clusters say that know no locks: there two imports at once go unnoticed."""
-
 MAGIC_BYTES = 8
 """What an Arrow file begins with; a stream of batches follows, which can be read without the file's end."""
 
@@ -65,7 +62,7 @@ class Partial:
             self._lock.close()
             raise InputError(f"another process is importing into this place ({folder}): wait for it") from error
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in NO_LOCKS:  # there two imports at once go unnoticed
                 self._lock.close()
                 raise
         self._header = header

@@ -9,11 +9,11 @@ on every machine of a kind.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.kernel_cache import compiled
 
 CONTROL_RATE = 100
 """Steps per second at which the voice is steered."""
@@ -110,7 +110,7 @@ def speak(
     turn = _grid(2 * radius * np.cos(2 * np.pi * formants / SAMPLE_RATE), 2**24)
     noise = rng.standard_normal(steps * BLOCK, dtype=np.float32)
     steering = np.column_stack([pitch_hz / SAMPLE_RATE, gain, slope, breath, turn])
-    wave = _vocal_tract(steering, _grid(radius**2, 2**24), noise, voice.room)
+    wave: NDArray[np.float32] = _vocal_tract(steering, _grid(radius**2, 2**24), noise, voice.room)
     return np.rint(np.clip(wave * 16384, -32767, 32767)).astype(np.int16)
 
 
@@ -119,7 +119,7 @@ def _grid(values: NDArray[np.float64], per_unit: int) -> NDArray[np.float64]:
     return np.asarray(np.rint(values * per_unit) / per_unit)
 
 
-@numba.njit(cache=True)
+@compiled
 def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
     """Return values smoothed by y[t] = keep y[t - 1] + (1 - keep) x[t], settled on the first value.
 
@@ -138,7 +138,7 @@ def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
     return smooth
 
 
-@numba.njit(cache=True)
+@compiled
 def _vocal_tract(
     steering: NDArray[np.float64], damp: NDArray[np.float64], noise: NDArray[np.float32], room: float
 ) -> NDArray[np.float32]:

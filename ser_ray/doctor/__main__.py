@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ser_ray import allocation, provenance
 from ser_ray.doctor import gpus, machine, reading, results, software, temporary
-from ser_ray.doctor.asking import Answer, ask
 from ser_ray.doctor.finding import Finding, in_one_line
 from ser_ray.errors import InputError
+from ser_ray.gpus.asking import Answer, ask
+from ser_ray.gpus.seen import Seen, seen_by
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,14 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     host = provenance.host_name()
     start = host if allocation.nodes() > 1 else ""
     torch, ray = _imports()
-    seen = gpus.seen_by(torch) or gpus.Seen(None)
+    seen = seen_by(torch) or Seen(None)
     found = []
     for finding in _findings(torch, ray, seen, arguments):
         print(finding.line(start), flush=True)
         found.append(finding)
     problems = [in_one_line(f"{finding.name}: {finding.text}") for finding in found if finding.level == "FAIL"]
     if arguments.record is not None:
+        named = allocation.gpus_named()
+        names = list(map(str, range(len(seen.gpus)))) if named is None else named
+        working = [name for name, gpu in zip(names, seen.gpus, strict=False) if gpu.wrong is None]
         record = {"host": host, "fit": not problems, "cpus": allocation.cpus(), "gpus": seen.working}
+        record["gpu_ids"] = working  # as CUDA_VISIBLE_DEVICES names them
         _write(arguments.record, json.dumps({**record, "problems": problems}) + "\n")
     print(summary(host, found))
     return 1 if problems else 0
@@ -72,12 +77,12 @@ def _imports() -> tuple[Answer, Answer]:
     if sys.stderr.isatty():
         print("importing PyTorch and Ray, trying the GPUs ...", file=sys.stderr)
     with ThreadPoolExecutor() as pool:
-        torch = pool.submit(ask, "-m", "ser_ray.doctor.probe")
+        torch = pool.submit(ask, "-m", "ser_ray.gpus.probe")
         ray = pool.submit(ask, "-c", "import ray; print(ray.__version__)")
         return torch.result(), ray.result()
 
 
-def _findings(torch: Answer, ray: Answer, seen: gpus.Seen, arguments: argparse.Namespace) -> Iterator[Finding]:
+def _findings(torch: Answer, ray: Answer, seen: Seen, arguments: argparse.Namespace) -> Iterator[Finding]:
     yield from software.findings(torch, ray)
     if torch.lines:
         yield from gpus.findings(seen)

@@ -1,75 +1,22 @@
 """GPUs: what SLURM gave, what PyTorch sees, and whether each computes what it should."""
 
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ser_ray import allocation
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
+from ser_ray.doctor.software import CUDA_12_INSTALL
+from ser_ray.gpus.seen import Gpu, Seen
 
 DRIVER = Path("/proc/driver/nvidia/version")
 OWN_BYTES = 0.8e9
 """What CUDA itself takes on a large GPU for the process that looks."""
 TAKEN_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as PyTorch sees it.
-
-    Args:
-        name: its model.
-        total: bytes of its memory.
-        free: bytes of them that nothing uses.
-        wrong: what it computes wrongly, or why it does not compute; None if it is right.
-    """
-
-    name: str
-    total: int
-    free: int
-    wrong: str | None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What PyTorch sees.
-
-    Args:
-        cuda: the CUDA version that it was built for; None for none.
-        gpus: all that are visible.
-        reason: why there are none, as it says it.
-        crash: how the process that tried them ended, if not well.
-    """
-
-    cuda: str | None
-    gpus: tuple[Gpu, ...] = ()
-    reason: str | None = None
-    crash: str | None = None
-
-    @property
-    def working(self) -> int:
-        """How many compute what they should."""
-        return sum(gpu.wrong is None for gpu in self.gpus)
-
-
-def seen_by(probe: Answer) -> Seen | None:
-    """Return what the probe saw; None if it could not import PyTorch.
-
-    Args:
-        probe: the answer of `ser_ray.doctor.probe`.
-    """
-    if not probe.lines:
-        return None
-    cuda = json.loads(probe.lines[0])["cuda"]
-    if len(probe.lines) < 2:
-        return Seen(cuda, crash=probe.error or "nothing was printed")
-    tried = json.loads(probe.lines[1])
-    return Seen(cuda, tuple(Gpu(**gpu) for gpu in tried["gpus"]), tried["reason"])
+LEAST_DRIVER = {"12": 525, "13": 580}
+"""CUDA's major version -> the oldest series of NVIDIA's driver under which it runs."""
 
 
 def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -120,9 +67,8 @@ def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | Non
         return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
     there = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
     said = f" ({seen.reason.split('. ')[0]})" if seen.reason else ""  # it goes on with advice of its own
-    return warn(
-        "gpu", f"{there}, but PyTorch sees none{said}: trials would train on the CPU", _cure(seen, driver, visible)
-    )
+    then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
+    return warn("gpu", f"{there}, but PyTorch sees none{said}: {then}", _cure(seen, driver, visible))
 
 
 def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:
@@ -136,10 +82,14 @@ def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:
             "no driver is visible here: start a container with its GPU option (--nv, --gpus all), or leave this node "
             "out with sbatch --exclude"
         )
-    return (
-        f"driver {driver} may be too old for CUDA {seen.cuda}: take nodes with a newer one, or install torch and "
-        "torchaudio built for an older CUDA version"
+    least = LEAST_DRIVER.get(seen.cuda.partition(".")[0])
+    needed = f", which needs {least} or newer" if least else ""
+    older = (
+        f"install torch and torchaudio built for CUDA 12 (driver {LEAST_DRIVER['12']} or newer): {CUDA_12_INSTALL}"
+        if seen.cuda.partition(".")[0] != "12"
+        else "install torch and torchaudio built for an older CUDA version"
     )
+    return f"driver {driver} may be too old for CUDA {seen.cuda}{needed}: take nodes with a newer one, or {older}"
 
 
 def check_work(seen: Seen, driver: str | None) -> Finding:
@@ -150,15 +100,21 @@ def check_work(seen: Seen, driver: str | None) -> Finding:
         driver: version of NVIDIA's driver; None where it is not told.
     """
     wrong = [f"{number} ({gpu.name}): {gpu.wrong}" for number, gpu in enumerate(seen.gpus) if gpu.wrong]
-    if wrong:
+    if len(wrong) == len(seen.gpus):
         return _fail(f"{len(wrong)} of {len(seen.gpus)} do not work: {'; '.join(wrong)}")
+    if wrong:
+        return warn(
+            "gpu",
+            f"{len(wrong)} of {len(seen.gpus)} do not work, and are not used: {'; '.join(wrong)}",
+            "tell those who run the cluster",
+        )
     models = Counter(gpu.name for gpu in seen.gpus)
     free, total = min(gpu.free for gpu in seen.gpus), min(gpu.total for gpu in seen.gpus)
     named = ", ".join(f"{count} x {name}" for name, count in models.items())
     return ok(
         "gpu",
-        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {seen.cuda}; products and "
-        "convolutions are right",
+        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {seen.cuda}; products, "
+        "convolutions and a step of an LSTM are right",
     )
 
 

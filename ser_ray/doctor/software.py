@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from ser_ray import allocation
-from ser_ray.doctor.asking import Answer
+from ser_ray import allocation, kernel_cache
 from ser_ray.doctor.file_systems import nearest
 from ser_ray.doctor.finding import Finding, fail, ok, warn
+from ser_ray.gpus.asking import Answer
+from ser_ray.shadows import modules_in, shadowed
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 SLOW_IMPORT_S = 30.0
 """On GPUs each trial's process imports PyTorch anew, which takes it 1 to 3 s from a local disk."""
+CUDA_12_PAIR = {"torch": "2.9.1", "torchaudio": "2.9.1"}
+"""The newest pair on PyPI that is built for CUDA 12, for drivers that are too old for the locked one."""
+CUDA_12_INSTALL = f".venv/bin/uv pip install {' '.join(f'{name}=={version}' for name, version in CUDA_12_PAIR.items())}"
 INSTALL = "`make env` in the project's folder brings the environment up to date"
 KERNELS = Path(__file__).parents[1] / "models" / "kernels.py"
 
@@ -26,7 +30,7 @@ def findings(torch: Answer, ray: Answer, environment: Mapping[str, str] = os.env
     """Yield what there is to say of the software here.
 
     Args:
-        torch: of `ser_ray.doctor.probe`.
+        torch: of `ser_ray.gpus.probe`.
         ray: of a process that imports Ray.
         environment: of this process.
     """
@@ -64,9 +68,12 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
     if wanted is None:
         return warn("packages", "ser_ray itself is not installed here, so no versions were checked", INSTALL)
     absent, others = [], []
+    for_cuda_12 = all(_release(installed(name)) == version for name, version in CUDA_12_PAIR.items())
     for requirement in wanted:
         name, specifier = _split(requirement)
         there = installed(name)
+        if for_cuda_12 and name in CUDA_12_PAIR:
+            continue
         if there is None:
             absent.append(name)
         elif not _satisfies(there, specifier):
@@ -74,6 +81,14 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
     if absent or others:
         parts = [f"{', '.join(absent)} missing"] if absent else []
         return fail("packages", "; ".join([*parts, *others]), INSTALL)
+    if for_cuda_12:
+        pair = " and ".join(f"{name} {version}" for name, version in CUDA_12_PAIR.items())
+        return warn(
+            "packages",
+            f"{pair} stand in for the locked ones, for drivers of CUDA 12: figures may differ from those of the locked "
+            "ones, and not every CPU trains in bfloat16 with them",
+            "where the driver is 580 or newer, rm .venv/.installed; make env",
+        )
     named = [f"{name} {there}" for name in ("ser-ray", "ray", "torch", "numpy") if (there := installed(name))]
     return ok("packages", f"{', '.join(named)}; all {len(wanted)} that are needed are here as required")
 
@@ -117,12 +132,15 @@ def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Find
         names: of packages that ser_ray needs.
     """
     for folder in before:
-        own = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
+        whole = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
+        single = shadowed(modules_in(str(folder))) - {name.replace("-", "_") for name in whole}
+        own = [*whole, *sorted(single)]
         if own:
             yield warn(
                 "variables",
                 f"{folder} stands before the environment and has its own {', '.join(own)}",
-                "in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, load no modules with Python packages",
+                "rename what is yours; in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, load no modules "
+                "with Python packages",
             )
 
 
@@ -155,11 +173,20 @@ def check_kernel_cache(folders: Sequence[Path]) -> Finding:
     for folder in folders:
         if os.access(nearest(folder), os.W_OK):
             return ok("kernels", f"compiled code is kept in {folder}")
+    own = kernel_cache.make_private_folder()
+    elsewhere = f"compiled code cannot be kept in {' or '.join(map(str, folders))}"
+    if own is not None:
+        return ok("kernels", f"{elsewhere}: it is kept in {own}, compiled once on each node")
     return warn(
         "kernels",
-        f"compiled code cannot be kept in {' or '.join(map(str, folders))}: each process compiles for about 9 s",
+        f"{elsewhere}, nor in {kernel_cache.private_folder()}: each process compiles for about 9 s",
         "export NUMBA_CACHE_DIR=DIR in slurm/site.env, a folder that can be written",
     )
+
+
+def _release(there: str | None) -> str | None:
+    """Return a version without what it was built for, such as 2.9.1 of 2.9.1+cu128."""
+    return None if there is None else there.partition("+")[0]
 
 
 def _split(requirement: str) -> tuple[str, str]:
@@ -194,7 +221,8 @@ def _before(environment: Mapping[str, str]) -> list[Path]:
     named = [Path(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     user = [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
-    return [folder for folder in (*named, *user) if folder.resolve() not in own]
+    here = [Path.cwd()]  # where `python -m ser_ray.sweep` looks first
+    return [folder for folder in (*here, *named, *user) if folder.resolve() not in own]
 
 
 def _kernel_caches(environment: Mapping[str, str]) -> list[Path]:

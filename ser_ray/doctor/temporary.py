@@ -1,11 +1,13 @@
 """What Ray needs of a node: a temporary folder for its sockets and logs, and shared memory."""
 
+import fcntl
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ser_ray import allocation
 from ser_ray.doctor.file_systems import SHARED, Mount, Room, mount_here, room
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.sweep.own_folder import LONGEST
@@ -32,20 +34,37 @@ def temporary_findings(folder: Path) -> Iterator[Finding]:
                     unix.bind(f"/proc/self/fd/{descriptor}/socket")
             finally:
                 os.close(descriptor)
-            there = room(Path(own))
+            there, locks = room(Path(own)), knows_locks(Path(own) / "lock")
     except OSError as error:
         yield fail("temporary", f"{folder} cannot hold files and sockets: {error.strerror or error}", SET_TMP)
         return
-    yield check_temporary(folder, there, mount_here(folder))
+    yield check_temporary(folder, there, mount_here(folder), locks=locks)
 
 
-def check_temporary(folder: Path, there: Room, mount: Mount | None) -> Finding:
+def knows_locks(path: Path) -> bool:
+    """Return whether the file system of a path knows locks.
+
+    Args:
+        path: of a file, which is made.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in allocation.NO_LOCKS:
+                raise
+            return False
+    return True
+
+
+def check_temporary(folder: Path, there: Room, mount: Mount | None, *, locks: bool = True) -> Finding:
     """Judge the node's temporary folder.
 
     Args:
         folder: its path.
         there: its room.
         mount: the file system that it lies on; None where that is not known.
+        locks: whether it knows locks (flock).
     """
     text = f"{folder}, {size(there.free)} of {size(there.total)} free" + (f", {mount.kind}" if mount else "")
     length = len(os.fsencode(folder))
@@ -55,6 +74,9 @@ def check_temporary(folder: Path, there: Room, mount: Mount | None) -> Finding:
         return warn(
             "temporary", f"{text}: not this node's own disk, on which Ray is slow and sockets are unsure", SET_TMP
         )
+    if not locks:
+        left = "what runs leave there that are killed cannot be told from what is in use, and stays"
+        return warn("temporary", f"{text}: its file system knows no locks (flock): {left}", SET_TMP)
     if there.free < (1 - RAY_FULL) * there.total:
         return warn("temporary", f"{text}: above {RAY_FULL:.0%} full Ray spills nothing more there", SET_TMP)
     return ok("temporary", text)

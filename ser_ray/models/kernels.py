@@ -13,8 +13,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ser_ray import kernel_cache
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 
@@ -37,10 +38,7 @@ _LOW, _HALF, _LAYER = _u(0xFFFFFFFF), _u(32), _u(16)
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Return a function that numba compiles on its first call, and keeps on disk where a folder can be written."""
-    try:
-        return njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder for the cache
-        return njit(**OPTIONS)(function)
+    return kernel_cache.compiled(function, **OPTIONS)
 
 
 @compiled

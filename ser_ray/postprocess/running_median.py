@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_ray.kernel_cache import compiled
+
 Kernel = Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float64]], None]
 
 # Centres that share a sorted neighbourhood: more make each list longer, fewer sort more often.
@@ -53,17 +55,9 @@ def warm() -> None:
 @functools.cache
 def _kernel() -> Kernel:
     """The compiled kernel; from Numba's cache on disk where there is one."""
-    import numba
-
     signature = "void(float64[::1], int64[::1], int64[::1], int64, float64[:, :])"
-    compiled: Kernel
-    try:
-        compiled = numba.njit(signature, cache=True)(_fill_medians)
-    except (OSError, RuntimeError):
-        # No folder that can be written (RuntimeError), or no room in it: compile anew in each
-        # process.
-        compiled = numba.njit(signature)(_fill_medians)
-    return compiled
+    kernel: Kernel = compiled(_fill_medians, signature)
+    return kernel
 
 
 def _fill_medians(

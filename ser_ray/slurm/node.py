@@ -83,7 +83,7 @@ class _Node:
     def __init__(self, meeting: Meeting, results: Path, head: bool, peers: Sequence[str]) -> None:
         self.name = provenance.host_name()
         self._meeting, self._results, self._head, self._peers = meeting, results, head, peers
-        self._gpus = 0
+        self._gpus: tuple[str, ...] = ()
         self._heard = self._looked = math.inf
 
     def say(self, text: str) -> None:
@@ -120,7 +120,9 @@ class _Node:
         # Where a site does not confine devices, PyTorch sees those of other jobs as well; where SLURM says nothing of
         # GPUs, as on sites that hand out whole nodes, what is seen is the job's.
         given = allocation.gpus_given()
-        self._gpus = found["gpus"] if given is None else min(found["gpus"], given)
+        self._gpus = tuple(found["gpu_ids"][:given])
+        # of several GPUs one that does not work costs no other: it is hidden from all that is started here
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
 
     def serve(self) -> int:
         """Run Ray until the meeting is over; return the exit code."""
@@ -192,13 +194,13 @@ class _Node:
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *place),
             f"--node-ip-address={own}",
             f"--num-cpus={allocation.cpus()}",
-            f"--num-gpus={self._gpus}",
+            f"--num-gpus={len(self._gpus)}",
             f"--object-store-memory={OBJECT_STORE_BYTES}",
             f"--temp-dir={folder / 'ray'}",
             # any that are free, since another job on this node would begin with the same
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
         ]
-        self.say(f"starts Ray at {own}: {allocation.cpus()} CPUs, {self._gpus} GPUs")
+        self.say(f"starts Ray at {own}: {allocation.cpus()} CPUs, {len(self._gpus)} GPUs")
         with self._log.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:

@@ -59,13 +59,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(address: str | None = None, log: Path | None = None) -> Iterator[Cluster]:
+def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 0) -> Iterator[Cluster]:
     """Connect to a Ray cluster, or start one on this machine, for as long as the context lasts.
 
     Args:
-        address: host:port of a running cluster; None starts one here, with the cores this process may use and the
-            GPUs that are visible.
+        address: host:port of a running cluster; None starts one here, with the cores this process may use.
         log: takes what Ray says of its nodes by itself; None drops it.
+        gpus: of this machine, for a cluster that is started here: the first of those that are visible. Ray itself would
+            count them by NVIDIA's library, whatever PyTorch can do with them.
 
     Yields:
         What the cluster has.
@@ -90,6 +91,7 @@ def cluster(address: str | None = None, log: Path | None = None) -> Iterator[Clu
             ray.init(
                 address="local",
                 num_cpus=allocation.cpus(),
+                num_gpus=gpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=f"{folder}/ray",  # within, since Ray opens its own folder to everybody

@@ -1,6 +1,7 @@
 """Where the nodes of a job meet: a folder on the file system that they share, with a word of each in a file.
 
-The head tells its address there, nodes that are not fit say so, the sweep tells that its cluster was lost. Whoever
+The head tells its address there, nodes that are not fit say so, the sweep tells that its cluster was lost. The script
+of the job tells which nodes' steps are over, also those that SLURM could not start. Whoever
 made the folder ends the meeting by removing the file `go`, which every node sees: to open a file that is there asks the
 server, also where a network file system answers from memory for a minute whether a file has come.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _UNFIT = "unfit-"
+_ENDED = "ended-"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,19 @@ class Meeting:
 
     def unfit(self) -> dict[str, str]:
         """Return the nodes that take no part: name -> why."""
-        return {name.removeprefix(_UNFIT): text for name, text in self._read().items() if name.startswith(_UNFIT)}
+        return self._words_of(_UNFIT)
+
+    def ended(self) -> dict[str, str]:
+        """Return the nodes whose step is over, by SLURM's names: name -> what srun said of it.
+
+        A node that takes no part is among them a moment later, perhaps by another name.
+        """
+        return self._words_of(_ENDED)
+
+    @property
+    def left(self) -> int:
+        """How many nodes may still come, or are there."""
+        return self.nodes - max(len(self.unfit()), len(self.ended()))
 
     def tell_lost(self) -> None:
         """Tell that the cluster was lost, and the sweep with it, through no fault of theirs: it may be begun again."""
@@ -70,10 +84,13 @@ class Meeting:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, self.folder / name)
 
+    def _words_of(self, kind: str) -> dict[str, str]:
+        return {name.removeprefix(kind): text for name, text in self._read().items() if name.startswith(kind)}
+
     def _read(self) -> dict[str, str]:
         """Return the words that are there, by name; listing a folder asks the server, too."""
         found = {}
         for entry in os.scandir(self.folder):
-            if entry.name == "address" or entry.name.startswith(_UNFIT):
+            if entry.name == "address" or entry.name.startswith((_UNFIT, _ENDED)):
                 found[entry.name] = Path(entry.path).read_text(encoding="utf-8")
         return found

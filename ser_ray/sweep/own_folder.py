@@ -20,7 +20,8 @@ LONGEST = 107 - len("/ser_ray_12345678/ray/session_2026-01-01_00-00-00_000000_41
 def own_folder(parent: Path | None = None) -> Iterator[Path]:
     """Yield a folder that nobody else can read, and remove those of processes that are gone.
 
-    A process that is killed cannot remove its own; the lock on its folder goes with it, and tells the next one.
+    A process that is killed cannot remove its own; the lock on its folder goes with it, and tells the next one. On a
+    file system that knows no locks nobody can tell, and what is left there stays.
 
     Args:
         parent: where it lies; None takes `allocation.temporary()`.
@@ -46,8 +47,13 @@ def own_folder(parent: Path | None = None) -> Iterator[Path]:
         ) from error
     unlocked = folder / f"{LOCK}.new"
     with open(unlocked, "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unlocked.rename(folder / LOCK)  # locked before others can find it
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in allocation.NO_LOCKS:
+                raise
+        else:
+            unlocked.rename(folder / LOCK)  # locked before others can find it
         try:
             yield folder
         finally:

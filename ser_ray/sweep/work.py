@@ -11,11 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_ray import provenance
+from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
 from ser_ray.sweep.ending import RAY_LOST, Ending, on_signals
+from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.mps import shared_gpus
 from ser_ray.sweep.outcomes import Outcomes, proposed_trial
 from ser_ray.sweep.plan import PlannedTrial
@@ -101,20 +103,33 @@ class Work:
 
     def _on_cluster(self, beside: ThreadPoolExecutor, take_signals: Callable[[], None]) -> None:
         say, resources = self._progress.say, self._config.resources
+        meeting = self._run.meeting
+        if resources.mps and meeting is not None and meeting.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
+            raise InputError(
+                "resources.mps is true, but on several nodes each starts CUDA MPS before it knows of the sweep: write "
+                "export SER_RAY_MPS=1 in slurm/site.env, or set resources.mps to false"
+            )
         say("starting Ray")
-        trains = bool(self._standing.to_train or self._run.to_propose)
-        compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
-        address = self._address()
+        address = self._address()  # before the kernels, whose compilation a run without a cluster would wait for
         if self._ending.wanted:
             return
+        trains = bool(self._standing.to_train or self._run.to_propose)
+        compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
+        gpus = usable_gpus() if address is None and trains and resources.gpus else UsableGpus(())
+        for unusable in gpus.unusable:
+            say(f"GPU       not used: {unusable}")
         with (
+            only_visible(gpus),
             shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), say),
-            cluster(address, self._folder.path / "ray.log") as first,
+            cluster(address, self._folder.path / "ray.log", gpus=len(gpus.ids)) as first,
             NodeWatch(self._on_lost_node, address, say) as watch,
         ):
             take_signals()  # again, since Ray puts in handlers of its own when it starts
             machines = self._all_nodes(first)
             watch.tell_changes()
+            given = allocation.gpus_given()
+            if given and trains and resources.gpus and not machines.gpus:
+                raise gpus_unusable(given, None)  # on several nodes: the doctor has said there what it found
             shared = with_resources(self._run.template, resources, machines, say)
             say(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
@@ -146,6 +161,12 @@ class Work:
         if not compiled.done():
             self._progress.say("compiling the kernels of training, once for this kind of CPU")
         compiled.result()
+        folder = kernel_cache.folder_in_use()
+        if folder is not None:
+            self._progress.say(
+                f"KERNELS   are kept in {folder}, compiled once on each node: no folder beside the code or in the home "
+                "can be written; NUMBA_CACHE_DIR=DIR names another place"
+            )
 
     def _train(self, supply: Supply, shared: Trial, outcomes: Outcomes) -> None:
         schedule, resources = self._config.schedule, self._config.resources
@@ -192,10 +213,9 @@ class Work:
             return os.environ.get("RAY_ADDRESS") or None
         deadline = time.monotonic() + HEAD_S
         while (address := meeting.address()) is None and not self._ending.wanted:
-            unfit = meeting.unfit()
-            if len(unfit) >= meeting.nodes or time.monotonic() > deadline:
-                said = "".join(f"\n  {node}: {reason}" for node, reason in sorted(unfit.items()))
-                raise InputError(f"no head of a Ray cluster came up on the {meeting.nodes} nodes of this job{said}")
+            # the head runs on this node, and nothing on another one can take its place
+            if meeting.left < 1 or provenance.host_name() in meeting.unfit() or time.monotonic() > deadline:
+                raise InputError(_no_head(meeting))
             time.sleep(LOOK_S)
         return address
 
@@ -204,7 +224,7 @@ class Work:
         meeting = self._run.meeting
         if meeting is None or meeting.nodes == 1:
             return machines
-        machines = wait_for_nodes(lambda: 0 if self._ending.wanted else meeting.nodes - len(meeting.unfit()))
+        machines = wait_for_nodes(lambda: 0 if self._ending.wanted else meeting.left)
         for node, reason in sorted(meeting.unfit().items()):
             self._progress.say(f"NODE      {node} takes no part: {reason}")
         if len(machines.nodes) < meeting.nodes:
@@ -226,6 +246,14 @@ class Work:
 def _driver_name() -> str:
     """Return what no other driver of a sweep is called: two nodes may give two processes the same number."""
     return f"{provenance.host_name()}-{os.getpid()}"
+
+
+def _no_head(meeting: Meeting) -> str:
+    """Return why there is no cluster: what the nodes themselves said, or else what srun said of their steps."""
+    unfit, ended = meeting.unfit(), meeting.ended()
+    what = "no head of a Ray cluster came up" if unfit or meeting.left else "all steps were over before Ray was up"
+    said = "".join(f"\n  {node}: {words}" for node, words in sorted((unfit or ended).items()))
+    return f"{what} on the {meeting.nodes} nodes of this job{said}"
 
 
 def _log_name(share: Share) -> str:

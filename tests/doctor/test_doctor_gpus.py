@@ -1,34 +1,20 @@
 """What is said of GPUs, told what SLURM gave and what PyTorch sees."""
 
-import json
-
 import pytest
 
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.gpus import (
-    Gpu,
-    Seen,
     check_count,
     check_memory,
     check_none,
     check_work,
     driver_version,
     findings,
-    seen_by,
 )
+from ser_ray.gpus.seen import Gpu, Seen
 
 GB = 10**9
 GOOD = Gpu("H100", 80 * GB, 79 * GB, None)
 BAD = Gpu("H100", 80 * GB, 79 * GB, "a convolution is off by 0.2 of its largest value")
-IMPORTED = json.dumps({"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": "13.0", "seconds": 1.0})
-
-
-def test_the_answer_of_the_probe():
-    gpus = [{"name": "H100", "total": 80 * GB, "free": 79 * GB, "wrong": None}]
-    answer = Answer((IMPORTED, json.dumps({"gpus": gpus, "reason": None})), None, 1.0)
-    assert seen_by(answer) == Seen("13.0", (GOOD,))
-    assert seen_by(Answer((), "ended by SIGSEGV", 1.0)) is None
-    assert seen_by(Answer((IMPORTED,), "no answer within 180 s", 180.0)) == Seen("13.0", crash="no answer within 180 s")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +48,7 @@ def test_a_driver_without_a_gpu_outside_of_a_job_is_a_warning():
     assert found.text.startswith(
         "a driver (550.1) is loaded, but PyTorch sees none (The driver is too old (found 11040))"
     )
+    assert "trials would train on the CPU" in found.text
     assert "driver 550.1 may be too old for CUDA 13.0" in found.fix
 
 
@@ -80,7 +67,7 @@ def test_gpus_that_pytorch_does_not_see_are_a_warning_with_the_likely_cure(seen,
     found = none(seen, 2, in_job=True, driver=driver, visible=visible)
     assert found.level == "warn"
     assert "SLURM gave 2, but PyTorch sees none" in found.text
-    assert "trials would train on the CPU" in found.text
+    assert "a sweep ends here unless its resources.gpus is 0" in found.text
     assert fix in found.fix
 
 
@@ -91,11 +78,24 @@ def test_gpus_that_are_right():
     assert found.text.startswith("2 x H100, 1 x A100, 39 GB of 40 GB free, driver 580.1, CUDA 13.0; ")
 
 
-def test_a_gpu_that_computes_wrongly_fails_the_node_and_is_named():
-    found = check_work(Seen("13.0", (GOOD, BAD)), "580.1")
+def test_a_gpu_that_computes_wrongly_is_named_and_costs_no_other():
+    found = check_work(Seen("13.0", (GOOD, BAD, GOOD, GOOD)), "580.1")
+    assert found.level == "warn"
+    assert found.text == f"1 of 4 do not work, and are not used: 1 (H100): {BAD.wrong}"
+
+
+def test_a_node_whose_gpus_all_compute_wrongly_fails():
+    found = check_work(Seen("13.0", (BAD, BAD)), "580.1")
     assert found.level == "FAIL"
-    assert found.text == f"1 of 2 do not work: 1 (H100): {BAD.wrong}"
+    assert found.text == f"2 of 2 do not work: 0 (H100): {BAD.wrong}; 1 (H100): {BAD.wrong}"
     assert "--exclude" in found.fix
+
+
+def test_a_driver_that_is_too_old_is_named_with_what_is_needed_and_the_command_that_works():
+    found = none(Seen("13.0", reason="too old"), driver="550.54.14")
+    assert "driver 550.54.14 may be too old for CUDA 13.0, which needs 580 or newer" in found.fix
+    assert "(driver 525 or newer): .venv/bin/uv pip install torch==2.9.1 torchaudio==2.9.1" in found.fix
+    assert "uv pip" not in none(Seen("12.8", reason="too old"), driver="470.1").fix
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,8 @@ def test_memory_that_something_else_uses():
 def test_all_findings_of_a_node():
     job = {"SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "2"}
     assert [f.level for f in findings(Seen("13.0", (GOOD, GOOD)), job)] == ["ok"]
-    assert [f.level for f in findings(Seen("13.0", (GOOD, BAD)), job)] == ["FAIL"]
+    assert [f.level for f in findings(Seen("13.0", (GOOD, BAD)), job)] == ["warn"]
+    assert [f.level for f in findings(Seen("13.0", (BAD, BAD)), job)] == ["FAIL"]
     assert [f.level for f in findings(Seen("13.0", (GOOD,)), job)] == ["ok", "warn"]
     assert [f.level for f in findings(Seen("13.0", (), "why"), job)] == ["warn"]
     (crash,) = findings(Seen("13.0", crash="ended by SIGBUS"), job)

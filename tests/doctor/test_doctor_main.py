@@ -10,8 +10,8 @@ import pytest
 
 from ser_ray import allocation, cli
 from ser_ray.doctor import __main__ as doctor
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.finding import fail, ok, warn
+from ser_ray.gpus.asking import Answer
 
 IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
 NO_GPU = Answer((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)
@@ -39,6 +39,7 @@ def test_a_machine_that_is_fit(tmp_path, capsys):
         "fit": True,
         "cpus": allocation.cpus(),
         "gpus": 0,
+        "gpu_ids": [],
         "problems": [],
     }
 
@@ -62,10 +63,17 @@ def test_a_machine_that_is_not(tmp_path, capsys):
 
 def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "_imports", lambda: (Answer((IMPORTED, ONE_BAD), None, 1.0), RAY))
-    assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 1
+    assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 0
     found = json.loads((tmp_path / "record.json").read_text())
-    assert found["gpus"] == 1
-    assert found["problems"] == ["gpu: 1 of 2 do not work: 0 (T4): why"]
+    assert (found["gpus"], found["gpu_ids"], found["problems"]) == (1, ["1"], [])
+    assert "1 of 2 do not work, and are not used: 0 (T4): why" in capsys.readouterr().out
+
+
+def test_gpus_that_work_have_the_names_of_the_job(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "_imports", lambda: (Answer((IMPORTED, ONE_BAD), None, 1.0), RAY))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5a")
+    doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
+    assert json.loads((tmp_path / "record.json").read_text())["gpu_ids"] == ["GPU-5a"]
 
 
 def test_without_pytorch_nothing_is_said_of_gpus(tmp_path, monkeypatch, capsys):

@@ -1,13 +1,13 @@
 """What is said of Python, packages and variables."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 
 import pytest
 
 from ser_ray.doctor import software
-from ser_ray.doctor.asking import Answer
 from ser_ray.doctor.software import (
     check_import,
     check_kernel_cache,
@@ -16,6 +16,7 @@ from ser_ray.doctor.software import (
     check_shadows,
     check_variables,
 )
+from ser_ray.gpus.asking import Answer
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,19 @@ def test_packages(installed, level, text):
     assert level == "ok" or "make env" in finding.fix
 
 
+@pytest.mark.parametrize(
+    ("torch", "torchaudio", "level"),
+    [("2.9.1", "2.9.1", "warn"), ("2.9.1+cu128", "2.9.1+cu128", "warn"), ("2.9.1", "2.11.0", "FAIL")],
+)
+def test_the_pair_for_older_drivers_stands_in_for_the_locked_one(torch, torchaudio, level):
+    wanted = [*WANTED, "torchaudio==2.11.*"]
+    there = {"ray": "2.60.1", "numpy": "2.4.6", "torch": torch, "torchaudio": torchaudio}
+    finding = check_packages(wanted, there.get)
+    assert finding.level == level
+    assert level == "FAIL" or "torch 2.9.1 and torchaudio 2.9.1 stand in" in finding.text
+    assert check_packages(wanted, {**there, "numpy": "2.0.9"}.get).level == "FAIL"
+
+
 def test_versions_cannot_be_checked_where_ser_ray_is_not_installed():
     assert check_packages(None, {}.get).level == "warn"
 
@@ -78,12 +92,23 @@ def test_a_package_before_the_environment(tmp_path):
     assert "PYTHONPATH" in found.fix
 
 
+def test_single_files_that_shadow_pythons_library_or_what_packages_need(tmp_path):
+    for name in ("random.py", "_cffi_backend.cpython-311-x86_64-linux-gnu.so", "mine.py", "numpy.txt", "yaml.old.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "scipy").mkdir()  # without a module in it, it stands in the place of nothing
+    (found,) = check_shadows([tmp_path], ["ray"])
+    assert (found.level, found.text) == (
+        "warn",
+        f"{tmp_path} stands before the environment and has its own _cffi_backend, random",
+    )
+
+
 def test_what_stands_before_the_environment_is_seen_in_a_process(tmp_path, monkeypatch):
     (tmp_path / "scipy").mkdir()
     own = importlib.metadata.distribution("numpy").locate_file("")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{own}")
     code = (
-        "from ser_ray.doctor import software as s\nfrom ser_ray.doctor.asking import Answer\n"
+        "from ser_ray.doctor import software as s\nfrom ser_ray.gpus.asking import Answer\n"
         "a = Answer(('{}',), None, 1)\n"
         "s._torch = lambda probe: ('PyTorch', 1.0, None)\n"
         "print(*[f.text for f in s.findings(a, a) if f.name == 'variables'], sep='\\n')"
@@ -110,6 +135,11 @@ def test_where_compiled_code_is_kept(tmp_path, monkeypatch):
     found = check_kernel_cache(["/proc" / tmp_path.relative_to("/"), tmp_path / "x"])
     assert (found.level, found.text) == ("ok", f"compiled code is kept in {tmp_path / 'x'}")
     monkeypatch.setattr(software.os, "access", lambda *_: False)
+    monkeypatch.setenv("SER_RAY_TMP", str(tmp_path))
+    own = tmp_path / f"ser_ray_kernels_{os.getuid()}"
+    found = check_kernel_cache([tmp_path])
+    assert (found.level, found.text.endswith(f"it is kept in {own}, compiled once on each node")) == ("ok", True)
+    own.chmod(0o777)  # others could put code there
     found = check_kernel_cache([tmp_path])
     assert (found.level, "NUMBA_CACHE_DIR" in found.fix) == ("warn", True)
 

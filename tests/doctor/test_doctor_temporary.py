@@ -1,5 +1,6 @@
 """What is said of the temporary folder and of shared memory."""
 
+import errno
 import socket
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_a_real_folder(tmp_path):
     (long,) = temporary_findings(tmp_path)
     assert (long.level, "Ray's sockets leave" in long.text) == ("FAIL", True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_file_system_knows_no_locks(monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(temporary.fcntl, "flock", flock)
+    (found,) = temporary_findings(Path("/tmp"))
+    assert (found.level, "its file system knows no locks (flock)" in found.text) == ("warn", True)
+    assert "SER_RAY_TMP=DIR" in found.fix
 
 
 @pytest.mark.parametrize("name", ["none", "file"])

@@ -190,3 +190,35 @@ def test_as_a_module(tmp_path):
     command = [sys.executable, "-m", "ser_ray.predict", "nowhere.pt", "missing.wav"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: missing.wav does not exist\n")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [
+        ("gpu", 2, r"^--device is 'gpu', but it must be auto, cpu, cuda or cuda:N$"),
+        ("cuda:-1", 2, r"^--device is 'cuda:-1', but it must be"),
+        ("cuda", 0, r"^--device is cuda, but PyTorch sees no GPU; take --device cpu, or see ser-ray doctor$"),
+        ("cuda:2", 2, r"^--device is cuda:2, but PyTorch sees 2 GPUs, cuda:0 to cuda:1; take --device cpu"),
+        ("cuda:1", 2, r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); take another, or --device cpu$"),
+        ("auto", 1, r"^cuda cannot be used \(CUDA error: busy or unavailable\)"),
+    ],
+)
+def test_a_device_that_is_not_there_or_cannot_be_used(case, monkeypatch, device, gpus, message):
+    def to(self, where):
+        raise torch.AcceleratorError("CUDA error: busy or unavailable\nCUDA kernel errors might be ...")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    with pytest.raises(InputError, match=message):
+        run(case.model, case.wav(), "--out", case.audio, "--device", device)
+
+
+def test_the_device_is_the_one_that_is_named(case, monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, where: taken.append(where))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in ("auto", "cuda:1", "cpu"):
+        run(case.model, case.wav(), "--out", case.audio, "--device", device, "--overwrite")
+    assert taken == ["cuda", "cuda:1", "cpu"]

@@ -221,14 +221,87 @@ def test_on_several_nodes_each_has_a_step_and_the_first_the_driver(job):
     }
     node = [str(job.python), "-m", "ser_ray.slurm.node", str(job.meeting()), "--results", str(job.folder)]
     options = ["--overlap", "--cpu-bind=none", "--export=ALL", "--no-kill", "--kill-on-bad-exit=0", "--input=none"]
+    options.append("--mpi=none")
     steps = job.given("srun")
-    assert {tuple(step[9:11]) for step in steps} == {("bash", "-c")}
-    assert sorted([*step[:9], *step[13:]] for step in steps) == sorted(
+    assert {tuple(step[10:12]) for step in steps} == {("bash", "-c")}
+    assert sorted([*step[:10], *step[14:]] for step in steps) == sorted(
         ["--nodes=1", "--ntasks=1", f"--nodelist={name}", *options, *node, *role] for name, role in roles.items()
     )
     assert job.given("driver") == [["-m", "ser_ray.sweep", "x.yaml", "--meeting", str(job.meeting()), "--nodes", "3"]]
     assert not (job.meeting() / "go").exists()
     assert len(list(job.here.glob("over.*"))) == 3, "it waits until they have ended"
+
+
+DETAIL = """JobId=4711 JobName=ser_ray
+   NumNodes=3 NumCPUs=6 NumTasks=3 CPUs/Task=1 ReqB:S:C:T=0:0:*:*
+   JOB_GRES={all}
+     Nodes=n[1-2] CPU_IDs=0-1 Mem=0 GRES={first}
+     Nodes=n3 CPU_IDs=0,3 Mem=1000 GRES={last}
+   MinCPUsNode=1 MinMemoryNode=0 MinTmpDiskNode=0
+"""
+
+
+SCONTROL_OF_THREE = """
+case "$1 $2 $3" in
+"show hostnames n[1-2]") printf 'n1\\nn2\\n' ;;
+"show hostnames n3") echo n3 ;;
+"show hostnames "*) cat "$here/nodes" ;;
+"show config "*) cat "$here/config" ;;
+"show job "*) cat "$here/job" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "counts"),
+    [
+        ("gpu:2(IDX:0-1)", "gpu:1(IDX:0)", (2, 1)),
+        ("gpu:a100:2(IDX:0,3)", "gpu:a100:4(IDX:0-3)", (2, 4)),
+        ("gpu:a100:1(IDX:0),gpu:v100:1(IDX:1)", "gpu:a100:1(IDX:0),gpu:v100:0(IDX:)", (2, 1)),
+        ("craynetwork:1,gpu:1g.5gb:3(IDX:0,2,4),shard:7(0/8,7/8)", "gpu:1", (3, 1)),
+    ],
+    ids=["plain", "typed", "two-types", "slices"],
+)
+def test_a_step_asks_for_the_gpus_of_its_own_node_and_not_for_those_of_the_job(job, first, last, counts):
+    job.say(nodes="n1\nn2\nn3", job=DETAIL.format(all="gpu:5", first=first, last=last))
+    job.program("scontrol", SCONTROL_OF_THREE)
+    asked = {"SLURM_GPUS": "5", "SLURM_GPUS_PER_NODE": "a100:2", "SLURM_GPUS_PER_TASK": "1", "SLURM_GPUS_ON_NODE": "2"}
+    code, out = job.run(**asked)
+    assert code == 0, out
+    gpus = {words[2]: [word for word in words if word.startswith("--gpus")] for words in job.given("srun")}
+    one, other = ([f"--gpus={count}"] for count in counts)
+    assert gpus == {"--nodelist=n1": one, "--nodelist=n2": one, "--nodelist=n3": other}
+    of_the_job = {"SLURM_GPUS", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK"}
+    assert not of_the_job & job.environment("node").keys()
+    assert of_the_job <= job.environment("driver").keys()
+    assert job.environment("node")["SLURM_GPUS_ON_NODE"] == "2", "which srun says anew"
+
+
+@pytest.mark.parametrize("asked", [{}, {"SLURM_GPUS_PER_NODE": "2"}, {"SLURM_GPUS": "2"}], ids=str)
+def test_what_a_step_takes_by_itself_is_not_said(job, asked):
+    job.say(nodes="n1\nn2")  # nor what SLURM does not tell
+    assert job.run(**asked)[0] == 0
+    assert not any(word.startswith("--gpus") for words in job.given("srun") for word in words)
+    assert asked.items() <= job.environment("node").items()
+
+
+def test_of_steps_that_cannot_start_the_log_and_the_sweep_have_sruns_own_words(job):
+    job.say(nodes="n1\nn2")
+    why = "srun: error: Unable to create step for job 4711: Invalid generic resource (gres) specification"
+    job.program("srun", f"echo '{why}' >&2; exit 1")
+    job.does(driver="until [[ -e $meeting/ended-n1 && -e $meeting/ended-n2 ]]; do pause; done; save; exit 2")
+    code, out = job.run()
+    assert code == 2
+    for node in ("n1", "n2"):
+        assert f"launch.sh  the step of node {node} is over: {why}\n" in out
+        assert (job.meeting() / f"ended-{node}").read_text() == why
+
+
+def test_what_a_node_says_is_in_the_log_on_whichever_stream(job):
+    job.say(nodes="n1\nn2")
+    job.does(node="echo a warning >&2; echo a line", driver="pause")
+    _, out = job.run()
+    assert out.count("\na warning\n") == out.count("\na line\n") == 2
 
 
 @pytest.mark.parametrize("code", [0, 1, 75])

@@ -30,6 +30,7 @@ does = does[min(len(calls), len(does) - 1)]
 options = dict(word[2:].split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)
 child = subprocess.Popen(["sleep", "600"]) if does.get("child") else None
 note = dict(arguments=sys.argv[1:], pid=os.getpid(), group=os.getpgrp(), token=os.environ.get("RAY_AUTH_TOKEN"))
+note["visible"] = os.environ.get("CUDA_VISIBLE_DEVICES")
 note["child"] = child and child.pid
 note["blocked"] = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 temporary = HERE / "note"
@@ -61,7 +62,7 @@ sys.executable = {stand_in!r}
 vars(node).update({settings!r})
 sys.exit(node.main({arguments!r}))
 """
-FIT = {"record": json.dumps({"fit": True, "problems": [], "gpus": 0}), "exit": 0}
+FIT = {"record": json.dumps({"fit": True, "problems": [], "gpus": 0, "gpu_ids": []}), "exit": 0}
 STAYS = {"listens": True, "child": True}
 
 
@@ -313,7 +314,7 @@ def test_ray_that_ends_once_is_back_and_the_node_fit(node):
 
 
 def test_what_ray_is_told(node):
-    record = json.dumps({"fit": True, "problems": [], "gpus": 4})
+    record = json.dumps({"fit": True, "problems": [], "gpus": 4, "gpu_ids": ["0", "1", "2", "3"]})
     given = {"SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "1", "RAY_AUTH_TOKEN": "ours"}
     node.start("--head", "--peer", HERE, doctor={"record": record, "exit": 0}, environment=given)
     _, _, port = node.wait_for(node.meeting.address).rpartition(":")
@@ -345,7 +346,7 @@ def test_what_ray_is_told(node):
     [(4, "2", 2), (1, "2", 1), (0, "2", 0), (4, None, 4), (2, "2", 2)],
 )
 def test_the_gpus_are_those_that_work_and_of_them_what_slurm_says_it_gave(node, found, given, told):
-    record = json.dumps({"fit": True, "problems": [], "gpus": found})
+    record = json.dumps({"fit": True, "problems": [], "gpus": found, "gpu_ids": list(map(str, range(found)))})
     environment = {} if given is None else {"SLURM_GPUS_ON_NODE": given}
     node.meeting.announce(f"{HERE}:20001")
     node.start("--peer", HERE, doctor={"record": record, "exit": 0}, ray=[{}], environment=environment)
@@ -354,6 +355,15 @@ def test_the_gpus_are_those_that_work_and_of_them_what_slurm_says_it_gave(node, 
     assert _options(call)["num-cpus"] == str(allocation.cpus({}))
     assert "--head" not in call["arguments"]
     assert "port" not in _options(call)
+    assert node.over()[0] == 0
+
+
+def test_of_several_gpus_the_one_that_does_not_work_is_hidden(node):
+    record = json.dumps({"fit": True, "problems": [], "gpus": 3, "gpu_ids": ["0", "2", "3"]})
+    node.meeting.announce(f"{HERE}:20001")
+    node.start("--peer", HERE, doctor={"record": record, "exit": 0}, ray=[{}], environment={"SLURM_GPUS_ON_NODE": "4"})
+    (call,) = node.rays()
+    assert (_options(call)["num-gpus"], call["visible"]) == ("3", "0,2,3")
     assert node.over()[0] == 0
 
 

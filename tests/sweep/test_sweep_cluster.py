@@ -63,6 +63,16 @@ def test_workers_begin_with_what_must_be_set_before_cuda_and_glibc_are_used(monk
     assert environment["MALLOC_ARENA_MAX"] == "1"
 
 
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_a_cluster_has_the_gpus_that_it_is_told_whatever_ray_would_count(monkeypatch, gpus):
+    started = {}
+    monkeypatch.setattr("ray.init", lambda **options: started.update(options))
+    monkeypatch.setattr("ray.nodes", list)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with cluster(gpus=gpus):
+        assert started["num_gpus"] == gpus
+
+
 def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure():
     scheduler = SimpleNamespace(on_trial_result=lambda controller, trial, result: TrialScheduler.STOP)
     stopped = set()

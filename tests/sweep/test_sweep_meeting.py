@@ -51,6 +51,17 @@ def test_the_others_read_the_address_once_it_is_told(meeting):
     assert other.address() == "10.0.0.1:20456"
 
 
+def test_nodes_whose_steps_are_over_do_not_come_whether_they_said_so_or_not(meeting):
+    assert (meeting.ended(), meeting.left) == ({}, 3)
+    meeting.refuse("n1.cluster", "no GPU")
+    assert meeting.left == 2
+    (meeting.folder / "ended-n1").write_text("srun: error: n1: task 0: Exited with exit code 1")
+    assert meeting.left == 2, "the same node, by another name"
+    (meeting.folder / "ended-n2").write_text("srun: error: Unable to create step")
+    assert meeting.left == 1
+    assert meeting.ended()["n2"] == "srun: error: Unable to create step"
+
+
 def test_nodes_that_take_no_part_stand_with_their_reasons(meeting):
     assert meeting.unfit() == {}
     meeting.announce("10.0.0.1:20123")

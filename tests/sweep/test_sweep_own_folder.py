@@ -1,5 +1,8 @@
 """Ray's folder on a node's disk: nobody else's, short, and gone afterwards."""
 
+import errno
+import fcntl
+import os
 import tempfile
 from pathlib import Path
 
@@ -29,6 +32,25 @@ def test_folders_of_processes_that_are_gone_are_removed_and_others_stay(short):
             assert first.exists()
             assert second != first
     assert list(short.iterdir()) == [foreign]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_where_the_file_system_knows_no_locks_it_goes_on_and_removes_nothing(short, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    left = short / "ser_ray_left"
+    left.mkdir()
+    (left / ".ser_ray.lock").touch()
+    with own_folder(short) as first, own_folder(short) as second:
+        assert first.exists()
+        assert first != second
+    assert list(short.iterdir()) == [left]
+    with own_folder(short) as first:  # whose user knows no locks
+        monkeypatch.undo()
+        with own_folder(short):
+            assert first.exists()
 
 
 def test_it_lies_where_the_site_says(short, monkeypatch):

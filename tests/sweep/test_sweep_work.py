@@ -1,13 +1,18 @@
 """What a run makes of what it is told, without Ray's processes."""
 
+import contextlib
 import dataclasses
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
+from ser_ray import provenance
 from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster
 from ser_ray.sweep.config import Resources, Schedule
@@ -95,6 +100,43 @@ def test_where_no_node_is_fit_the_reasons_are_told(meet):
         work._address()
 
 
+def test_where_all_steps_are_over_sruns_words_are_told_at_once(meet):
+    work, meeting, _ = meet
+    for number in range(3):
+        (meeting.folder / f"ended-n{number}").write_text("srun: error: Unable to create step for job 7")
+    with pytest.raises(
+        InputError, match=r"all steps were over .* on the 3 nodes of this job\n  n0: srun: error: Unable"
+    ):
+        work._address()
+
+
+def test_what_a_node_says_itself_is_told_rather_than_that_its_step_is_over(meet):
+    work, meeting, _ = meet
+    for number in range(3):
+        (meeting.folder / f"ended-n{number}").write_text("srun: error: task 0: Exited with exit code 1")
+        meeting.refuse(f"n{number}.cluster", "no disk")
+    with pytest.raises(
+        InputError, match=r"no head .* on the 3 nodes of this job\n  n0.cluster: no disk\n  n1"
+    ) as raised:
+        work._address()
+    assert "srun" not in str(raised.value)
+
+
+def test_without_the_first_node_the_others_are_not_waited_for(meet):
+    work, meeting, _ = meet
+    meeting.refuse(provenance.host_name(), "no disk")
+    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  .*: no disk$"):
+        work._address()
+
+
+def test_on_several_nodes_mps_is_the_sites_to_say(meet, monkeypatch):
+    work, _, _ = meet
+    monkeypatch.delenv("SER_RAY_MPS", raising=False)
+    work._config.resources = Resources(mps=True)
+    with pytest.raises(InputError, match=r"resources.mps is true, but on several nodes .* SER_RAY_MPS=1"):
+        work._on_cluster(None, None)
+
+
 def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(meet, monkeypatch):
     work, _, _ = meet
     monkeypatch.setattr(works, "LOOK_S", 0.01)
@@ -160,3 +202,67 @@ def test_what_the_training_raised_is_raised(begin):
     training.start()
     with pytest.raises(ZeroDivisionError, match="in the thread"):
         begin()._attend(training)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Has no cluster be started; notes with how many GPUs one would be, and what CUDA would see then."""
+    seen = []
+
+    @contextlib.contextmanager
+    def stand_in(address, log, *, gpus):
+        seen.append((gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))
+        yield machines((8, 0))
+
+    monkeypatch.setattr(works, "cluster", stand_in)
+    monkeypatch.setattr(works, "NodeWatch", lambda *_: contextlib.nullcontext(SimpleNamespace(tell_changes=int)))
+    monkeypatch.setattr(works, "_compile_kernels", lambda training: None)
+    for name in ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    return seen
+
+
+class NoPool:
+    """Searches nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, key):
+        raise AssertionError("nothing is trained")
+
+    def close(self, now):
+        pass
+
+
+def go(work, monkeypatch):
+    monkeypatch.setattr(works, "SearchPool", NoPool)
+    monkeypatch.setattr(work, "_train", lambda *_: None)
+    with ThreadPoolExecutor(1) as beside:
+        work._on_cluster(beside, lambda: None)
+
+
+def test_ray_is_told_the_gpus_that_were_found_usable_and_the_others_are_said_and_hidden(
+    begin, started, monkeypatch, capsys
+):
+    found = UsableGpus(("0", "2"), all_visible=False, unusable=("GPU 1 (H100): ECC",))
+    monkeypatch.setattr(works, "usable_gpus", lambda: found)
+    go(begin(), monkeypatch)
+    assert started == [(2, "0,2")]
+    assert "GPU       not used: GPU 1 (H100): ECC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [None, "2"])
+def test_who_asks_for_no_gpu_trains_on_the_cpu_and_nothing_is_probed(begin, started, monkeypatch, given):
+    monkeypatch.setattr(works, "usable_gpus", lambda: pytest.fail("not needed"))
+    if given:
+        monkeypatch.setenv("SLURM_GPUS_ON_NODE", given)
+    go(begin(resources=Resources(gpus=0)), monkeypatch)
+    assert started == [(0, None)]
+
+
+def test_a_cluster_without_gpus_in_a_job_that_was_given_some_is_not_used(begin, started, monkeypatch):
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "2")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(InputError, match="this job was given 2 GPUs, but PyTorch can use none"):
+        go(begin(), monkeypatch)

@@ -1,6 +1,6 @@
 """Processes that answer, fail, crash or hang."""
 
-from ser_ray.doctor.asking import ask
+from ser_ray.gpus.asking import ask
 
 
 def test_an_answer():

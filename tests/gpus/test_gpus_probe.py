@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ser_ray.doctor import probe
-from ser_ray.doctor.asking import ask
-from ser_ray.doctor.gpus import Gpu, seen_by
+from ser_ray.gpus import probe
+from ser_ray.gpus.asking import ask
+from ser_ray.gpus.seen import Gpu, seen_by
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,29 @@ def test_a_device_that_errs_is_found_out(monkeypatch, name, said, error):
 
     monkeypatch.setattr(room, name, wrong)
     assert probe.computed_wrongly(CPU).startswith(f"{said} is off by ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("wrong", "a step of an LSTM is off by "),
+        ("unsteady", "a step of an LSTM gives other gradients the second time"),
+    ],
+)
+def test_a_device_whose_lstm_errs_is_found_out(monkeypatch, kind, said):
+    right, calls = torch.nn.LSTM.forward, []
+
+    def forward(lstm, x):
+        calls.append(x.dtype)
+        out, state = right(lstm, x)
+        if x.dtype == torch.float32 and kind == "wrong":
+            out = out * 1.05
+        if x.dtype == torch.float32 and kind == "unsteady" and calls.count(torch.float32) == 2:
+            out = out * (1 + 1e-5)
+        return out, state
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
+    assert probe.computed_wrongly(CPU).startswith(said)
 
 
 def test_each_gpu_is_tried_by_its_number():
@@ -89,7 +112,7 @@ def test_an_error_without_words_has_its_name():
 
 
 def test_the_process_says_what_it_imported_and_what_the_gpus_did():
-    answer = ask("-m", "ser_ray.doctor.probe")
+    answer = ask("-m", "ser_ray.gpus.probe")
     assert answer.error is None
     imported, tried = map(json.loads, answer.lines)
     assert imported["torch"] == torch.__version__

@@ -1,6 +1,6 @@
 """Imports PyTorch and has each GPU compute; run as a process of its own, since a broken one may crash or never answer.
 
-`python -m ser_ray.doctor.probe` prints two lines of JSON: what was imported, and what the GPUs did.
+`python -m ser_ray.gpus.probe` prints two lines of JSON: what was imported, and what the GPUs did.
 """
 
 import json
@@ -11,6 +11,8 @@ from typing import Any
 
 TOLERANCE = 1e-4
 """Relative to the largest value: float32 sums of a few hundred products err by about 1e-6, TF32 by 1e-3."""
+LSTM_TOLERANCE = 1e-3
+"""Likewise, of gradients through two layers of 40 steps."""
 LONGEST_REASON = 200
 """Characters; CUDA's messages go on with advice on debugging."""
 
@@ -84,6 +86,34 @@ def computed_wrongly(device: Any) -> str | None:
         error = ((found - expected).abs().max() / expected.abs().max()).item()
         if not error < TOLERANCE:  # NaN is wrong, too
             return f"{name} is off by {error:.2g} of its largest value"
+    return _lstm_wrongly(device)
+
+
+def _lstm_wrongly(device: Any) -> str | None:
+    """Return what a device computes otherwise than the CPU in a step of an LSTM, or otherwise the second time."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    lstm = torch.nn.LSTM(16, 32, num_layers=2, batch_first=True)
+    weights = [torch.randn(weight.shape, generator=generator) / 8 for weight in lstm.parameters()]
+    x = torch.randn((3, 40, 16), generator=generator)
+
+    def gradients(where: Any, dtype: torch.dtype) -> list[torch.Tensor]:
+        network = torch.nn.LSTM(16, 32, num_layers=2, batch_first=True).to(where, dtype)
+        with torch.no_grad():
+            for parameter, weight in zip(network.parameters(), weights, strict=True):
+                parameter.copy_(weight)
+        network(x.to(where, dtype))[0].square().mean().backward()
+        return [parameter.grad.cpu() for parameter in network.parameters() if parameter.grad is not None]
+
+    expected = gradients(torch.device("cpu"), torch.float64)
+    first, second = gradients(device, torch.float32), gradients(device, torch.float32)
+    for gradient, right in zip(first, expected, strict=True):
+        error = ((gradient.double() - right).abs().max() / right.abs().max()).item()
+        if not error < LSTM_TOLERANCE:
+            return f"a step of an LSTM is off by {error:.2g} of its largest gradient"
+    if not all(map(torch.equal, first, second)):
+        return "a step of an LSTM gives other gradients the second time"
     return None
 
 
@@ -99,7 +129,7 @@ def main() -> int:
 
     from ser_ray.training.numerics import prepare_process
 
-    prepare_process()  # as a trial does: without TF32, whose products the check would take for wrong
+    prepare_process()  # as a trial does: deterministic, and without TF32, whose products would pass for wrong
     print(json.dumps(tried(torch.cuda, lambda index: torch.device("cuda", index))), flush=True)
     return 0
 

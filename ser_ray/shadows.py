@@ -1,0 +1,103 @@
+"""Names the files that Python imported in the place of its own or of the environment's, when a command fails.
+
+A random.py in the folder in which `python -m ser_ray.sweep` is called, or a folder on PYTHONPATH with another build of
+a package, ends somewhere deep in a library, which names neither. Imported here is only what Python has at its start.
+"""
+
+import os
+import site
+import sys
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+EXIT_INPUT_WRONG = 2
+SUFFIXES = (".py", ".so", ".pyd")
+
+
+def name_shadows() -> None:
+    """Have a command that ends in an exception say what was imported in the place of something else, if it was so."""
+    sys.excepthook = _told
+
+
+def modules_in(folder: str) -> Iterator[str]:
+    """Yield the names of the modules and packages that can be imported from a folder.
+
+    Args:
+        folder: any; one that cannot be read has none.
+    """
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        stem, _, suffix = entry.partition(".")
+        if entry.endswith(SUFFIXES) and (suffix == "py" or not suffix.endswith("py")):
+            yield stem
+        elif not suffix and os.path.isfile(os.path.join(folder, entry, "__init__.py")):
+            yield entry
+
+
+def shadowed(names: Iterable[str]) -> set[str]:
+    """Return which names belong to modules of Python's library or of the environment.
+
+    Args:
+        names: of modules.
+    """
+    own = {name for folder in own_folders() for name in modules_in(folder)} | set(sys.stdlib_module_names)
+    return set(names) & own
+
+
+def own_folders() -> set[str]:
+    """Return the folders of the environment's packages."""
+    return {os.path.realpath(folder) for folder in site.getsitepackages()}
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an exception; where something stood in the place of another module, that and the last line alone."""
+    files = sorted(set(_loaded(trace)))
+    if not files or not isinstance(error, Exception):
+        sys.__excepthook__(kind, error, trace)
+        return
+    words = " ".join(str(error).split())[:200]
+    print(
+        f"error: {', '.join(files)} was imported in the place of what ser_ray needs by that name ({kind.__name__}: "
+        f"{words}); rename it, call from another folder, or take its folder out of PYTHONPATH",
+        file=sys.stderr,
+    )
+    sys.exit(EXIT_INPUT_WRONG)
+
+
+def _loaded(trace: TracebackType | None) -> Iterator[str]:
+    """Yield the files that were imported, or failed in being so, in the place of another module."""
+    files: list[tuple[str, str | None]]
+    files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items() if "." not in name]
+    while trace is not None:  # a module that fails while it is imported is not among the loaded ones
+        code = trace.tb_frame.f_code
+        files.append((os.path.basename(code.co_filename).partition(".")[0], code.co_filename))
+        trace = trace.tb_next
+    before = _folders_before()
+    candidates: dict[str, str] = {}
+    for name, file in files:
+        if not file:
+            continue
+        folder, base = os.path.split(os.path.realpath(file))
+        if base == "__init__.py":
+            folder = os.path.dirname(folder)
+        if folder in before:
+            candidates[name] = os.path.join(folder, base if base != "__init__.py" else name)
+    taken = shadowed(candidates)
+    yield from (file for name, file in candidates.items() if name in taken)
+
+
+def _folders_before() -> set[str]:
+    """Return the folders that Python searches before its own library, or before the environment's packages."""
+    library, own = os.path.realpath(os.path.dirname(os.__file__)), own_folders()
+    before: set[str] = set()
+    seen: set[str] = set()
+    for entry in sys.path:
+        folder = os.path.realpath(entry or os.getcwd())
+        if folder in own:
+            before |= seen
+        if folder != library and folder not in own and not folder.startswith(library + os.sep):
+            seen.add(folder)
+    return before

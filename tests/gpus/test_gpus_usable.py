@@ -1,0 +1,106 @@
+"""Which GPUs trials may be given, told by stand-ins for the probe, the devices and SLURM."""
+
+import json
+import os
+
+import pytest
+
+from ser_ray.errors import InputError
+from ser_ray.gpus.asking import Answer
+from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
+
+OLD = "The NVIDIA driver on your system is too old (found version 11040)"
+
+
+def answer(*wrong, reason=None, cuda="13.0"):
+    gpus = [{"name": "H100", "total": 80, "free": 79, "wrong": one} for one in wrong]
+    lines = {"torch": "2.11.0", "cuda": cuda}, {"gpus": gpus, "reason": reason}
+    return Answer(tuple(map(json.dumps, lines)), None, 1.0)
+
+
+def usable(environment, seen, *, devices=True):
+    return usable_gpus(environment, devices=lambda: devices, probe=lambda: seen)
+
+
+def never():
+    raise AssertionError("the probe is not needed")
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices"),
+    [
+        ({}, False),  # a laptop
+        ({"SLURM_GPUS_ON_NODE": "0"}, True),
+        ({"CUDA_VISIBLE_DEVICES": ""}, True),
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, True),
+    ],
+)
+def test_where_there_is_none_nothing_is_asked(environment, devices):
+    assert usable_gpus(environment, devices=lambda: devices, probe=never) == UsableGpus(())
+
+
+@pytest.mark.parametrize(
+    ("environment", "wrong", "expected"),
+    [
+        ({}, [None, None], UsableGpus(("0", "1"))),
+        ({"CUDA_VISIBLE_DEVICES": "2,5"}, [None, None], UsableGpus(("2", "5"))),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, [None, None], UsableGpus(("GPU-a", "GPU-b"))),
+        ({"CUDA_VISIBLE_DEVICES": "2,5"}, [None], UsableGpus(("2",))),  # of which the second is not there
+        # a site that does not confine devices: others may be another job's
+        ({"SLURM_GPUS_ON_NODE": "2"}, [None] * 4, UsableGpus(("0", "1"), all_visible=False)),
+        ({"SLURM_JOB_GPUS": "4,5,6"}, [None] * 2, UsableGpus(("0", "1"))),
+        (
+            {"CUDA_VISIBLE_DEVICES": "2,5,6"},
+            [None, "uncorrectable ECC error", None],
+            UsableGpus(("2", "6"), False, ("GPU 5 (H100): uncorrectable ECC error",)),
+        ),
+        (
+            {"SLURM_GPUS_ON_NODE": "2"},
+            ["busy or unavailable", None, None],
+            UsableGpus(("1", "2"), False, ("GPU 0 (H100): busy or unavailable",)),
+        ),
+        ({}, ["ECC"], UsableGpus((), False, ("GPU 0 (H100): ECC",))),
+    ],
+)
+def test_those_that_compute_as_many_as_given(environment, wrong, expected):
+    assert usable(environment, answer(*wrong)) == expected
+
+
+@pytest.mark.parametrize(
+    "environment", [{"SLURM_GPUS_ON_NODE": "2"}, {"SLURM_JOB_GPUS": "0,1"}, {"CUDA_VISIBLE_DEVICES": "0,1"}]
+)
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (answer(reason=f"{OLD}. Please update."), rf"\({OLD.replace('(', '.').replace(')', '.')}\); "),
+        (answer("ECC", "busy or unavailable"), r"\(GPU 0 \(H100\): ECC; GPU 1 \(H100\): busy or unavailable\); "),
+        (answer(cuda=None), r"\(this PyTorch was built for CPUs alone\); "),
+        (Answer(answer().lines[:1], "no answer within 180 s", 180.0), r"that tried them ended: no answer within 180 s"),
+    ],
+)
+def test_a_job_whose_gpus_cannot_be_used_ends_with_why_and_how_to_go_on(environment, seen, said):
+    with pytest.raises(InputError, match=rf"this job was given 2 GPUs, but PyTorch can use none .*{said}") as raised:
+        usable(environment, seen, devices=False)
+    assert "--set resources.gpus=0" in str(raised.value)
+
+
+def test_a_machine_of_ones_own_trains_on_the_cpu_and_says_why():
+    found = usable({}, answer(reason=f"{OLD}. Please update."))
+    assert found == UsableGpus((), unusable=(f"the GPUs of this machine: {OLD}",))
+
+
+def test_a_pytorch_that_cannot_be_imported_is_said():
+    with pytest.raises(InputError, match=r"PyTorch cannot be imported \(ended by SIGSEGV\)"):
+        usable({}, Answer((), "ended by SIGSEGV", 1.0))
+
+
+@pytest.mark.parametrize("before", [None, "0,1,2"])
+def test_what_is_not_usable_is_hidden_from_processes_meanwhile(monkeypatch, before):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    with only_visible(UsableGpus(("0", "2"), all_visible=False)):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+    with only_visible(UsableGpus(("0", "1"))):
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
