@@ -17,6 +17,7 @@ FLOORS = {
     "metrics": 1,
     "overlap": 1,
     "provenance": 1,
+    "unwritable": 0,
     "allocation": 0,
     "kernel_cache": 1,
     "models": 2,

@@ -1,7 +1,6 @@
 """One attempt at a trial in the process that it was given: its log, its signs of life, and what is made of its end."""
 
 import contextlib
-import errno
 import faulthandler
 import gc
 import os
@@ -19,7 +18,11 @@ from ser_ray.sweep.staging import Staging, with_staged_corpus
 from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import opening, starts
+<<<<<<< HEAD
 from ser_ray.trial.place import Place, place_of
+=======
+from ser_ray.unwritable import is_unwritable, names_place_in
+>>>>>>> w2-driver
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +34,6 @@ LOOK_S = 1.0
 """How often a trial looks whether it is to end, and gives a sign of life."""
 HUNG = "Timeout ("
 """What faulthandler writes above the traceback of a process that gave no sign of life."""
-UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM})
 OWN_ERRORS = ("TrainingDivergedError", "OutOfMemoryError")
 """Those whose message says everything."""
 
@@ -194,11 +196,11 @@ def was_hung(log: Path) -> bool:
 
 def _cannot_be_written(trial: Trial, error: OSError) -> bool:
     """Return whether an error is of the place of the results rather than of the trial."""
-    if error.errno not in UNWRITABLE:
+    if not is_unwritable(error):
         return False
     # what cannot be read elsewhere, such as a corpus, is the trial's own trouble
-    names = [name for name in (error.filename, error.filename2) if name is not None]
-    return not names or any(Path(os.fsdecode(name)).is_relative_to(trial.folder.path) for name in names)
+    unnamed = error.filename is None and error.filename2 is None
+    return unnamed or names_place_in(trial.folder.path, error)
 
 
 def _is_gone(path: Path) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ser_ray import provenance
+from ser_ray.unwritable import is_unwritable
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 """A keyboard's; a scheduler's, in several customs; and that of a terminal which is closed."""
 HELD = frozenset({signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP})
 """Of these, those that a scheduler sends."""
-MAKE_ROOM = "results cannot be written: make room, and run the same command again"
+MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
 RAY_LOST = "Ray's process on this host was lost (killed, or out of memory?)"
 TOGETHER_S = 1.0
 """Signals so close to each other are one wish: what starts a program often passes on what the program got as well."""
@@ -57,11 +58,23 @@ class Ending:
             self.asked_at, self.reason = time.monotonic(), reason
         if now and not self.now:
             self.asked_at, self.now = time.monotonic(), True
-        self.go.unlink(missing_ok=True)
+        if not self._remove() and not self.now:
+            # trials do not see the wish, and could not save where even this cannot be written
+            self.asked_at, self.now = time.monotonic(), True
 
     def close(self) -> None:
-        """Remove the file; the run is over."""
-        self.go.unlink(missing_ok=True)
+        """Remove the file, where it can be; the run is over."""
+        self._remove()
+
+    def _remove(self) -> bool:
+        """Remove the file; return whether it is gone."""
+        try:
+            self.go.unlink(missing_ok=True)
+        except OSError as error:
+            if not is_unwritable(error):
+                raise
+            return False
+        return True
 
 
 def hold_signals() -> None:

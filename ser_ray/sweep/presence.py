@@ -13,6 +13,7 @@ from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import LOST_AFTER, Driver, read_drivers, write_driver
 from ser_ray.sweep.share import WHOLE, Share, read_share
+from ser_ray.unwritable import is_unwritable
 
 BEAT_S = 5.0
 
@@ -174,4 +175,9 @@ def forget_old(folder: SweepFolder, *, kept: int = 10) -> None:
     now = datetime.now(UTC)
     over = [driver for driver in read_drivers(folder) if not driver.alive(now) and now - driver.seen_at > LOST_AFTER]
     for driver in over[: max(0, len(over) - kept)]:
-        folder.driver(driver.name).unlink(missing_ok=True)
+        try:
+            folder.driver(driver.name).unlink(missing_ok=True)
+        except OSError as error:
+            if not is_unwritable(error):
+                raise
+            return  # they stay, and harm nothing

@@ -6,7 +6,7 @@ Every event is one line of the sweep's log (`sweep.log`); where the output is no
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from rich.text import Text
 from ser_ray.plain_text import escaped
 from ser_ray.report.terminal import PlainConsole
 from ser_ray.sweep.presence import Pace
+from ser_ray.unwritable import is_unwritable
 
 SHOWN_TRIALS = 12
 
@@ -90,6 +91,7 @@ class Progress:
         log: path of the sweep's log, appended to.
         out: where the user looks.
         to_propose: trials that are planned and not known yet.
+        on_unwritable: told once why the log cannot be written any more; the user is told everything still.
     """
 
     def __init__(
@@ -100,9 +102,11 @@ class Progress:
         log: Path,
         out: TextIO,
         to_propose: int = 0,
+        on_unwritable: Callable[[str], None] = lambda reason: None,
     ):
         self._labels, self._epochs = dict(labels), dict(epochs)
         self._tally = Tally(planned=len(labels) + to_propose, done=done, epochs_to_do=sum(epochs.values()))
+        self._on_unwritable, self._log_fails = on_unwritable, False
         self._lock = threading.RLock()
         self._console = _Console(file=out, emoji=False)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -123,14 +127,34 @@ class Progress:
         """End the live view and close the log."""
         if self._live:
             self._live.stop()
-        self._log.close()
+        self._write_log(self._log.close)  # which writes what could not be written before
 
     def say(self, text: str) -> None:
         """Tell one line, in the log and to the user."""
         with self._lock:
+<<<<<<< HEAD
             line = f"{datetime.now():%H:%M:%S}  {escaped(text)}"
             print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log)
+=======
+            line = f"{datetime.now():%H:%M:%S}  {text}"
+            if not self._log_fails:
+                self._write_log(lambda: print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log))
+>>>>>>> w2-driver
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _write_log(self, write: Callable[[], None]) -> None:
+        """Have the log written or closed; what it cannot take any more goes to the user alone."""
+        try:
+            write()
+        except OSError as error:
+            if not is_unwritable(error):
+                raise
+            if self._log_fails:
+                return
+            self._log_fails = True
+            reason = error.strerror or str(error)
+            self.say(f"DISK      the sweep's log cannot be written: {reason} ({self._log.name})")
+            self._on_unwritable(reason)
 
     def pace(self) -> Pace:
         """Return how far the sweep is."""

@@ -13,6 +13,7 @@ from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, upgrade_parts, write_whole
 from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.sweep.config import SweepConfig
+from ser_ray.sweep.ending import MAKE_ROOM
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.guided import Guided
 from ser_ray.sweep.meeting import Meeting
@@ -22,6 +23,7 @@ from ser_ray.sweep.reuse import searched_with, take_over
 from ser_ray.sweep.share import WHOLE, Share
 from ser_ray.sweep.standing import Standing, forget_failed, read_standing
 from ser_ray.trial import Trial
+from ser_ray.unwritable import is_unwritable, names_place_in
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
 LEFT_FOR_GOOD_S = 7 * 86400.0
@@ -91,10 +93,15 @@ class SweepRun:
             prepare_environment()
             from ser_ray.sweep.work import Work
 
-            work = Work(self, standing)
-            proposed = work.proposed
-            with contextlib.suppress(KeyboardInterrupt):
-                work.run(lambda: self._outcome([*self.trials, *proposed]))
+            try:
+                work = Work(self, standing)
+                proposed = work.proposed
+                with contextlib.suppress(KeyboardInterrupt):
+                    work.run(lambda: self._outcome([*self.trials, *proposed]))
+            except OSError as error:
+                if not (is_unwritable(error) and names_place_in(self.folder.path, error)):
+                    raise
+                print(f"{MAKE_ROOM} ({error.strerror}: {error.filename})")
         self._tidy()
         return self._exit_code([*self.trials, *proposed])
 

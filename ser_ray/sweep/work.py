@@ -17,7 +17,7 @@ from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
-from ser_ray.sweep.ending import RAY_LOST, Ending, on_signals
+from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.mps import shared_gpus
 from ser_ray.sweep.outcomes import Outcomes, proposed_trial
@@ -67,7 +67,7 @@ class Work:
         done = len(run.trials) - len(standing.to_train) - len(standing.to_search)
         # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
         log = self._folder.path / _log_name(run.share)
-        self._progress = Progress(run.labels, epochs, done, log, sys.stdout, to_propose=run.to_propose)
+        self._progress = Progress(run.labels, epochs, done, log, sys.stdout, run.to_propose, self._on_unwritable)
         self._outcomes: Outcomes | None = None
 
     def run(self, outcome: Callable[[], str]) -> None:
@@ -94,6 +94,9 @@ class Work:
     def _scratch(self) -> Path:
         """Tune's own files of this run; another run of the same sweep has another place for its."""
         return self._folder.tmp / f"tune-{_driver_name()}"
+
+    def _on_unwritable(self, reason: str) -> None:
+        self._ending.ask(f"{MAKE_ROOM} ({reason})")
 
     def _keep_house(self) -> None:
         if self._outcomes is not None:

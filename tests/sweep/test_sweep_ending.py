@@ -1,5 +1,6 @@
 """The wish that a run ends: by signals, once and again, and by a file that goes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -145,3 +146,23 @@ def test_signals_that_a_library_held_are_taken_again(ending):
         assert not ending.wanted
         take()
         assert ending.reason == "asked to end by SIGTERM"
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])
+def test_a_stop_file_that_cannot_be_removed_ends_the_run_at_once(ending, name, monkeypatch):
+    def unlink(path, missing_ok=False):
+        raise OSError(getattr(errno, name), name, str(path))
+
+    monkeypatch.setattr("pathlib.Path.unlink", unlink)
+    ending.ask("no disk")
+    assert (ending.wanted, ending.now, ending.reason) == (True, True, "no disk")
+    ending.close()
+
+
+def test_another_error_of_a_stop_file_is_raised(ending, monkeypatch):
+    def unlink(path, missing_ok=False):
+        raise OSError(errno.EMFILE, "too many", str(path))
+
+    monkeypatch.setattr("pathlib.Path.unlink", unlink)
+    with pytest.raises(OSError, match="too many"):
+        ending.ask("why not")

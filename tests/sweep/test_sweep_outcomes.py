@@ -126,7 +126,7 @@ def test_a_failed_trial_has_no_score(begin, trial):
 def test_results_that_cannot_be_written_end_the_run(begin):
     outcomes, told = begin()
     outcomes.unwritable("k", "No space left on device (/results)")
-    assert "make room, and run the same command again" in told.ending.reason
+    assert "make room or get leave to write, and run the same command again" in told.ending.reason
     assert not told.ending.now
 
 

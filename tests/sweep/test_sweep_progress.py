@@ -1,5 +1,6 @@
 """What a sweep tells while it runs: lines in a log, a live view in a terminal."""
 
+import errno
 import io
 import os
 import re
@@ -297,3 +298,40 @@ def test_a_reader_that_leaves_does_not_end_the_sweep(begin, log):
         progress.started("k1")
         print("a plain line", file=out, flush=True)
     assert [line[21:] for line in log.read_text().splitlines()] == ["seen", "unseen", f"start     k1  {LABELS['k1']}"]
+
+
+class FailingLog(io.StringIO):
+    """A log whose file system takes nothing any more."""
+
+    name = "sweep.log"
+
+    def __init__(self, number):
+        super().__init__()
+        self._number = number
+
+    def write(self, text):
+        raise OSError(self._number, os.strerror(self._number))
+
+    def close(self):
+        raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])
+def test_a_log_that_cannot_be_written_is_told_once_and_the_user_hears_the_rest(log, name, monkeypatch):
+    out, told = io.StringIO(), []
+    reason = os.strerror(getattr(errno, name))
+    with Progress({}, {}, 0, log, out, on_unwritable=told.append) as progress:
+        progress._log.close()
+        monkeypatch.setattr(progress, "_log", FailingLog(getattr(errno, name)))
+        progress.say("one")
+        progress.say("two")
+    assert lines(out) == [f"DISK      the sweep's log cannot be written: {reason} (sweep.log)", "one", "two"]
+    assert told == [reason]
+
+
+def test_another_error_of_the_log_is_raised(log, monkeypatch):
+    progress = Progress({}, {}, 0, log, io.StringIO())
+    progress._log.close()
+    monkeypatch.setattr(progress, "_log", FailingLog(errno.EBADF))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        progress.say("one")

@@ -230,7 +230,8 @@ def test_a_disk_that_fills_up_is_no_fault_of_a_trial(folder, monkeypatch, capsys
     monkeypatch.setattr(cluster, "NodeWatch", lambda *arguments: nullcontext())
     assert search_again.main([str(folder.path)]) == 75
     out = capsys.readouterr().out
-    assert "ending    results cannot be written: make room, and run the same command again (No space left" in out
+    assert "ending    results cannot be written: make room or get leave to write, and run the same command" in out
+    assert "(No space left" in out
     assert "1 of 2 trials are not searched again yet: run the same command again" in out
     assert "FAILED" not in out
 

@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(ti
     code, out = end(process)
     assert code == 75, out
     assert "results cannot be written: No space left on device" in out
-    assert "make room, and run the same command again" in out
+    assert "make room or get leave to write, and run the same command again" in out
     assert "Traceback" not in out
     assert trials(small_disk) == []
     folder = SweepFolder(small_disk / "tiny")
@@ -84,6 +84,22 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(ti
     for row in trials(small_disk):
         assert row["restarts"] >= 1 or row["key"] not in begun
         assert read_table(folder, "epochs", keys=[row["key"]])["epoch"].to_pylist() == list(range(1, 501))
+
+
+@pytest.mark.slow
+def test_results_that_turn_immutable_end_the_sweep(tiny_corpus, tmp_path, small_disk):
+    file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=500)
+    process = start(file, small_disk)
+    run_until(process, "epoch  ")
+    frozen = subprocess.run(["chattr", "-R", "+i", str(small_disk)], capture_output=True, check=False)
+    if frozen.returncode:
+        end(process)
+        pytest.skip("nothing can be made immutable here")
+    code, out = end(process)
+    subprocess.run(["chattr", "-R", "-i", str(small_disk)], check=True)
+    assert code == 75, out
+    assert "results cannot be written" in out
+    assert "Traceback" not in out
 
 
 def test_a_trial_without_enough_memory_fails_alone_and_says_what_to_change(tiny_corpus, tmp_path):

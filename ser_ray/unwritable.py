@@ -1,0 +1,28 @@
+"""Results that cannot be written: which errors say so, however the file system came to it."""
+
+import errno
+import os
+from pathlib import Path
+
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM, errno.EACCES, errno.ESTALE, errno.EIO})
+"""A full disk or quota, a read-only or protected file system, an expired ticket, a lost server, a broken disk."""
+
+
+def is_unwritable(error: OSError) -> bool:
+    """Return whether an error of writing is of the file system rather than of what was written.
+
+    Args:
+        error: raised where results were being written.
+    """
+    return error.errno in UNWRITABLE
+
+
+def names_place_in(folder: Path, error: OSError) -> bool:
+    """Return whether an error names a path in a folder.
+
+    Args:
+        folder: such as a sweep's.
+        error: some calls, such as `write`, name no path.
+    """
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, bytes, os.PathLike))]
+    return any(Path(os.fsdecode(name)).is_relative_to(folder) for name in names)
