@@ -90,6 +90,22 @@ class Grid:
         """Shifts in frames, those backward in time first."""
         return range(0 if self.forward_only else -self.max_shift_frames, self.max_shift_frames + 1)
 
+    def edges_met(self, median_window: int, shift: int) -> str | None:
+        """Return where a chain is the last of the grid, so that a larger grid may have a better one.
+
+        Args:
+            median_window: of the chain, in frames.
+            shift: of the chain, in frames.
+
+        Returns:
+            "window", "shift" or "window, shift"; None if it lies within. No filter and no shift are no edges.
+        """
+        met = {
+            "window": median_window == self.max_window_frames > 1,
+            "shift": abs(shift) == self.max_shift_frames > 0,
+        }
+        return ", ".join(name for name, is_met in met.items() if is_met) or None
+
     @property
     def chains(self) -> int:
         """How many chains the grid has."""

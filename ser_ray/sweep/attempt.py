@@ -17,12 +17,9 @@ from ser_ray.errors import InputError
 from ser_ray.sweep.staging import Staging, with_staged_corpus
 from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
-from ser_ray.trial.log import opening, starts
-<<<<<<< HEAD
+from ser_ray.trial.log import epoch_line, opening, starts
 from ser_ray.trial.place import Place, place_of
-=======
 from ser_ray.unwritable import is_unwritable, names_place_in
->>>>>>> w2-driver
 
 if TYPE_CHECKING:
     import torch
@@ -125,13 +122,17 @@ def _attempt(
         if supervision.stop():
             raise TrainingInterruptedError("before its first step, while its corpus was being copied or verified")
 
+    def told(epoch: "EpochReport") -> None:
+        print(epoch_line(epoch, trial.config.training.epochs), flush=True)
+        report(epoch)
+
     # Whatever a trial raises ends that trial alone, with its reason in its row.
     try:
         near = with_verified_corpus(with_staged_corpus(trial, terms.staging, look), terms.verify_corpus, look)
         _with_memory(
             trial,
             device,
-            lambda: train_trial(near, device, report, backend=terms.backend, supervision=supervision),
+            lambda: train_trial(near, device, told, backend=terms.backend, supervision=supervision),
         )
     except TrainingInterruptedError as interruption:
         print(f"asked to end: {interruption}", flush=True)

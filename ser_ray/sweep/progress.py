@@ -129,18 +129,15 @@ class Progress:
             self._live.stop()
         self._write_log(self._log.close)  # which writes what could not be written before
 
-    def say(self, text: str) -> None:
-        """Tell one line, in the log and to the user."""
+    def say(self, text: str, *, shown: bool = True) -> None:
+        """Tell one line, in the log and, if it is shown, to the user."""
         with self._lock:
-<<<<<<< HEAD
-            line = f"{datetime.now():%H:%M:%S}  {escaped(text)}"
-            print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log)
-=======
-            line = f"{datetime.now():%H:%M:%S}  {text}"
+            now = datetime.now().astimezone()
+            line = f"{now:%H:%M:%S}  {escaped(text)}"
             if not self._log_fails:
-                self._write_log(lambda: print(f"{datetime.now():%Y-%m-%d} {line}", file=self._log))
->>>>>>> w2-driver
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+                self._write_log(lambda: print(f"{now:%Y-%m-%d %H:%M:%S%z}  {escaped(text)}", file=self._log))
+            if shown:
+                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _write_log(self, write: Callable[[], None]) -> None:
         """Have the log written or closed; what it cannot take any more goes to the user alone."""
@@ -182,7 +179,7 @@ class Progress:
             self.say(f"start     {key}  {self._labels[key]}")
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
-        """Tell the figures of an epoch; in a terminal the live view has them."""
+        """Tell the figures of an epoch; in a terminal the live view shows them, and the log alone has the line."""
         with self._lock:
             running = self._tally.running.get(key)
             if running is None:
@@ -195,16 +192,16 @@ class Progress:
             running.epoch = figures["epoch"]
             score = figures["ccc_devel_mean"]
             running.best = score if running.best is None else max(running.best, score)
-            if not self._live:
-                parts = ", ".join(
-                    f"{target} {figures[f'ccc_devel_{target}']:.3f}"
-                    for target in ("arousal", "valence")
-                    if f"ccc_devel_{target}" in figures
-                )
-                self.say(
-                    f"epoch     {key}  {running.epoch}/{running.epochs}  loss {figures['train_loss']:.3f}  "
-                    f"devel CCC {score:.3f} ({parts})  {figures['seconds']:.0f} s"
-                )
+            parts = ", ".join(
+                f"{target} {figures[f'ccc_devel_{target}']:.3f}"
+                for target in ("arousal", "valence")
+                if f"ccc_devel_{target}" in figures
+            )
+            self.say(
+                f"epoch     {key}  {running.epoch}/{running.epochs}  loss {figures['train_loss']:.3f}  "
+                f"devel CCC {score:.3f} ({parts})  {figures['seconds']:.0f} s",
+                shown=self._live is None,
+            )
 
     def trained(self, key: str) -> None:
         """Tell that a trial is trained and waits for its search."""

@@ -1,18 +1,43 @@
 """What a trial's own log tells of its starts."""
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_ray.trial.config import Trial
 
+if TYPE_CHECKING:
+    from ser_ray.training.state import EpochReport
+
 
 def opening(trial: Trial, place: str) -> str:
-    """Return the line that a trial's log has for each start.
+    """Return what a trial's log has of each start: a line, and the configuration as YAML.
 
     Args:
         trial: the trial.
         place: the device.
     """
-    return f"trial {trial.key} on {place}: {trial.config}"
+    lines = [f"trial {trial.key} on {place}"]
+    for section, fields in dataclasses.asdict(trial.config).items():
+        lines.append(f"  {section}:")
+        lines += [f"    {name}: {json.dumps(value)}" for name, value in fields.items()]
+    return "\n".join(lines)
+
+
+def epoch_line(report: "EpochReport", epochs: int) -> str:
+    """Return the line that a trial's log has for each epoch.
+
+    Args:
+        report: of the epoch.
+        epochs: the most that the trial trains.
+    """
+    scores = ", ".join(f"{target} {value:.3f}" for target, value in report.devel.pooled.items())
+    seconds, best = report.train_seconds + report.evaluate_seconds, " (best so far)" if report.best else ""
+    return (
+        f"{report.ended_at:%Y-%m-%d %H:%M:%S} UTC  epoch {report.epoch}/{epochs}  loss {report.train_loss:.4f}  "
+        f"devel CCC {scores}{best}  {seconds:.1f} s"
+    )
 
 
 def starts(log: Path) -> list[str]:

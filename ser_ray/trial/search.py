@@ -6,6 +6,7 @@ fold: `read_trained` tells what there is to sum, and `finish_search` takes the s
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -160,8 +161,8 @@ def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = No
     if not len(table):
         raise InputError(f"{part} holds no frame; delete it and run the sweep again to train the trial anew")
     frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
-    last = int(np.argmax(frames))
-    label_rate = float(frames[last] / times[last]) if frames[last] else float("nan")
+    # as the training kept it: a rate derived from times gives shifts such as 9.999999999999998 s
+    label_rate = float(metadata["label_rate"]) if "label_rate" in metadata else _label_rate(frames, times)
     return TrainedTrial(key, row, wished, label_rate, _traces(table, row["targets"], folder, key))
 
 
@@ -196,8 +197,9 @@ def finish_search(
             method, dict(zip(targets, found[method], strict=True))
         )
     seconds = time.time() - begin
+    share = seconds / (len(targets) * len(config.methods))
     chains = [
-        _chain_row(trained, method, target, len(devel.lengths), result, seconds / (len(targets) * len(config.methods)))
+        _chain_row(trained, search.grid, method, target, len(devel.lengths), result, share)
         for method in config.methods
         for target, devel, result in zip(targets, search.devel, found[method], strict=True)
     ]
@@ -256,7 +258,13 @@ def _crossfit_columns(method: Method, found: Mapping[str, SearchResult]) -> dict
 
 
 def _chain_row(
-    trained: TrainedTrial, method: Method, target: str, recordings: int, found: SearchResult, seconds: float
+    trained: TrainedTrial,
+    grid: Grid,
+    method: Method,
+    target: str,
+    recordings: int,
+    found: SearchResult,
+    seconds: float,
 ) -> dict[str, Any]:
     chain, config, label_rate = found.chain, trained.config, trained.label_rate
     return {
@@ -275,6 +283,7 @@ def _chain_row(
         "ccc_devel_crossfit": found.crossfit_ccc,
         "folds": found.folds,
         "recordings": recordings,
+        "at_edge": grid.edges_met(chain.median_window, chain.shift),
         "doubt": doubt(found, recordings),
         "gain_median": found.gains.median,
         "gain_centre": found.gains.centre,
@@ -282,6 +291,13 @@ def _chain_row(
         "gain_shift": found.gains.shift,
         "seconds": seconds,
     }
+
+
+def _label_rate(frames: NDArray[np.int32], times: NDArray[np.float64]) -> float:
+    """Return the frames per second of predictions that do not say it; NaN where no recording has a second frame."""
+    last = int(np.argmax(frames))
+    # frame / rate was rounded once: twelve digits give back any rate that anybody writes down
+    return float(f"{frames[last] / times[last]:.12g}") if frames[last] else math.nan
 
 
 def _parse_times(row: dict[str, Any]) -> dict[str, Any]:

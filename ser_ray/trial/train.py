@@ -94,5 +94,6 @@ def train_trial(
         metadata={
             "trial": json.dumps(row, default=str),
             "search": json.dumps(dataclasses.asdict(config.search)),
+            "label_rate": repr(corpus.label_rate),
         },
     )

@@ -33,6 +33,18 @@ def test_trials_are_counted_however_many_of_their_searches_are_in_doubt(sweep, d
     assert line.endswith("see the column doubt of postprocessing.")
 
 
+def test_chains_at_the_edge_of_their_grid_are_counted_beside(sweep):
+    first, second, *_ = sweep.keys["finished"]
+    rows = [{"key": first, "target": t, "method": m, "at_edge": "shift", "doubt": None} for t, m in ROWS]
+    sweep.write("postprocessing", first, rows)
+    line = doubts(read_sweep(sweep.folder))
+    assert line.startswith("In 1 of 10 finished trials a chain has the longest window or the largest shift of its grid")
+    write(sweep, second, 1)
+    line = doubts(read_sweep(sweep.folder))
+    assert line.startswith("In 1 of 10 finished trials a search gains on devel what it does not hold")
+    assert "see the column doubt of postprocessing. In 1 of 10 finished trials a chain has" in line
+
+
 def test_trials_that_are_left_out_are_not_counted(sweep):
     for key in sweep.keys["finished"]:
         write(sweep, key, 1)

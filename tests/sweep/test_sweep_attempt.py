@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import re
 import subprocess
@@ -10,11 +11,13 @@ import textwrap
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from ser_ray.results import read_table
 from ser_ray.sweep import attempt as attempts
 from ser_ray.sweep.attempt import DeviceFaultError, Terms, attempt, one_line, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
+from ser_ray.trial import keyed_config
 from ser_ray.trial.log import starts
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
@@ -55,7 +58,7 @@ def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, terms):
     assert epochs == [1, 2, 3]
     assert trial.folder.part("predictions", trial.key).exists()
     (start,) = starts(trial.folder.log(trial.key))
-    assert re.match(rf"trial {trial.key} on cpu \(\S+, process {os.getpid()}\): TrialConfig\(", start)
+    assert re.match(rf"trial {trial.key} on cpu \(\S+, process {os.getpid()}\)\n  model:\n", start)
 
 
 def test_what_a_trial_raises_is_its_own_failure(trial, terms, monkeypatch):
@@ -64,6 +67,27 @@ def test_what_a_trial_raises_is_its_own_failure(trial, terms, monkeypatch):
     row = row_of(trial)
     assert (row["status"], row["error"], row["restarts"]) == ("failed", "ZeroDivisionError: no frames", 0)
     assert "Traceback" in trial.folder.log(trial.key).read_text()
+
+
+def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial, terms):
+    assert attempt(trial, False, terms, lambda report: None) is None
+    opened, *lines = trial.folder.log(trial.key).read_text().splitlines()
+    assert opened.startswith(f"trial {trial.key} on cpu (")
+    told = YAML(typ="safe").load("\n".join(line for line in lines if line.startswith("  ")))
+    keyed = keyed_config(trial.config, trial.corpus.fingerprint)
+    assert {section: told[section] for section in ("model", "training")} == json.loads(
+        json.dumps({section: keyed[section] for section in ("model", "training")})
+    )
+    epochs = [line for line in lines if not line.startswith("  ")]
+    assert len(epochs) == trial.config.training.epochs
+    assert all(
+        re.fullmatch(
+            rf"\S+ \S+ UTC  epoch {n}/{len(epochs)}  loss \S+  devel CCC arousal \S+, valence \S+, mean \S+( \(best so "
+            r"far\))?  \S+ s",
+            line,
+        )
+        for n, line in enumerate(epochs, start=1)
+    )
 
 
 def test_every_start_is_counted(trial, terms, monkeypatch):
@@ -202,6 +226,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from ser_ray.sweep import attempt as attempts
 from ser_ray.results import SweepFolder
+from ser_ray.trial import TrialConfig
 
 def train(trial, device, report, supervision=None, **options):
     for _ in range(3):
@@ -214,7 +239,7 @@ def train(trial, device, report, supervision=None, **options):
 
 import ser_ray.trial.train
 ser_ray.trial.train.train_trial = train
-trial = SimpleNamespace(key="k", config="c", cpus=1, gpus=0.0, folder=SweepFolder(Path({folder!r})))
+trial = SimpleNamespace(key="k", config=TrialConfig(), cpus=1, gpus=0.0, folder=SweepFolder(Path({folder!r})))
 terms = attempts.Terms(go=Path(__file__), silence_s=2.0, save_every_s=60.0)
 attempts.attempt(trial, False, terms, print)
 """

@@ -11,9 +11,11 @@ from ser_ray import postprocess, results
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
+from ser_ray.postprocess.grid import Grid
 from ser_ray.results import CCC_COLUMNS, read_metadata, read_table
 from ser_ray.training.numerics import effective_precision
 from ser_ray.trial import TrialConfig, search_trial, train_trial
+from ser_ray.trial.search import read_trained
 
 CPU = torch.device("cpu")
 TIMES = {"search_seconds", "ended_at"}
@@ -209,6 +211,33 @@ def test_the_chain_is_kept_with_its_gains_and_in_seconds(put_predictions, folder
     assert chains["exhaustive", "arousal"]["shift"] > 0, "it came too early"
     for target in ("arousal", "valence"):
         assert chains["exhaustive", target]["ccc_devel"] >= chains["greedy", target]["ccc_devel"] - 1e-12
+
+
+@pytest.mark.parametrize("rate", [25.0, 12.5, 3.0, 29.97, 30.0188])
+@pytest.mark.parametrize("frames", [2, 120, 7501])
+def test_the_rate_is_the_one_that_was_trained_at_and_not_one_from_rounded_times(put_predictions, folder, rate, frames):
+    put_predictions("k", recordings(frames=frames), label_rate=rate)
+    assert read_trained(folder, "k").label_rate == rate
+
+
+def test_the_rate_that_training_kept_is_taken(make_trial, tiny_config):
+    trial = make_trial(tiny_config(epochs=1))
+    train_trial(trial, CPU)
+    part = trial.folder.part("predictions", trial.key)
+    assert float(read_metadata(part)["label_rate"]) == trial.corpus.label_rate
+    assert read_trained(trial.folder, trial.key).label_rate == trial.corpus.label_rate
+
+
+def test_chains_at_the_edge_of_their_grid_say_which(put_predictions, folder):
+    put_predictions("k", recordings(arousal=5), search={"max_shift_s": 0.12, "max_window_s": 0})
+    search_trial(folder, "k")
+    chains = chains_of(folder, "k")
+    assert {chain["at_edge"] for (_, target), chain in chains.items() if target == "arousal"} == {"shift"}
+    grid = Grid(11, 3)
+    for window, frames, met in ((11, 0, "window"), (9, -3, "shift"), (11, 3, "window, shift"), (9, 2, None)):
+        assert grid.edges_met(window, frames) == met
+    assert Grid(1, 0).edges_met(1, 0) is None
+    assert Grid(11, 3, forward_only=True).edges_met(1, 0) is None
 
 
 def test_only_devel_is_searched(put_predictions, folder):
@@ -420,4 +449,4 @@ def test_predictions_of_no_frame_are_named(put_predictions, folder):
 def test_what_the_search_needs_travels_with_the_predictions(make_trial, tiny_config):
     trial = make_trial(tiny_config(epochs=1))
     train_trial(trial, CPU)
-    assert set(read_metadata(trial.folder.part("predictions", trial.key))) == {"trial", "search"}
+    assert set(read_metadata(trial.folder.part("predictions", trial.key))) == {"trial", "search", "label_rate"}
