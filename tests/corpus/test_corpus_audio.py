@@ -1,3 +1,6 @@
+import os
+import socket
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -208,3 +211,50 @@ def test_a_rate_whose_filters_would_fill_the_memory(tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(100), 22254)
     with pytest.raises(InputError, match=r"x.wav has 22254 samples per second, too odd a rate"):
         read_header(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("reader", [read_header, decode])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, reader, kind):
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        {"pipe": os.mkfifo, "folder": os.mkdir, "socket": server.bind}[kind]("x.wav")
+        with pytest.raises(InputError, match=r"x.wav is (a folder|no regular file .*): audio is read from files"):
+            reader(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("reader", [read_header, decode])
+@pytest.mark.parametrize("name", ["x.raw", "X.RAW"])
+def test_samples_without_header_are_refused(tmp_path, reader, name):
+    noise(1000).tofile(tmp_path / name)
+    with pytest.raises(
+        InputError, match=r"no header, so that its rate, type and channels are unknown.*ffmpeg -f s16le"
+    ):
+        reader(tmp_path / name)
+
+
+def _with_sizes(path, riff, data):
+    """Write a WAV file of 3,000 samples whose header announces other sizes."""
+    soundfile.write(path, noise(3000), 16000, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[4:8], content[at : at + 4] = struct.pack("<I", riff), struct.pack("<I", data)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("reader", [read_header, decode])
+@pytest.mark.parametrize("riff", [0, 36, 6036, 0xFFFFFFFF])
+def test_a_header_that_announces_no_samples_is_told_from_an_empty_file(tmp_path, reader, riff):
+    _with_sizes(tmp_path / "x.wav", riff, 0)
+    with pytest.raises(InputError, match=r"announces 0 bytes of samples in its header, but has 6,044 .*sox --ignore"):
+        reader(tmp_path / "x.wav")
+    soundfile.write(tmp_path / "x.wav", noise(0), 16000)
+    with pytest.raises(InputError, match="has zero length"):
+        reader(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_header_of_a_stream_is_read_to_the_end(tmp_path, size):
+    _with_sizes(tmp_path / "x.wav", size, size)
+    assert read_header(tmp_path / "x.wav") == Header(3000 / 16000, 16000, 1)
+    np.testing.assert_array_equal(decode(tmp_path / "x.wav").samples, noise(3000))

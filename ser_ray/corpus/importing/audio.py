@@ -2,9 +2,11 @@
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import soundfile
@@ -23,6 +25,10 @@ MISSING_S = 0.1
 """What a header may announce beyond what is there: an MP3 without its first frame tells no better."""
 ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
+NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
+"""What it notes of a header that announces no samples."""
+HEADER_BYTES = 4096
+"""More than headers and their tags take: a longer file whose header announces no samples holds some."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,13 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: if it cannot be read as audio, holds nothing, or was cut short.
     """
+    _check_kind(path)
     try:
         header = soundfile.info(str(path), verbose=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise InputError(f"{path} cannot be read as audio ({error})") from error
     if header.frames == 0:
-        raise InputError(f"{path} has zero length: it holds no samples")
+        _refuse_empty(path, header.extra_info)
     cut = ANNOUNCED.search(header.extra_info)
     if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # writers to a pipe leave the largest there
         raise InputError(
@@ -94,8 +101,11 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None) 
     Raises:
         InputError: if the file cannot be read, holds fewer samples than it announces, or values that are not numbers.
     """
+    _check_kind(Path(path))
     try:
         with soundfile.SoundFile(str(path)) as file:
+            if file.frames == 0:
+                _refuse_empty(Path(path), file.extra_info)
             _check(file.frames, file.samplerate, path)
             first = round(start_s * SAMPLE_RATE)
             length = -(-file.frames * SAMPLE_RATE // file.samplerate)
@@ -110,6 +120,37 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None) 
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise InputError(f"{path} cannot be read as audio ({error})") from error
     return Decoded(samples[:filled], dead)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what libsndfile would wait for, or cannot know the rate of."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file (a pipe, socket or device?)"
+        raise InputError(f"{path} is {kind}: audio is read from files; write it to a wav file first")
+    if path.suffix.lower() == ".raw":
+        raise InputError(
+            f"{path} has no header, so that its rate, type and channels are unknown: give it one, such as with "
+            f"`ffmpeg -f s16le -ar RATE -ac CHANNELS -i {shlex.quote(str(path))} "
+            f"{shlex.quote(str(path.with_suffix('.wav')))}`"
+        )
+
+
+def _refuse_empty(path: Path, notes: str) -> NoReturn:
+    """Refuse a file that has no samples by its header, which may be wrong.
+
+    Args:
+        path: of the file.
+        notes: what libsndfile noted while it read the header.
+    """
+    size = path.stat().st_size
+    if NO_DATA.search(notes) and size > HEADER_BYTES:
+        fixed = path.with_name(f"{path.stem}_fixed.wav")
+        raise InputError(
+            f"{path} announces 0 bytes of samples in its header, but has {size:,} bytes (was it written to a pipe, or "
+            f"its recording broken off?): write the header again with `sox --ignore-length {shlex.quote(str(path))} "
+            f"{shlex.quote(str(fixed))}`"
+        )
+    raise InputError(f"{path} has zero length: it holds no samples")
 
 
 def _check(frames: int, rate: int, path: str | Path) -> None:
