@@ -28,7 +28,8 @@ def shared(tiny_corpus, tmp_path_factory):
 
 def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
     project, file = shared
-    options = ("--nodes=2", "--gpus-per-node=1", "slurm/launch.sh", file, "--results")
+    on_cpus = ("--set", "resources.gpus=0")  # the site's GPUs compute nothing
+    options = ("--nodes=2", "--gpus-per-node=1", "slurm/launch.sh", file, *on_cpus, "--results")
     jobs = {name: slurm.sbatch(*options, name, cwd=project) for name in ("results", "others")}
     slurm.wait_until(
         lambda: sum("raylet/raylet" in line for line in slurm.processes("n2").values()) == 2, 180, "both are on n2"
@@ -51,6 +52,17 @@ def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
         slurm.wait_until(lambda node=node: not slurm.processes(node), 20, f"{node} is empty")
         assert not list(slurm.path(node, "/tmp").glob("ser_ray*"))
         assert not list(slurm.path(node, "/dev/shm").iterdir())
+
+
+def test_gpus_that_cannot_be_used_are_not_spent_on_the_cpu(slurm, shared):
+    project, file = shared
+    job = slurm.sbatch("--gpus-per-node=1", "slurm/launch.sh", file, "--results", "none", cwd=project)
+    assert slurm.wait_for(job, "FAILED", seconds=240)["ExitCode"] == "2:0"
+    log = slurm.log(job)
+    assert "this job was given 1 GPU, but PyTorch can use none" in log
+    assert "--set resources.gpus=0" in log
+    assert "Traceback" not in log
+    assert not rows(project, results="none")
 
 
 def test_one_node_needs_no_cluster_and_a_failed_trial_is_a_failed_job(slurm, tmp_path, tiny_sweep):
