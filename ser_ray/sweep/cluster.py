@@ -228,13 +228,16 @@ def _words_of_ray(log: Path | None) -> Iterator[None]:
 
 
 def _lost_process() -> Callable[[], bool] | None:
-    """Return what tells whether the node manager that this process started is gone; None if it started none."""
+    """Return what tells whether a server that this process started is gone; None if it started none.
+
+    Those are the node manager, and the cluster's control service, without which Ray ends this process after a minute.
+    """
     node = ray._private.worker._global_node
-    started: list[Any] = [] if node is None else node.all_processes.get("raylet", [])
-    if not started:
+    started: dict[str, list[Any]] = {} if node is None else node.all_processes
+    processes = [info.process for kind in ("raylet", "gcs_server") for info in started.get(kind, [])]
+    if not processes:
         return None
-    process = started[0].process
-    return lambda: process.poll() is not None
+    return lambda: any(process.poll() is not None for process in processes)
 
 
 def _refuses(address: str) -> bool:

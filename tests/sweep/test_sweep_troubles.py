@@ -1,6 +1,7 @@
 """What a sweep meets beside signals: a full disk, too little memory, a trial that hangs, strangers, a dead node."""
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -207,6 +208,26 @@ def two_nodes(tmp_path_factory):
         node.wait(timeout=60)
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_lost_control_service_ends_the_run_within_seconds(tiny_corpus, tmp_path):
+    file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=20000)
+    process = start(file, tmp_path)
+    run_until(process, "epoch  ")
+    (server,) = descendants(process.pid, "gcs_server")
+    os.kill(server, signal.SIGKILL)
+    began = time.monotonic()
+    code, out = end(process, seconds=120)
+    assert code == 75, out
+    assert time.monotonic() - began < 50  # before Ray gives up by itself
+    assert "Ray's process on this host was lost" in out
+    assert "run the same command again" in out
+    assert "Traceback" not in out
+    folder = SweepFolder(tmp_path / "tiny")
+    assert not folder.tmp.exists()
+    (driver,) = (json.loads(path.read_text()) for path in (folder.path / "drivers").glob("*.json"))
+    assert driver["ended"] is not None
 
 
 @pytest.mark.slow
