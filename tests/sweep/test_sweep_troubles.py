@@ -103,9 +103,18 @@ def test_results_that_turn_immutable_end_the_sweep(tiny_corpus, tmp_path, small_
     assert "Traceback" not in out
 
 
+ON_A_LARGER_MACHINE = """
+import sys
+from ser_ray import allocation, cli
+allocation.machine_memory_bytes = lambda: 10**18
+sys.exit(cli.main(["sweep", *sys.argv[1:]]))
+"""
+
+
 def test_a_trial_without_enough_memory_fails_alone_and_says_what_to_change(tiny_corpus, tmp_path):
+    """A plan looks at the memory of the driver's machine; that of a worker may be smaller."""
     file = write(tmp_path, tiny_corpus, "  - model.hidden: [5, 3000000]")
-    code, out = end(start(file, tmp_path))
+    code, out = end(start(file, tmp_path, command=("-c", ON_A_LARGER_MACHINE)))
     assert code == 1, out
     finished, failed = sorted(trials(tmp_path), key=lambda row: row["hidden"])
     assert (finished["status"], failed["status"]) == ("finished", "failed")

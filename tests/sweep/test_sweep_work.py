@@ -14,7 +14,7 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus
 from ser_ray.sweep import work as works
-from ser_ray.sweep.cluster import Cluster
+from ser_ray.sweep.cluster import Cluster, RayNotUpError
 from ser_ray.sweep.config import Resources, Schedule
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.run import SweepRun
@@ -266,3 +266,17 @@ def test_a_cluster_without_gpus_in_a_job_that_was_given_some_is_not_used(begin, 
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(InputError, match="this job was given 2 GPUs, but PyTorch can use none"):
         go(begin(), monkeypatch)
+
+
+def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, monkeypatch, capsys):
+    @contextlib.contextmanager
+    def late(*_, **__):
+        raise RayNotUpError("Ray did not start in time")
+        yield
+
+    monkeypatch.setattr(works, "cluster", late)
+    monkeypatch.setattr(works, "_compile_kernels", lambda training: None)
+    begin()._run.run()
+    out = capsys.readouterr().out
+    assert "RAY       Ray did not start in time" in out
+    assert "1 of 1 trials are open: run the same command again" in out
