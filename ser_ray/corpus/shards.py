@@ -64,6 +64,7 @@ class Corpus:
         self._recordings: dict[str, tuple[Recording, ...]] = {}
         self._maps: dict[str, ShardMap] = {}
         self._places: dict[str, _Place] = {}
+        self._samples: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -215,13 +216,19 @@ class Corpus:
         gold = [batch.column(f"gold_{target}")[0] for target in self.targets]
         traces = tuple(g.values.to_numpy(zero_copy_only=True) if g.is_valid else None for g in gold)
         lengths = {audio.size, *(trace.size * self.hop for trace in traces if trace is not None)}
-        if lengths != {recording.samples}:
-            said = " and ".join(f"{length} samples" for length in sorted(lengths - {recording.samples}))
+        if lengths != {recording.samples} and lengths != {whole := self._whole_samples(recording)}:
+            said = " and ".join(f"{length} samples" for length in sorted(lengths - {whole}))
             raise InputError(
                 f"shard {shard.path} has {said} in batch {recording.batch}, but {INDEX} says that recording "
-                f"{recording.name} has {recording.samples}: copy it again or import the corpus again"
+                f"{recording.name} has {whole}: copy it again or import the corpus again"
             )
         return _Place(shard, audio, traces)
+
+    def _whole_samples(self, recording: Recording) -> int:
+        """Return a recording's samples by the index: a trial may use its first seconds alone."""
+        if not self._samples:
+            self._samples = {one.name: one.samples for part in PARTITIONS for one in self.recordings(part)}
+        return self._samples.get(recording.name, recording.samples)
 
     def _map(self, shard: str) -> ShardMap:
         return _kept(self._maps, shard, MOST_MAPPED, lambda: self._open_shard(shard))

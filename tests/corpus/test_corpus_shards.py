@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 import re
@@ -293,3 +294,14 @@ def test_rates_that_are_offered_are_accepted(rate):
 def test_rates_that_networks_are_easily_built_for_are_offered():
     with pytest.raises(InputError, match="networks are easily built for 32, 25, 40 Hz"):
         samples_per_frame(29.97)
+
+
+def test_the_first_seconds_of_a_recording_can_be_used_alone(small_corpus):
+    """As a trial with training.limit_s does: the shard holds more than such a recording says."""
+    corpus = open_corpus(small_corpus)
+    (whole, *_) = corpus.recordings("train")
+    cut = dataclasses.replace(whole, frames=2, samples=2 * corpus.hop)
+    waveform, gold = corpus.crop(cut, 0, 2)
+    expected, labels = open_corpus(small_corpus).crop(whole, 0, 2)
+    np.testing.assert_array_equal(waveform, expected)
+    np.testing.assert_array_equal(gold, labels)
