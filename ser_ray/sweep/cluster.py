@@ -34,6 +34,7 @@ ANSWER_S = 10.0
 LOST_AFTER_LOOKS = 3
 """A head that refuses connections in so many looks, a second apart, is gone."""
 NODES_S = 120.0
+NOT_IN_TIME = "timed out during startup"
 """How long nodes may take to join, once the head is there."""
 
 
@@ -61,6 +62,10 @@ class Cluster:
         return slots(self.nodes, cpus, gpus)
 
 
+class RayNotUpError(InputError):
+    """Ray's servers did not come up on this machine in the time that Ray gives them."""
+
+
 @contextlib.contextmanager
 def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 0) -> Iterator[Cluster]:
     """Connect to a Ray cluster, or start one on this machine, for as long as the context lasts.
@@ -76,6 +81,7 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
 
     Raises:
         InputError: if nothing answers at the address.
+        RayNotUpError: if a cluster that is started here does not come up in time.
     """
     if address is not None:
         _check_address(address)
@@ -91,15 +97,22 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
         stack.callback(ray.shutdown)
         if address is None:
             hold_signals()  # which the processes of Ray inherit
-            ray.init(
-                address="local",
-                num_cpus=allocation.cpus(),
-                num_gpus=gpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=f"{folder}/ray",  # within, since Ray opens its own folder to everybody
-                **common,
-            )
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=allocation.cpus(),
+                    num_gpus=gpus,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=f"{folder}/ray",  # within, since Ray opens its own folder to everybody
+                    **common,
+                )
+            except Exception as error:  # Ray raises no kind of its own for it
+                if NOT_IN_TIME not in str(error):
+                    raise
+                raise RayNotUpError(
+                    "Ray did not start in time: this machine has too much to do; run again when it has less"
+                ) from error
         else:
             ray.init(address=address, **common)
         yield present_cluster()
@@ -228,13 +241,16 @@ def _words_of_ray(log: Path | None) -> Iterator[None]:
 
 
 def _lost_process() -> Callable[[], bool] | None:
-    """Return what tells whether the node manager that this process started is gone; None if it started none."""
+    """Return what tells whether a server that this process started is gone; None if it started none.
+
+    Those are the node manager, and the cluster's control service, without which Ray ends this process after a minute.
+    """
     node = ray._private.worker._global_node
-    started: list[Any] = [] if node is None else node.all_processes.get("raylet", [])
-    if not started:
+    started: dict[str, list[Any]] = {} if node is None else node.all_processes
+    processes = [info.process for kind in ("raylet", "gcs_server") for info in started.get(kind, [])]
+    if not processes:
         return None
-    process = started[0].process
-    return lambda: process.poll() is not None
+    return lambda: any(process.poll() is not None for process in processes)
 
 
 def _refuses(address: str) -> bool:

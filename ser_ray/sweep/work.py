@@ -16,7 +16,7 @@ from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.sweep.attempt import Terms
-from ser_ray.sweep.cluster import Cluster, NodeWatch, cluster, wait_for_nodes
+from ser_ray.sweep.cluster import Cluster, NodeWatch, RayNotUpError, cluster, wait_for_nodes
 from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.mps import shared_gpus
@@ -88,7 +88,10 @@ class Work:
             stack.enter_context(presence.shown(outcome))
             take_signals = stack.enter_context(on_signals(self._ending))
             self._adopt()
-            self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)), take_signals)
+            try:
+                self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)), take_signals)
+            except RayNotUpError as error:  # no trial has begun: all stay open
+                self._progress.say(f"RAY       {error}")
 
     @property
     def _scratch(self) -> Path:

@@ -11,10 +11,13 @@ STARTED = []
 """Every process that was started; whoever uses them ends those that a failed test left."""
 
 
-def start(file, results, *options, **environment):
+COMMAND = ("-m", "ser_ray.sweep")
+
+
+def start(file, results, *options, command=COMMAND, **environment):
     """Start a sweep in a process group of its own, as a shell or a scheduler does."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ser_ray.sweep", str(file), "--results", str(results), *options],
+        [sys.executable, *command, str(file), "--results", str(results), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

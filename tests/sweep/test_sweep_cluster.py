@@ -12,7 +12,7 @@ from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.results import read_table
 from ser_ray.sweep import tune
-from ser_ray.sweep.cluster import Cluster, cluster
+from ser_ray.sweep.cluster import Cluster, RayNotUpError, cluster
 from ser_ray.sweep.config import Backend, Schedule
 from ser_ray.sweep.device_faults import DeviceFault, DeviceFaults
 from ser_ray.sweep.ending import Ending
@@ -26,6 +26,23 @@ from ser_ray.trial.place import Place
 def test_an_address_of_another_form_is_refused(address):
     with pytest.raises(InputError, match=rf"RAY_ADDRESS is '{address}', but it must be host:port"), cluster(address):
         pass
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ("The current node timed out during startup. This could happen because ...", RayNotUpError, "too much to do"),
+        ("The raylet ate its homework", Exception, "homework"),
+    ],
+)
+def test_a_ray_that_does_not_start_in_time_is_said_plainly_and_nothing_else_is(monkeypatch, words, kind, said):
+    def fail(**_):
+        raise Exception(words)
+
+    monkeypatch.setattr("ray.init", fail)
+    with pytest.raises(Exception, match=said) as caught, cluster():
+        pass
+    assert type(caught.value) is kind
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once():

@@ -1,6 +1,7 @@
 """What a sweep meets beside signals: a full disk, too little memory, a trial that hangs, strangers, a dead node."""
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -102,9 +103,18 @@ def test_results_that_turn_immutable_end_the_sweep(tiny_corpus, tmp_path, small_
     assert "Traceback" not in out
 
 
+ON_A_LARGER_MACHINE = """
+import sys
+from ser_ray import allocation, cli
+allocation.machine_memory_bytes = lambda: 10**18
+sys.exit(cli.main(["sweep", *sys.argv[1:]]))
+"""
+
+
 def test_a_trial_without_enough_memory_fails_alone_and_says_what_to_change(tiny_corpus, tmp_path):
+    """A plan looks at the memory of the driver's machine; that of a worker may be smaller."""
     file = write(tmp_path, tiny_corpus, "  - model.hidden: [5, 3000000]")
-    code, out = end(start(file, tmp_path))
+    code, out = end(start(file, tmp_path, command=("-c", ON_A_LARGER_MACHINE)))
     assert code == 1, out
     finished, failed = sorted(trials(tmp_path), key=lambda row: row["hidden"])
     assert (finished["status"], failed["status"]) == ("finished", "failed")
@@ -207,6 +217,26 @@ def two_nodes(tmp_path_factory):
         node.wait(timeout=60)
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_lost_control_service_ends_the_run_within_seconds(tiny_corpus, tmp_path):
+    file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=20000)
+    process = start(file, tmp_path)
+    run_until(process, "epoch  ")
+    (server,) = descendants(process.pid, "gcs_server")
+    os.kill(server, signal.SIGKILL)
+    began = time.monotonic()
+    code, out = end(process, seconds=120)
+    assert code == 75, out
+    assert time.monotonic() - began < 50  # before Ray gives up by itself
+    assert "Ray's process on this host was lost" in out
+    assert "run the same command again" in out
+    assert "Traceback" not in out
+    folder = SweepFolder(tmp_path / "tiny")
+    assert not folder.tmp.exists()
+    (driver,) = (json.loads(path.read_text()) for path in (folder.path / "drivers").glob("*.json"))
+    assert driver["ended"] is not None
 
 
 @pytest.mark.slow

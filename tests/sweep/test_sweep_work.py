@@ -15,7 +15,7 @@ from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus
 from ser_ray.results import read_planned
 from ser_ray.sweep import work as works
-from ser_ray.sweep.cluster import Cluster
+from ser_ray.sweep.cluster import Cluster, RayNotUpError
 from ser_ray.sweep.config import Resources, Schedule
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.run import SweepRun
@@ -280,3 +280,17 @@ def test_what_is_proposed_belongs_to_the_plan_from_then_on(begin, monkeypatch):
         work._on_proposed(SimpleNamespace(key=key))
         plans.append(read_planned(work._folder))
     assert plans == [{known}, {known, "p1"}, {known, "p1", "p2"}]
+
+
+def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, monkeypatch, capsys):
+    @contextlib.contextmanager
+    def late(*_, **__):
+        raise RayNotUpError("Ray did not start in time")
+        yield
+
+    monkeypatch.setattr(works, "cluster", late)
+    monkeypatch.setattr(works, "_compile_kernels", lambda training: None)
+    begin()._run.run()
+    out = capsys.readouterr().out
+    assert "RAY       Ray did not start in time" in out
+    assert "1 of 1 trials are open: run the same command again" in out
