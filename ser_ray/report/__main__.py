@@ -14,18 +14,20 @@ from ser_ray.report.export import write_csv
 from ser_ray.report.figures import draw_figures
 from ser_ray.report.one_trial import asked_trial
 from ser_ray.report.page import page
-from ser_ray.report.status import read_progress, summary
+from ser_ray.report.progress import left_out_line, read_progress, summary
 from ser_ray.report.tables import read_sweep
-from ser_ray.results import SweepFolder, open_sweep
+from ser_ray.results import SweepFolder, open_sweep, read_planned
 
 
-def write_report(folder: SweepFolder, out: Path, trial: str | None = None) -> list[str]:
+def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, every_plan: bool = False) -> list[str]:
     """Write the report of a sweep.
 
     Args:
-        folder: the sweep's folder; only its parquet tables and its sweep.yaml are read.
+        folder: the sweep's folder; only its parquet tables, its sweep.yaml and its plan.json are read.
         out: where to; it is made, and what an earlier report left there under the same names is replaced.
-        trial: the key of the trial to show in detail, or the beginning of it; None for the best finished one.
+        trial: the key of the trial to show in detail, or the beginning of it, of whatever plan; None for the best
+            finished one.
+        every_plan: True for the trials of earlier plans as well.
 
     Returns:
         What was written, a line each.
@@ -34,11 +36,14 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None) -> li
         InputError: if the sweep has no trial at all, a part cannot be read, `out` cannot be written, or the trial to
             show does not exist or has no predictions.
     """
-    progress = read_progress(folder)
+    planned = None if every_plan else read_planned(folder)
+    progress = read_progress(folder, planned=planned)
+    left_out = left_out_line(progress)
     if progress.empty:
-        raise InputError(f"{folder.path} has no trial yet, so there is nothing to report; run the sweep first")
+        why = f"of its present plan yet ({left_out})" if left_out else "yet"
+        raise InputError(f"{folder.path} has no trial {why}, so there is nothing to report; run the sweep first")
     key = None if trial is None else asked_trial(folder, trial)
-    sweep = read_sweep(folder)
+    sweep = read_sweep(folder, planned=planned)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,6 +57,7 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None) -> li
     names = ", ".join(drawing.name for drawing, _ in figures) or "none: no trial has ended an epoch"
     return [
         f"{summary(progress)}; {len(sweep.configurations)} configurations",
+        *([left_out] if left_out else []),
         f"{out / 'index.html'}   the report, figures in it",
         f"{out / 'leaderboard.csv'}   every CCC column",
         f"{out / 'figures'}   as .png and .pdf: {names}",
@@ -73,9 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--trial", metavar="KEY", help="the trial to show in detail, its key or the beginning of it; the best if unsaid"
     )
+    parser.add_argument("--all", action="store_true", help="the trials of earlier plans of the sweep, too")
     arguments = parser.parse_args(argv)
     folder = open_sweep(arguments.folder)
-    for line in write_report(folder, arguments.out or folder.path / "report", arguments.trial):
+    out = arguments.out or folder.path / "report"
+    for line in write_report(folder, out, arguments.trial, every_plan=arguments.all):
         print(line)
     return 0
 

@@ -1,6 +1,6 @@
 """Learning curves: devel CCC and training loss of every trial, epoch by epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,18 +45,19 @@ class Curve:
         return -np.inf if self.best is None else float(self.devel[self.best])
 
 
-def read_curves(folder: SweepFolder) -> tuple[list[Curve], str]:
+def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> tuple[list[Curve], str]:
     """Return the course of every trial that has ended an epoch, the best first.
 
     Args:
         folder: the sweep's folder.
+        planned: keys of the trials that are taken; None for all.
 
     Returns:
         The curves, and the target that their CCC are of: "mean", or the only one that networks predict.
     """
     scores = {target: f"ccc_devel_{target}" for target in (*TARGETS, "mean")}
     columns = ["key", "epoch", "train_loss", *scores.values()]
-    table = read_table(folder, "epochs", columns=columns)
+    table = read_table(folder, "epochs", keys=planned, columns=columns)
     single = [t for t in TARGETS if table[scores[t]].null_count < table.num_rows]
     target = single[0] if len(single) == 1 else "mean"
     keys = table["key"].to_pylist()
@@ -94,7 +95,7 @@ def median_curve(
 
 def draw_curves(sweep: SweepTables) -> Drawing | None:
     """Return the figure of devel CCC above training loss per epoch; None if no trial has ended an epoch."""
-    curves, target = read_curves(sweep.folder)
+    curves, target = read_curves(sweep.folder, sweep.planned)
     if not curves:
         return None
     figure, (top, bottom) = new_figure(f"{sweep.title}: learning curves", 2, 1, 4.8, share_x=True)

@@ -24,10 +24,10 @@ from ser_ray.report.columns import (
 )
 from ser_ray.report.doubts import doubts
 from ser_ray.report.export import write_csv
-from ser_ray.report.progress import Progress, read_progress, summary
+from ser_ray.report.progress import Progress, left_out_line, read_progress, summary
 from ser_ray.report.tables import Configuration, SweepTables, has_any, headline_target, read_sweep
 from ser_ray.report.terminal import MISSING, natural_width, open_console
-from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep
+from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep, read_planned
 
 IN_SAMPLE = "Searches are fitted on devel: their gain there is in sample, only test tells what holds."
 ESTIMATED = (
@@ -135,6 +135,8 @@ def print_leaderboard(
         asked: further columns.
     """
     console.print(f"{sweep.title}; {summary(progress)}")
+    if line := left_out_line(progress):
+        console.print(line)
     if sweep.where:
         console.print(f"{len(sweep.trials)} of {sweep.total} trials: where {' and '.join(sweep.where)}")
     ranked = sweep.configurations
@@ -190,13 +192,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help="only trials of which this holds, such as 'sequence_s >= 6', 'kernels = 8-6-6'; may be given again",
     )
+    parser.add_argument("--all", action="store_true", help="the trials of earlier plans of the sweep, too")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write all these configurations here")
     arguments = parser.parse_args(argv)
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}, but must be at least 1")
     folder = open_sweep(arguments.folder)
-    progress = read_progress(folder)
-    sweep = read_sweep(folder, sort=arguments.sort, ascending=arguments.ascending, where=arguments.where)
+    planned = None if arguments.all else read_planned(folder)
+    progress = read_progress(folder, planned=planned)
+    sweep = read_sweep(
+        folder, sort=arguments.sort, ascending=arguments.ascending, where=arguments.where, planned=planned
+    )
     asked = chosen(sweep, [name for name in re.split(r"[\s,]+", arguments.columns) if name])
     print_leaderboard(open_console(), sweep, progress, arguments.top, [beside(named) for named in asked])
     if arguments.csv is not None:

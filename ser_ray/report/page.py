@@ -17,9 +17,10 @@ from ser_ray.report.columns import (
 from ser_ray.report.doubts import doubts
 from ser_ray.report.drawing import Drawing, data_uri
 from ser_ray.report.leaderboard import footnote, sorted_target
-from ser_ray.report.status import Progress, format_age, summary
+from ser_ray.report.progress import Progress, left_out_line, summary
 from ser_ray.report.tables import Row, SweepTables
 from ser_ray.report.terminal import MISSING
+from ser_ray.report.times import format_age
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 80rem; margin: 2rem auto;
@@ -53,7 +54,7 @@ def page(sweep: SweepTables, progress: Progress, figures: Sequence[tuple[Drawing
     parts = [
         f"<h1>{heading}</h1>",
         f"<p>{escape(summary(progress).capitalize())}; {len(sweep.configurations)} configurations. "
-        f"Stopped and failed trials are in no mean. Made {now:%Y-%m-%d %H:%M} UTC.</p>",
+        f"Stopped and failed trials are in no mean. {_left_out(progress)}Made {now:%Y-%m-%d %H:%M} UTC.</p>",
         _leaderboard(sweep),
         *(_figure(drawing, picture) for drawing, picture in figures),
         _definitions(),
@@ -68,6 +69,10 @@ def page(sweep: SweepTables, progress: Progress, figures: Sequence[tuple[Drawing
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def _left_out(progress: Progress) -> str:
+    return f"{escape(line)}. " if (line := left_out_line(progress)) else ""
 
 
 def _leaderboard(sweep: SweepTables) -> str:

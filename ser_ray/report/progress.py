@@ -1,6 +1,6 @@
 """How far a sweep has come, read from its files alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,7 @@ class Progress:
         under_way: trials that are training; or were when the sweep was interrupted, if no driver has left a word.
         interrupted: trials that were training under a driver that is gone.
         drivers: the processes that run the sweep, or did, the earliest first.
+        left_out: number of trials of earlier plans, which are in none of these.
     """
 
     counts: Mapping[str, int]
@@ -44,6 +45,7 @@ class Progress:
     under_way: tuple[UnderWay, ...]
     interrupted: tuple[UnderWay, ...] = ()
     drivers: tuple[Driver, ...] = ()
+    left_out: int = 0
 
     @property
     def empty(self) -> bool:
@@ -51,12 +53,13 @@ class Progress:
         return not (any(self.counts.values()) or self.unsearched or self.under_way or self.interrupted)
 
 
-def read_progress(folder: SweepFolder, now: datetime | None = None) -> Progress:
+def read_progress(folder: SweepFolder, now: datetime | None = None, planned: Collection[str] | None = None) -> Progress:
     """Return how far the trials of a sweep have come.
 
     Args:
         folder: the sweep's folder; the sweep may be running.
         now: the present, with its time zone; None asks the clock.
+        planned: keys of the trials that count; None for all.
 
     Raises:
         InputError: if a part, or what a driver says of itself, cannot be read.
@@ -64,7 +67,11 @@ def read_progress(folder: SweepFolder, now: datetime | None = None) -> Progress:
     # From a trial's first trace to its last: one that goes on meanwhile is counted once, none lost.
     begun = folder.logged() | folder.keys("epochs")
     trained = folder.keys("predictions")
-    trials = read_table(folder, "trials", columns=["key", "status", "error"]).to_pylist()
+    left_out: set[str] = set()
+    if planned is not None:
+        left_out = (begun | trained | folder.keys("trials")).difference(planned)
+        begun, trained = begun - left_out, trained - left_out
+    trials = read_table(folder, "trials", keys=planned, columns=["key", "status", "error"]).to_pylist()
     rows = {row["key"] for row in trials}
     counts = {status: sum(row["status"] == status for row in trials) for status in STATUSES}
     failed = tuple((r["key"], one_line(r["error"])) for r in trials if r["status"] == "failed")
@@ -78,6 +85,7 @@ def read_progress(folder: SweepFolder, now: datetime | None = None) -> Progress:
         under_way=tuple(trial for trial in begun_only if trial.key not in gone),
         interrupted=tuple(trial for trial in begun_only if trial.key in gone),
         drivers=drivers,
+        left_out=len(left_out),
     )
 
 
@@ -141,3 +149,12 @@ def summary(progress: Progress) -> str:
     ]
     said = ", ".join(f"{number} {what}" for number, what in parts if number)
     return f"trials: {said}" if said else "no trial has left anything yet"
+
+
+def left_out_line(progress: Progress) -> str:
+    """Return how many trials of earlier plans are not among a sweep's, in a sentence; "" if none is left out."""
+    number = progress.left_out
+    if not number:
+        return ""
+    what = "1 trial of an earlier plan is" if number == 1 else f"{number:,} trials of earlier plans are"
+    return f"{what} not shown: --all takes {'it' if number == 1 else 'them'} in"

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ser_ray.report.logs import last_lines
-from ser_ray.report.progress import Progress, UnderWay, one_line, read_progress, summary
+from ser_ray.report.progress import Progress, UnderWay, left_out_line, one_line, read_progress, summary
 from ser_ray.report.running import driver_lines
 from ser_ray.report.terminal import MISSING, open_console
 from ser_ray.report.times import format_age
-from ser_ray.results import SweepFolder, open_sweep
+from ser_ray.results import SweepFolder, open_sweep, read_planned
 
 __all__ = ["Progress", "UnderWay", "format_age", "main", "one_line", "print_status", "read_progress", "summary"]
 
@@ -35,6 +35,8 @@ def print_status(
         all_failed: name every failed trial, not only the first of many.
     """
     _say(console, f"{folder.path}: {summary(progress)}")
+    if line := left_out_line(progress):
+        _say(console, line)
     for line in driver_lines(progress.drivers, now):
         _say(console, line)
     for heading, trials in (("under way", progress.under_way), ("interrupted", progress.interrupted)):
@@ -90,9 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser("ser-ray status", description="How far a sweep has come.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("--all", action="store_true", help="every failed trial, not only the first of many")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="every failed trial, not only the first of many; trials of earlier plans, too",
+    )
     arguments = parser.parse_args(argv)
     folder = open_sweep(arguments.folder)
     now = datetime.now(UTC)
-    print_status(open_console(), folder, read_progress(folder, now), now, all_failed=arguments.all)
+    progress = read_progress(folder, now, planned=None if arguments.all else read_planned(folder))
+    print_status(open_console(), folder, progress, now, all_failed=arguments.all)
     return 0

@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,7 @@ class SweepTables:
         ascending: True if the lowest comes first.
         where: the conditions that these trials meet.
         total: number of trials of the sweep, whether they meet the conditions or not.
+        planned: keys of the trials that were taken for the sweep's; None if all of its folder were.
     """
 
     folder: SweepFolder
@@ -133,6 +134,7 @@ class SweepTables:
     ascending: bool = False
     where: tuple[str, ...] = ()
     total: int = 0
+    planned: frozenset[str] | None = None
 
     @property
     def name(self) -> str:
@@ -151,7 +153,12 @@ class SweepTables:
 
 
 def read_sweep(
-    folder: SweepFolder, *, sort: str | None = None, ascending: bool = False, where: Sequence[str] = ()
+    folder: SweepFolder,
+    *,
+    sort: str | None = None,
+    ascending: bool = False,
+    where: Sequence[str] = (),
+    planned: Collection[str] | None = None,
 ) -> SweepTables:
     """Return the trials of a sweep, grouped into configurations.
 
@@ -161,11 +168,12 @@ def read_sweep(
             finished seeds; None for the raw devel mean, or the one target that the networks have.
         ascending: True for the lowest first.
         where: conditions that a trial must meet to be taken, such as "sequence_s >= 6".
+        planned: keys of the trials that are the sweep's; None for all that its folder holds.
 
     Raises:
         InputError: if a column is unknown, a condition cannot be read, or a part cannot be read.
     """
-    rows = read_table(folder, "trials").to_pylist()
+    rows = read_table(folder, "trials", keys=planned).to_pylist()
     pairs = [(row, _fields(row)) for row in rows]
     named = None if sort is None else resolve_number(sort, pairs, "--sort")
     kept = keep(pairs, where)
@@ -175,7 +183,16 @@ def read_sweep(
     if named is not None:
         ordered = sort_configurations(ordered, named, ascending=ascending)  # among equals the best on devel stay first
     trials = tuple(row for row, _ in kept)
-    return SweepTables(folder, trials, tuple(ordered), (named or headline).name, ascending, tuple(where), len(rows))
+    return SweepTables(
+        folder,
+        trials,
+        tuple(ordered),
+        (named or headline).name,
+        ascending,
+        tuple(where),
+        len(rows),
+        None if planned is None else frozenset(planned),
+    )
 
 
 def group(rows: Iterable[Row]) -> list[Configuration]:

@@ -13,6 +13,7 @@ from ser_ray.results.damaged import Damage, find_damaged, set_damaged_aside
 from ser_ray.results.drivers import Driver, read_drivers, write_driver
 from ser_ray.results.folder import SweepFolder, open_sweep
 from ser_ray.results.parts import DamagedPartError, make_table, read_metadata, read_trial, write_part, write_whole
+from ser_ray.results.planned import read_planned, write_planned
 from ser_ray.results.schemas import (
     CCC_COLUMNS,
     CROSSFIT_COLUMNS,
@@ -57,11 +58,13 @@ __all__ = [
     "open_sweep",
     "read_drivers",
     "read_metadata",
+    "read_planned",
     "read_table",
     "read_trial",
     "set_damaged_aside",
     "upgrade_parts",
     "write_driver",
     "write_part",
+    "write_planned",
     "write_whole",
 ]

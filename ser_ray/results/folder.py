@@ -71,6 +71,11 @@ class SweepFolder:
         """The sweep as run, resolved."""
         return self.path / "sweep.yaml"
 
+    @property
+    def plan_file(self) -> Path:
+        """The keys of the trials that the last run planned."""
+        return self.path / "plan.json"
+
     def keys(self, table: str) -> set[str]:
         """Return the keys of the trials that have a part of this table."""
         return {entry.name.removesuffix(PART) for entry in _files(self.path / table, PART)}

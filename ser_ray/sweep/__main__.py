@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tensorboard=options.tensorboard,
         share=share,
         meeting=None if options.meeting is None else Meeting(options.meeting, options.nodes),
+        planned=frozenset(trial.key for trial in sweep.trials),
     )
     code = run.run(retry_failed=options.retry_failed)
     _show_leaderboard(SweepFolder(options.results / config.name))

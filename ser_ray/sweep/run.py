@@ -4,13 +4,13 @@ import contextlib
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ser_ray.errors import InputError
 from ser_ray.report.logs import last_lines
-from ser_ray.results import SweepFolder, upgrade_parts, write_whole
+from ser_ray.results import SweepFolder, upgrade_parts, write_planned, write_whole
 from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.ending import MAKE_ROOM
@@ -49,6 +49,7 @@ class SweepRun:
         tensorboard: whether files for TensorBoard are written.
         share: what of the plan is run here; other drivers may run the other shares at the same time.
         meeting: where the nodes of a job meet, if the sweep runs on several.
+        planned: keys of the plan's trials, those of other shares too; None if `trials` are all of them.
     """
 
     config: SweepConfig
@@ -63,6 +64,7 @@ class SweepRun:
     tensorboard: bool = False
     share: Share = WHOLE
     meeting: Meeting | None = None
+    planned: frozenset[str] | None = None
 
     def run(self, *, retry_failed: bool = False) -> int:
         """Train and search what is missing, and return the sweep's exit code.
@@ -105,6 +107,18 @@ class SweepRun:
         self._tidy()
         return self._exit_code([*self.trials, *proposed])
 
+    def record_plan(self, proposed: Iterable[str] = ()) -> None:
+        """Write which trials are planned, for whoever is to see the trials of this plan alone.
+
+        Args:
+            proposed: keys of what a guided search has proposed since the run began.
+
+        Raises:
+            OSError: if the disk is full or cannot be written.
+        """
+        planned = {trial.key for trial in self.trials} if self.planned is None else self.planned
+        write_planned(self.folder, planned.union(proposed))
+
     def _tell_other_searches(self, standing: Standing) -> None:
         """Tell of trials whose search was not what the sweep asks for now: it is no part of a trial's key."""
         searched = searched_with(self.folder, standing.finished)
@@ -132,6 +146,7 @@ class SweepRun:
             upgraded = upgrade_parts(self.folder)
             # a write that is synced and renamed shows at once whether results can be kept here
             write_whole(self.folder, self.folder.sweep_file, lambda path: path.write_text(self.resolved))
+            self.record_plan()
         except OSError as error:
             raise results_unwritable(self.folder, error) from error
         if upgraded:

@@ -255,6 +255,7 @@ class Work:
         self._ending.ask(RAY_LOST, now=True)
 
     def _on_proposed(self, planned: PlannedTrial) -> None:
+        self._run.record_plan([*(trial.key for trial in self.proposed), planned.key])
         trial = proposed_trial(self._run, self._progress, planned)
         self._trials[trial.key] = trial
         self.proposed.append(trial)

@@ -13,7 +13,7 @@ import torch
 
 from ser_ray import postprocess
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
-from ser_ray.results import SweepFolder, read_table
+from ser_ray.results import SweepFolder, read_planned, read_table
 from ser_ray.training.checkpoint import load_checkpoint
 
 SWEEP = """
@@ -80,7 +80,7 @@ def test_every_table_is_there_and_nothing_half_made(swept):
     assert not folder.tmp.exists()
     names = {p.name for p in folder.path.iterdir()} - {"provenance"}  # which is there if the code has changes
     tables = {"trials", "epochs", "postprocessing", "predictions"}
-    assert names == {"sweep.yaml", "sweep.log", "checkpoints", "logs", "drivers", "tensorboard"} | tables
+    assert names == {"sweep.yaml", "plan.json", "sweep.log", "checkpoints", "logs", "drivers", "tensorboard"} | tables
     assert {path.parent.name for path in folder.path.glob("tensorboard/*/events.*")} >= finished
     for key in finished:
         assert {p.name for p in folder.checkpoints(key).iterdir()} == {"last.pt", "previous.pt", "best.pt"}
@@ -206,6 +206,8 @@ def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny
     assert fresh_code == 0, fresh_out
     (fresh,) = rows(tmp_path / "fresh").values()
     key = fresh["key"]
+    assert read_planned(SweepFolder(results / "tiny")) == {key}
+    assert "trials of earlier plans are not shown: --all takes them in" in out
     assert key in {row["key"] for row in read_table(SweepFolder(results / "tiny"), "trials").to_pylist()}
     one, other = (
         load_checkpoint(SweepFolder(r / "tiny").checkpoints(key) / "last.pt") for r in (results, tmp_path / "fresh")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sweep_processes import end, end_what_is_left, start
 
-from ser_ray.results import SweepFolder, read_drivers, read_table
+from ser_ray.results import SweepFolder, read_drivers, read_planned, read_table
 from ser_ray.sweep.prepare import add_options, prepare, read_config
 from ser_ray.sweep.run import LEFT_FOR_GOOD_S
 from ser_ray.sweep.share import Share
@@ -98,7 +98,7 @@ def test_what_they_leave_equals_the_plan_run_as_a_whole(shared, whole):
             assert {c: v for c, v in mine.items() if c not in VOLATILE} == {
                 c: v for c, v in theirs.items() if c not in VOLATILE
             }
-    assert folder.keys("trials") == whole.keys("trials")
+    assert folder.keys("trials") == whole.keys("trials") == read_planned(folder)
 
 
 def test_parts_under_way_of_the_other_driver_are_left_to_it(shared):

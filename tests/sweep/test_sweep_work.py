@@ -13,6 +13,7 @@ import pytest
 from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus
+from ser_ray.results import read_planned
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster, RayNotUpError
 from ser_ray.sweep.config import Resources, Schedule
@@ -266,6 +267,19 @@ def test_a_cluster_without_gpus_in_a_job_that_was_given_some_is_not_used(begin, 
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(InputError, match="this job was given 2 GPUs, but PyTorch can use none"):
         go(begin(), monkeypatch)
+
+
+def test_what_is_proposed_belongs_to_the_plan_from_then_on(begin, monkeypatch):
+    work = begin()
+    work._run.record_plan()
+    monkeypatch.setattr(
+        works, "proposed_trial", lambda run, progress, planned: dataclasses.replace(run.template, key=planned.key)
+    )
+    (known,), plans = [trial.key for trial in work._run.trials], [read_planned(work._folder)]
+    for key in ("p1", "p2"):
+        work._on_proposed(SimpleNamespace(key=key))
+        plans.append(read_planned(work._folder))
+    assert plans == [{known}, {known, "p1"}, {known, "p1", "p2"}]
 
 
 def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, monkeypatch, capsys):
