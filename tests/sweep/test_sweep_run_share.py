@@ -12,6 +12,7 @@ from ser_ray.results import SweepFolder, read_drivers, read_planned, read_table
 from ser_ray.sweep.prepare import add_options, prepare, read_config
 from ser_ray.sweep.run import LEFT_FOR_GOOD_S
 from ser_ray.sweep.share import Share
+from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import search_trial, train_trial
 
 SWEEP = """
@@ -51,7 +52,7 @@ def whole(file, tmp_path_factory):
     options = parser.parse_args([str(file), "--results", str(tmp_path_factory.mktemp("whole"))])
     sweep = prepare(options, read_config(options)[0], keep=False)
     for trial in sweep.trials:
-        train_trial(trial, torch.device("cpu"))
+        train_trial(with_verified_corpus(trial, True, lambda: None), torch.device("cpu"))
         search_trial(sweep.folder, trial.key)
     return sweep.folder
 
