@@ -1,8 +1,6 @@
 """`python -m ser_ray` is `ser-ray`."""
 
-import sys
-
-from ser_ray.cli import main
+from ser_ray.cli import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

@@ -11,9 +11,10 @@ from ser_ray import __version__
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped
 from ser_ray.shadows import name_shadows
+from ser_ray.signals import AskedToEnd, ignore_signals, raise_on_signals
 
 COMMANDS = {
-    "sweep": ("ser_ray.sweep.__main__", "run a sweep file, or go on with it"),
+    "sweep": ("ser_ray.sweep.command", "run a sweep file, or go on with it"),
     "submit": ("ser_ray.slurm.submit", "a sweep's time and the sbatch line for it; with --go it is submitted"),
     "status": ("ser_ray.report.status", "where a sweep stands, from its files alone"),
     "leaderboard": ("ser_ray.report.leaderboard", "a sweep's configurations, best first"),
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 """Command -> the module whose `main` it is, and what it does."""
 
-EXIT_INPUT_WRONG = 2
+EXIT_INPUT_WRONG, EXIT_INTERRUPTED = 2, 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,14 +60,14 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 
 
 def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command; print an InputError as one message and return 2.
+    """Run a command; print an InputError, or that it was asked to end, as one message and return its exit code.
 
     Args:
         command: takes the arguments and returns an exit code.
         argv: the arguments; None lets the command take those of this process.
 
     Returns:
-        The exit code.
+        The exit code: 2 if the input is wrong, 75 if the command was asked to end before it was done.
     """
     _replace_what_cannot_be_shown()
     try:
@@ -75,6 +76,10 @@ def guarded(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] 
         except InputError as error:
             print(f"error: {escaped(str(error))}", file=sys.stderr)
             return EXIT_INPUT_WRONG
+        except KeyboardInterrupt as asked:
+            name = str(asked) if isinstance(asked, AskedToEnd) else "SIGINT"
+            print(f"ended before it was done, as {name} asked for; run the same command again", file=sys.stderr)
+            return EXIT_INTERRUPTED
         finally:
             print(end="", flush=True)  # here, where a reader that has gone can be noticed; at the exit it cannot
     except BrokenPipeError:
@@ -96,7 +101,27 @@ def run(command: Callable[[Sequence[str] | None], int]) -> NoReturn:
     Args:
         command: takes the arguments and returns an exit code.
     """
-    sys.exit(guarded(command))
+    _exit_with(lambda: guarded(command))
+
+
+def start(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command of `ser-ray` as this process, and exit with its code.
+
+    Args:
+        argv: the arguments after `ser-ray`; None takes those of this process.
+    """
+    _exit_with(lambda: main(argv))
+
+
+def _exit_with(command: Callable[[], int]) -> NoReturn:
+    """Run a command that may be asked to end at any time, before it is loaded and after it is done."""
+    raise_on_signals()
+    try:
+        code = command()
+    except KeyboardInterrupt:  # between two lines of the door
+        code = EXIT_INTERRUPTED
+    ignore_signals()
+    sys.exit(code)
 
 
 def _usage() -> str:

@@ -1,7 +1,6 @@
 """`ser-ray reproduce DIR KEY`: train one trial of a sweep again, as it was trained, and compare."""
 
 import argparse
-import contextlib
 import difflib
 import json
 import re
@@ -9,9 +8,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ser_ray import provenance
@@ -21,6 +21,7 @@ from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, open_sweep, read_table
+from ser_ray.signals import taken_by
 from ser_ray.sweep.changes import changes_file, changes_name
 from ser_ray.sweep.reuse import searched_with
 from ser_ray.sweep.yaml_file import read_document
@@ -304,22 +305,24 @@ def _resources(folder: SweepFolder, row: Row) -> dict[str, Any]:
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run the sweep and return its exit code."""
-    with subprocess.Popen([sys.executable, *command[1:]]) as process, _handed_on_to(process):
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the terminal has told the sweep too, which saves what it has and ends
+    """Run the sweep and return its exit code.
 
+    The signals by which a scheduler asks for the end are handed on to it, so that it saves what it has.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    asked: list[int] = []
 
-@contextlib.contextmanager
-def _handed_on_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Hand on the signals by which a scheduler asks for the end, so that the sweep saves what it has."""
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, lambda sent, frame: process.send_signal(sent)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:  # which the terminal has sent to the sweep, too
+            return
+        asked.append(number)
+        if process is not None:
+            process.send_signal(number)
+
+    with taken_by(hand_on):
+        process = subprocess.Popen([sys.executable, *command[1:]])
+        for number in asked:
+            process.send_signal(number)
+        with process:
+            code = process.wait()
+    return EXIT_INTERRUPTED if asked and code < 0 else code  # it came before the sweep could take it

@@ -191,6 +191,7 @@ run_sweep() { # the driver runs here, on the first node
     fi
     rc=75
     if [[ -z $asked ]]; then
+        : >"$meeting/running" || refuse "$meeting cannot be written"
         "${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --meeting "$meeting" --nodes "${#nodes[@]}" &
         driver=$!
         [[ -z $asked ]] || kill -s "$asked" "$driver" 2>/dev/null # it came before the driver had a number
@@ -203,11 +204,13 @@ for attempt in 0 1 2 3; do
     run_sweep "$attempt"
     lost=''
     [[ $rc == 75 && -e $meeting/lost ]] && lost='Ray was lost'
+    # a driver that ends as it means to removes that file; Ray's own code, for one, may end the process with 1
+    [[ $rc != 75 && -e $meeting/running ]] && lost="the process of the sweep ended without a word ($rc)"
     [[ $rc == 137 ]] && lost='the process of the sweep was killed'
     [[ -n $lost && -z $asked && $attempt != 3 ]] || break
     say "$lost: beginning again in this job, from what was saved"
 done
-if [[ -n $asked && ($rc == 138 || $rc == 143) ]]; then
+if [[ -n $asked && ($rc == 129 || $rc == 138 || $rc == 143) ]]; then
     rc=75 # the signal came before the sweep could take it, and so before it began
 fi
 

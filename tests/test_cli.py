@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from ser_ray import __version__, cli
 from ser_ray.errors import InputError
+from ser_ray.signals import taken_by
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 """As users run it: what is printed goes out in blocks, the last at the end."""
@@ -96,9 +98,9 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
 
 @pytest.mark.parametrize("code", [0, 1, 75])
 def test_run_exits_with_the_commands_code(code):
-    with pytest.raises(SystemExit) as exited:
+    with taken_by(signal.default_int_handler), pytest.raises(SystemExit) as left:  # puts the handlers in again
         cli.run(lambda argv: code)
-    assert exited.value.code == code
+    assert left.value.code == code
 
 
 def test_a_mistake_in_a_process_of_its_own(tmp_path):

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "ser_ray"
 FLOORS = {
     "errors": 0,
     "shadows": -1,
+    "signals": -1,
     "plain_text": -1,
     "results": 1,
     "metrics": 1,
@@ -115,7 +116,7 @@ def test_torch_stays_in_its_rooms():
     ("statement", "absent"),
     [
         ("import ser_ray", {"ray", "torch", "numpy"}),
-        ("import ser_ray.sweep.__main__", {"ray", "torch", "numba", "matplotlib"}),
+        ("import ser_ray.sweep.command", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.trial", {"ray", "torch"}),
         ("import ser_ray.training.loop", {"ray"}),
         ("import ser_ray.trial.train, ser_ray.trial.search", {"ray"}),

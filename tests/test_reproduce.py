@@ -374,15 +374,28 @@ def test_changes_are_kept_once_and_whole(folder, here, monkeypatch):
     assert open_sweep(folder.path) == folder
 
 
-def test_signals_reach_the_sweep(tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
+def test_signals_reach_the_sweep(tmp_path, name):
     """A scheduler asks this process to end; the sweep under it saves and says 75."""
     script = tmp_path / "parent.py"
-    handler = "signal.signal(signal.SIGUSR1, lambda *a: sys.exit(75))"
+    handler = f"signal.signal(signal.{name}, lambda *a: sys.exit(75))"
     child = f"import signal, sys, time; {handler}; print(1, flush=True); time.sleep(60)"
     script.write_text(
         f"import sys\nfrom ser_ray import reproduce\nsys.exit(reproduce._run(['python', '-c', {child!r}]))"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"
-        process.send_signal(reproduce.signal.SIGUSR1)
+        process.send_signal(getattr(reproduce.signal, name))
+        assert process.wait(timeout=30) == 75
+
+
+def test_a_signal_that_the_sweep_could_not_take_yet_is_an_interruption(tmp_path):
+    script = tmp_path / "parent.py"
+    child = "import time; print(1, flush=True); time.sleep(60)"
+    script.write_text(
+        f"import sys\nfrom ser_ray import reproduce\nsys.exit(reproduce._run(['python', '-c', {child!r}]))"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"1\n"
+        process.send_signal(reproduce.signal.SIGTERM)
         assert process.wait(timeout=30) == 75

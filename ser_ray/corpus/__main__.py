@@ -1,11 +1,9 @@
 """Makes, describes and checks corpora: `ser-ray corpus ...`."""
 
 import argparse
-import contextlib
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ser_ray.corpus.gold import METHODS
@@ -117,10 +115,9 @@ def _import(arguments: argparse.Namespace) -> int:
         time_unit=arguments.time_unit,
     )
     try:
-        with _terminated():
-            made = import_corpus(
-                arguments.layout, arguments.source, arguments.out, config, name=arguments.name, jobs=arguments.jobs
-            )
+        made = import_corpus(
+            arguments.layout, arguments.source, arguments.out, config, name=arguments.name, jobs=arguments.jobs
+        )
     except KeyboardInterrupt:
         print("interrupted: what is written is kept, and the same command goes on from there", file=sys.stderr)
         return EXIT_GO_ON
@@ -132,20 +129,6 @@ def _import(arguments: argparse.Namespace) -> int:
         print(f"went on with {made.kept} recordings that an interrupted import had written")
     _report(made.path)
     return 0
-
-
-@contextlib.contextmanager
-def _terminated() -> Iterator[None]:
-    """Let the signal by which schedulers end a process end it as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _mimic(arguments: argparse.Namespace) -> int:

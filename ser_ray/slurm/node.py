@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ser_ray import allocation, provenance
 from ser_ray.errors import InputError
+from ser_ray.signals import taken_by
 from ser_ray.slurm.address import free_port, own_address
 from ser_ray.sweep.ending import hold_signals
 from ser_ray.sweep.environment import prepare_environment
@@ -57,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     # All processes of a job get its signals; what is to be done about them is the sweep's to say.
     hold_signals()
+    with taken_by(lambda number, frame: None):  # in threads of libraries, which do not hold them
+        return _take_part(options)
+
+
+def _take_part(options: argparse.Namespace) -> int:
     prepare_environment()
     meeting = Meeting(options.meeting, 1 + len(options.peer))
     node = _Node(meeting, options.results, options.head, options.peer)

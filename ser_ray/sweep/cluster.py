@@ -33,9 +33,11 @@ ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
 LOST_AFTER_LOOKS = 3
 """A head that refuses connections in so many looks, a second apart, is gone."""
+UNANSWERED_S = 30.0
+"""A cluster that has not answered for so long is lost; Ray ends this process after a minute, without a word."""
 NODES_S = 120.0
-NOT_IN_TIME = "timed out during startup"
 """How long nodes may take to join, once the head is there."""
+NOT_IN_TIME = "timed out during startup"
 
 
 @dataclass(frozen=True)
@@ -94,28 +96,75 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(own_folder()) if address is None else None
         stack.enter_context(_words_of_ray(log))
-        stack.callback(ray.shutdown)
-        if address is None:
-            hold_signals()  # which the processes of Ray inherit
-            try:
-                ray.init(
-                    address="local",
-                    num_cpus=allocation.cpus(),
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _temp_dir=f"{folder}/ray",  # within, since Ray opens its own folder to everybody
-                    **common,
-                )
-            except Exception as error:  # Ray raises no kind of its own for it
-                if NOT_IN_TIME not in str(error):
-                    raise
-                raise RayNotUpError(
-                    "Ray did not start in time: this machine has too much to do; run again when it has less"
-                ) from error
-        else:
-            ray.init(address=address, **common)
+        own: dict[str, Any] = {
+            "address": "local",
+            "num_cpus": allocation.cpus(),
+            "num_gpus": gpus,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_temp_dir": f"{folder}/ray",  # within, since Ray opens its own folder to everybody
+        }
+        connection = _Connection(common | (own if address is None else {"address": address}))
+        stack.callback(connection.close)
+        connection.open()
         yield present_cluster()
+
+
+class _Connection(threading.Thread):
+    """This process's connection to Ray, made in a thread of its own.
+
+    In the main thread Ray would take the signals that ask for the end, and would keep that thread from noticing them
+    while its servers start. The thread lasts as long as the connection: the servers that it starts end with it.
+
+    Args:
+        options: of `ray.init`.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(name="ray", daemon=True)
+        self._options = options
+        self._made, self._over = threading.Event(), threading.Event()
+        self._error: Exception | None = None
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises:
+            RayNotUpError: if a cluster that is started here does not come up in time.
+            KeyboardInterrupt: if it came meanwhile; raised once Ray can be left.
+        """
+        self.start()
+        asked: KeyboardInterrupt | None = None
+        while not self._made.is_set():
+            try:
+                self._made.wait()
+            except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes some seconds at most
+                asked = error
+        if asked is not None:
+            raise asked
+        if self._error is None:
+            return
+        if NOT_IN_TIME in str(self._error):  # Ray raises no kind of its own for it
+            raise RayNotUpError(
+                "Ray did not start in time: this machine has too much to do; run again when it has less"
+            ) from self._error
+        raise self._error
+
+    def run(self) -> None:
+        """Connect, and keep the thread until the connection is closed."""
+        hold_signals()  # which the processes of Ray inherit
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does not take signals here
+        try:
+            ray.init(**self._options)
+        except Exception as error:
+            self._error = error
+        self._made.set()
+        self._over.wait()
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it was started here."""
+        ray.shutdown()
+        self._over.set()
 
 
 def present_cluster() -> Cluster:
@@ -166,12 +215,17 @@ class NodeWatch:
     ) -> None:
         self._on_lost, self._say = on_lost, say
         self._nodes: dict[str, str] | None = None
-        self._lost = _lost_process() or self._lost_node(address)
         self._over = threading.Event()
+        self._looks = _Looks(self._over)
+        process = _lost_process()
+        self._asks = process is None
+        self._lost = process or self._lost_node(address)
         self._thread = threading.Thread(target=self._watch, name="node-watch", daemon=True)
 
     def __enter__(self) -> "NodeWatch":
         """Begin to watch."""
+        if self._asks:
+            self._looks.start()
         self._thread.start()
         return self
 
@@ -200,21 +254,44 @@ class NodeWatch:
 
     def _lost_node(self, address: str | None) -> Callable[[], bool]:
         """Return what asks the cluster whether it and this process's node are still there."""
-        own, refused = ray.get_runtime_context().get_node_id(), 0
+        own, refused, looks = ray.get_runtime_context().get_node_id(), 0, self._looks
 
         def lost() -> bool:
             nonlocal refused
             refused = refused + 1 if address is not None and _refuses(address) else 0
-            if refused:
-                return refused >= LOST_AFTER_LOOKS
-            try:
-                live = _live_nodes()
-            except (ray.exceptions.RayError, RuntimeError, ConnectionError):
-                return False  # it answers, if slowly
-            self._tell(live)
-            return own not in live
+            if refused >= LOST_AFTER_LOOKS or time.monotonic() - looks.answered_at > UNANSWERED_S:
+                return True
+            if refused or looks.live is None:
+                return False
+            self._tell(looks.live)
+            return own not in looks.live
 
         return lost
+
+
+class _Looks(threading.Thread):
+    """Looks again and again which nodes the cluster has, in a thread of its own: a cluster in trouble may not answer.
+
+    Args:
+        over: set when the looking is to end.
+    """
+
+    def __init__(self, over: threading.Event) -> None:
+        super().__init__(name="node-looks", daemon=True)
+        self._over = over
+        self.live: dict[str, str] | None = None
+        self.answered_at = time.monotonic()
+
+    def run(self) -> None:
+        """Look, until it is over."""
+        while not self._over.wait(WATCH_S):
+            self.look()
+
+    def look(self) -> None:
+        """Look once."""
+        with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ConnectionError):  # it answers, if slowly
+            self.live = _live_nodes()
+        self.answered_at = time.monotonic()
 
 
 def _live_nodes() -> dict[str, str]:

@@ -6,18 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from ser_ray import provenance
+from ser_ray.signals import SCHEDULER, TOGETHER_S, taken_by
 from ser_ray.unwritable import is_unwritable
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
-"""A keyboard's; a scheduler's, in several customs; and that of a terminal which is closed."""
-HELD = frozenset({signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP})
-"""Of these, those that a scheduler sends."""
 MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
 RAY_LOST = "Ray's process on this host was lost (killed, or out of memory?)"
-TOGETHER_S = 1.0
-"""Signals so close to each other are one wish: what starts a program often passes on what the program got as well."""
+
+
+SAVE_S = 120.0
+"""How long trials may take to save what they have, and searches to be done, when the run is to end."""
+LOOK_S = 0.2
 
 
 class Ending:
@@ -78,51 +79,69 @@ class Ending:
 
 
 def hold_signals() -> None:
-    """In a scheduler's job, have processes started from now on not notice the signals that end a run.
+    """In a scheduler's job, have processes that this thread starts from now on not notice the signals that end a run.
 
     A scheduler sends its signals to all processes of a job at once. Those of the cluster would end before the trials
-    have saved; it is this process that ends them, when that is done. `on_signals` takes what has come meanwhile.
+    have saved; it is the driver that ends them, when that is done.
     """
     if provenance.job_id() is not None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SCHEDULER)
 
 
 @contextlib.contextmanager
-def on_signals(ending: Ending) -> Iterator[Callable[[], None]]:
+def on_signals(ending: Ending) -> Iterator[None]:
     """Take the first signal for the wish to end, and a later one for the wish to end at once.
 
     Args:
         ending: told of it.
 
-    Yields:
-        What is called where a library may have put in handlers of its own: it puts in these again.
-
     Raises:
         KeyboardInterrupt: in the main thread, on a later signal.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
 
-    def taken(number: int, frame: object) -> None:
+    def taken(number: int, frame: FrameType | None) -> None:
         if not ending.wanted:
             ending.ask(f"asked to end by {signal.Signals(number).name}")
         elif time.monotonic() - ending.asked_at > TOGETHER_S:
             ending.ask("", now=True)
             raise KeyboardInterrupt
 
-    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    # one that whoever started us ignores, as nohup does, stays ignored
-    before = {number: signal.getsignal(number) for number in known if signal.getsignal(number) is not signal.SIG_IGN}
+    with taken_by(taken):
+        yield
 
-    def take() -> None:
-        for number in before:
-            signal.signal(number, taken)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
+@contextlib.contextmanager
+def told(ending: Ending, say: Callable[[str], None], doing: Callable[[], str]) -> Iterator[None]:
+    """Say, whatever the run does meanwhile, that it is to end; have it end at once when it has had its time.
+
+    Args:
+        ending: the wish.
+        say: takes a line.
+        doing: tells what is still done before the run ends.
+    """
+    over, said = threading.Event(), [False, False]
+
+    def tell() -> None:
+        if ending.wanted and not said[0]:
+            said[0] = True
+            said[1] = ending.now
+            how = "at once" if ending.now else f"{doing()}; once more (Ctrl-C) ends at once"
+            say(f"ending    {ending.reason}: {how}")
+        elif ending.now and not said[1]:
+            said[1] = True
+            say("ending    at once")
+
+    def watch() -> None:
+        while not over.wait(LOOK_S):
+            if ending.wanted and ending.since > SAVE_S and not ending.now:
+                ending.ask("", now=True)
+            tell()
+
+    thread = threading.Thread(target=watch, name="ending", daemon=True)
+    thread.start()
     try:
-        take()
-        yield take
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        over.set()
+        thread.join()
+        tell()

@@ -1,7 +1,7 @@
 """Where the nodes of a job meet: a folder on the file system that they share, with a word of each in a file.
 
-The head tells its address there, nodes that are not fit say so, the sweep tells that its cluster was lost. The script
-of the job tells which nodes' steps are over, also those that SLURM could not start. Whoever
+The head tells its address there, nodes that are not fit say so, the sweep tells that its cluster was lost, and that it
+ends as it means to. The script of the job tells which nodes' steps are over, also those that SLURM could not start. Who
 made the folder ends the meeting by removing the file `go`, which every node sees: to open a file that is there asks the
 server, also where a network file system answers from memory for a minute whether a file has come.
 """
@@ -78,6 +78,13 @@ class Meeting:
     def tell_lost(self) -> None:
         """Tell that the cluster was lost, and the sweep with it, through no fault of theirs: it may be begun again."""
         self._write("lost", "")
+
+    def tell_outcome(self) -> None:
+        """Tell that the driver ends as it means to, by removing a file, which a full disk allows, too.
+
+        A driver that ends in any other way leaves it, and was lost.
+        """
+        (self.folder / "running").unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:
         temporary = self.folder / f".{name}.{secrets.token_hex(6)}"

@@ -104,7 +104,8 @@ class SweepRun:
                 if not (is_unwritable(error) and names_place_in(self.folder.path, error)):
                     raise
                 print(f"{MAKE_ROOM} ({error.strerror}: {error.filename})")
-        self._tidy()
+        with contextlib.suppress(KeyboardInterrupt):  # the run is over, and what it came to is still said
+            self._tidy()
         return self._exit_code([*self.trials, *proposed])
 
     def record_plan(self, proposed: Iterable[str] = ()) -> None:

@@ -104,14 +104,14 @@ class _Again:
         presence = Presence(self._folder, self._pace, lambda: None)
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)
+            stack.callback(lambda: ending.wanted and print(f"ending    {ending.reason}"))
             stack.callback(ending.close)
             stack.enter_context(presence.shown(self._outcome))
-            take_signals = stack.enter_context(on_signals(ending))
+            stack.enter_context(on_signals(ending))
             warm()
             address = os.environ.get("RAY_ADDRESS") or None
             machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
             stack.enter_context(NodeWatch(lambda: ending.ask(RAY_LOST, now=True), address))
-            take_signals()  # again, since Ray puts in handlers of its own when it starts
             bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
 
             def on_done(key: str, error: Exception | None) -> None:
@@ -127,8 +127,6 @@ class _Again:
             for key in self._keys:
                 pool.submit(key)
             pool.close(now=lambda: ending.wanted)
-        if ending.wanted:
-            print(f"ending    {ending.reason}")
 
     def _pace(self) -> Pace:
         standing = len(self.done) + len(self.failed)

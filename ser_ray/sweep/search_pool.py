@@ -164,12 +164,14 @@ class SearchPool:
             Exception: what `on_done` raised first, if it did.
         """
         self._closing.set()
-        while self._thread.is_alive() and not now():
-            self._thread.join(POLL_S)
-        self._leaving.set()
-        self._thread.join(LEAVE_S)
-        for actor in self._actors:
-            ray.kill(actor)
+        try:
+            while self._thread.is_alive() and not now():
+                self._thread.join(POLL_S)
+        finally:  # also where a second signal has no patience
+            self._leaving.set()
+            self._thread.join(LEAVE_S)
+            for actor in self._actors:
+                ray.kill(actor)
         if self._raised is not None:
             raise self._raised
 

@@ -17,7 +17,7 @@ from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.sweep.attempt import Terms
 from ser_ray.sweep.cluster import Cluster, NodeWatch, RayNotUpError, cluster, wait_for_nodes
-from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals
+from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.mps import shared_gpus
 from ser_ray.sweep.outcomes import Outcomes, proposed_trial
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from ser_ray.sweep.run import SweepRun
 
 LOOK_S = 0.2
-SAVE_S = 120.0
-"""How long trials may take to save what they have, when the run is to end."""
-SAVING = "trials save what they have; once more (Ctrl-C) ends at once"
+NOT_BEGUN = "no trial has begun"
+SAVING = "trials save what they have"
+SEARCHING = "what is trained is searched, for two minutes at most"
 HEAD_S = 300.0
 """How long the head of a cluster may take to tell its address: its node is looked at first, its file system is cold."""
 LEAVE_S = 15.0
@@ -62,6 +62,7 @@ class Work:
         self._folder, self._config = run.folder, run.config
         self._trials = {trial.key: trial for trial in run.trials}
         self._ending = Ending(self._folder.tmp / f"go-{_driver_name()}")
+        self._doing = NOT_BEGUN
         self.proposed: list[Trial] = []
         epochs = {trial.key: trial.config.training.epochs for trial in standing.to_train}
         done = len(run.trials) - len(standing.to_train) - len(standing.to_search)
@@ -86,10 +87,11 @@ class Work:
             stack.callback(self._ending.close)
             stack.enter_context(self._progress)
             stack.enter_context(presence.shown(outcome))
-            take_signals = stack.enter_context(on_signals(self._ending))
+            stack.enter_context(on_signals(self._ending))
+            stack.enter_context(told(self._ending, self._progress.say, lambda: self._doing))
             self._adopt()
             try:
-                self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)), take_signals)
+                self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
             except RayNotUpError as error:  # no trial has begun: all stay open
                 self._progress.say(f"RAY       {error}")
 
@@ -109,7 +111,7 @@ class Work:
         for key, donor in adopt_checkpoints(self._folder, self._standing.to_train, self._run.donors).items():
             self._progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
 
-    def _on_cluster(self, beside: ThreadPoolExecutor, take_signals: Callable[[], None]) -> None:
+    def _on_cluster(self, beside: ThreadPoolExecutor) -> None:
         say, resources = self._progress.say, self._config.resources
         meeting = self._run.meeting
         if resources.mps and meeting is not None and meeting.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
@@ -135,7 +137,6 @@ class Work:
             cluster(address, self._folder.path / "ray.log", gpus=len(gpus.ids)) as first,
             NodeWatch(self._on_lost_node, address, say) as watch,
         ):
-            take_signals()  # again, since Ray puts in handlers of its own when it starts
             machines = self._all_nodes(first)
             watch.tell_changes()
             given = allocation.gpus_given()
@@ -166,12 +167,14 @@ class Work:
         """Have a pool search what is trained, until all of that is searched; yield what trials' ends are told to."""
         pool = SearchPool(self._folder, actors, lambda key, error: outcomes.searched(self._trials[key], error))
         outcomes = Outcomes(self._run, self._progress, self._ending, supply, pool.submit)
-        self._outcomes = outcomes
+        self._outcomes, self._doing = outcomes, SEARCHING
         try:
             yield outcomes
         finally:
-            pool.close(now=lambda: self._ending.now)
-            outcomes.close()
+            try:
+                pool.close(now=lambda: self._ending.now)
+            finally:
+                outcomes.close()
 
     def _wait_for(self, compiled: "Future[None]") -> None:
         if not compiled.done():
@@ -199,26 +202,21 @@ class Work:
         training = _InThread(
             lambda: train_trials(supply, schedule, most, shared, terms, outcomes, self._ending, self._scratch)
         )
+        self._doing = SAVING
         training.start()
         self._attend(training)
+        self._doing = SEARCHING
 
     def _attend(self, training: "_InThread") -> None:
         """Wait for the training, and see to its end where it is to end before."""
-        began, told = time.monotonic(), False
+        began = time.monotonic()
         most_s = None if self._config.schedule.max_hours is None else 3600 * self._config.schedule.max_hours
         try:
             while training.is_alive() and not (self._ending.now and self._ending.since > LEAVE_S):
                 training.join(LOOK_S)
                 if most_s is not None and time.monotonic() - began > most_s:
                     self._ending.ask(f"schedule.max_hours ({self._config.schedule.max_hours:g}) is over")
-                if self._ending.wanted and not told:
-                    told = True
-                    how = "at once" if self._ending.now else SAVING
-                    self._progress.say(f"ending    {self._ending.reason}: {how}")
-                if self._ending.wanted and self._ending.since > SAVE_S:
-                    self._ending.ask("", now=True)
         except KeyboardInterrupt:
-            self._progress.say("ending    at once")
             training.join(LEAVE_S)
         if not training.is_alive():
             training.raise_if_failed()

@@ -20,7 +20,7 @@ case " $* " in
 *" --print-folder "*) what=print ;;
 *" ser_ray.doctor "*) what=doctor ;;
 *" ser_ray.slurm.node "*) what=node meeting=$3 ;;
-*) what=driver meeting=${*: -3:1} ;;
+*) what=driver meeting=${*: -3:1}; trap 'rm "$meeting/running"' EXIT ;;
 esac
 folder=$(<"$here/folder")
 note $what "$@"
@@ -55,6 +55,8 @@ exec /bin/sleep "$@"
 BEGIN = 'ulimit -Sn 256; echo $$ >"$0"; exec bash "$@"'
 ENDS_WELL = "exit 0"
 UNTIL_OVER = 'while [[ -e $meeting/go ]]; do pause; done; : >"$here/over.$$"'
+WITHOUT_A_WORD = "trap - EXIT; "
+"""What a driver begins with that does not tell that it ends as it means to."""
 SAVES = 'trap "save; exit 75" USR1 TERM; : >"$here/up"; while :; do pause; done'
 """A driver that saves when it is asked to end, and says when it can be asked."""
 

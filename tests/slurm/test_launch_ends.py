@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from launch_stand_ins import SAVES, array
+from launch_stand_ins import SAVES, WITHOUT_A_WORD, array
 
 # --- the time limit, and preemption -----------------------------------------------------------------------------------
 
@@ -167,6 +167,19 @@ def test_a_driver_that_is_killed_is_begun_again_too(job):
     assert code == 137
     assert out.count("beginning again in this job") == 3
     assert len(job.given("driver")) == 2 + 4
+
+
+@pytest.mark.parametrize("code", [1, 2, 134, 139])
+def test_a_driver_that_ends_without_a_word_is_begun_again_too(job, code):
+    job.does(driver=f'[[ ! -e $here/once ]] || exit 0; : >"$here/once"; {WITHOUT_A_WORD} exit {code}')
+    ended, out = job.run()
+    assert ended == 0
+    said = f"the process of the sweep ended without a word ({code}): beginning again in this job, from what was saved"
+    assert out.count(said) == 1
+    job.does(driver=f"{WITHOUT_A_WORD} exit {code}")
+    ended, out = job.run()
+    assert ended == code
+    assert out.count("beginning again in this job") == 3
 
 
 def test_what_ends_otherwise_is_not_begun_again(job):

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
-from ser_ray.sweep.ending import HELD, Ending, on_signals
+from ser_ray.sweep import ending as module
+from ser_ray.sweep.ending import Ending, on_signals, told
 
 
 @pytest.fixture
@@ -75,31 +75,78 @@ def test_a_thread_leaves_signals_alone(tmp_path):
 
 MASK = "import signal; print(*sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
 HOLDS = f"""
-import os, signal, subprocess, sys, time
-from pathlib import Path
-from ser_ray.sweep.ending import Ending, hold_signals, on_signals
+import signal, subprocess, sys
+from ser_ray.sweep.ending import hold_signals
 before = subprocess.run([sys.executable, "-c", {MASK!r}], capture_output=True, text=True).stdout.split()
 hold_signals()
 after = subprocess.run([sys.executable, "-c", {MASK!r}], capture_output=True, text=True).stdout.split()
 print("held:", *sorted(set(after) - set(before)))
 """
-TAKES = """
-os.kill(os.getpid(), signal.{name})
-ending = Ending(Path(sys.argv[1]))
-print("still here")
-with on_signals(ending):
-    print(ending.reason)
-    print("held:", *(set(signal.pthread_sigmask(signal.SIG_BLOCK, [])) & {{signal.{name}}}))
-"""
 
 
-def in_process(code, *arguments, job=None):
+def in_process(code, job=None):
     clean = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
     clean |= {} if job is None else {"SLURM_JOB_ID": job}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=clean, check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean, check=False, timeout=60
     )
     return done.returncode, done.stdout
+
+
+@pytest.fixture
+def said(ending, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    return []
+
+
+def wait_for(lines, count):
+    deadline = time.monotonic() + 20
+    while len(lines) < count:
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.005)
+
+
+def test_a_wish_is_said_while_it_is_done_whatever_that_is(ending, said):
+    doing = ["no trial has begun"]
+    with told(ending, said.append, lambda: doing[0]):
+        doing[0] = "trials save"
+        ending.ask("asked to end by SIGTERM")
+        wait_for(said, 1)
+        ending.ask("", now=True)
+        wait_for(said, 2)
+    assert said == [
+        "ending    asked to end by SIGTERM: trials save; once more (Ctrl-C) ends at once",
+        "ending    at once",
+    ]
+
+
+def test_a_wish_to_end_at_once_is_said_once(ending, said):
+    with told(ending, said.append, lambda: ""):
+        ending.ask("Ray was lost", now=True)
+        wait_for(said, 1)
+    assert said == ["ending    Ray was lost: at once"]
+
+
+def test_a_wish_is_said_though_the_run_is_over_already(ending, said, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_S", 60.0)
+    with told(ending, said.append, lambda: "it saves"):
+        ending.ask("asked to end by SIGHUP")
+    assert said == ["ending    asked to end by SIGHUP: it saves; once more (Ctrl-C) ends at once"]
+
+
+def test_who_asks_for_nothing_is_told_nothing(ending, said):
+    with told(ending, said.append, lambda: ""):
+        pass
+    assert said == []
+
+
+def test_what_is_not_done_in_time_ends_at_once(ending, said, monkeypatch):
+    monkeypatch.setattr(module, "SAVE_S", 0.1)
+    with told(ending, said.append, lambda: "it saves"):
+        ending.ask("asked to end by SIGTERM")
+        wait_for(said, 2)
+    assert ending.now
+    assert said[1] == "ending    at once"
 
 
 def test_in_a_job_processes_do_not_notice_the_schedulers_signals():
@@ -109,43 +156,6 @@ def test_in_a_job_processes_do_not_notice_the_schedulers_signals():
 
 def test_outside_of_a_job_they_notice_every_signal():
     assert in_process(HOLDS) == (0, "held:\n")
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
-def test_what_came_while_signals_were_held_is_taken(name, tmp_path):
-    code, out = in_process(HOLDS + TAKES.format(name=name), str(tmp_path / "go"), job="4711")
-    assert code == 0
-    assert out.splitlines()[1:] == ["still here", f"asked to end by {name}", "held:"]
-    assert not (tmp_path / "go").exists()
-
-
-def test_outside_of_a_job_a_signal_before_the_run_ends_the_process(tmp_path):
-    code, out = in_process(HOLDS + TAKES.format(name="SIGTERM"), str(tmp_path / "go"))
-    assert code == -signal.SIGTERM
-    assert "still here" not in out
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
-def test_handlers_that_a_library_changed_are_put_in_again(ending, name):
-    number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with on_signals(ending) as take:
-        signal.signal(number, signal.SIG_IGN)
-        os.kill(os.getpid(), number)
-        assert not ending.wanted
-        take()
-        os.kill(os.getpid(), number)
-        assert ending.reason == f"asked to end by {name}"
-    assert signal.getsignal(number) == before
-
-
-def test_signals_that_a_library_held_are_taken_again(ending):
-    with on_signals(ending) as take:
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # no other thread takes it meanwhile
-        assert not ending.wanted
-        take()
-        assert ending.reason == "asked to end by SIGTERM"
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])

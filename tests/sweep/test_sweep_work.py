@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,16 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus
 from ser_ray.results import read_planned
+from ser_ray.sweep import ending
 from ser_ray.sweep import work as works
 from ser_ray.sweep.cluster import Cluster, RayNotUpError
 from ser_ray.sweep.config import Resources, Schedule
+from ser_ray.sweep.ending import told
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.run import SweepRun
 from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.trial_resources import with_resources
-from ser_ray.sweep.work import Work, _InThread
+from ser_ray.sweep.work import SAVING, Work, _InThread
 
 
 @pytest.fixture
@@ -135,7 +138,7 @@ def test_on_several_nodes_mps_is_the_sites_to_say(meet, monkeypatch):
     monkeypatch.delenv("SER_RAY_MPS", raising=False)
     work._config.resources = Resources(mps=True)
     with pytest.raises(InputError, match=r"resources.mps is true, but on several nodes .* SER_RAY_MPS=1"):
-        work._on_cluster(None, None)
+        work._on_cluster(None)
 
 
 def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(meet, monkeypatch):
@@ -178,18 +181,20 @@ class Stuck:
 def test_hours_that_are_over_end_the_run_and_it_waits_for_what_is_saved(begin, monkeypatch, capsys):
     work, stuck = begin(schedule=Schedule(max_hours=1e-9)), Stuck(monkeypatch)
     threading.Timer(0.2, stuck.over.set).start()
-    work._attend(stuck.thread)
+    with told(work._ending, work._progress.say, lambda: SAVING):
+        work._attend(stuck.thread)
     assert work._ending.reason == "schedule.max_hours (1e-09) is over"
     assert not work._ending.now
     assert "trials save what they have" in capsys.readouterr().out
 
 
 def test_what_does_not_save_in_time_is_left(begin, monkeypatch):
-    monkeypatch.setattr(works, "SAVE_S", 0.05)
+    monkeypatch.setattr(ending, "SAVE_S", 0.05)
     monkeypatch.setattr(works, "LEAVE_S", 0.05)
     work, stuck = begin(schedule=Schedule(max_hours=1e-9)), Stuck(monkeypatch)
     begun = time.monotonic()
-    work._attend(stuck.thread)
+    with told(work._ending, work._progress.say, lambda: SAVING):
+        work._attend(stuck.thread)
     assert work._ending.now
     assert time.monotonic() - begun < 5
     stuck.over.set()
@@ -240,7 +245,34 @@ def go(work, monkeypatch):
     monkeypatch.setattr(works, "SearchPool", NoPool)
     monkeypatch.setattr(work, "_train", lambda *_: None)
     with ThreadPoolExecutor(1) as beside:
-        work._on_cluster(beside, lambda: None)
+        work._on_cluster(beside)
+
+
+class SlowPool(NoPool):
+    """Searches until the run ends; somebody asks for that meanwhile."""
+
+    def submit(self, key):
+        pass
+
+    def close(self, now):
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while not now() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def test_a_wish_to_end_is_said_and_kept_while_only_searches_are_left(begin, started, monkeypatch, capsys):
+    monkeypatch.setattr(ending, "LOOK_S", 0.01)
+    monkeypatch.setattr(ending, "SAVE_S", 0.1)
+    monkeypatch.setattr(works, "SearchPool", SlowPool)
+    work = begin()
+    trial = work._run.template
+    work._standing = Standing(frozenset(), frozenset(), {}, (trial,), ())
+    work.run(lambda: "interrupted")
+    assert work._ending.now
+    out = capsys.readouterr().out
+    assert "ending    asked to end by SIGTERM: what is trained is searched, for two minutes at most; once more" in out
+    assert "ending    at once" in out
 
 
 def test_ray_is_told_the_gpus_that_were_found_usable_and_the_others_are_said_and_hidden(

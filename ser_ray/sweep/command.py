@@ -1,0 +1,127 @@
+"""`ser-ray sweep FILE.yaml`: plan a sweep, run what of it is missing, show what came out."""
+
+import argparse
+import contextlib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder
+from ser_ray.sweep.config import SweepConfig
+from ser_ray.sweep.listing import labels, list_trials
+from ser_ray.sweep.meeting import Meeting
+from ser_ray.sweep.prepare import Prepared, add_options, prepare, read_config
+from ser_ray.sweep.resolved import resolved_yaml
+from ser_ray.sweep.run import SweepRun
+from ser_ray.sweep.share import Share, read_share
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sweep command.
+
+    Args:
+        argv: its arguments; None takes those of this process.
+
+    Returns:
+        0 when every planned trial is finished or was stopped by the schedule, 1 if some failed, 75 if interrupted.
+
+    Raises:
+        InputError: if the sweep file, the corpus or an option is wrong.
+    """
+    options = _parser().parse_args(argv)
+    meeting = None if options.meeting is None else Meeting(options.meeting, options.nodes)
+    try:
+        code = _run(options, argv, meeting)
+    except (InputError, KeyboardInterrupt):  # which the door says
+        _tell_outcome(meeting)
+        raise
+    _tell_outcome(meeting)
+    return code
+
+
+def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Meeting | None) -> int:
+    config, shrunk = read_config(options)
+    share = _share(options.share, config)
+    if options.print_folder:
+        print((options.results / config.name).resolve())
+        return 0
+    if shrunk is not None:
+        print(shrunk)
+    sweep = prepare(options, config, keep=not options.dry_run)
+    print(sweep.text)
+    if options.dry_run:
+        cache = options.results / ".cache" / "steps"
+        list_trials(sweep.plan, sweep.trials, sweep.folder, cache, donors=sweep.donors, everything=options.all)
+        return 0
+    own = share.keys(trial.key for trial in sweep.trials)
+    if not share.whole:
+        print(f"share {share}: {len(own)} of the {len(sweep.trials)} trials")
+    run = SweepRun(
+        config=config,
+        resolved=_resolved(sweep, argv),
+        folder=sweep.folder,
+        trials=[trial for trial in sweep.trials if trial.key in own],
+        labels={key: label for key, label in labels(sweep.plan).items() if key in own},
+        template=sweep.template,
+        guided=sweep.guided,
+        to_propose=sweep.plan.to_propose,
+        donors=sweep.donors,
+        tensorboard=options.tensorboard,
+        share=share,
+        meeting=meeting,
+        planned=frozenset(trial.key for trial in sweep.trials),
+    )
+    code = run.run(retry_failed=options.retry_failed)
+    with contextlib.suppress(KeyboardInterrupt):  # the sweep is over: its code stands
+        _show_leaderboard(SweepFolder(options.results / config.name))
+    return code
+
+
+def _tell_outcome(meeting: Meeting | None) -> None:
+    if meeting is not None:
+        with contextlib.suppress(OSError):  # the job then begins again, and meets what is wrong with the disk itself
+            meeting.tell_outcome()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ser-ray sweep",
+        description="Run a sweep: train what is missing, search its post-processing, leave parquet in DIR/NAME. "
+        "Running it again goes on where it stopped.",
+    )
+    add_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="list the trials and their hours, run nothing")
+    parser.add_argument("--all", action="store_true", help="with --dry-run: list every trial of a large plan")
+    parser.add_argument(
+        "--share", default="1/1", metavar="I/N", help="run only the I-th of N equal shares of the plan, beside others"
+    )
+    parser.add_argument("--print-folder", action="store_true", help="check the sweep file, print its folder of results")
+    job = parser.add_argument_group("given by slurm/launch.sh")
+    job.add_argument("--meeting", type=Path, metavar="DIR", help="where the nodes of the job meet")
+    job.add_argument("--nodes", type=int, default=1, metavar="N", help="how many the job has")
+    return parser
+
+
+def _share(text: str, config: SweepConfig) -> Share:
+    share = read_share(text)
+    if config.guided is not None and not share.whole:
+        raise InputError(
+            f"--share is {share}, but the trials of a guided search are proposed by one process as it sees what comes "
+            "out: run it as one job, on several nodes (sbatch --nodes=N) instead of an array"
+        )
+    return share
+
+
+def _resolved(sweep: Prepared, argv: Sequence[str] | None) -> str:
+    command = shlex.join(["python", "-m", "ser_ray.sweep", *(sys.argv[1:] if argv is None else argv)])
+    return resolved_yaml(sweep.plan, [f"corpus: {sweep.corpus.name} in {sweep.corpus.path}", f"command: {command}"])
+
+
+def _show_leaderboard(folder: SweepFolder) -> None:
+    from ser_ray.report.leaderboard import main as leaderboard
+
+    if folder.keys("trials"):
+        leaderboard([str(folder.path), "--top", "10"])
+    print(f"results: {folder.path}    report: python -m ser_ray report {shlex.quote(str(folder.path))}")

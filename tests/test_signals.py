@@ -1,0 +1,104 @@
+"""The signals that ask for the end, in real processes: from the first moment on, twice, ignored, and at the exit."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ser_ray.signals import SCHEDULER, taken_by
+
+NAMES = ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"]
+DOOR = """
+import atexit, os, signal, sys, time
+from ser_ray import cli
+number = signal.{name}
+def command(argv):
+    {body}
+cli.run(command)
+"""
+
+
+def run(body, name="SIGTERM", **options):
+    """Return the exit code and what was printed, on both streams, by a command of the door."""
+    code = DOOR.format(name=name, body=body)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, **options
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_that_is_asked_to_end_says_so_in_a_line(name):
+    code, out, err = run("os.kill(os.getpid(), number); time.sleep(30)", name)
+    assert (code, out) == (75, "")
+    assert err == f"ended before it was done, as {name} asked for; run the same command again\n"
+
+
+def test_signals_close_to_each_other_are_one():
+    body = "\n    ".join(
+        (
+            "try: os.kill(os.getpid(), number); time.sleep(30)",
+            "except KeyboardInterrupt: os.kill(os.getpid(), signal.SIGUSR1); print('cleared up')",
+            "return 7",
+        )
+    )
+    assert run(body) == (7, "cleared up\n", "")
+
+
+def test_a_later_signal_ends_what_is_cleared_up():
+    body = "\n    ".join(
+        (
+            "from ser_ray import signals; signals.TOGETHER_S = 0.0",
+            "try: os.kill(os.getpid(), number); time.sleep(30)",
+            "except KeyboardInterrupt: time.sleep(0.01); os.kill(os.getpid(), signal.SIGUSR1); print('cleared up')",
+        )
+    )
+    code, out, err = run(body)
+    assert (code, out) == (75, "")
+    assert "SIGUSR1 asked for" in err
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "SIGINT"])
+def test_once_its_code_is_known_a_scheduler_does_not_change_how_a_command_ends(name):
+    assert run("atexit.register(os.kill, os.getpid(), number); return 3", name) == (3, "", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_that_whoever_starts_the_command_ignores_stays_ignored(name):
+    def ignore():
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+    assert run("os.kill(os.getpid(), number); print('went on'); return 0", name, preexec_fn=ignore) == (
+        0,
+        "went on\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize("argv", [("-m", "ser_ray.sweep"), ("-m", "ser_ray", "sweep")])
+def test_the_sweep_takes_signals_before_it_loads_anything(argv, tmp_path):
+    """A module that is loaded first by the sweep's own room sends the signal."""
+    (tmp_path / "numpy.py").write_text("import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)")
+    done = subprocess.run(
+        [sys.executable, *argv, "x.yaml"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == "ended before it was done, as SIGTERM asked for; run the same command again\n"
+
+
+def test_a_handler_takes_them_all_and_the_earlier_ones_come_back():
+    numbers = {signal.SIGINT, *SCHEDULER}
+    before = {number: signal.getsignal(number) for number in numbers}
+    seen = []
+    with taken_by(lambda number, frame: seen.append(number)):
+        for number in sorted(numbers):
+            os.kill(os.getpid(), number)
+    assert seen == sorted(numbers)
+    assert {number: signal.getsignal(number) for number in numbers} == before
