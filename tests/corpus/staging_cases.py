@@ -32,7 +32,7 @@ def look():
     looks += 1
     if looks == 5:
         print("MIDDLE", flush=True)
-        time.sleep(600)
+        sys.stdin.readline()
 """
 
 

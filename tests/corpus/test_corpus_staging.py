@@ -86,17 +86,27 @@ def test_nobody_else_can_look_into_it(source, disk):
     assert copy.parent == place(disk)
 
 
-def test_of_several_processes_one_copies(source, disk):
-    slowly = "lambda: time.sleep(0.3)"
-    processes = [child(source, disk, look=slowly) for _ in range(4)]
+def test_of_several_processes_that_begin_at_once_one_copies(source, disk):
+    processes = [child(source, disk, look="lambda: time.sleep(0.05)") for _ in range(4)]
     with children(*processes):
         said = [lines_until(process, "AT ") for process in processes]
         assert {lines[-1] for lines in said} == {f"AT {copy_of(source, disk)}"}
-        (copier,) = [n for n, lines in enumerate(said) if any(line.startswith("copying") for line in lines)]
-        waiting = f"waiting for process {processes[copier].pid}, which copies corpus c to {copy_of(source, disk)}"
-        for number, lines in enumerate(said):
-            assert lines.count(waiting) == (number != copier)  # told, and once
+        assert [any(line.startswith("copying") for line in lines) for lines in said].count(True) == 1
         assert_equal(source, copy_of(source, disk))
+
+
+def test_the_others_are_told_once_for_whom_they_wait(source, disk):
+    copier = child(source, disk, before=STOP_IN_THE_MIDDLE, look="look")
+    with children(copier):
+        lines_until(copier, "MIDDLE")
+        others = [child(source, disk) for _ in range(3)]
+        with children(*others):
+            waiting = f"waiting for process {copier.pid}, which copies corpus c to {copy_of(source, disk)}"
+            said = [lines_until(process, "waiting") for process in others]
+            copier.stdin.write("\n")
+            copier.stdin.flush()
+            for process, lines in zip(others, said, strict=True):
+                assert lines + lines_until(process, "AT ") == [waiting, f"AT {copy_of(source, disk)}"]
 
 
 def test_after_a_copier_was_killed_the_next_goes_on_with_whole_shards(source, disk):

@@ -36,6 +36,15 @@ def test_closing_twice_is_no_mistake(ending):
     assert not ending.wanted
 
 
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """Whoever runs the tests may have them ignore signals, as a shell does behind an ampersand."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in zip((signal.SIGINT, signal.SIGHUP), before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_one_signal_asks_and_a_later_one_ends_at_once(ending, name, monkeypatch):
     number = getattr(signal, name)
