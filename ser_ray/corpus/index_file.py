@@ -29,14 +29,15 @@ def read_index(folder: Path, manifest: Manifest) -> pa.Table:
     path = folder / INDEX
     if not path.is_file():
         raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
-    with naming(str(path)):
-        content = path.read_bytes()
+    with naming(str(path)), pa.OSFile(str(path)) as file:
+        # Arrow's own memory: a thread of its that lets go of Python's while the process ends would abort it
+        content = file.read_buffer()
     if manifest.index_sha256:
         found = hashlib.sha256(content).hexdigest()
         if found != manifest.index_sha256:
             raise altered(path, found, manifest.index_sha256)
     else:
-        _check_structure(path, content)
+        _check_structure(path, memoryview(content))
     with naming(str(path)):
         index = pq.ParquetFile(pa.BufferReader(content)).read()
         index.validate(full=True)
@@ -59,7 +60,7 @@ def read_index(folder: Path, manifest: Manifest) -> pa.Table:
     return index
 
 
-def _check_structure(path: Path, content: bytes) -> None:
+def _check_structure(path: Path, content: memoryview) -> None:
     """Refuse a file whose ends are not those of Parquet, or whose footer does not lie in it."""
     footer = int.from_bytes(content[-8:-4], "little")
     if content[:4] != MAGIC or content[-4:] != MAGIC or footer > len(content) - 12:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from check_cases import write_sound
 
 from ser_ray.corpus import open_corpus
+from ser_ray.corpus.index_file import read_index
 from ser_ray.corpus.verifying import verify_shards
 from ser_ray.errors import InputError
 
@@ -228,3 +230,16 @@ def test_a_flipped_bit_of_the_manifest_is_named_or_changes_nothing_that_counts(s
         path.write_bytes(changed)
         found = content_of(small_corpus, verified=True)
         assert str(small_corpus) in found if isinstance(found, str) else found == sound
+
+
+def test_an_index_is_read_from_memory_that_is_not_pythons(tiny_corpus, monkeypatch):
+    """A thread of Arrow's that lets go of Python's memory while the process ends would abort it (1 of 40 ends)."""
+    before, owned, reader = pa.total_allocated_bytes(), [], pa.BufferReader
+
+    def note(content):
+        owned.append(pa.total_allocated_bytes() - before >= len(content))
+        return reader(content)
+
+    monkeypatch.setattr(pa, "BufferReader", note)
+    read_index(tiny_corpus.path, tiny_corpus.manifest)
+    assert owned == [True]
