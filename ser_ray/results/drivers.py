@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ class Driver:
         epochs_done: epochs that it has trained itself.
         ends_at: when it expects to be done; None where it cannot say yet.
         share: its part of the plan, "1/1" for all of it.
+        written_at: when its file was written, by the clock of the file system; None for what was not read from one.
     """
 
     host: str
@@ -51,6 +52,7 @@ class Driver:
     epochs_done: int
     ends_at: datetime | None
     share: str
+    written_at: datetime | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -62,13 +64,25 @@ class Driver:
         """Planned trials that have not come to an end."""
         return max(0, self.planned - self.standing)
 
+    def silent(self, now: datetime) -> bool:
+        """Return whether it has said nothing for so long that it is gone.
+
+        The clock of its host may be behind, or ahead, by hours; that of the file system is another's. The one that is
+        nearer to the present counts.
+
+        Args:
+            now: the present, with its time zone.
+        """
+        told = [time for time in (self.seen_at, self.written_at) if time is not None]
+        return min(abs(now - time) for time in told) > LOST_AFTER
+
     def lost(self, now: datetime) -> bool:
         """Return whether it ended without a word.
 
         Args:
             now: the present, with its time zone.
         """
-        return self.ended is None and now - self.seen_at > LOST_AFTER
+        return self.ended is None and self.silent(now)
 
     def alive(self, now: datetime) -> bool:
         """Return whether it runs, as far as files can tell.
@@ -77,6 +91,9 @@ class Driver:
             now: the present, with its time zone.
         """
         return self.ended is None and not self.lost(now)
+
+
+_WRITTEN = [field.name for field in fields(Driver) if field.name != "written_at"]
 
 
 def write_driver(folder: SweepFolder, driver: Driver) -> Path:
@@ -93,7 +110,7 @@ def write_driver(folder: SweepFolder, driver: Driver) -> Path:
         ValueError: if a time has no time zone.
         OSError: if the disk is full or cannot be written; what the driver said before stays.
     """
-    values = {name: _scalar(name, value) for name, value in asdict(driver).items()}
+    values = {name: _scalar(name, value) for name, value in asdict(driver).items() if name in _WRITTEN}
     path = folder.driver(driver.name)
     write_whole(folder, path, lambda temporary: temporary.write_text(json.dumps(values) + "\n", encoding="utf-8"))
     return path
@@ -125,13 +142,13 @@ def _read_driver(path: Path) -> Driver | None:
     last: str | None = None
     while True:
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text, written = path.read_text(encoding="utf-8", errors="replace"), path.stat().st_mtime
         except FileNotFoundError:
             return None
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror})") from error
         try:
-            return _parse(json.loads(text))
+            return replace(_parse(json.loads(text)), written_at=datetime.fromtimestamp(written, UTC))
         except (ValueError, TypeError) as error:
             if text != last:  # a shared disk may have shown it while it was replaced: only what stays so is damaged
                 last = text
@@ -144,7 +161,7 @@ def _read_driver(path: Path) -> Driver | None:
 def _parse(values: Any) -> Driver:
     if not isinstance(values, Mapping):
         raise ValueError("no JSON object")
-    missing = [field.name for field in fields(Driver) if field.name not in values]
+    missing = [name for name in _WRITTEN if name not in values]
     if missing:
         raise ValueError(f"without {', '.join(missing)}")
     ended = values["ended"]

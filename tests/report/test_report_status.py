@@ -65,7 +65,8 @@ def say(sweep, **changes):
         "ends_at": NOW + timedelta(hours=2, minutes=10),
         "share": "1/1",
     }
-    write_driver(sweep.folder, Driver(**(told | changes)))
+    driver = Driver(**(told | changes))
+    os.utime(write_driver(sweep.folder, driver), (driver.seen_at.timestamp(),) * 2)
 
 
 def sign(sweep, key, moment):

@@ -10,8 +10,17 @@ import pytest
 from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results.drivers import Driver, read_drivers, write_driver
+from ser_ray.sweep import presence
 from ser_ray.sweep.presence import Pace, Presence, forget_old, refuse_others
 from ser_ray.sweep.share import Share, read_share
+
+
+def write(folder, driver):
+    """Write what a driver said then, at the time that it tells."""
+    path = write_driver(folder, driver)
+    os.utime(path, (driver.seen_at.timestamp(),) * 2)
+    return path
+
 
 PACE = Pace(planned=10, standing=4, epochs_to_do=60, epochs_done=20, seconds_left=3600.0)
 
@@ -104,8 +113,40 @@ def test_one_whose_clock_was_ahead_is_waited_for_no_longer_than_any_other(folder
     assert said[1:] == ["other_node-1 gave no sign of life: taken for lost"]
 
 
+@pytest.mark.parametrize("off", [-timedelta(days=400), -timedelta(minutes=2), timedelta(hours=5)])
+def test_one_that_lives_is_not_joined_however_wrong_its_clock_is(folder, monkeypatch, off):
+    write_driver(folder, driver(seen_at=datetime.now(UTC) + off))
+    monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver(seen_at=datetime.now(UTC) + off)))
+    with pytest.raises(InputError, match=r"is being run by process 1 on other-node"):
+        refuse(folder, [])
+
+
+def test_one_that_lives_is_not_joined_however_wrong_this_clock_is(folder, monkeypatch):
+    write_driver(folder, driver())
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(hours=3)
+
+    monkeypatch.setattr(presence, "datetime", Behind)
+    monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver()))
+    with pytest.raises(InputError, match=r"is being run by process 1 on other-node"):
+        refuse(folder, [])
+
+
+def test_one_that_was_lost_with_its_clock_ahead_is_forgotten_too(folder):
+    now = datetime.now(UTC)
+    path = write_driver(folder, driver(seen_at=now + timedelta(days=3)))
+    os.utime(path, ((now - timedelta(hours=1)).timestamp(),) * 2)
+    (shown,) = read_drivers(folder)
+    assert shown.lost(now)
+    forget_old(folder, kept=0)
+    assert read_drivers(folder) == []
+
+
 def test_one_that_falls_silent_is_waited_for(folder, monkeypatch):
-    write_driver(folder, driver(seen_at=datetime.now(UTC) - timedelta(seconds=59.7)))
+    write(folder, driver(seen_at=datetime.now(UTC) - timedelta(seconds=59.7)))
     begin = time.monotonic()
     refuse(folder)
     assert time.monotonic() - begin > 0.1
@@ -121,7 +162,7 @@ def test_one_that_falls_silent_is_waited_for(folder, monkeypatch):
     ids=["ended", "lost", "this one"],
 )
 def test_one_that_is_gone_is_not_waited_for(folder, changes):
-    write_driver(folder, driver(**changes))
+    write(folder, driver(**changes))
     said = []
     refuse(folder, said)
     assert said == []
@@ -149,9 +190,7 @@ def test_a_job_that_was_started_again_is_not_beside_itself(folder, monkeypatch):
 def test_old_words_are_forgotten_but_for_the_latest(folder):
     long_ago = datetime.now(UTC) - timedelta(days=1)
     for pid in range(1, 16):
-        write_driver(
-            folder, driver(pid=pid, ended="done", seen_at=long_ago, started_at=long_ago + timedelta(hours=pid))
-        )
+        write(folder, driver(pid=pid, ended="done", seen_at=long_ago, started_at=long_ago + timedelta(hours=pid)))
     write_driver(folder, driver(pid=99))
     forget_old(folder, kept=3)
     assert [one.pid for one in read_drivers(folder)] == [13, 14, 15, 99]
