@@ -20,7 +20,7 @@ from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.corpus.shards import normalised
 from ser_ray.errors import InputError
-from ser_ray.plain_text import escaped_name, spreadsheet_cell
+from ser_ray.plain_text import escaped, escaped_name, spreadsheet_cell
 from ser_ray.results import ccc_column
 from ser_ray.trained import TrainedModel, find_checkpoint, load_model, read_chains
 
@@ -125,11 +125,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     problems = Problems("audio")
     for audio, path in _tracked(outputs):
         try:
-            samples = decode(audio).samples
+            decoded = decode(audio)
+            samples = decoded.samples
             prediction = postprocessed(chains, predict_audio(trained, samples, name=audio))
         except InputError as error:
             problems.add(str(error))
             continue
+        for warning in decoded.warnings:
+            print(f"warning: {escaped(warning)}", file=sys.stderr)
         write_csv(path, targets, trained.label_rate, prediction)
         means = "  ".join(f"{t} {mean:+.4f}" for t, mean in zip(targets, prediction.mean(axis=0), strict=True))
         said = f"{samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}"

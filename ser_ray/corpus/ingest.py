@@ -37,8 +37,11 @@ from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
 from ser_ray.plain_text import is_plain_name
 
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 """Raised when equal files would give other samples or labels: what an older version left half-made is begun anew."""
+
+GAIN_COLUMN = "audio_gain"
+"""Of the index: by what the samples of a recording were multiplied, where that is not 1."""
 
 MOST_LAG_S = 20.0
 MENTIONED_S = 1.0
@@ -240,6 +243,7 @@ class _Converted:
     gold: Gold | None
     raters: list[dict[str, Any]]
     warnings: list[str]
+    gain: float = 1.0
     wrong: str = ""
 
 
@@ -249,14 +253,10 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
         gold = make_gold(source, targets, framing, method)
         decoded = decode(source.audio, source.start_s, source.stop_s)
     except (InputError, OSError) as error:
-        return _Converted(np.empty(0, np.int16), None, [], [], str(error))
-    audio, warnings = decoded.samples, []
-    if decoded.dead_channels:
-        numbers, one = " and ".join(map(str, decoded.dead_channels)), len(decoded.dead_channels) == 1
-        dead = f"channel {numbers}: it is" if one else f"channels {numbers}: they are"
-        warnings.append(f"{source.audio} holds nothing in {dead} left out of the mean of channels")
+        return _Converted(np.empty(0, np.int16), None, [], [], wrong=str(error))
+    audio, warnings = decoded.samples, list(decoded.warnings)
     if gold is None:
-        return _Converted(audio, None, [], warnings)
+        return _Converted(audio, None, [], warnings, decoded.gain)
     # of the frames that gold was made from, before it is cut to the audio
     raters = rater_rows(source.name, gold.ratings, method or DEFAULT_METHOD)
     rated_frames = len(gold.gold)
@@ -277,7 +277,7 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
             f"{source.name} has no labels in its first {left_out[0] / framing.rate_hz:.2f} s and last "
             f"{left_out[1] / framing.rate_hz:.2f} s: they are left out"
         )
-    return _Converted(audio, gold, raters, warnings)
+    return _Converted(audio, gold, raters, warnings, decoded.gain)
 
 
 def _write(
@@ -318,7 +318,7 @@ def _add(writer: CorpusWriter, source: Source, one: _Converted) -> None:
         one.gold.gold if one.gold else None,
         ratings=one.gold.ratings if one.gold else None,
         raters=one.raters,
-        extra=source.extra,
+        extra=source.extra if one.gain == 1 else {**source.extra, GAIN_COLUMN: f"{one.gain:.9g}"},
     )
 
 

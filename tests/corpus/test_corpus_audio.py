@@ -12,7 +12,8 @@ from corpus_cases import noise
 from scipy.signal import resample_poly
 
 from ser_ray.corpus.importing import audio
-from ser_ray.corpus.importing.audio import Header, decode, read_header
+from ser_ray.corpus.importing.audio import decode
+from ser_ray.corpus.importing.audio_headers import Header, read_header
 from ser_ray.errors import InputError
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ser_ray.corpus.importing.audio import read_header
+from ser_ray.corpus.importing.audio_headers import read_header
 from ser_ray.corpus.importing.frames import Framing
 from ser_ray.corpus.importing.labels import Seen, check_labelled, choose_targets, common_hop, look
 from ser_ray.corpus.importing.workers import in_order
