@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from ser_ray.corpus.importing.audio_channels import Channel, ChannelPowers, check_channel, mono
-from ser_ray.corpus.importing.audio_headers import check_kind, check_length, refuse_empty
+from ser_ray.corpus.importing.audio_headers import MP3, check_kind, check_length, refuse_empty
 from ser_ray.corpus.importing.audio_level import full_scale, level_warning, peak_of
+from ser_ray.corpus.importing.mp3 import check_mp3
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
@@ -64,10 +65,12 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, 
                 refuse_empty(Path(path), file.extra_info)
             check_length(file.frames, file.samplerate, path)
             check_channel(channel, file.channels, path)
+            warnings = check_mp3(Path(path), file.frames) if file.format == MP3 else []
             first = round(start_s * SAMPLE_RATE)
             length = -(-file.frames * SAMPLE_RATE // file.samplerate)
             last = length if stop_s is None else min(length, round(stop_s * SAMPLE_RATE))
-            return _decoded(file, path, first, last, channel)
+            decoded = _decoded(file, path, first, last, channel)
+            return replace(decoded, warnings=(*warnings, *decoded.warnings))
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise InputError(f"{path} cannot be read as audio ({error})") from error
 

@@ -9,9 +9,12 @@ from typing import NoReturn
 
 import soundfile
 
+from ser_ray.corpus.importing.mp3 import check_mp3
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
+MP3 = "MP3"
+"""As libsndfile calls what MPEG decoders read."""
 MOST_TAPS = 10**7
 """The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
 some 25 bytes each; that of 44.1 kHz has 70,560."""
@@ -63,6 +66,8 @@ def read_header(path: Path) -> Header:
             f"{int(cut[2]):,} are there; copy it again"
         )
     check_length(header.frames, header.samplerate, path)
+    if header.format == MP3:
+        check_mp3(path, header.frames)
     return Header(header.frames / header.samplerate, header.samplerate, header.channels)
 
 
