@@ -205,3 +205,24 @@ def test_channels_that_cancel_are_named(case, tmp_path, capsys):
     run(case.model, case.wav(), case.audio / "odd.wav", "--out", tmp_path)
     np.testing.assert_array_equal(read(tmp_path / "odd.csv"), read(tmp_path / "a.csv"))
     assert f"warning: {case.audio / 'odd.wav'} has channels that cancel each other" in capsys.readouterr().err
+
+
+def test_a_channel_is_predicted_alone(case, tmp_path, capsys):
+    devel, train = (case.corpus.audio(case.recording(p)) for p in ("devel", "train"))
+    samples = min(devel.size, train.size)
+    soundfile.write(case.audio / "two.wav", np.column_stack([devel[:samples], train[:samples]]), 16000)
+    soundfile.write(case.audio / "b.wav", train[:samples], 16000)
+    run(case.model, case.audio / "b.wav", case.audio / "two.wav", "--out", tmp_path, "--channel", "1")
+    np.testing.assert_allclose(read(tmp_path / "two.csv"), case.expected(), atol=1e-6)
+    run(case.model, case.audio / "two.wav", "--out", tmp_path / "right", "--channel", "right")
+    np.testing.assert_array_equal(read(tmp_path / "right" / "two.csv"), read(tmp_path / "b.csv"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [("both", "--channel: channel is 'both', but must be left, right"), ("2", "a.wav has 1 channel")],
+)
+def test_a_channel_that_is_none(case, tmp_path, channel, said):
+    with pytest.raises(InputError, match=said):
+        run(case.model, case.wav(), "--out", tmp_path / "out", "--channel", channel)

@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from ser_ray.corpus.importing.audio_channels import Channel, ChannelPowers, check_channel, mono
-from ser_ray.corpus.importing.audio_headers import MP3, check_kind, check_length, refuse_empty
+from ser_ray.corpus.importing.audio_headers import MP3, check_kind, check_length, refuse_empty, unreadable
 from ser_ray.corpus.importing.audio_level import full_scale, level_warning, peak_of
 from ser_ray.corpus.importing.mp3 import check_mp3
 from ser_ray.corpus.schema import SAMPLE_RATE
@@ -72,7 +72,7 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, 
             decoded = _decoded(file, path, first, last, channel)
             return replace(decoded, warnings=(*warnings, *decoded.warnings))
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise InputError(f"{path} cannot be read as audio ({error})") from error
+        raise unreadable(Path(path), error) from error
 
 
 def _decoded(file: soundfile.SoundFile, path: str | Path, first: int, last: int, channel: Channel) -> Decoded:

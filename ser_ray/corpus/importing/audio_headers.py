@@ -24,6 +24,9 @@ ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(sh
 """What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
 NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
 """What it notes of a header that announces no samples."""
+SPHERE_BYTES = 1024
+COMPRESSED = re.compile(rb"\ANIST_1A\n.*\nsample_coding -s\d+ (\S*(?:shorten|wavpack|shortpack)\S*)", re.DOTALL)
+"""Begins a sphere file whose samples libsndfile cannot unpack."""
 HEADER_BYTES = 4096
 """More than headers and their tags take: a longer file whose header announces no samples holds some."""
 
@@ -56,7 +59,7 @@ def read_header(path: Path) -> Header:
     try:
         header = soundfile.info(str(path), verbose=True)
     except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{path} cannot be read as audio ({error})") from error
+        raise unreadable(path, error) from error
     if header.frames == 0:
         refuse_empty(path, header.extra_info)
     cut = ANNOUNCED.search(header.extra_info)
@@ -82,6 +85,27 @@ def check_kind(path: Path) -> None:
             f"`ffmpeg -f s16le -ar RATE -ac CHANNELS -i {shlex.quote(str(path))} "
             f"{shlex.quote(str(path.with_suffix('.wav')))}`"
         )
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Return what is said of a file that libsndfile does not read.
+
+    Args:
+        path: of the file.
+        error: what was raised when it was read.
+    """
+    try:
+        with path.open("rb") as file:
+            coding = COMPRESSED.search(file.read(SPHERE_BYTES))
+    except OSError:
+        coding = None
+    if coding:
+        wav = shlex.quote(str(path.with_suffix(".wav")))
+        return InputError(
+            f"{path} is a compressed sphere file ({coding[1].decode('ascii', 'replace')}), which is not read: convert "
+            f"it to wav with `sph2pipe -f wav {shlex.quote(str(path))} {wav}`"
+        )
+    return InputError(f"{path} cannot be read as audio ({error})")
 
 
 def refuse_empty(path: Path, notes: str) -> NoReturn:
