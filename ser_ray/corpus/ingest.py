@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ser_ray import allocation
 from ser_ray.corpus.destination import check_room, users_mistakes
+from ser_ray.corpus.gold_values import constant_warnings
 from ser_ray.corpus.importing.audio import decode
 from ser_ray.corpus.importing.config import ImportConfig
 from ser_ray.corpus.importing.frames import Framing
@@ -26,6 +27,7 @@ from ser_ray.corpus.problems import SHOWN, Problems
 from ser_ray.corpus.progress import Bar
 from ser_ray.corpus.raters import rater_rows
 from ser_ray.corpus.schema import PARTITIONS, samples_per_frame
+from ser_ray.corpus.shards import open_corpus
 from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
 from ser_ray.plain_text import is_plain_name
@@ -112,7 +114,8 @@ def import_corpus(
             convert = partial(_convert, seen.targets, framing, config.gold)
             warnings = _write(writer, description.sources, folder, convert, seen, jobs)
         made = Path(out) if Path(out).exists() else writer.out  # out may go up again from a folder that is not there
-        return Imported(made, (*description.warnings, *seen.warnings, *warnings, *_no_test(description.sources)), kept)
+        warnings += [*constant_warnings(open_corpus(made)), *_no_test(description.sources)]
+        return Imported(made, (*description.warnings, *seen.warnings, *warnings), kept)
 
 
 def _in_seconds(layout: str, description: Description, config: ImportConfig) -> Description:
