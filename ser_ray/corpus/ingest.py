@@ -114,8 +114,9 @@ def import_corpus(
             convert = partial(_convert, seen.targets, framing, config.gold)
             warnings = _write(writer, description.sources, folder, convert, seen, jobs)
         made = Path(out) if Path(out).exists() else writer.out  # out may go up again from a folder that is not there
-        warnings += [*constant_warnings(open_corpus(made)), *_no_test(description.sources)]
-        return Imported(made, (*description.warnings, *seen.warnings, *warnings), kept)
+        # those of single recordings come last: there may be more of them than are shown
+        of_all = [*constant_warnings(open_corpus(made)), *_no_test(description.sources)]
+        return Imported(made, (*description.warnings, *seen.warnings, *of_all, *warnings), kept)
 
 
 def _in_seconds(layout: str, description: Description, config: ImportConfig) -> Description:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import soundfile
+from corpus_cases import noise
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.gold_values import constant_warnings, is_constant, range_beyond
@@ -92,3 +94,12 @@ def test_what_leaves_the_usual_scale(labelled):
     assert range_beyond(corpus, "train", "arousal", 1) is None
     assert range_beyond(corpus, "train", "valence") is None
     assert range_beyond(corpus, "devel", "valence")[0] == np.float32(-1.0001)
+
+
+def test_it_comes_before_what_is_said_of_single_recordings(labelled, table_source):
+    for name in table_source.partitions:
+        path = table_source.folder / "audio" / f"{name}.wav"
+        soundfile.write(path, noise(32000).astype(np.float32), 16000, subtype="FLOAT")
+    said = labelled(still("c", columns=[1])).warnings
+    assert "is constant in devel" in said[0]
+    assert ["goes beyond full scale" in line for line in said[1:]] == [True] * 4
