@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.batches import moments
 from ser_ray.corpus.importing.audio import decode
+from ser_ray.corpus.importing.audio_channels import channel_named
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.corpus.shards import normalised
 from ser_ray.errors import InputError
-from ser_ray.plain_text import escaped_name, spreadsheet_cell
+from ser_ray.plain_text import escaped, escaped_name, spreadsheet_cell
 from ser_ray.results import ccc_column
 from ser_ray.trained import TrainedModel, find_checkpoint, load_model, read_chains
 
@@ -114,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             written, one in the content of an audio file after the others are predicted.
     """
     arguments = _parser().parse_args(argv)
+    channel = channel_named(arguments.channel, "--channel")
     outputs = _outputs(arguments.audio, arguments.out, overwrite=arguments.overwrite)
     checkpoint = find_checkpoint(arguments.model)
     trained = load_model(checkpoint)
@@ -125,11 +127,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     problems = Problems("audio")
     for audio, path in _tracked(outputs):
         try:
-            samples = decode(audio).samples
+            decoded = decode(audio, channel=channel)
+            samples = decoded.samples
             prediction = postprocessed(chains, predict_audio(trained, samples, name=audio))
         except InputError as error:
             problems.add(str(error))
             continue
+        for warning in decoded.warnings:
+            print(f"warning: {escaped(warning)}", file=sys.stderr)
         write_csv(path, targets, trained.label_rate, prediction)
         means = "  ".join(f"{t} {mean:+.4f}" for t, mean in zip(targets, prediction.mean(axis=0), strict=True))
         said = f"{samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}"
@@ -148,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DEVICE",
         default="auto",
         help="auto, cpu, cuda or cuda:N; default: auto, a GPU where PyTorch can use one",
+    )
+    parser.add_argument(
+        "--channel",
+        default="",
+        metavar="CHANNEL",
+        help="of the audio: left, right, a number from 1, or mean; default: what suits each file",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(

@@ -1,8 +1,8 @@
 """Corpora on disk: recordings with their gold in shards, importers, and a made-up corpus.
 
 In reading order: schema (what lies on disk), shards (reads it; maps, files), writer (writes it; batches, partial,
-raters, destination); ingest (a user's data becomes a corpus; layouts/, importing/, gold), mimics/ (made-up data in
-those layouts); describing/ (info and check); staging (copies on a node's own disk; room); synthetic and speech.
+raters, destination); ingest (a user's data becomes a corpus; layouts/, importing/, gold, gold_values), mimics/ (made-up
+data in those layouts); describing/ (info and check); staging (copies on a node's own disk; room); synthetic and speech.
 """
 
 from ser_ray.corpus.gold import gold_standard

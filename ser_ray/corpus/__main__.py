@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     brought.add_argument(
         "--time-unit", choices=TIME_UNITS, default="s", help="what times count (table); frames: at --label-rate"
     )
+    brought.add_argument(
+        "--channel",
+        default="",
+        metavar="CHANNEL",
+        help="of the audio: left, right, a number from 1, or mean; default: what suits each file",
+    )
     brought.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core")
 
     mimic = commands.add_parser("mimic", help="write small made-up data in a layout, to try its import")
@@ -104,7 +110,9 @@ def _synthetic(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from ser_ray.corpus.ingest import ImportConfig, import_corpus
+    from ser_ray.corpus.importing.audio_channels import channel_named
+    from ser_ray.corpus.importing.config import ImportConfig
+    from ser_ray.corpus.ingest import import_corpus
 
     config = ImportConfig(
         gold=arguments.gold,
@@ -112,6 +120,7 @@ def _import(arguments: argparse.Namespace) -> int:
         alignment=arguments.alignment,
         label_rate_hz=arguments.label_rate,
         rater_lag_s=arguments.rater_lag,
+        channel=channel_named(arguments.channel, "--channel"),
         time_unit=arguments.time_unit,
     )
     try:

@@ -13,74 +13,35 @@ from numpy.typing import NDArray
 
 from ser_ray import allocation
 from ser_ray.corpus.destination import check_room, users_mistakes
-from ser_ray.corpus.gold import METHODS
+from ser_ray.corpus.gold_values import constant_warnings
 from ser_ray.corpus.importing.audio import decode
+from ser_ray.corpus.importing.config import ImportConfig
 from ser_ray.corpus.importing.frames import Framing
 from ser_ray.corpus.importing.labels import DEFAULT_METHOD, UNSEEN, Gold, make_gold
 from ser_ray.corpus.importing.preview import Preview, preview
 from ser_ray.corpus.importing.workers import in_order
 from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.description import (
-    ALIGNMENTS,
-    TIME_UNITS,
-    Alignment,
-    Description,
-    Source,
-    TimeUnit,
-)
+from ser_ray.corpus.layouts.description import Description, Source
 from ser_ray.corpus.layouts.finding import describe
 from ser_ray.corpus.problems import SHOWN, Problems
 from ser_ray.corpus.progress import Bar
 from ser_ray.corpus.raters import rater_rows
 from ser_ray.corpus.schema import PARTITIONS, samples_per_frame
+from ser_ray.corpus.shards import open_corpus
 from ser_ray.corpus.writer import CorpusWriter, Plan, check_free
 from ser_ray.errors import InputError
 from ser_ray.plain_text import is_plain_name
 
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 """Raised when equal files would give other samples or labels: what an older version left half-made is begun anew."""
 
-MOST_LAG_S = 20.0
+GAIN_COLUMN = "audio_gain"
+"""Of the index: by what the samples of a recording were multiplied, where that is not 1."""
+
 MENTIONED_S = 1.0
 """What irregular labels may leave out at either end of a recording without a word."""
 ALONE_S = 3600.0
 """Of audio: so much is converted sooner than other processes are there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportConfig:
-    """How a user's data becomes a corpus.
-
-    Args:
-        gold: how gold is made from single raters; None takes a given gold standard where there is one.
-        targets: what to keep; empty for arousal and valence.
-        alignment: whether frame i carries the label at its start or its end; None for what the layout says.
-        label_rate_hz: to which all labels are brought, without looking ahead; None takes them at the rate they have.
-        rater_lag_s: how much later than the speech raters were: labels are moved ahead by so much, 0 to 20.
-        time_unit: what times of the layout `table` count: "s", "ms", or "frames" at label_rate_hz.
-    """
-
-    gold: str | None = None
-    targets: tuple[str, ...] = ()
-    alignment: Alignment | None = None
-    label_rate_hz: float | None = None
-    rater_lag_s: float = 0.0
-    time_unit: TimeUnit = "s"
-
-    def __post_init__(self) -> None:
-        """Refuse what no import can do."""
-        if self.gold is not None and self.gold not in METHODS:
-            raise InputError(f"gold standard is {self.gold!r}, but must be one of {', '.join(METHODS)}")
-        if self.alignment is not None and self.alignment not in ALIGNMENTS:
-            raise InputError(f"alignment is {self.alignment!r}, but must be one of {', '.join(ALIGNMENTS)}")
-        if self.label_rate_hz is not None:
-            samples_per_frame(self.label_rate_hz)
-        if not 0 <= self.rater_lag_s <= MOST_LAG_S:
-            raise InputError(f"rater lag is {self.rater_lag_s:g} s, but must be 0 to {MOST_LAG_S:g}")
-        if self.time_unit not in TIME_UNITS:
-            raise InputError(f"time unit is {self.time_unit!r}, but must be one of {', '.join(TIME_UNITS)}")
-        if self.time_unit == "frames" and self.label_rate_hz is None:
-            raise InputError("time unit is frames: say how many there are in a second with --label-rate HZ")
 
 
 @dataclass(frozen=True)
@@ -132,7 +93,7 @@ def import_corpus(
         layout, description = describe(layout, folder, LAYOUTS)
         _check_names(description.sources, name or folder.resolve().name, folder)
         _check_partitions(description.sources, folder)
-        description = _in_seconds(layout, description, config)
+        description = _with_channel(_in_seconds(layout, description, config), config)
         jobs = jobs or allocation.cpus()
         framing = _framing(description, config)
         seen = preview(description.sources, framing, config.gold, config.targets, folder, jobs)
@@ -153,7 +114,9 @@ def import_corpus(
             convert = partial(_convert, seen.targets, framing, config.gold)
             warnings = _write(writer, description.sources, folder, convert, seen, jobs)
         made = Path(out) if Path(out).exists() else writer.out  # out may go up again from a folder that is not there
-        return Imported(made, (*description.warnings, *seen.warnings, *warnings, *_no_test(description.sources)), kept)
+        # those of single recordings come last: there may be more of them than are shown
+        of_all = [*constant_warnings(open_corpus(made)), *_no_test(description.sources)]
+        return Imported(made, (*description.warnings, *seen.warnings, *of_all, *warnings), kept)
 
 
 def _in_seconds(layout: str, description: Description, config: ImportConfig) -> Description:
@@ -164,6 +127,14 @@ def _in_seconds(layout: str, description: Description, config: ImportConfig) -> 
         raise InputError(f"time unit is {config.time_unit}, but layout {layout} has its own: leave out --time-unit")
     unit_s = 1e-3 if config.time_unit == "ms" else 1 / (config.label_rate_hz or 1.0)
     return replace(description, sources=tuple(source.with_time_unit(unit_s) for source in description.sources))
+
+
+def _with_channel(description: Description, config: ImportConfig) -> Description:
+    """Return the recordings with the channel that the user wants of those that name none themselves."""
+    if config.channel is None:
+        return description
+    wanted = (source if source.channel else replace(source, channel=config.channel) for source in description.sources)
+    return replace(description, sources=tuple(wanted))
 
 
 def _check_names(sources: Sequence[Source], corpus: str, folder: Path) -> None:
@@ -216,6 +187,7 @@ def _preparation(layout: str, description: Description, config: ImportConfig, se
         "label rate": f"brought to {rate:g} Hz" if rate else "as given",
         "rater lag": f"{config.rater_lag_s:g} s",
         **({} if config.time_unit == "s" else {"time unit": config.time_unit}),
+        **({} if config.channel is None else {"channel": str(config.channel)}),
         "import version": str(IMPORT_VERSION),
     }
 
@@ -228,7 +200,8 @@ def _plan(sources: Sequence[Source], preparation: Mapping[str, str], seen: Previ
 
 def _signature(source: Source) -> str:
     files = [(str(p.absolute()), (s := p.stat()).st_size, s.st_mtime_ns) for p in (source.audio, *source.label_files)]
-    what = [source.partition, source.speaker, source.start_s, source.stop_s, sorted(source.extra.items())]
+    part = [source.start_s, source.stop_s, source.channel]
+    what = [source.partition, source.speaker, *part, sorted(source.extra.items())]
     return hashlib.sha256(json.dumps([files, what]).encode()).hexdigest()[:16]
 
 
@@ -240,6 +213,7 @@ class _Converted:
     gold: Gold | None
     raters: list[dict[str, Any]]
     warnings: list[str]
+    gain: float = 1.0
     wrong: str = ""
 
 
@@ -247,16 +221,12 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
     """Return a recording's samples and labels; what is wrong with it is told, not raised, to be told of others, too."""
     try:
         gold = make_gold(source, targets, framing, method)
-        decoded = decode(source.audio, source.start_s, source.stop_s)
+        decoded = decode(source.audio, source.start_s, source.stop_s, source.channel)
     except (InputError, OSError) as error:
-        return _Converted(np.empty(0, np.int16), None, [], [], str(error))
-    audio, warnings = decoded.samples, []
-    if decoded.dead_channels:
-        numbers, one = " and ".join(map(str, decoded.dead_channels)), len(decoded.dead_channels) == 1
-        dead = f"channel {numbers}: it is" if one else f"channels {numbers}: they are"
-        warnings.append(f"{source.audio} holds nothing in {dead} left out of the mean of channels")
+        return _Converted(np.empty(0, np.int16), None, [], [], wrong=str(error))
+    audio, warnings = decoded.samples, list(decoded.warnings)
     if gold is None:
-        return _Converted(audio, None, [], warnings)
+        return _Converted(audio, None, [], warnings, decoded.gain)
     # of the frames that gold was made from, before it is cut to the audio
     raters = rater_rows(source.name, gold.ratings, method or DEFAULT_METHOD)
     rated_frames = len(gold.gold)
@@ -277,7 +247,7 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
             f"{source.name} has no labels in its first {left_out[0] / framing.rate_hz:.2f} s and last "
             f"{left_out[1] / framing.rate_hz:.2f} s: they are left out"
         )
-    return _Converted(audio, gold, raters, warnings)
+    return _Converted(audio, gold, raters, warnings, decoded.gain)
 
 
 def _write(
@@ -318,7 +288,7 @@ def _add(writer: CorpusWriter, source: Source, one: _Converted) -> None:
         one.gold.gold if one.gold else None,
         ratings=one.gold.ratings if one.gold else None,
         raters=one.raters,
-        extra=source.extra,
+        extra=source.extra if one.gain == 1 else {**source.extra, GAIN_COLUMN: f"{one.gain:.9g}"},
     )
 
 

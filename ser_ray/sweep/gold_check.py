@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray.corpus import Corpus
+from ser_ray.corpus.gold_values import is_constant, range_beyond
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
@@ -44,6 +45,16 @@ def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpu
         raise InputError(f"{sweep.source.where(('trial', 'search'))}: trial.search: {error}") from None
 
 
+def gold_warnings(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
+    """Return what the plan says of gold that trials can be run on, but that may not be meant; a line each.
+
+    Args:
+        configs: of the trials.
+        corpus: that they run on.
+    """
+    return [*constant_targets(configs, corpus), *targets_beyond_scale(configs, corpus)]
+
+
 def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
     """Return a line for each target whose gold does not move in train or devel: its CCC is 0/0, and counts 0.
 
@@ -57,19 +68,29 @@ def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str
         "epochs; name the other targets in the sweep file, such as trial: {model: {targets: [arousal]}}"
         for target, limit in used
         for partition in NEEDED_BY
-        if _is_constant(corpus, partition, target, limit)
+        if is_constant(corpus, partition, target, limit)
     ]
 
 
-def _is_constant(corpus: Corpus, partition: str, target: str, limit: int | None) -> bool:
-    column, values = corpus.targets.index(target), set[float]()
-    for recording in corpus.recordings(partition)[:limit]:
-        if recording.labelled:
-            gold = corpus.gold(recording)[:, column]
-            values.update(map(float, np.unique(gold[np.isfinite(gold)])[:2]))
-        if len(values) > 1:
-            return False
-    return len(values) == 1
+def targets_beyond_scale(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
+    """Return a line for each target whose gold leaves [-1, 1] in train or devel.
+
+    Args:
+        configs: of the trials.
+        corpus: that they run on.
+    """
+    lines = []
+    for target, limit in dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets):
+        for partition in NEEDED_BY:
+            found = range_beyond(corpus, partition, target, limit)
+            if found is not None:
+                lines.append(
+                    f"warning: gold of {target} goes from {found[0]:.4g} to {found[1]:.4g} in a recording of "
+                    f"{partition}: learning rates are made for labels from -1 to 1; bring them there before the "
+                    "import, such as those from 0 to 100 by (label - 50) / 50"
+                )
+                break
+    return list(dict.fromkeys(lines))
 
 
 def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], limit: int | None) -> None:

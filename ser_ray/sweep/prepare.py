@@ -10,7 +10,7 @@ from ser_ray.corpus import Corpus, open_corpus
 from ser_ray.results import SweepFolder, open_sweep
 from ser_ray.sweep.changes import keep_changes
 from ser_ray.sweep.config import SweepConfig, load_sweep
-from ser_ray.sweep.gold_check import check_gold, constant_targets
+from ser_ray.sweep.gold_check import check_gold, gold_warnings
 from ser_ray.sweep.guided import Guided
 from ser_ray.sweep.listing import describe_plan
 from ser_ray.sweep.plan import Plan, make_plan
@@ -104,7 +104,7 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
     guided = Guided(config, corpus, folder.path / "suggested.jsonl") if config.guided is not None else None
     plan = make_plan(config, corpus, guided)
     check_gold(config, [one.config for one in plan.trials], corpus)
-    constant = constant_targets([one.config for one in plan.trials], corpus)
+    warnings = gold_warnings([one.config for one in plan.trials], corpus)
     donors = tuple(open_sweep(donor) for donor in options.reuse)
     template = _template(config, corpus, folder, keep=keep)
     return Prepared(
@@ -116,7 +116,7 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
         template=template,
         trials=tuple(dataclasses.replace(template, key=one.key, config=one.config) for one in plan.trials),
         donors=donors,
-        text="\n".join([describe_plan(plan, corpus, SweepFolder(options.results / config.name)), *constant]),
+        text="\n".join([describe_plan(plan, corpus, SweepFolder(options.results / config.name)), *warnings]),
     )
 
 

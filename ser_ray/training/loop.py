@@ -21,16 +21,13 @@ from ser_ray.models.network import Network, build
 from ser_ray.training.checkpoint import BEST, load_checkpoint, load_last, save_checkpoint, save_last
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
-from ser_ray.training.loss import ccc_loss, mse_loss
+from ser_ray.training.loss import ccc_loss, largest_loss, mse_loss
 from ser_ray.training.numerics import in_precision, prepare_process, weights_dtype
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, bytes_left, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
 from ser_ray.training.state import EpochReport, Fit, identity, plain_reports, read_reports
 from ser_ray.training.supervision import Supervision, TrainingInterruptedError
-
-LARGEST_LOSS = 1e3
-"""A loss above this has diverged: gold lies in [-1, 1] or nearby, 1 - CCC in [0, 2]."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -84,7 +81,7 @@ def train(
         The training's result.
 
     Raises:
-        TrainingDivergedError: if the loss is NaN, infinite or above 1000.
+        TrainingDivergedError: if the loss is NaN, infinite or beyond `largest_loss`.
         TrainingInterruptedError: if the supervision asked for the end; the training is saved.
     """
     prepare_process(config.precision, deterministic=config.deterministic)
@@ -126,6 +123,8 @@ class _Run:
         self.model = build(model_config, backend).to(device, weights_dtype(config.precision))
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.loss = ccc_loss if config.loss == "ccc" else mse_loss
+        gold = (gold_of(corpus, [recording], self.targets)[0] for recording in recordings if recording.labelled)
+        self.largest_loss = largest_loss(config.loss, gold)
         self.epochs: list[EpochReport] = []
         self.best_epoch = 0
         self.best_weights: dict[str, torch.Tensor] = {}
@@ -194,7 +193,7 @@ class _Run:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.losses.append(loss.item())
-            if not self.losses[-1] <= LARGEST_LOSS:
+            if not self.losses[-1] <= self.largest_loss:
                 raise TrainingDivergedError(
                     f"the {self.config.loss} loss is {self.losses[-1]:g} in epoch {epoch}, batch {len(self.losses)}: "
                     f"the training diverged; a learning rate below {self.config.learning_rate:g} may help"

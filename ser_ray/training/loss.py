@@ -1,7 +1,14 @@
 """The losses: 1 - CCC pooled over a batch (Eq. 3 of the paper), and the mean squared error that it argues against."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+LARGEST_LOSS = 1e3
+"""A loss above this has diverged, where labels lie in [-1, 1]."""
 
 
 def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -54,3 +61,17 @@ def mse_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Te
         return (prediction - gold).square().mean()
     error = torch.where(mask[..., None], prediction - gold, 0)
     return error.square().sum() / (mask.sum() * prediction.shape[-1]).clamp(min=1)
+
+
+def largest_loss(loss: str, gold: Iterable[NDArray[np.floating]]) -> float:
+    """Return the loss above which a training has diverged.
+
+    Args:
+        loss: "ccc", which lies in [0, 2] whatever the labels are, or "mse", which grows with their square.
+        gold: of the training's recordings, one array of any shape each; NaN where there is no label. Read
+            for "mse" alone.
+    """
+    if loss != "mse":
+        return LARGEST_LOSS
+    largest = max((float(np.abs(one[np.isfinite(one)]).max(initial=0.0)) for one in gold), default=0.0)
+    return LARGEST_LOSS * max(1.0, largest) ** 2

@@ -12,7 +12,8 @@ from corpus_cases import noise
 from scipy.signal import resample_poly
 
 from ser_ray.corpus.importing import audio
-from ser_ray.corpus.importing.audio import Header, decode, read_header
+from ser_ray.corpus.importing.audio import decode
+from ser_ray.corpus.importing.audio_headers import Header, read_header
 from ser_ray.errors import InputError
 
 
@@ -258,3 +259,18 @@ def test_a_header_of_a_stream_is_read_to_the_end(tmp_path, size):
     _with_sizes(tmp_path / "x.wav", size, size)
     assert read_header(tmp_path / "x.wav") == Header(3000 / 16000, 16000, 1)
     np.testing.assert_array_equal(decode(tmp_path / "x.wav").samples, noise(3000))
+
+
+@pytest.mark.parametrize("reader", [read_header, decode])
+@pytest.mark.parametrize("coding", ["pcm,embedded-shorten-v2.00", "ulaw,embedded-shorten-v1.1", "pcm,wavpack"])
+def test_a_compressed_sphere_file_is_refused_with_the_fix(tmp_path, reader, coding):
+    path = tmp_path / "my x.sph"
+    soundfile.write(path, noise(3000), 16000, format="NIST")
+    content = path.read_bytes()
+    header = content[:1024].replace(b"-s3 pcm", f"-s{len(coding)} {coding}".encode())[:1024]
+    path.write_bytes(header + content[1024:])
+    with pytest.raises(
+        InputError, match=r"my x.sph is a compressed sphere file \(.*\).*`sph2pipe -f wav '.*my x.sph'"
+    ) as e:
+        reader(path)
+    assert coding in str(e.value)

@@ -101,6 +101,8 @@ def test_an_interrupted_import_is_told_and_gone_on_with(table_source, tmp_path, 
             ),
             {"name": None, "jobs": None},
         ),
+        (["--channel", "Right"], ImportConfig(channel=2), {"name": None, "jobs": None}),
+        (["--channel", "mean"], ImportConfig(channel="mean"), {"name": None, "jobs": None}),
         (["--name", "mine", "--jobs", "3"], ImportConfig(), {"name": "mine", "jobs": 3}),
     ],
 )

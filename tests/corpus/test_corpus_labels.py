@@ -74,7 +74,7 @@ def test_a_lag_is_recorded_and_moves_labels_ahead(table_source, tmp_path):
         "alignment": "rows as they are",
         "label rate": "as given",
         "rater lag": "0 s",
-        "import version": "1",
+        "import version": "2",
     }
     assert plain.fingerprint != corpus.fingerprint
 

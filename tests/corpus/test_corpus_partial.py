@@ -343,6 +343,8 @@ def test_what_a_recording_is_made_from_is_told_apart(source):
     others = [
         replace(one, start_s=0.5),
         replace(one, stop_s=1.5),
+        replace(one, channel=2),
+        replace(one, channel="mean"),
         replace(one, partition="test"),
         replace(one, speaker="T"),
         replace(one, extra={"sex": "f"}),

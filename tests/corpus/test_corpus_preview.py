@@ -250,7 +250,7 @@ def test_a_notice_in_another_encoding(table_source, tmp_path):
     ("dead", "said"), [([2], "channel 3: it is left"), ([2, 7], "channels 3 and 8: they are left")]
 )
 def test_dead_channels_are_told(table_source, tmp_path, dead, said):
-    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000, 8))
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000, 1)).repeat(8, axis=1)
     samples[:, dead] = 0.25
     soundfile.write(table_source.folder / "audio" / "b.wav", samples, 16_000)
     made = import_corpus("table", table_source.folder, tmp_path / "out")

@@ -183,3 +183,46 @@ def test_post_processing_that_was_not_searched_is_refused(case, tmp_path):
     with pytest.raises(InputError, match="lies in no sweep"):
         run(other, wav, "--out", tmp_path, "--postprocess", "greedy")
     assert not (tmp_path / "a.csv").exists()
+
+
+@pytest.mark.parametrize("scale", [8.0, 2.0**-16])
+def test_audio_that_int16_would_cut_off_or_lose(case, tmp_path, capsys, scale):
+    """A network sees recordings normalised, so that their level must not show in what it says of them."""
+    samples = case.corpus.audio(case.recording())
+    loud = (samples / np.abs(samples.astype(int)).max()).astype(np.float32)
+    soundfile.write(case.audio / "odd.wav", loud * np.float32(scale), 16000, subtype="FLOAT")
+    run(case.model, case.wav(), case.audio / "odd.wav", "--out", tmp_path)
+    np.testing.assert_allclose(read(tmp_path / "odd.csv"), read(tmp_path / "a.csv"), atol=1e-4)
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert err.startswith(f"warning: {case.audio / 'odd.wav'} ")
+    assert ("beyond full scale, to 8:" if scale > 1 else "so quiet that 16 bits would lose it") in err
+
+
+def test_channels_that_cancel_are_named(case, tmp_path, capsys):
+    samples = case.corpus.audio(case.recording()) / 32768
+    soundfile.write(case.audio / "odd.wav", np.column_stack([samples, -0.95 * samples]), 16000, subtype="FLOAT")
+    run(case.model, case.wav(), case.audio / "odd.wav", "--out", tmp_path)
+    np.testing.assert_array_equal(read(tmp_path / "odd.csv"), read(tmp_path / "a.csv"))
+    assert f"warning: {case.audio / 'odd.wav'} has channels that cancel each other" in capsys.readouterr().err
+
+
+def test_a_channel_is_predicted_alone(case, tmp_path, capsys):
+    devel, train = (case.corpus.audio(case.recording(p)) for p in ("devel", "train"))
+    samples = min(devel.size, train.size)
+    soundfile.write(case.audio / "two.wav", np.column_stack([devel[:samples], train[:samples]]), 16000)
+    soundfile.write(case.audio / "b.wav", train[:samples], 16000)
+    run(case.model, case.audio / "b.wav", case.audio / "two.wav", "--out", tmp_path, "--channel", "1")
+    np.testing.assert_allclose(read(tmp_path / "two.csv"), case.expected(), atol=1e-6)
+    run(case.model, case.audio / "two.wav", "--out", tmp_path / "right", "--channel", "right")
+    np.testing.assert_array_equal(read(tmp_path / "right" / "two.csv"), read(tmp_path / "b.csv"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [("both", "--channel: channel is 'both', but must be left, right"), ("2", "a.wav has 1 channel")],
+)
+def test_a_channel_that_is_none(case, tmp_path, channel, said):
+    with pytest.raises(InputError, match=said):
+        run(case.model, case.wav(), "--out", tmp_path / "out", "--channel", channel)

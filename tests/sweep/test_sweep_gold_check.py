@@ -7,7 +7,7 @@ from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.sweep.config import read_sweep
-from ser_ray.sweep.gold_check import check_gold, constant_targets
+from ser_ray.sweep.gold_check import check_gold, constant_targets, gold_warnings, targets_beyond_scale
 from ser_ray.sweep.yaml_file import parse_document
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig
@@ -122,3 +122,45 @@ def test_a_target_that_does_not_move_is_said(corpus_of, partition, count):
         line.startswith(f"warning: gold of valence is constant in {partition}: its CCC counts 0") for line in found
     )
     assert constant_targets([config(targets=("arousal",))], corpus) == []
+
+
+@pytest.mark.parametrize(("partition", "value"), [("devel", 100.0), ("train", -1.5), ("train_1", 2.0), ("test", 9.0)])
+def test_labels_outside_the_usual_scale_are_said(corpus_of, partition, value):
+    def gold_of(name, gold):
+        if name.startswith(partition):
+            gold[3, 1] = value
+        gold[0] = np.nan, 0.5
+        return gold
+
+    corpus = corpus_of(gold_of)
+    found = targets_beyond_scale([config(), config()], corpus)
+    assert gold_warnings([config()], corpus) == found
+    if partition == "test":
+        assert found == []
+        return
+    (said,) = found
+    assert said.startswith("warning: gold of valence goes from ")
+    assert f"{value:.4g}" in said
+    assert f"in a recording of {partition.partition('_')[0]}: learning rates are made for labels from -1 to 1;" in said
+    assert targets_beyond_scale([config(targets=("arousal",))], corpus) == []
+    assert (targets_beyond_scale([config(limit=1)], corpus) == []) == (partition == "train_1")
+
+
+def test_labels_on_the_usual_scale_are_not_mentioned(corpus_of):
+    def gold_of(name, gold):
+        gold[2:4] = 1.0, -1.0
+        return gold
+
+    assert gold_warnings([config()], corpus_of(gold_of)) == []
+
+
+def test_the_plan_tells_of_both(corpus_of):
+    def gold_of(name, gold):
+        gold[:, 1] = 0.25
+        gold[0, 0] = 40
+        return gold
+
+    said = gold_warnings([config()], corpus_of(gold_of))
+    assert ["constant in train" in said[0], "constant in devel" in said[1], "gold of arousal goes" in said[2]] == [
+        True
+    ] * 3

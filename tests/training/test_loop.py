@@ -3,10 +3,11 @@ import os
 import signal
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
-from ser_ray.corpus import open_corpus
+from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.synthetic import built_in
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
@@ -331,6 +332,25 @@ def test_a_diverging_loss_ends_the_training_with_its_reason(tiny_corpus, tiny_co
         TrainingDivergedError, match=r"the mse loss is .* in epoch \d+, batch \d+: the training diverged"
     ):
         run(tiny_corpus, config, tmp_path)
+
+
+@pytest.fixture
+def corpus_of_hundred(tmp_path):
+    """Noise with labels from 0 to 100, as sliders give them."""
+    rng = np.random.default_rng(0)
+    with CorpusWriter(tmp_path / "hundred", name="h", label_rate=250.0, targets=("arousal", "valence")) as writer:
+        for name in ("train", "devel"):
+            audio = rng.normal(0, 3000, 100 * 64).astype(np.int16)
+            writer.add(name, name, name, audio, rng.uniform(0, 100, (100, 2)).astype(np.float32))
+    return open_corpus(tmp_path / "hundred")
+
+
+def test_labels_on_another_scale_are_no_divergence(corpus_of_hundred, tiny_config, tmp_path):
+    trained = run(corpus_of_hundred, tiny_config(loss="mse"), tmp_path / "a")
+    assert len(trained.epochs) == 3
+    assert 1e3 < trained.epochs[0].train_loss < 1e4  # the mean square of labels that are uniform is 3,333
+    with pytest.raises(TrainingDivergedError, match="the mse loss is"):
+        run(corpus_of_hundred, tiny_config(loss="mse", learning_rate=1e6, epochs=50), tmp_path / "b")
 
 
 def test_a_nan_loss_ends_the_training(tiny_corpus, tiny_config, tmp_path, monkeypatch):

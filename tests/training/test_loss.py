@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_ray.metrics import ccc
-from ser_ray.training.loss import ccc_loss, mse_loss
+from ser_ray.training.loss import ccc_loss, largest_loss, mse_loss
 
 
 def batch(seed, B=3, T=20, targets=2, dtype=torch.float64):
@@ -105,3 +105,19 @@ def test_first_frame_masked_with_nan_gold():
 def test_mse_is_the_mean_of_squares():
     x, y = batch(6)
     assert mse_loss(x, y).item() == pytest.approx(float(np.mean((x.numpy() - y.numpy()) ** 2)))
+
+
+@pytest.mark.parametrize(
+    ("gold", "limit"),
+    [
+        ([[0.5, -1.0], [0.1]], 1e3),
+        ([[0.0]], 1e3),
+        ([[np.nan, 0.2], [np.nan]], 1e3),
+        ([], 1e3),
+        ([[0.0, 3.0], [-100.0, np.nan]], 1e7),
+    ],
+)
+def test_the_loss_that_is_taken_for_divergence_follows_the_labels(gold, limit):
+    arrays = [np.array(one, np.float32) for one in gold]
+    assert largest_loss("mse", arrays) == limit
+    assert largest_loss("ccc", arrays) == 1e3

@@ -1,75 +1,24 @@
 """Reads audio: any format, rate and number of channels becomes 16 kHz mono int16."""
 
 import math
-import re
-import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ser_ray.corpus.importing.audio_channels import Channel, ChannelPowers, check_channel, mono
+from ser_ray.corpus.importing.audio_headers import MP3, check_kind, check_length, refuse_empty, unreadable
+from ser_ray.corpus.importing.audio_level import full_scale, level_warning, peak_of
+from ser_ray.corpus.importing.mp3 import check_mp3
 from ser_ray.corpus.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 BLOCK_S = 60
-MOST_TAPS = 10**7
-"""The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
-some 25 bytes each; that of 44.1 kHz has 70,560."""
-MOST_FRAMES = 2**48
-"""More is what libsndfile says of files that do not tell their length."""
 MISSING_S = 0.1
 """What a header may announce beyond what is there: an MP3 without its first frame tells no better."""
-ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
-NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
-"""What it notes of a header that announces no samples."""
-HEADER_BYTES = 4096
-"""More than headers and their tags take: a longer file whose header announces no samples holds some."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an audio file says of itself.
-
-    Args:
-        seconds: its length.
-        rate_hz: samples per second.
-        channels: how many.
-    """
-
-    seconds: float
-    rate_hz: int
-    channels: int
-
-
-def read_header(path: Path) -> Header:
-    """Return what an audio file says of itself.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        InputError: if it cannot be read as audio, holds nothing, or was cut short.
-    """
-    _check_kind(path)
-    try:
-        header = soundfile.info(str(path), verbose=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{path} cannot be read as audio ({error})") from error
-    if header.frames == 0:
-        _refuse_empty(path, header.extra_info)
-    cut = ANNOUNCED.search(header.extra_info)
-    if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # writers to a pipe leave the largest there
-        raise InputError(
-            f"{path} was cut short or has a wrong header: it announces {int(cut[1]):,} bytes of samples, but "
-            f"{int(cut[2]):,} are there; copy it again"
-        )
-    _check(header.frames, header.samplerate, path)
-    return Header(header.frames / header.samplerate, header.samplerate, header.channels)
 
 
 @dataclass(frozen=True)
@@ -79,89 +28,136 @@ class Decoded:
     Args:
         samples: int16 [samples] at 16 kHz.
         dead_channels: numbers, from 1, of channels that hold nothing and were left out.
+        gain: by which the file's samples were multiplied; 1 where int16 holds them as they are.
+        warnings: what was made of the file that its owner may not expect; a line each, which names the file.
     """
 
     samples: NDArray[np.int16]
     dead_channels: tuple[int, ...] = ()
+    gain: float = 1.0
+    warnings: tuple[str, ...] = ()
 
 
-def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None) -> Decoded:
+def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, channel: Channel = None) -> Decoded:
     """Return an audio file as 16 kHz mono.
 
+    What goes beyond full scale is scaled by its peak, and so is what is so quiet that int16 would lose it.
+
     Args:
-        path: of a file in any format, rate and number of channels that soundfile reads. Channels are averaged, but for
-            those that are constant where others are not.
+        path: of a file in any format, rate and number of channels that soundfile reads.
         start_s: where to begin.
         stop_s: where to end; None for the file's end.
+        channel: which to take. None averages the channels, but for those that are constant where others are not; of
+            channels that cancel each other it takes the loudest.
 
     Returns:
         The samples; those of a file that is 16-bit, mono and at 16 kHz are as they are. A part is equal to that part of
-        the whole, where it is resampled but for a last bit here and there.
+        the whole, but for its level where it is scaled, and where it is resampled for a last bit here and there.
 
     Raises:
-        InputError: if the file cannot be read, holds fewer samples than it announces, or values that are not numbers.
+        InputError: if the file cannot be read, lacks the channel, holds fewer samples than it announces, or values that
+            are not numbers.
     """
-    _check_kind(Path(path))
+    check_kind(Path(path))
     try:
         with soundfile.SoundFile(str(path)) as file:
             if file.frames == 0:
-                _refuse_empty(Path(path), file.extra_info)
-            _check(file.frames, file.samplerate, path)
+                refuse_empty(Path(path), file.extra_info)
+            check_length(file.frames, file.samplerate, path)
+            check_channel(channel, file.channels, path)
+            warnings = check_mp3(Path(path), file.frames) if file.format == MP3 else []
             first = round(start_s * SAMPLE_RATE)
             length = -(-file.frames * SAMPLE_RATE // file.samplerate)
             last = length if stop_s is None else min(length, round(stop_s * SAMPLE_RATE))
-            live = _live_channels(file, path, first, last)
-            # one array for all, since pieces and their concatenation would be twice as much
-            samples, filled = np.empty(max(0, last - first), np.int16), 0
-            for block in _at_16_khz(file, path, live, first, last):
-                samples[filled : filled + block.size] = np.rint(np.clip(block * 32768, -32768, 32767))
-                filled += block.size
-            dead = tuple(number + 1 for number in range(file.channels) if number not in live)
+            decoded = _decoded(file, path, first, last, channel)
+            return replace(decoded, warnings=(*warnings, *decoded.warnings))
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise InputError(f"{path} cannot be read as audio ({error})") from error
-    return Decoded(samples[:filled], dead)
+        raise unreadable(Path(path), error) from error
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse what libsndfile would wait for, or cannot know the rate of."""
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file (a pipe, socket or device?)"
-        raise InputError(f"{path} is {kind}: audio is read from files; write it to a wav file first")
-    if path.suffix.lower() == ".raw":
-        raise InputError(
-            f"{path} has no header, so that its rate, type and channels are unknown: give it one, such as with "
-            f"`ffmpeg -f s16le -ar RATE -ac CHANNELS -i {shlex.quote(str(path))} "
-            f"{shlex.quote(str(path.with_suffix('.wav')))}`"
+def _decoded(file: soundfile.SoundFile, path: str | Path, first: int, last: int, channel: Channel) -> Decoded:
+    """Return samples from one to another at 16 kHz; a second pass is made only where the first one tells to."""
+    live = [channel - 1] if isinstance(channel, int) else _live_channels(file, path, first, last)
+    dead = () if isinstance(channel, int) else tuple(n + 1 for n in range(file.channels) if n not in live)
+    warnings = [_dead_warning(path, dead)] if dead else []
+    # one array for all, since pieces and their concatenation would be twice as much
+    samples = np.empty(max(0, last - first), np.int16)
+    meter = _Meter(live, choose=channel is None)
+    with np.errstate(over="ignore", invalid="ignore"):  # of what is near float32's largest value, and is done again
+        filled = _fill(samples, _at_16_khz(file, path, meter.mixed, first, last))
+    taken, peak = meter.taken()
+    if not math.isfinite(peak):
+        raise InputError(f"{path} holds samples whose mean over channels is beyond all numbers: write it again")
+    scale = full_scale(peak, file.subtype)
+    if taken != live or scale != 1:
+        filled = _fill(
+            samples, _at_16_khz(file, path, lambda block: mono(block, taken) / np.float32(scale), first, last)
         )
+    warnings += meter.warnings(path)
+    if scale != 1:
+        warnings.append(level_warning(path, scale))
+    return Decoded(samples[:filled], dead, 1 / scale, tuple(warnings))
 
 
-def _refuse_empty(path: Path, notes: str) -> NoReturn:
-    """Refuse a file that has no samples by its header, which may be wrong.
+def _fill(samples: NDArray[np.int16], blocks: Iterator[NDArray[np.float32]]) -> int:
+    """Write blocks into an array, one behind the other; return how many samples they were."""
+    filled = 0
+    for block in blocks:
+        samples[filled : filled + block.size] = np.rint(np.clip(block * 32768, -32768, 32767))
+        filled += block.size
+    return filled
+
+
+def _dead_warning(path: str | Path, dead: tuple[int, ...]) -> str:
+    numbers = " and ".join(map(str, dead))
+    which = f"channel {numbers}: it is" if len(dead) == 1 else f"channels {numbers}: they are"
+    return f"{path} holds nothing in {which} left out of the mean of channels"
+
+
+class _Meter:
+    """Averages channels and notes meanwhile how loud they are, alone and together.
 
     Args:
-        path: of the file.
-        notes: what libsndfile noted while it read the header.
+        live: channels to average, counted from 0.
+        choose: whether one of them may be taken instead.
     """
-    size = path.stat().st_size
-    if NO_DATA.search(notes) and size > HEADER_BYTES:
-        fixed = path.with_name(f"{path.stem}_fixed.wav")
-        raise InputError(
-            f"{path} announces 0 bytes of samples in its header, but has {size:,} bytes (was it written to a pipe, or "
-            f"its recording broken off?): write the header again with `sox --ignore-length {shlex.quote(str(path))} "
-            f"{shlex.quote(str(fixed))}`"
-        )
-    raise InputError(f"{path} has zero length: it holds no samples")
 
+    def __init__(self, live: list[int], *, choose: bool) -> None:
+        self._live, self._peak = live, 0.0
+        self._peaks = dict.fromkeys(live, 0.0)
+        self._powers = ChannelPowers(live) if choose and len(live) > 1 else None
 
-def _check(frames: int, rate: int, path: str | Path) -> None:
-    """Refuse what a header says, if nothing can be made of it."""
-    if frames > MOST_FRAMES:
-        raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
-    shared = math.gcd(rate, SAMPLE_RATE)
-    if (rate // shared) * (SAMPLE_RATE // shared) > MOST_TAPS:
-        raise InputError(
-            f"{path} has {rate} samples per second, too odd a rate to resample: convert it to 16 or 48 kHz"
-        )
+    def mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mean of the channels of a block [samples, channels]: [samples]."""
+        mix = mono(block, self._live)
+        self._peak = max(self._peak, peak_of(mix))
+        if self._powers is not None:
+            self._powers.add(block)
+            self._peaks = {number: max(peak, peak_of(block[:, number])) for number, peak in self._peaks.items()}
+        return mix
+
+    def taken(self) -> tuple[list[int], float]:
+        """Return the channels to average, and the peak of their mean."""
+        if self._powers is None or not self._powers.cancel:
+            return self._live, self._peak
+        return [self._powers.loudest], self._peaks[self._powers.loudest]
+
+    def warnings(self, path: str | Path) -> list[str]:
+        """Return what is said of channels that had better not be averaged."""
+        powers = self._powers
+        if powers is None:
+            return []
+        if powers.cancel:
+            return [
+                f"{path} has channels that cancel each other (their mean is {powers.lost_db:.0f} dB below the "
+                f"loudest): channel {powers.loudest + 1} alone is taken"
+            ]
+        if powers.hardly_correlate:
+            return [
+                f"{path} has channels that hardly correlate (r = {powers.correlation:.2f}; a speaker on each?): their "
+                "mean is taken; choose one with --channel left or right, or say --channel mean"
+            ]
+        return []
 
 
 def _blocks(
@@ -204,14 +200,18 @@ def _live_channels(file: soundfile.SoundFile, path: str | Path, first: int, last
 
 
 def _at_16_khz(
-    file: soundfile.SoundFile, path: str | Path, live: list[int], first: int, last: int
+    file: soundfile.SoundFile,
+    path: str | Path,
+    mix: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    first: int,
+    last: int,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the samples of a file at 16 kHz, mono, from one to another, in blocks.
 
     Args:
         file: open.
         path: of the file, for messages.
-        live: channels to average.
+        mix: makes [samples] of a block [samples, channels].
         first: sample at 16 kHz.
         last: one behind the last.
 
@@ -220,7 +220,7 @@ def _at_16_khz(
     """
     rate = file.samplerate
     if rate == SAMPLE_RATE:
-        yield from (_mono(block, live) for block in _blocks(file, path, first, last, BLOCK_S))
+        yield from (mix(block) for block in _blocks(file, path, first, last, BLOCK_S))
         return
     # A stretch is resampled from a sample on that falls on one at 16 kHz, and with some that lie around it.
     unit = rate // math.gcd(rate, SAMPLE_RATE)
@@ -228,18 +228,10 @@ def _at_16_khz(
     begin = max(0, first * rate // SAMPLE_RATE // unit * unit - margin)
     end = -(-last * rate // SAMPLE_RATE) + margin
     skip, left = first - begin * SAMPLE_RATE // rate, last - first
-    for block in _resampled((_mono(block, live) for block in _blocks(file, path, begin, end, BLOCK_S)), rate, margin):
+    for block in _resampled((mix(block) for block in _blocks(file, path, begin, end, BLOCK_S)), rate, margin):
         part = block[skip : skip + left]
         skip, left = max(0, skip - block.size), left - part.size
         yield part
-
-
-def _mono(block: NDArray[np.float32], live: list[int]) -> NDArray[np.float32]:
-    """Return the mean of channels: [samples]."""
-    total = block[:, live[0]].copy()
-    for number in live[1:]:  # channel by channel: along the short axis numpy takes ten times as long
-        total += block[:, number]
-    return total / np.float32(len(live)) if len(live) > 1 else total
 
 
 def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, margin: int) -> Iterator[NDArray[np.float32]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ser_ray.corpus.importing.audio import read_header
+from ser_ray.corpus.importing.audio_channels import check_channel
+from ser_ray.corpus.importing.audio_headers import read_header
 from ser_ray.corpus.importing.frames import Framing
 from ser_ray.corpus.importing.labels import Seen, check_labelled, choose_targets, common_hop, look
 from ser_ray.corpus.importing.workers import in_order
@@ -45,10 +46,11 @@ class Preview:
 
 @dataclass(frozen=True)
 class _Glance:
-    """What one recording holds, or what is wrong with it."""
+    """What one recording holds, or what is wrong with it; by how much its audio ends before it should."""
 
     seen: Seen
     seconds: float
+    lacking_s: float
     rate_hz: int
     wrong: tuple[str, ...]
 
@@ -97,6 +99,9 @@ def preview(
         raise InputError(f"{folder}: no recording has labels: nothing to train on")
     chosen, warnings = choose_targets(columns, targets)
     for source, glance in zip(sources, glances, strict=True):
+        if glance.lacking_s > LABELS_MAY_END_EARLY_S:
+            lasts = f"{source.audio} ends {glance.lacking_s:.2f} s before that"
+            warnings.append(f"recording {source.name} is to end at {source.stop_s:.2f} s, but {lasts}")
         with problems.collecting():
             warnings += _compare_lengths(source, glance, framing, hop)
     problems.refuse()
@@ -117,7 +122,7 @@ def preview(
 def _glance(framing: Framing, source: Source) -> _Glance:
     """Return what one recording holds; what is wrong is told, not raised."""
     wrong = []
-    seen, seconds, rate_hz = Seen(), 0.0, 0
+    seen, seconds, lacking_s, rate_hz = Seen(), 0.0, 0.0, 0
     try:
         seen = look(source, framing)
     except (InputError, OSError) as error:
@@ -125,8 +130,9 @@ def _glance(framing: Framing, source: Source) -> _Glance:
     try:
         header = read_header(source.audio)
         rate_hz = header.rate_hz
+        check_channel(source.channel, header.channels, source.audio)
         stop_s = header.seconds if source.stop_s is None else min(source.stop_s, header.seconds)
-        seconds = stop_s - source.start_s
+        seconds, lacking_s = stop_s - source.start_s, (source.stop_s or stop_s) - stop_s
         if seconds <= 0:
             raise InputError(
                 f"recording {source.name} begins at {source.start_s:.2f} s, but {source.audio} lasts "
@@ -134,7 +140,7 @@ def _glance(framing: Framing, source: Source) -> _Glance:
             )
     except InputError as error:
         wrong.append(str(error))
-    return _Glance(seen, seconds, rate_hz, tuple(wrong))
+    return _Glance(seen, seconds, lacking_s, rate_hz, tuple(wrong))
 
 
 def _compare_lengths(source: Source, glance: _Glance, framing: Framing, hop: int) -> list[str]:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+from ser_ray.corpus.importing.audio_channels import Channel
 from ser_ray.corpus.importing.traces import Traces
 from ser_ray.errors import InputError
 
@@ -68,6 +69,7 @@ class Source:
         label_files: what `labels` reads.
         start_s: where the recording begins in the audio file; stamps of labels count from there.
         stop_s: where it ends in the audio file; None for the file's end.
+        channel: of the audio file.
         extra: further columns of the index.
     """
 
@@ -79,6 +81,7 @@ class Source:
     label_files: tuple[Path, ...] = ()
     start_s: float = 0.0
     stop_s: float | None = None
+    channel: Channel = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def with_time_unit(self, unit_s: float) -> "Source":

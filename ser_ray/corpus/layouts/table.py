@@ -1,6 +1,9 @@
 """The layout `table`: a table of recordings beside folders of audio, labels and, where known, single raters.
 
-SRC/recordings.csv (or partitions.csv)   name, partition, speaker; further columns are kept
+SRC/recordings.csv (or partitions.csv)   name, partition, speaker, and where need be
+                                         audio (a file, of which several recordings may be parts), channel (left,
+                                         right, a number from 1, mean), start and end (seconds in that file; labels
+                                         count from start); these and further columns are kept
 SRC/audio/NAME.*                         any format, rate and number of channels that soundfile reads
 SRC/labels/NAME.csv                      time (seconds) and one column per target
 SRC/raters/NAME.csv                      time and one column TARGET_RATER per target and rater, such as arousal_R1
@@ -13,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
-import soundfile
-
 from ser_ray.corpus.importing.traces import Traces, read_rows, read_traces
 from ser_ray.corpus.layouts.description import (
     Description,
@@ -24,16 +25,15 @@ from ser_ray.corpus.layouts.description import (
     contents,
     partition_named,
 )
-from ser_ray.corpus.layouts.named_files import NamedFiles, Strays, composed
+from ser_ray.corpus.layouts.named_files import NamedFiles, composed
 from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.table_audio import AUDIO_COLUMNS, audio_part
 from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.schema import INDEX_SCHEMA
 from ser_ray.errors import InputError
 
 TABLES = ("recordings.csv", "partitions.csv")
-OWN_COLUMNS = ("name", "partition", "speaker")
-FURTHER_SUFFIXES = ("aif", "oga", "opus")
-"""Suffixes that libsndfile reads without listing them as a format."""
+OWN_COLUMNS = ("name", "partition", "speaker", *AUDIO_COLUMNS)
 
 
 def read(source: Path) -> Description:
@@ -60,14 +60,15 @@ def read(source: Path) -> Description:
     for line, fields in zip(lines, rows, strict=True):
         row = dict(zip(header, fields, strict=True))
         with problems.collecting():
-            name = _name(row.pop("name"), f"{table}, line {line}", seen, line)
-            partition = partition_named(row.pop("partition"), f"{table}, line {line}")
+            where = f"{table}, line {line}"
+            name = _name(row.pop("name"), where, seen, line)
+            partition = partition_named(row.pop("partition"), where)
             sources.append(
                 Source(
                     name=name,
                     partition=partition,
                     speaker=composed(row.pop("speaker", "")) or name,
-                    audio=_audio_of(name, audio, strays),
+                    **audio_part(name, row, where, audio, strays),
                     **_labels(labels.one(name), raters.one(name)),
                     extra={_free(column): value for column, value in row.items()},
                 )
@@ -98,25 +99,6 @@ def _name(name: str, where: str, seen: dict[str, int], line: int) -> str:
         raise InputError(f"{where}: recording {name!r} stands in line {seen[name]} already; a name must be unique")
     seen[name] = line
     return name
-
-
-def _audio_of(name: str, files: NamedFiles, strays: Strays) -> Path:
-    """Return the audio file of a recording.
-
-    Raises:
-        InputError: if there is none, or several.
-    """
-    suffixes = {*(suffix.lower() for suffix in soundfile.available_formats()), *FURTHER_SUFFIXES}
-    present = files.of(name)
-    readable = [path for path in present if path.suffix[1:].lower() in suffixes]
-    if len(readable) == 1:
-        return readable[0]
-    if readable:
-        raise InputError(f"audio of {name} is ambiguous: {' and '.join(map(str, readable))}; keep one")
-    if present:
-        raise InputError(f"{present[0]}: this format is not read; convert it to wav or flac")
-    missing = f"{files.folder / name}.* is missing: audio of recording {name} (wav, flac, ogg, mp3, ...)"
-    raise InputError(missing + strays.hint(name))
 
 
 class _Labels(TypedDict):

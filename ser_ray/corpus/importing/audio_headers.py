@@ -1,0 +1,137 @@
+"""What audio files say of themselves: their length, rate and channels; what nothing can be made of is refused."""
+
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import soundfile
+
+from ser_ray.corpus.importing.mp3 import check_mp3
+from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.errors import InputError
+
+MP3 = "MP3"
+"""As libsndfile calls what MPEG decoders read."""
+MOST_TAPS = 10**7
+"""The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
+some 25 bytes each; that of 44.1 kHz has 70,560."""
+MOST_FRAMES = 2**48
+"""More is what libsndfile says of files that do not tell their length."""
+ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
+NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
+"""What it notes of a header that announces no samples."""
+SPHERE_BYTES = 1024
+COMPRESSED = re.compile(rb"\ANIST_1A\n.*\nsample_coding -s\d+ (\S*(?:shorten|wavpack|shortpack)\S*)", re.DOTALL)
+"""Begins a sphere file whose samples libsndfile cannot unpack."""
+HEADER_BYTES = 4096
+"""More than headers and their tags take: a longer file whose header announces no samples holds some."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an audio file says of itself.
+
+    Args:
+        seconds: its length.
+        rate_hz: samples per second.
+        channels: how many.
+    """
+
+    seconds: float
+    rate_hz: int
+    channels: int
+
+
+def read_header(path: Path) -> Header:
+    """Return what an audio file says of itself.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: if it cannot be read as audio, holds nothing, or was cut short.
+    """
+    check_kind(path)
+    try:
+        header = soundfile.info(str(path), verbose=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise unreadable(path, error) from error
+    if header.frames == 0:
+        refuse_empty(path, header.extra_info)
+    cut = ANNOUNCED.search(header.extra_info)
+    if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # writers to a pipe leave the largest there
+        raise InputError(
+            f"{path} was cut short or has a wrong header: it announces {int(cut[1]):,} bytes of samples, but "
+            f"{int(cut[2]):,} are there; copy it again"
+        )
+    check_length(header.frames, header.samplerate, path)
+    if header.format == MP3:
+        check_mp3(path, header.frames)
+    return Header(header.frames / header.samplerate, header.samplerate, header.channels)
+
+
+def check_kind(path: Path) -> None:
+    """Refuse what libsndfile would wait for, or cannot know the rate of."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file (a pipe, socket or device?)"
+        raise InputError(f"{path} is {kind}: audio is read from files; write it to a wav file first")
+    if path.suffix.lower() == ".raw":
+        raise InputError(
+            f"{path} has no header, so that its rate, type and channels are unknown: give it one, such as with "
+            f"`ffmpeg -f s16le -ar RATE -ac CHANNELS -i {shlex.quote(str(path))} "
+            f"{shlex.quote(str(path.with_suffix('.wav')))}`"
+        )
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Return what is said of a file that libsndfile does not read.
+
+    Args:
+        path: of the file.
+        error: what was raised when it was read.
+    """
+    try:
+        with path.open("rb") as file:
+            coding = COMPRESSED.search(file.read(SPHERE_BYTES))
+    except OSError:
+        coding = None
+    if coding:
+        wav = shlex.quote(str(path.with_suffix(".wav")))
+        return InputError(
+            f"{path} is a compressed sphere file ({coding[1].decode('ascii', 'replace')}), which is not read: convert "
+            f"it to wav with `sph2pipe -f wav {shlex.quote(str(path))} {wav}`"
+        )
+    return InputError(f"{path} cannot be read as audio ({error})")
+
+
+def refuse_empty(path: Path, notes: str) -> NoReturn:
+    """Refuse a file that has no samples by its header, which may be wrong.
+
+    Args:
+        path: of the file.
+        notes: what libsndfile noted while it read the header.
+    """
+    size = path.stat().st_size
+    if NO_DATA.search(notes) and size > HEADER_BYTES:
+        fixed = path.with_name(f"{path.stem}_fixed.wav")
+        raise InputError(
+            f"{path} announces 0 bytes of samples in its header, but has {size:,} bytes (was it written to a pipe, or "
+            f"its recording broken off?): write the header again with `sox --ignore-length {shlex.quote(str(path))} "
+            f"{shlex.quote(str(fixed))}`"
+        )
+    raise InputError(f"{path} has zero length: it holds no samples")
+
+
+def check_length(frames: int, rate: int, path: str | Path) -> None:
+    """Refuse what a header says, if nothing can be made of it."""
+    if frames > MOST_FRAMES:
+        raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
+    shared = math.gcd(rate, SAMPLE_RATE)
+    if (rate // shared) * (SAMPLE_RATE // shared) > MOST_TAPS:
+        raise InputError(
+            f"{path} has {rate} samples per second, too odd a rate to resample: convert it to 16 or 48 kHz"
+        )
