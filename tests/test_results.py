@@ -205,6 +205,21 @@ def test_only_whole_parts_lie_in_the_folders_of_the_tables(folder):
     assert files(folder) == ["trials/a.parquet"]
 
 
+@pytest.mark.parametrize("fails", ["write", "sync", "rename"])
+def test_an_error_of_writing_tells_the_file(folder, monkeypatch, fails):
+    """To write and to sync raise errors without a path; without one, nobody knows whether it is of the results."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if fails != "write":
+        monkeypatch.setattr(os, "fsync" if fails == "sync" else "replace", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write_whole(folder, folder.part("trials", "a"), full if fails == "write" else lambda path: path.touch())
+    assert raised.value.filename == str(folder.part("trials", "a"))
+    assert not files(folder)
+
+
 def test_what_is_written_now_can_be_read_now(folder):
     keys, stop, errors = [f"k{n}" for n in range(4)], threading.Event(), []
 

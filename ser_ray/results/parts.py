@@ -113,7 +113,8 @@ def write_whole(folder: SweepFolder, path: Path, write: Callable[[Path], object]
         write: called with the temporary path; what it wrote there becomes the file.
 
     Raises:
-        OSError: if the disk is full or cannot be written; nothing is left at `path` that was not there before.
+        OSError: if the disk is full or cannot be written, with a path; nothing is left at `path` that was not there
+            before.
     """
     folder.tmp.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,10 @@ def write_whole(folder: SweepFolder, path: Path, write: Callable[[Path], object]
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # to write and to sync tell no path, by which results are known from other files
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -103,6 +103,34 @@ def test_results_that_turn_immutable_end_the_sweep(tiny_corpus, tmp_path, small_
     assert "Traceback" not in out
 
 
+@pytest.fixture
+def breaking_disk(tmp_path):
+    """A file system that turns read-only when it is told of an error: as one whose disk or server is in trouble."""
+    image, place = tmp_path / "image", tmp_path / "ext4"
+    image.write_bytes(b"")
+    os.truncate(image, 64 * 2**20)
+    place.mkdir()
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be made and mounted here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_results_that_turn_read_only_end_the_sweep(tiny_corpus, tmp_path, breaking_disk):
+    file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=500)
+    process = start(file, breaking_disk, "--tensorboard")
+    run_until(process, "epoch  ")
+    subprocess.run(["mount", "-o", "remount,abort", str(breaking_disk)], check=True)
+    code, out = end(process)
+    assert code == 75, out
+    assert re.search(
+        r"ending    results cannot be written: make room or get leave to write.*Read-only file system", out
+    )
+    assert "Traceback" not in out
+
+
 ON_A_LARGER_MACHINE = """
 import sys
 from ser_ray import allocation, cli

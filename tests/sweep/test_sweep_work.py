@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import threading
@@ -299,6 +300,32 @@ def test_a_cluster_without_gpus_in_a_job_that_was_given_some_is_not_used(begin, 
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(InputError, match="this job was given 2 GPUs, but PyTorch can use none"):
         go(begin(), monkeypatch)
+
+
+def breaks(error):
+    def run(work, outcome):
+        work._progress.__exit__()
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EROFS", "EACCES", "ESTALE", "EIO"])
+def test_results_that_cannot_be_written_any_more_end_the_run_wherever_it_is(begin, monkeypatch, capsys, name):
+    run = begin()._run
+    error = OSError(getattr(errno, name), "in trouble", str(run.folder.path / "plan.json"))
+    monkeypatch.setattr(Work, "run", breaks(error))
+    assert run.run() == 75
+    out = capsys.readouterr().out
+    assert f"{ending.MAKE_ROOM} (in trouble: {error.filename})" in out
+
+
+def test_an_error_of_another_place_is_not_taken_for_it(begin, monkeypatch):
+    run = begin()._run
+    error = OSError(errno.EIO, "in trouble", "/elsewhere")
+    monkeypatch.setattr(Work, "run", breaks(error))
+    with pytest.raises(OSError, match="in trouble"):
+        run.run()
 
 
 def test_what_is_proposed_belongs_to_the_plan_from_then_on(begin, monkeypatch):
