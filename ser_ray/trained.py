@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
@@ -13,6 +15,8 @@ from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table
 from ser_ray.results.set_aside import irregular
 
 if TYPE_CHECKING:
+    import torch
+
     from ser_ray.models.network import Network
     from ser_ray.postprocess import PostProcessing
 
@@ -59,10 +63,12 @@ def load_model(path: str | Path) -> TrainedModel:
         held = sum(weight.numel() for weight in content["model"].values())
         if held != config.parameters:  # looked at before it is built: what it describes may fit in no memory
             raise ValueError(f"of {config.parameters:,} parameters, but the file holds {held:,}")
+        if _values(content["model"].values()) < held:  # a single value may be stretched to billions of weights
+            raise ValueError("its weights lie in the same memory")
         model = build(config)
         model.load_state_dict(content["model"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = _first_of(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise InputError(
             f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"
         ) from error
@@ -70,6 +76,18 @@ def load_model(path: str | Path) -> TrainedModel:
     if astray is not None:
         raise InputError(f"{checkpoint} holds weights that are NaN or infinite ({astray}); train again")
     return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
+
+
+def _values(weights: "Iterable[torch.Tensor]") -> int:
+    """Return how many values weights have of their own, in memory that some of them may share."""
+    memory = {weight.untyped_storage().data_ptr(): weight for weight in weights}
+    return sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in memory.values())
+
+
+def _first_of(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a configuration, in a line."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

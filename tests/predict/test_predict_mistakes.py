@@ -12,6 +12,7 @@ from predict_cases import add_trials, read, run
 
 from ser_ray import cli, predict
 from ser_ray.errors import InputError
+from ser_ray.models import network
 
 
 def refused(case, model, message, **options):
@@ -86,6 +87,36 @@ def test_a_description_that_no_memory_holds_is_refused_before_it_is_built(case, 
     refused(
         case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
     )
+
+
+def test_a_value_that_is_stretched_to_a_network_is_refused_before_it_is_built(case, monkeypatch):
+    monkeypatch.setattr(network, "build", lambda config: pytest.fail("built"))
+    weights = torch.load(case.model, weights_only=True)["model"]
+    case.edit(model={name: torch.zeros(1).expand(weight.shape) for name, weight in weights.items()})
+    refused(case, case.model, r"best.pt describes a network .* cannot build \(its weights lie in the same memory\)")
+
+
+def test_weights_that_lie_in_one_memory_side_by_side_are_read(case):
+    weights = torch.load(case.model, weights_only=True)["model"]
+    flat, begin = torch.cat([weight.flatten() for weight in weights.values()]), 0
+    for name, weight in weights.items():
+        weights[name] = flat[begin : begin + weight.numel()].view(weight.shape)
+        begin += weight.numel()
+    written = []
+    for _ in range(2):
+        assert run(case.model, case.wav(), "--out", case.audio, "--overwrite") == 0
+        written.append(read(case.audio / "a.csv"))
+        case.edit(model=weights)
+    np.testing.assert_array_equal(*written)
+
+
+def test_what_is_wrong_with_a_description_is_said_in_a_line(case):
+    described = torch.load(case.model, weights_only=True)["model_config"]
+    case.edit(model_config=described | {"hidden": 0})
+    with pytest.raises(InputError, match="hidden") as raised:
+        run(case.model, case.wav(), "--out", case.audio)
+    assert "http" not in str(raised.value)
+    assert "validation error" not in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
