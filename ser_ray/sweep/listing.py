@@ -106,7 +106,7 @@ def list_trials(
     states = _states(folder, trials, donors)
     to_do = {trial.key for trial in trials} - set(states)
     measured = [*sweeps_beside(folder), *donors]
-    found = forecast(trials, to_do, measured, cache, resources.backend, on_gpu=resources.gpus > 0)
+    found = forecast(trials, to_do, measured, cache, resources.backend, gpus=resources.gpus)
     rows = [
         (planned, hours, states.get(planned.key, "to do"))
         for planned, hours in zip(plan.trials, found.hours, strict=True)
@@ -120,7 +120,7 @@ def list_trials(
     if not to_do:
         print("nothing is to be trained")
         return
-    print(f"{len(to_do)} to do, one after the other at most (patience and early stopping shorten it):")
+    print(f"{len(to_do)} to do, on one device at most (patience and early stopping shorten it):")
     _print_devices(found.devices)
 
 
@@ -152,9 +152,11 @@ def _print_devices(devices: "Sequence[DeviceHours]") -> None:
     table = Table(box=None, padding=(0, 1))
     table.add_column("device", overflow="fold")
     table.add_column("measured trials", justify="right")
+    table.add_column("at once", justify="right")
     table.add_column("hours", justify="right", no_wrap=True)
     for device in devices:
-        table.add_row(device.device, str(device.measured or "a step"), f"{device.hours:.3g}")
+        measured = str(device.measured or "a step")
+        table.add_row(device.device, measured, str(device.at_once), f"{device.hours:.3g}")
     console.print(table)
 
 

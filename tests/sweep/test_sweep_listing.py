@@ -49,17 +49,17 @@ def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25
     ]
     asked = []
 
-    def forecast(given, to_do, measured, cache, backend, *, on_gpu):
-        asked.append((measured, cache, backend, on_gpu))
+    def forecast(given, to_do, measured, cache, backend, *, gpus):
+        asked.append((measured, cache, backend, gpus))
         own = tuple(hours(trial) for trial in given)
         left = math.fsum(hours(trial) for trial in given if trial.key in to_do)
-        return Forecast(own, (DeviceHours("this host: a cpu", 0, left), DeviceHours("a gpu", 12, left / 8)))
+        return Forecast(own, (DeviceHours("this host: a cpu", 0, left), DeviceHours("a gpu", 12, left / 8, 4)))
 
     monkeypatch.setattr(estimate, "forecast", forecast)
     list_trials(plan, trials, folder, folder.path.parent / "cache", donors, **options)
     own = [folder] if folder.path.exists() else []
     resources = plan.sweep.resources
-    assert asked == [([*own, *donors], folder.path.parent / "cache", resources.backend, resources.gpus > 0)]
+    assert asked == [([*own, *donors], folder.path.parent / "cache", resources.backend, resources.gpus)]
     return capsys.readouterr().out.splitlines()
 
 
@@ -119,10 +119,10 @@ def test_every_trial_is_a_row_with_its_design_and_hours(plan, folder, corpus, mo
     assert {line.split()[2] for line in out[1:25]} == {pools for _, pools in DESIGNS}
     assert max(map(len, out)) <= 160
     hours = sum(trial.config.training.sequence_s / 40 for trial in plan.trials)
-    assert out[25] == "24 to do, one after the other at most (patience and early stopping shorten it):"
-    assert out[26].split() == ["device", "measured", "trials", "hours"]
-    assert out[27].split() == ["this", "host:", "a", "cpu", "a", "step", f"{hours:.3g}"]
-    assert out[28].split() == ["a", "gpu", "12", f"{hours / 8:.3g}"]
+    assert out[25] == "24 to do, on one device at most (patience and early stopping shorten it):"
+    assert out[26].split() == ["device", "measured", "trials", "at", "once", "hours"]
+    assert out[27].split() == ["this", "host:", "a", "cpu", "a", "step", "1", f"{hours:.3g}"]
+    assert out[28].split() == ["a", "gpu", "12", "4", f"{hours / 8:.3g}"]
 
 
 def test_what_stands_is_said_and_not_counted(plan, folder, corpus, monkeypatch, capsys):
