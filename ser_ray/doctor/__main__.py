@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ser_ray import allocation, provenance
-from ser_ray.doctor import gpus, machine, reading, results, software, temporary
+from ser_ray.doctor import gpus, machine, reading, results, software, temporary, triton
 from ser_ray.doctor.finding import Finding, in_one_line
 from ser_ray.errors import InputError
 from ser_ray.gpus.asking import Answer, ask
@@ -86,6 +86,7 @@ def _findings(torch: Answer, ray: Answer, seen: Seen, arguments: argparse.Namesp
     yield from software.findings(torch, ray)
     if torch.lines:
         yield from gpus.findings(seen)
+        yield from triton.findings(seen.working)
     yield from machine.findings(seen.working)
     yield temporary.shared_memory_finding()
     yield from temporary.temporary_findings(allocation.temporary())

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ser_ray import provenance
+from ser_ray import provenance, triton_host
 from ser_ray.errors import InputError
 from ser_ray.sweep.config import Resources
 from ser_ray.sweep.slots import taken
@@ -27,11 +27,14 @@ def with_resources(trial: Trial, asked: Resources, there: "Cluster", say: Callab
         say: told where the cores keep GPUs waiting.
 
     Raises:
-        InputError: if no node has as much, so that trials would wait for ever.
+        InputError: if no node has as much, so that trials would wait for ever, or this one lacks what the fused back
+            end needs on a GPU: each trial would fail.
     """
     cpus, share = taken(asked, there.gpus)
     if not share:
         return dataclasses.replace(trial, cpus=cpus, gpus=share)
+    if asked.backend == "fused":
+        triton_host.refuse_fused()
     most = max((int(cpus) for cpus, gpus in there.nodes if gpus >= asked.gpus), default=0)
     if provenance.job_id() is not None and 0 < most < cpus:
         cpus = float(most)

@@ -66,7 +66,9 @@ def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
     assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 0
     found = json.loads((tmp_path / "record.json").read_text())
     assert (found["gpus"], found["gpu_ids"], found["problems"]) == (1, ["1"], [])
-    assert "1 of 2 do not work, and are not used: 0 (T4): why" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 of 2 do not work, and are not used: 0 (T4): why" in out
+    assert "  triton      " in out, "what the fused operation needs on them"
 
 
 def test_gpus_that_work_have_the_names_of_the_job(tmp_path, monkeypatch):

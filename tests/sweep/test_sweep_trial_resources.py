@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from ser_ray import triton_host
 from ser_ray.errors import InputError
 from ser_ray.sweep.config import Resources
 from ser_ray.sweep.slots import slots
@@ -125,3 +126,21 @@ def test_in_a_job_too_it_is_told_with_the_cores_that_are_given(given, in_job):
     assert cpus == 3.0
     assert "1 trials run at once, though there is room on the GPUs for 4" in said
     assert "a trial is given 3 of 8 CPUs that it asks for" in said
+
+
+@pytest.mark.parametrize(
+    ("backend", "nodes", "refused"),
+    [("fused", [(8, 1)], True), ("auto", [(8, 1)], False), ("reference", [(8, 1)], False), ("fused", [(8, 0)], False)],
+)
+def test_a_back_end_that_cannot_be_compiled_on_a_gpu_is_refused_before_any_trial(
+    given, monkeypatch, backend, nodes, refused
+):
+    monkeypatch.setattr(triton_host, "missing_for_launchers", lambda: "/usr/include/Python.h is missing")
+    if not refused:
+        assert given(nodes, backend=backend)[1] == []
+        return
+    with pytest.raises(
+        InputError, match=r"resources\.backend is 'fused', .*Python\.h is missing; take auto or ref"
+    ) as said:
+        given(nodes, backend=backend)
+    assert "python3-dev" in str(said.value)
