@@ -21,6 +21,7 @@ FLOORS = {
     "unwritable": 0,
     "allocation": 0,
     "kernel_cache": 1,
+    "triton_host": 1.5,
     "models": 2,
     "corpus": 2,
     "postprocess": 2,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ser_ray import allocation, provenance
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.doctor.software import CUDA_12_INSTALL
+from ser_ray.gpus.listed import EXCLUSIVE
 from ser_ray.gpus.seen import Gpu, Seen
 
 OWN_BYTES = 0.8e9
@@ -16,12 +17,13 @@ LEAST_DRIVER = {"12": 525, "13": 580}
 """CUDA's major version -> the oldest series of NVIDIA's driver under which it runs."""
 
 
-def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+def findings(seen: Seen, environment: Mapping[str, str] = os.environ, *, whole: int | None = None) -> Iterator[Finding]:
     """Yield what there is to say of the GPUs here.
 
     Args:
         seen: by PyTorch.
         environment: of this process.
+        whole: how many GPUs these are, where some are slices of one; None for as many as are seen.
     """
     given, in_job = allocation.gpus_given(environment), "SLURM_JOB_ID" in environment
     driver = provenance.gpu_driver()
@@ -31,8 +33,9 @@ def findings(seen: Seen, environment: Mapping[str, str] = os.environ) -> Iterato
         yield check_none(seen, given, in_job=in_job, driver=driver, visible=environment.get("CUDA_VISIBLE_DEVICES"))
     else:
         yield check_work(seen, driver)
-        yield from check_count(len(seen.gpus), given, in_job=in_job)
+        yield from check_count(len(seen.gpus) if whole is None else whole, given, in_job=in_job)
         yield from check_memory(seen.gpus)
+        yield from check_modes(seen.gpus)
 
 
 def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | None, visible: str | None) -> Finding:
@@ -141,4 +144,20 @@ def check_memory(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     if used:
         yield warn(
             "gpu", f"something else uses {', '.join(used)}", "nvidia-smi names it; a trial's share is counted from all"
+        )
+
+
+def check_modes(gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    """Yield a warning if GPUs let in one process at a time; those that let in none do not work.
+
+    Args:
+        gpus: those that are visible.
+    """
+    alone = [str(number) for number, gpu in enumerate(gpus) if gpu.mode == EXCLUSIVE]
+    if alone:
+        yield warn(
+            "gpu",
+            f"GPU {', '.join(alone)} of {len(gpus)} in exclusive process mode: one process at a time, so that each "
+            "trial is given a whole GPU, whatever resources.gpus is",
+            "resources.mps: true lets trials share, or those who run the cluster set it to default (nvidia-smi -c 0)",
         )

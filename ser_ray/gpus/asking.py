@@ -1,10 +1,11 @@
 """Asks another Python process, which may fail, crash or never answer."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ANSWER_S = 180.0
@@ -29,16 +30,21 @@ class Answer:
     seconds: float
 
 
-def ask(*arguments: str, timeout_s: float = ANSWER_S) -> Answer:
+def ask(*arguments: str, timeout_s: float = ANSWER_S, variables: Mapping[str, str] | None = None) -> Answer:
     """Run this Python with arguments and return what it answered.
 
     Args:
         arguments: such as "-c" and code.
         timeout_s: after which it is killed.
+        variables: of its environment that are not those of this process.
     """
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, *arguments],
+        env={**os.environ, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         printed, complaints = process.communicate(timeout=timeout_s)

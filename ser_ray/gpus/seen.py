@@ -15,12 +15,14 @@ class Gpu:
         total: bytes of its memory.
         free: bytes of them that nothing uses.
         wrong: what it computes wrongly, or why it does not compute; None if it is right.
+        mode: its compute mode, as NVIDIA's program tells it; empty where it does not.
     """
 
     name: str
     total: int
     free: int
     wrong: str | None
+    mode: str = ""
 
 
 @dataclass(frozen=True)

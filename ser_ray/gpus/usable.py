@@ -2,12 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ser_ray import allocation
 from ser_ray.errors import InputError
-from ser_ray.gpus.asking import Answer, ask
+from ser_ray.gpus import looking
+from ser_ray.gpus.asking import Answer
+from ser_ray.gpus.listed import ListedGpu, listed_gpus
 from ser_ray.gpus.seen import Seen, seen_by
 
 ON_THE_CPU = "to train on the CPU all the same: --set resources.gpus=0"
@@ -32,9 +34,10 @@ def usable_gpus(
     environment: Mapping[str, str] = os.environ,
     *,
     devices: Callable[[], bool] = allocation.has_gpu_devices,
-    probe: Callable[[], Answer] = lambda: ask("-m", "ser_ray.gpus.probe"),
+    probe: Callable[[str | None], Answer] = looking.probe,
+    listed: Callable[[], Sequence[ListedGpu]] = listed_gpus,
 ) -> UsableGpus:
-    """Return the GPUs of this node that trials may be given.
+    """Return the GPUs of this node that trials may be given; of one that is cut into slices (MIG), each slice.
 
     Neither NVIDIA's library nor PyTorch's count is taken for them: a driver may be too old for this PyTorch, a GPU
     broken, or another job's. A process of its own tries each, for seconds; none is started where there is no device.
@@ -42,7 +45,8 @@ def usable_gpus(
     Args:
         environment: of this process; the probe has it, too.
         devices: tells whether there is any device.
-        probe: has each GPU compute, and answers with what it saw.
+        probe: has each GPU compute that CUDA_VISIBLE_DEVICES names, if it is given that, and answers what it saw.
+        listed: tells what NVIDIA's program lists.
 
     Raises:
         InputError: if the job was given GPUs and none of them can be used, or PyTorch cannot be imported.
@@ -51,19 +55,31 @@ def usable_gpus(
     wanted = given or len(named or ())
     if not wanted and (given == 0 or named == () or not devices()):
         return UsableGpus(())
-    answer = probe()
-    seen = seen_by(answer)
+    answer = probe(None)
+    found = looking.look(answer, listed(), environment, probe_one=probe)
+    seen = found.seen
     if seen is None:
         raise InputError(f"PyTorch cannot be imported ({answer.error}); ser-ray doctor tells more")
-    names = [str(number) for number in range(len(seen.gpus))] if named is None else named
-    found = list(zip(names, seen.gpus, strict=False))  # of a variable that names more, the rest are not there
-    wrong = [f"GPU {name} ({gpu.name}): {gpu.wrong}" for name, gpu in found if gpu.wrong]
-    ids = [name for name, gpu in found if not gpu.wrong][:given]
+    wrong = [
+        f"GPU {name} ({gpu.name}): {gpu.wrong}" for name, gpu in zip(found.names, seen.gpus, strict=True) if gpu.wrong
+    ]
+    ids = of_the_job(tuple(looking.working(found)), given)
     if wanted and not ids:
         raise gpus_unusable(wanted, "; ".join(wrong) or _reason(seen))
     if not seen.gpus and (reason := _reason(seen)):
         wrong = [f"the GPUs of this machine: {reason}"]
-    return UsableGpus(tuple(ids), len(ids) == len(seen.gpus), tuple(wrong))
+    return UsableGpus(ids, len(ids) == len(seen.gpus) and not found.split, tuple(wrong))
+
+
+def of_the_job(names: Sequence[str], given: int | None) -> tuple[str, ...]:
+    """Return those of the GPUs of a node that are a job's.
+
+    Args:
+        names: of those that work, as CUDA_VISIBLE_DEVICES names them. Slices are the job's own: SLURM counts a GPU once
+            that the job has as a whole, and may count slices that it gives one by one.
+        given: how many SLURM gave the job; None where it says nothing.
+    """
+    return tuple(names if any(name.startswith("MIG-") for name in names) else names[:given])
 
 
 def gpus_unusable(given: int, reason: str | None) -> InputError:
@@ -86,10 +102,9 @@ def wrong_with(gpu: str) -> str | None:
     Args:
         gpu: as CUDA_VISIBLE_DEVICES names it.
     """
-    with only_visible(UsableGpus((gpu,), all_visible=False)):
-        seen = seen_by(ask("-m", "ser_ray.gpus.probe"))
+    seen = seen_by(looking.probe(gpu))
     if seen is None or not seen.gpus:
-        return (seen and _reason(seen)) or "PyTorch does not see it"
+        return (seen and _reason(seen)) or looking.UNSEEN
     return seen.gpus[0].wrong
 
 

@@ -2,15 +2,19 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ser_ray.slurm.pending import Pending
 from ser_ray.slurm.request import Request
-from ser_ray.slurm.wall_time import wall_hours
+from ser_ray.slurm.wall_time import shared_wall_hours, wall_hours
 from ser_ray.sweep.measured import DeviceClass
 from ser_ray.sweep.share import Share
 from ser_ray.trial import Trial
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.estimate import MeasuredHours
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Expected:
     Args:
         device: the class.
         measured: how many trials the estimate is made of.
-        hours: of one trial after the other.
+        hours: of one trial after the other, each with a device for itself.
         wall_hours: of the job; of an array, of the job that takes longest.
         rough: that only other networks were measured.
     """
@@ -32,13 +36,15 @@ class Expected:
     rough: bool
 
 
-def expected(pending: Pending, request: Request, slots: int) -> list[Expected]:
+def expected(pending: Pending, request: Request, cpus: int) -> list[Expected]:
     """Return how long the job would run at most, as far as trials were measured on devices that it may get.
+
+    On GPUs each trial has the share that a run gives it, and takes the longer for it, as `Speed.seconds_at` says.
 
     Args:
         pending: what is to do.
         request: what is asked of SLURM.
-        slots: how many trials run at once in one job.
+        cpus: cores on each node.
 
     Returns:
         The classes of devices, sorted; none where nothing is known.
@@ -47,23 +53,48 @@ def expected(pending: Pending, request: Request, slots: int) -> list[Expected]:
         return []  # a guided search that has proposed nothing yet
     from ser_ray.sweep.estimate import measured_hours
 
+    places = {trial.key: place for place, trial in enumerate(pending.trials)}
+    parts = [[places[trial.key] for trial in part] for part in shared_out(pending, request)]
     found = []
     for known in measured_hours(pending.trials, pending.measured):
         if not _fits(known.device, pending, on_gpu=request.gpus > 0):
             continue
-        hours = dict(zip((trial.key for trial in pending.trials), known.hours, strict=True))
-        proposed = [statistics.fmean(hours.values())] * pending.to_propose
-        shares = [[*_hours(part, hours), *proposed] for part in shared_out(pending, request)]
+        jobs = [_JobHours(part, pending.to_propose, known) for part in parts]
         found.append(
             Expected(
                 device=known.device,
                 measured=known.measured,
-                hours=math.fsum(map(math.fsum, shares)),
-                wall_hours=max(wall_hours(share, slots) for share in shares),
+                hours=math.fsum(job.at(number, 1.0) for job in jobs for number in range(job.trials)),
+                wall_hours=max(_wall_hours(job, pending, request, cpus) for job in jobs),
                 rough=known.rough,
             )
         )
     return found
+
+
+class _JobHours:
+    """The hours of each trial of one job: of those that are known, then of those that are to be proposed."""
+
+    def __init__(self, places: Sequence[int], to_propose: int, known: "MeasuredHours") -> None:
+        self._places, self._known = places, known
+        self.trials = len(places) + to_propose
+        self._means: dict[float, float] = {}
+
+    def at(self, number: int, share: float) -> float:
+        """Return the hours of a trial, given its number and its share of a GPU, or whole GPUs; 1 on a CPU."""
+        hours = self._known.hours(min(share, 1.0))
+        if number < len(self._places):
+            return hours[self._places[number]]
+        if share not in self._means:
+            self._means[share] = statistics.fmean(hours)
+        return self._means[share]
+
+
+def _wall_hours(job: _JobHours, pending: Pending, request: Request, cpus: int) -> float:
+    resources = pending.config.resources
+    if request.gpus:
+        return shared_wall_hours(job.trials, job.at, request.shares(cpus, resources))
+    return wall_hours([job.at(number, 1.0) for number in range(job.trials)], request.slots(cpus, resources))
 
 
 def shared_out(pending: Pending, request: Request) -> list[list[Trial]]:
@@ -79,13 +110,9 @@ def shared_out(pending: Pending, request: Request) -> list[list[Trial]]:
     return [[trial for trial in left if trial.key in part] for part in parts]
 
 
-def _hours(trials: Sequence[Trial], hours: Mapping[str, float]) -> list[float]:
-    return [hours[trial.key] for trial in trials]
-
-
 def _fits(device: DeviceClass, pending: Pending, *, on_gpu: bool) -> bool:
     """Return whether trials would be of this class: CPU or GPU, precision and back end as asked for."""
-    if device.device.startswith("cpu") == on_gpu:
+    if device.is_gpu != on_gpu:
         return False
     asked = {trial.config.training.precision for trial in pending.trials}
     if device.precision not in asked and not (device.precision == "float32" and "tf32" in asked):

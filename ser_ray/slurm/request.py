@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ser_ray.errors import InputError
 from ser_ray.slurm.wall_time import FORMS, read_time
 from ser_ray.sweep.config import Resources
+from ser_ray.sweep.gpu_shares import GpuShares
 from ser_ray.sweep.slots import slots, taken
 
 MOST_CPUS = 16
@@ -94,6 +95,16 @@ class Request:
         """
         own_cpus, own_gpus = taken(resources, self.gpus)
         return slots([(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus)
+
+    def shares(self, cpus: int, resources: Resources) -> GpuShares:
+        """Return the shares of the GPUs of one job, none given yet.
+
+        Args:
+            cpus: cores on each node.
+            resources: of a trial; where the node has fewer cores, it is given those that are there.
+        """
+        own_cpus, own_gpus = taken(resources, self.gpus)
+        return GpuShares([(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

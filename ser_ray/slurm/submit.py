@@ -132,7 +132,7 @@ def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tupl
     notes = [_what_is_to_do(pending), _what_is_asked(request, slots, bool(resources.gpus))]
     if min(shares) == 0 < max(shares):
         notes.append(f"{shares.count(0)} of {len(shares)} jobs will find nothing to train: fewer are enough")
-    hours, told = _wall_time(pending, request, slots, passed)
+    hours, told = _wall_time(pending, request, cpus, passed)
     request, limit = _limited(pending, request, hours)
     return request, [*notes, *told, *limit]
 
@@ -156,11 +156,11 @@ def _what_is_asked(request: Request, slots: int, may_have_gpus: bool) -> str:
     return f"job: {what} with {request.cpus_per_task} CPUs{gpus}: {slots} trials at once{none}"
 
 
-def _wall_time(pending: Pending, request: Request, slots: int, passed: Sequence[str]) -> tuple[float | None, list[str]]:
+def _wall_time(pending: Pending, request: Request, cpus: int, passed: Sequence[str]) -> tuple[float | None, list[str]]:
     """Return the hours of the longest job on the slowest devices, None where nothing is known, and lines to say."""
     if not pending.to_train and not pending.to_propose:
-        return wall_hours([], slots), ["wall time: minutes, since no trial is to be trained"]
-    found = expected(pending, request, slots)
+        return wall_hours([], 1), ["wall time: minutes, since no trial is to be trained"]
+    found = expected(pending, request, cpus)
     if not found:
         return None, _unknown(request, passed)
     lines = ["wall time, at most (patience and early stopping shorten it):", *map(_line, found)]
@@ -168,7 +168,8 @@ def _wall_time(pending: Pending, request: Request, slots: int, passed: Sequence[
 
 
 def _line(one: Expected) -> str:
-    trials = f"{one.measured} trials measured; {_age(one.hours)} of one trial after the other"
+    alone = ", each with a GPU for itself" if one.device.is_gpu else ""
+    trials = f"{one.measured} trials measured; {_age(one.hours)} of one trial after the other{alone}"
     rough = "; rough, since their networks are others: --quick measures these" if one.rough else ""
     return f"  {_age(one.wall_hours)}  on {one.device} ({trials}{rough})"
 

@@ -3,9 +3,10 @@
 import heapq
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ser_ray.errors import InputError
+from ser_ray.sweep.gpu_shares import GpuShares
 
 START_H = 0.05
 """Three minutes for what is no training: looking at the nodes, the start of Python and Ray from a cold file system."""
@@ -65,6 +66,28 @@ def wall_hours(hours: Sequence[float], slots: int) -> float:
     for one in hours:
         heapq.heapreplace(free, free[0] + one)
     return START_H + max(free, default=0.0)
+
+
+def shared_wall_hours(trials: int, hours: Callable[[int, float], float], shares: GpuShares) -> float:
+    """Return how long trials take that share GPUs, start-up included: each begins as soon as it finds a place.
+
+    A trial has the share that a run would give it, larger where fewer trials wait than there is room for, and keeps it
+    to its end.
+
+    Args:
+        trials: how many there are.
+        hours: of a trial, given its number from 0 and its share of a GPU, or whole GPUs.
+        shares: of GPUs that have room for one trial at least, with none given yet.
+    """
+    running: list[tuple[float, int]] = []
+    now = end = 0.0
+    for number in range(trials):
+        while (share := shares.take(str(number), trials - number)) is None:
+            now, ended = heapq.heappop(running)
+            shares.release(str(ended))
+        heapq.heappush(running, (now + hours(number, share), number))
+        end = max(end, now + hours(number, share))
+    return START_H + end
 
 
 def limit_s(hours: float) -> int:

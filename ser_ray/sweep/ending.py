@@ -13,7 +13,7 @@ from ser_ray.signals import SCHEDULER, TOGETHER_S, taken_by
 from ser_ray.unwritable import is_unwritable
 
 MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
-RAY_LOST = "Ray's process on this host was lost (killed, or out of memory?)"
+RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not answer any more"
 
 
 SAVE_S = 120.0

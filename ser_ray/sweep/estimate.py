@@ -9,29 +9,26 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import track
 
-from ser_ray.corpus import Corpus
 from ser_ray.models import ModelConfig
 from ser_ray.models.conv_pool import Backend, choose, reference
 from ser_ray.models.network import build
 from ser_ray.provenance import cpu_name, host_name
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.measured import DeviceClass, Speeds, read_speeds
-from ser_ray.training.config import TrainingConfig, whole_frames
+from ser_ray.sweep.slots import at_once_on_a_gpu
+from ser_ray.sweep.trial_audio import TrialAudio
+from ser_ray.training.config import TrainingConfig
 from ser_ray.training.loss import ccc_loss
 from ser_ray.training.numerics import effective_precision, in_precision, prepare_process, weights_dtype
-from ser_ray.training.segments import recordings_of
 from ser_ray.trial import TRIAL_VERSION, Trial
 
 MEASURED_S = 2.0
 """Length of the sequences in the measured step; its time is scaled to the trial's."""
-EVALUATION = 1 / 3
-"""Of the time that training on as much audio takes: there is no backward pass."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,14 @@ class DeviceHours:
     Args:
         device: its name, precision and back end.
         measured: how many trials the estimate is made of; 0 for a step that was measured on this host.
-        hours: one trial after the other.
+        hours: of one device, on which as many trials run at once as it has room for.
+        at_once: how many these are: those that share a GPU, 1 on a core.
     """
 
     device: str
     measured: int
     hours: float
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Forecast:
     """How long trials will take at most; patience and early stopping can only shorten it.
 
     Args:
-        hours: of each trial on one device of this host, in the order of the trials.
+        hours: of each trial on one device of this host, beside as many others as share it, in the order of the trials.
         devices: what is to do, on each class of devices that something is known of.
     """
 
@@ -62,21 +61,41 @@ class Forecast:
     devices: tuple[DeviceHours, ...]
 
 
-@dataclass(frozen=True)
 class MeasuredHours:
     """How long each of some trials takes on a class of devices that others were measured on.
 
     Args:
         device: the class.
-        measured: how many trials the estimate is made of.
-        hours: of each trial, in the order in which they were given.
-        rough: that all of these had other networks, to whose multiply-adds the hours are in proportion.
+        speeds: how fast these were.
+        trials: those that are to take it.
+        audio: how much audio they use.
     """
 
-    device: DeviceClass
-    measured: int
-    hours: tuple[float, ...]
-    rough: bool
+    def __init__(self, device: DeviceClass, speeds: Speeds, trials: Sequence[Trial], audio: TrialAudio) -> None:
+        self.device = device
+        self._speeds, self._trials, self._audio = speeds, trials, audio
+        self._known: dict[float, tuple[float, ...]] = {}
+
+    @property
+    def measured(self) -> int:
+        """How many trials the estimate is made of."""
+        return len(self._speeds.trials)
+
+    @property
+    def rough(self) -> bool:
+        """Whether all of these had other networks, to whose multiply-adds the hours are in proportion."""
+        return not any(self._speeds.knows(model) for model in {trial.config.model for trial in self._trials})
+
+    def hours(self, share: float = 1.0) -> tuple[float, ...]:
+        """Return the hours of each trial, in the order in which they were given.
+
+        Args:
+            share: of a GPU that each has, at most 1; 1 on a CPU.
+        """
+        if share not in self._known:
+            own = (self._audio.measured_hours(trial, self._speeds, share) for trial in self._trials)
+            self._known[share] = tuple(own)
+        return self._known[share]
 
 
 def measured_hours(trials: Sequence[Trial], measured: Sequence[SweepFolder]) -> list[MeasuredHours]:
@@ -89,17 +108,8 @@ def measured_hours(trials: Sequence[Trial], measured: Sequence[SweepFolder]) -> 
     Returns:
         The classes, sorted; none where nothing was measured.
     """
-    audio = _Audio()
-    models = {trial.config.model for trial in trials}
-    return [
-        MeasuredHours(
-            device,
-            len(known.trials),
-            tuple(audio.measured_hours(trial, known) for trial in trials),
-            rough=not any(known.knows(model) for model in models),
-        )
-        for device, known in read_speeds(measured).items()
-    ]
+    audio = TrialAudio()
+    return [MeasuredHours(device, known, trials, audio) for device, known in read_speeds(measured).items()]
 
 
 def forecast(
@@ -109,9 +119,12 @@ def forecast(
     cache: Path,
     backend: Backend = "auto",
     *,
-    on_gpu: bool = True,
+    gpus: float = 1.0,
 ) -> Forecast:
     """Return how long trials will take.
+
+    On a GPU each has the share that is left to it by the others that are to do: hours of a device are those of all
+    trials at that share, divided by how many of them run on it at once.
 
     Args:
         trials: any number of trials.
@@ -119,35 +132,40 @@ def forecast(
         measured: sweeps whose finished trials tell how fast devices are.
         cache: folder in which steps measured on this host are kept, for trials like which it has trained none.
         backend: what is to compute the convolutional blocks.
-        on_gpu: whether trials are given a share of a GPU where there is one.
+        gpus: the least share of a GPU that a trial is given where there is one, or whole GPUs; 0 for none.
 
     Returns:
         The forecast.
     """
     speeds = read_speeds(measured)
-    audio = _Audio()
-    here = _Here(backend, on_gpu)
+    audio, here = TrialAudio(), _Here(backend, gpus > 0)
+    at_once = at_once_on_a_gpu(gpus, len(to_do))
+    own_at_once = at_once if here.device.type == "cuda" else 1
     unknown = [trial for trial in trials if here.device_class(trial) not in speeds]
-    stepped = dict(zip((t.key for t in unknown), estimate_hours(unknown, cache, backend, on_gpu=on_gpu), strict=True))
+    steps = estimate_hours(unknown, cache, backend, on_gpu=gpus > 0)  # each alone on its device
+    stepped = {trial.key: own_at_once * hours for trial, hours in zip(unknown, steps, strict=True)}
     hours = tuple(
-        stepped[trial.key] if trial.key in stepped else audio.measured_hours(trial, speeds[here.device_class(trial)])
+        stepped[trial.key]
+        if trial.key in stepped
+        else audio.measured_hours(trial, speeds[here.device_class(trial)], 1 / own_at_once)
         for trial in trials
     )
     left = [trial for trial in trials if trial.key in to_do]
-    devices = [
-        DeviceHours(str(device), len(known.trials), math.fsum(audio.measured_hours(trial, known) for trial in left))
-        for device, known in speeds.items()
-    ]
+    devices = []
+    for device, known in speeds.items():
+        beside = at_once if device.is_gpu else 1
+        all_hours = math.fsum(audio.measured_hours(trial, known, 1 / beside) for trial in left)
+        devices.append(DeviceHours(str(device), len(known.trials), all_hours / beside, beside))
     if any(trial.key in stepped for trial in left):
         own = math.fsum(h for trial, h in zip(trials, hours, strict=True) if trial.key in to_do)
-        devices.insert(0, DeviceHours(f"this host: {here.name}", 0, own))
+        devices.insert(0, DeviceHours(f"this host: {here.name}", 0, own / own_at_once, own_at_once))
     return Forecast(hours, tuple(devices))
 
 
 def estimate_hours(
     trials: Sequence[Trial], cache: Path, backend: Backend = "auto", *, on_gpu: bool = True
 ) -> list[float]:
-    """Return how many hours each trial takes at most on one device of this host.
+    """Return how many hours each trial takes at most on one device of this host that it has for itself.
 
     One step of each design is measured, forward and backward, with the trial's precision and batch size on a few
     seconds of audio, and scaled to the corpus: in proportion to the audio for training, a third of it for evaluation,
@@ -162,7 +180,7 @@ def estimate_hours(
     Returns:
         Hours, in the order of the trials.
     """
-    here, audio = _Here(backend, on_gpu), _Audio()
+    here, audio = _Here(backend, on_gpu), TrialAudio()
     path = cache / f"{host_name()}.json"
     known = _read_known(path) if trials else {}
     identities = [here.identity(trial) for trial in trials]
@@ -225,64 +243,6 @@ class _Here:
             text = json.dumps(content, sort_keys=True)
             self._identities[design] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._identities[design]
-
-
-class _Seconds(NamedTuple):
-    """Audio of a corpus that one trial uses, in seconds."""
-
-    trained: float
-    padded: float
-    devel: float
-    test: float
-
-    def hours(self, seconds_per_audio_second: float, epochs: int, *, padded: bool) -> float:
-        """Return the hours of a training; padded counts short sequences as whole ones, as a measured step does."""
-        trained = epochs * (self.padded if padded else self.trained)
-        evaluated = epochs * self.devel + self.devel + self.test
-        return seconds_per_audio_second * (trained + EVALUATION * evaluated) / 3600
-
-
-class _Audio:
-    """How much audio trials use; found out once for all with the same corpus, limits and sequence length."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int | None, float | None, float, str], _Seconds] = {}
-
-    def of(self, trial: Trial) -> _Seconds:
-        config = trial.config.training
-        asked = trial.corpus.fingerprint, config.limit_recordings, config.limit_s, config.sequence_s, config.segments
-        if asked not in self._known:
-            self._known[asked] = _seconds(trial.corpus, config)
-        return self._known[asked]
-
-    def largest_batch(self, trial: Trial) -> int:
-        """Return how many segments the largest batch of a trial has: no more than there are."""
-        training = trial.config.training
-        return min(training.batch_size, round(self.of(trial).padded / training.sequence_s))
-
-    def measured_hours(self, trial: Trial, speeds: Speeds) -> float:
-        """Return the hours of a trial on devices of known speed."""
-        model, training = trial.config.model, trial.config.training
-        seconds = speeds.seconds_per_sample(model, training.batch_size, training.sequence_s)
-        return self.of(trial).hours(seconds * trial.corpus.sample_rate, training.epochs, padded=False)
-
-
-def _seconds(corpus: Corpus, config: TrainingConfig) -> _Seconds:
-    frames = {
-        partition: [recording.frames for recording in recordings_of(corpus, partition, config)]
-        for partition in ("train", "devel", "test")
-    }
-    length = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
-    padded = sum(-(-n // length) * length for n in frames["train"])
-    # a random segment begins where a whole one fits, so that only recordings shorter than it are padded
-    drawn = sum(-(-n // length) * min(length, n) for n in frames["train"])
-    counts = (
-        drawn if config.segments == "random" else sum(frames["train"]),
-        padded,
-        sum(frames["devel"]),
-        sum(frames["test"]),
-    )
-    return _Seconds(*(count / corpus.label_rate for count in counts))
 
 
 def _read_known(path: Path) -> dict[str, float]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from ser_ray.corpus import Corpus
+from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
 from ser_ray.report.terminal import natural_width, open_console
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.measured import sweeps_beside
@@ -106,7 +108,8 @@ def list_trials(
     states = _states(folder, trials, donors)
     to_do = {trial.key for trial in trials} - set(states)
     measured = [*sweeps_beside(folder), *donors]
-    found = forecast(trials, to_do, measured, cache, resources.backend, on_gpu=resources.gpus > 0)
+    with only_visible(_usable_gpus() if to_do and resources.gpus else UsableGpus(())):
+        found = forecast(trials, to_do, measured, cache, resources.backend, gpus=resources.gpus)
     rows = [
         (planned, hours, states.get(planned.key, "to do"))
         for planned, hours in zip(plan.trials, found.hours, strict=True)
@@ -120,8 +123,20 @@ def list_trials(
     if not to_do:
         print("nothing is to be trained")
         return
-    print(f"{len(to_do)} to do, one after the other at most (patience and early stopping shorten it):")
+    print(f"{len(to_do)} to do, on one device at most (patience and early stopping shorten it):")
     _print_devices(found.devices)
+
+
+def _usable_gpus() -> UsableGpus:
+    """Return the GPUs that a run here would use, and tell of the others as it does; where there is none, at once."""
+    try:
+        found = usable_gpus()
+    except InputError as error:  # for which the run would not begin; its hours are those of a CPU
+        print(f"GPU       not used: {error}")
+        return UsableGpus((), all_visible=False)
+    for unusable in found.unusable:
+        print(f"GPU       not used: {unusable}")
+    return found
 
 
 def _states(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
@@ -152,9 +167,11 @@ def _print_devices(devices: "Sequence[DeviceHours]") -> None:
     table = Table(box=None, padding=(0, 1))
     table.add_column("device", overflow="fold")
     table.add_column("measured trials", justify="right")
+    table.add_column("at once", justify="right")
     table.add_column("hours", justify="right", no_wrap=True)
     for device in devices:
-        table.add_row(device.device, str(device.measured or "a step"), f"{device.hours:.3g}")
+        measured = str(device.measured or "a step")
+        table.add_row(device.device, measured, str(device.at_once), f"{device.hours:.3g}")
     console.print(table)
 
 

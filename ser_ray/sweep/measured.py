@@ -3,7 +3,7 @@
 import json
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -19,8 +19,11 @@ Key = TypeVar("Key")
 MOST_ROWS = 500
 """So many rows of a sweep are read, spread over all: more would make an estimate slower and no better."""
 
+SHARE_DIGITS = 3
+"""Shares of a GPU are equal that are so to as many digits: three trials on one have 0.3333 each, as Ray counts them."""
+
 _OF_DEVICE = ("device", "precision", "backend")
-_COLUMNS = ["key", "status", *_OF_DEVICE, "batch_size", "sequence_s", "samples_per_second", "config"]
+_COLUMNS = ["key", "status", *_OF_DEVICE, "gpus", "batch_size", "sequence_s", "samples_per_second", "config"]
 
 
 class DeviceClass(NamedTuple):
@@ -29,6 +32,11 @@ class DeviceClass(NamedTuple):
     device: str
     precision: str
     backend: str
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether its trials have a share of a GPU, and no core."""
+        return not self.device.startswith("cpu")
 
     def __str__(self) -> str:
         """Return it as a table shows it."""
@@ -44,12 +52,26 @@ class Speed:
         batch_size: segments in a batch.
         sequence_s: length of a segment.
         seconds_per_sample: seconds of training for each sample of audio.
+        share: of a GPU that it had, at most 1; 1 on a CPU.
     """
 
     model: ModelConfig
     batch_size: int
     sequence_s: float
     seconds_per_sample: float
+    share: float = 1.0
+
+    def seconds_at(self, share: float) -> float:
+        """Return the seconds for each sample that such a trial takes at most at another share of a GPU.
+
+        seconds(share) = seconds(measured) x max(1, measured / share): trials on a GPU share its throughput equally, so
+        that one on a quarter of it takes up to four times as long as on the whole. With a larger share it is not taken
+        to be quicker than it was: a small network does not fill a GPU, and nobody has measured how far it does.
+
+        Args:
+            share: above 0, at most 1.
+        """
+        return self.seconds_per_sample * max(1.0, self.share / share)
 
 
 @dataclass(frozen=True)
@@ -62,20 +84,23 @@ class Speeds:
 
     trials: tuple[Speed, ...]
 
-    def seconds_per_sample(self, model: ModelConfig, batch_size: int, sequence_s: float) -> float:
+    def seconds_per_sample(self, model: ModelConfig, batch_size: int, sequence_s: float, share: float = 1.0) -> float:
         """Return the seconds that training takes for each sample of audio.
 
         Args:
             model: the network.
             batch_size: segments in a batch.
             sequence_s: length of a segment.
+            share: of a GPU, at most 1; 1 on a CPU.
 
         Returns:
             The median of the trials with this network, batch and sequence; where there are none, of those with this
-            network; else the median network's, in proportion to the multiply-adds.
+            network; else the median network's, in proportion to the multiply-adds. Of these, the trials that had this
+            share, if any had; else all, with the seconds that they would take at most at this share.
         """
-        known = self._by_setting.get((model, batch_size, sequence_s)) or self._by_model.get(model)
-        return known or self._seconds_per_multiply_add * model.multiply_adds / model.hop
+        at = self._at(share)
+        known = at.by_setting.get((model, batch_size, sequence_s)) or at.by_model.get(model)
+        return known or at.seconds_per_multiply_add * model.multiply_adds / model.hop
 
     def knows(self, model: ModelConfig) -> bool:
         """Return whether a trial with this network was measured.
@@ -83,19 +108,31 @@ class Speeds:
         Args:
             model: the network.
         """
-        return model in self._by_model
+        return model in self._models
 
     @cached_property
-    def _by_setting(self) -> dict[tuple[ModelConfig, int, float], float]:
-        return _medians(((t.model, t.batch_size, t.sequence_s), t.seconds_per_sample) for t in self.trials)
+    def _models(self) -> set[ModelConfig]:
+        return {trial.model for trial in self.trials}
+
+    def _at(self, share: float) -> "_Medians":
+        if share not in self._by_share:
+            self._by_share[share] = _Medians(self.trials, share)
+        return self._by_share[share]
 
     @cached_property
-    def _by_model(self) -> dict[ModelConfig, float]:
-        return _medians((trial.model, trial.seconds_per_sample) for trial in self.trials)
+    def _by_share(self) -> "dict[float, _Medians]":
+        return {}
 
-    @cached_property
-    def _seconds_per_multiply_add(self) -> float:
-        return statistics.median(s * model.hop / model.multiply_adds for model, s in self._by_model.items())
+
+class _Medians:
+    """Seconds per sample at one share of a GPU: by network, batch and sequence, by network, and per multiply-add."""
+
+    def __init__(self, trials: Sequence[Speed], share: float) -> None:
+        self.by_setting = _medians(trials, share, lambda trial: (trial.model, trial.batch_size, trial.sequence_s))
+        self.by_model = _medians(trials, share, lambda trial: trial.model)
+        self.seconds_per_multiply_add = statistics.median(
+            seconds * model.hop / model.multiply_adds for model, seconds in self.by_model.items()
+        )
 
 
 def read_speeds(folders: Sequence[SweepFolder]) -> dict[DeviceClass, Speeds]:
@@ -144,11 +181,26 @@ def _speed(row: Mapping[str, Any]) -> Speed | None:
         model = ModelConfig(**json.loads(row["config"])["model"])
     except (KeyError, TypeError, ValidationError):
         return None  # a network that this version does not have
-    return Speed(model, row["batch_size"], row["sequence_s"], 1 / row["samples_per_second"])
+    return Speed(
+        model,
+        row["batch_size"],
+        row["sequence_s"],
+        1 / row["samples_per_second"],
+        # 0 on a CPU; a network trains on one GPU though it has several; rows of old say nothing: taken for a whole one,
+        # from which the longest times follow
+        round(min(1.0, row["gpus"] or 1.0), SHARE_DIGITS),
+    )
 
 
-def _medians(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
-    values: dict[Key, list[float]] = {}
-    for key, value in pairs:
-        values.setdefault(key, []).append(value)
-    return {key: statistics.median(own) for key, own in values.items()}
+def _medians(trials: Sequence[Speed], share: float, kind: Callable[[Speed], Key]) -> dict[Key, float]:
+    """Return kind -> median of the trials that had a share; of a kind of which none had, of all of it."""
+    kinds: dict[Key, list[Speed]] = {}
+    for trial in trials:
+        kinds.setdefault(kind(trial), []).append(trial)
+    return {
+        key: statistics.median(
+            trial.seconds_at(share)
+            for trial in [trial for trial in own if trial.share == round(share, SHARE_DIGITS)] or own
+        )
+        for key, own in kinds.items()
+    }

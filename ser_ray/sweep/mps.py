@@ -13,6 +13,8 @@ from ser_ray import allocation
 from ser_ray.gpus.asking import ask
 
 CONTROL = "nvidia-cuda-mps-control"
+OWN_PIPES = "/tmp/nvidia-mps"
+"""Where the service has its pipes unless it is told another place."""
 WAIT_S = 30.0
 CLIENT_S = 120.0
 """How long a process may take to import PyTorch, from a cold disk, and to compute a sum."""
@@ -25,6 +27,11 @@ CLIENT = "import torch; torch.ones(8, device='cuda').sum().item()"
 def tried_client() -> str | None:
     """Return why a process of its own that computes on a GPU failed, or None."""
     return ask("-c", CLIENT, timeout_s=CLIENT_S).error
+
+
+def is_running() -> bool:
+    """Return whether processes that are started here would compute by NVIDIA's service: a sweep's, or the site's."""
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or OWN_PIPES) / "control").exists()
 
 
 @contextlib.contextmanager

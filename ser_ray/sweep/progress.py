@@ -28,13 +28,19 @@ SHOWN_TRIALS = 12
 
 @dataclass
 class Running:
-    """A trial under way: its label, how far it is, and its best devel CCC so far."""
+    """A trial under way: its label, how far it is, the seconds of its last epoch, and its best devel CCC so far."""
 
     label: str
     epochs: int
     epoch: int = 0
+    epoch_s: float = 0.0
     best: float | None = None
     searching: bool = False
+
+    @property
+    def seconds_left(self) -> float:
+        """Its epochs to come at most, as long as its last: it keeps its share of a GPU to its end."""
+        return 0.0 if self.searching else self.epoch_s * max(0, self.epochs - self.epoch)
 
 
 @dataclass
@@ -66,11 +72,17 @@ class Tally:
         return self.planned - self.done - self.stopped - self.failed - len(self.running)
 
     def seconds_left(self) -> float | None:
-        """Return an estimate from the epochs done so far, or None before the first."""
+        """Return an estimate from the epochs done so far, or None before the first.
+
+        Epochs of all trials at once come at a pace, elapsed / epochs done, at which those that are left would end if
+        all devices stayed busy. In the end they do not: no run ends before the trial that has the most to do, which on
+        a share of a GPU goes on at the pace of that share.
+        """
         if not self.epochs_done:
             return None
         elapsed = time.monotonic() - self.began
-        return elapsed / self.epochs_done * max(0, self.epochs_to_do - self.epochs_done)
+        together = elapsed / self.epochs_done * max(0, self.epochs_to_do - self.epochs_done)
+        return max(together, *(trial.seconds_left for trial in list(self.running.values())), 0.0)
 
 
 class _Console(PlainConsole):
@@ -189,7 +201,7 @@ class Progress:
             else:
                 self._tally.epochs_to_do -= figures["epoch"] - 1  # those before were trained in an earlier run
                 self._tally.epochs_done += 1
-            running.epoch = figures["epoch"]
+            running.epoch, running.epoch_s = figures["epoch"], figures["seconds"]
             score = figures["ccc_devel_mean"]
             running.best = score if running.best is None else max(running.best, score)
             parts = ", ".join(

@@ -17,6 +17,16 @@ def slots(nodes: Iterable[tuple[float, float]], cpus: float, gpus: float) -> int
     return sum(int(min(there / cpus, _on_gpus(there_gpus, gpus))) for there, there_gpus in nodes)
 
 
+def at_once_on_a_gpu(gpus: float, trials: int) -> int:
+    """Return how many trials share one GPU, each with an equal part of it.
+
+    Args:
+        gpus: the least share of a GPU that a trial is given; whole GPUs, or 0 for none, count as a whole one.
+        trials: that there are; fewer than there is room for have larger shares.
+    """
+    return max(1, min(int(_on_gpus(1, min(gpus or 1.0, 1.0))), trials))
+
+
 def search_actors(asked: int | None, cpus: float, training: float) -> int:
     """Return how many processes may search post-processing: as many as trials leave cores, and one in any case.
 

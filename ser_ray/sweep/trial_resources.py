@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ser_ray import provenance
+from ser_ray import allocation, provenance, triton_host
 from ser_ray.errors import InputError
+from ser_ray.gpus.listed import EXCLUSIVE, listed_gpus, named_gpus
+from ser_ray.sweep import mps
 from ser_ray.sweep.config import Resources
 from ser_ray.sweep.slots import taken
 from ser_ray.trial import Trial
@@ -14,7 +16,20 @@ if TYPE_CHECKING:
     from ser_ray.sweep.cluster import Cluster
 
 
-def with_resources(trial: Trial, asked: Resources, there: "Cluster", say: Callable[[str], None]) -> Trial:
+def gpus_are_exclusive() -> bool:
+    """Return whether the GPUs of this node let in one process at a time, so that trials cannot share them."""
+    if mps.is_running():  # all compute by one process, the service
+        return False
+    return any(gpu.mode == EXCLUSIVE for gpu in named_gpus(listed_gpus(), allocation.gpus_named()))
+
+
+def with_resources(
+    trial: Trial,
+    asked: Resources,
+    there: "Cluster",
+    say: Callable[[str], None],
+    exclusive: Callable[[], bool] = gpus_are_exclusive,
+) -> Trial:
     """Return a trial with the cores and the share of a GPU that each is given.
 
     Without a GPU one core, since it trains in one thread. In a scheduler's job that has fewer cores than a trial asks
@@ -24,14 +39,25 @@ def with_resources(trial: Trial, asked: Resources, there: "Cluster", say: Callab
         trial: any of the sweep's.
         asked: what the sweep asks for.
         there: what the cluster has.
-        say: told where the cores keep GPUs waiting.
+        say: told where the cores keep GPUs waiting, or trials are given more of a GPU than is asked.
+        exclusive: tells whether GPUs of this node let in one process at a time.
 
     Raises:
-        InputError: if no node has as much, so that trials would wait for ever.
+        InputError: if no node has as much, so that trials would wait for ever, or this one lacks what the fused back
+            end needs on a GPU: each trial would fail.
     """
     cpus, share = taken(asked, there.gpus)
     if not share:
         return dataclasses.replace(trial, cpus=cpus, gpus=share)
+    if asked.backend == "fused":
+        triton_host.refuse_fused()
+    if asked.gpus < 1 and exclusive():
+        say(
+            "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
+            f"not {asked.gpus:g} of it; resources.mps: true lets trials share, as does the default mode "
+            "(nvidia-smi -c 0)"
+        )
+        asked = dataclasses.replace(asked, gpus=1.0)
     most = max((int(cpus) for cpus, gpus in there.nodes if gpus >= asked.gpus), default=0)
     if provenance.job_id() is not None and 0 < most < cpus:
         cpus = float(most)

@@ -1,10 +1,13 @@
 """What is said of GPUs, told what SLURM gave and what PyTorch sees."""
 
+import dataclasses
+
 import pytest
 
 from ser_ray.doctor.gpus import (
     check_count,
     check_memory,
+    check_modes,
     check_none,
     check_work,
     findings,
@@ -119,3 +122,20 @@ def test_all_findings_of_a_node():
 def test_how_many_work():
     assert Seen("13.0", (GOOD, BAD, GOOD)).working == 2
     assert Seen("13.0").working == 0
+
+
+def test_gpus_that_let_in_one_process_at_a_time_are_a_warning():
+    alone = dataclasses.replace(GOOD, mode="Exclusive_Process")
+    assert list(check_modes([GOOD, dataclasses.replace(GOOD, mode="Default")])) == []
+    (found,) = check_modes([GOOD, alone])
+    assert found.level == "warn"
+    assert found.text.startswith("GPU 1 of 2 in exclusive process mode: one process at a time, so that each trial is ")
+    assert "resources.mps" in found.fix
+    assert [f.level for f in findings(Seen("13.0", (alone,)), {})] == ["ok", "warn"]
+
+
+def test_slices_of_a_gpu_that_slurm_gave_as_a_whole_count_once():
+    job = {"SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "1"}
+    slices = Seen("13.0", (GOOD, GOOD, GOOD))
+    assert [f.level for f in findings(slices, job)] == ["ok", "warn"]
+    assert [f.level for f in findings(slices, job, whole=1)] == ["ok"]

@@ -12,6 +12,7 @@ from ser_ray import allocation, cli
 from ser_ray.doctor import __main__ as doctor
 from ser_ray.doctor.finding import fail, ok, warn
 from ser_ray.gpus.asking import Answer
+from ser_ray.gpus.listed import ListedGpu
 
 IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
 NO_GPU = Answer((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)
@@ -66,7 +67,9 @@ def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
     assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 0
     found = json.loads((tmp_path / "record.json").read_text())
     assert (found["gpus"], found["gpu_ids"], found["problems"]) == (1, ["1"], [])
-    assert "1 of 2 do not work, and are not used: 0 (T4): why" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 of 2 do not work, and are not used: 0 (T4): why" in out
+    assert "  triton      " in out, "what the fused operation needs on them"
 
 
 def test_gpus_that_work_have_the_names_of_the_job(tmp_path, monkeypatch):
@@ -74,6 +77,19 @@ def test_gpus_that_work_have_the_names_of_the_job(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5a")
     doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
     assert json.loads((tmp_path / "record.json").read_text())["gpu_ids"] == ["GPU-5a"]
+
+
+def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, monkeypatch, capsys):
+    one = Answer((IMPORTED, json.dumps({"gpus": [{**T4, "wrong": None}], "reason": None})), None, 1.0)
+    monkeypatch.setattr(doctor, "_imports", lambda: (one, RAY))
+    monkeypatch.setattr(doctor, "listed_gpus", lambda: (ListedGpu("0", "GPU-a", "Default", ("MIG-0", "MIG-1")),))
+    monkeypatch.setattr("ser_ray.gpus.looking.ask", lambda *_, variables: one)
+    for name, value in {"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": "1", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
+    found = json.loads((tmp_path / "record.json").read_text())
+    assert (found["gpus"], found["gpu_ids"]) == (2, ["MIG-0", "MIG-1"])
+    assert "SLURM gave" not in capsys.readouterr().out.replace("(SLURM gave", "")
 
 
 def test_without_pytorch_nothing_is_said_of_gpus(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,8 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.gpus.asking import Answer
-from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus, wrong_with
+from ser_ray.gpus.listed import ListedGpu
+from ser_ray.gpus.usable import UsableGpus, of_the_job, only_visible, usable_gpus, wrong_with
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 
@@ -19,10 +20,10 @@ def answer(*wrong, reason=None, cuda="13.0"):
 
 
 def usable(environment, seen, *, devices=True):
-    return usable_gpus(environment, devices=lambda: devices, probe=lambda: seen)
+    return usable_gpus(environment, devices=lambda: devices, probe=lambda _: seen, listed=lambda: ())
 
 
-def never():
+def never(*_):
     raise AssertionError("the probe is not needed")
 
 
@@ -119,10 +120,79 @@ def test_what_is_not_usable_is_hidden_from_processes_meanwhile(monkeypatch, befo
 def test_one_gpu_is_tried_by_itself(monkeypatch, seen, wrong):
     visible = []
 
-    def ask(*_):
-        visible.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    def ask(*_, variables):
+        visible.append(variables["CUDA_VISIBLE_DEVICES"])
         return seen
 
-    monkeypatch.setattr("ser_ray.gpus.usable.ask", ask)
+    monkeypatch.setattr("ser_ray.gpus.looking.ask", ask)
     assert wrong_with("GPU-b") == wrong
     assert visible == ["GPU-b"]
+
+
+A100 = ListedGpu("0", "GPU-aa", "Default", ("MIG-a0", "MIG-a1", "MIG-a2"))
+WHOLE = ListedGpu("1", "GPU-bb", "Default")
+
+
+class Slices:
+    """Stands for processes of CUDA: each sees the first slice that it is told of, or else whole GPUs."""
+
+    def __init__(self, *broken):
+        self.broken, self.asked = broken, []
+
+    def __call__(self, visible):
+        self.asked.append(visible)
+        return answer("ECC" if visible in self.broken else None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "ids"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "0"}, A100.slices),  # the parent, by number and by UUID
+        ({"CUDA_VISIBLE_DEVICES": "GPU-aa"}, A100.slices),
+        ({"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": "1"}, A100.slices),
+        ({"CUDA_VISIBLE_DEVICES": "1,0", "SLURM_GPUS_ON_NODE": "2"}, ("1", *A100.slices)),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-a2,MIG-a0", "SLURM_GPUS_ON_NODE": "2"}, ("MIG-a2", "MIG-a0")),
+        ({"SLURM_GPUS_ON_NODE": "1"}, A100.slices),  # devices are not confined: the second is another job's
+        ({}, (*A100.slices, "GPU-bb")),
+    ],
+)
+def test_slices_are_counted_and_named_by_uuid_also_where_their_gpu_is_given_as_a_whole(environment, ids):
+    cuda = Slices()
+    found = usable_gpus(environment, devices=lambda: True, probe=cuda, listed=lambda: (A100, WHOLE))
+    assert found == UsableGpus(tuple(ids), all_visible=False)
+    assert cuda.asked[0] is None
+    assert sorted(cuda.asked[1:]) == sorted(ids), "each is tried by a process of its own"
+
+
+def test_a_slice_that_does_not_work_costs_no_other():
+    found = usable_gpus(
+        {"CUDA_VISIBLE_DEVICES": "0"}, devices=lambda: True, probe=Slices("MIG-a1"), listed=lambda: (A100,)
+    )
+    assert found == UsableGpus(("MIG-a0", "MIG-a2"), False, ("GPU MIG-a1 (H100): ECC",))
+
+
+def test_a_single_slice_is_seen_as_it_is():
+    cuda = Slices()
+    found = usable_gpus({"CUDA_VISIBLE_DEVICES": "MIG-a1"}, devices=lambda: True, probe=cuda, listed=lambda: (A100,))
+    assert found == UsableGpus(("MIG-a1",))
+    assert cuda.asked == [None]
+
+
+def test_a_prohibited_gpu_is_not_used_and_named_so():
+    first = ListedGpu("0", "GPU-aa", "Prohibited")
+    found = usable_gpus({}, devices=lambda: True, probe=lambda _: answer("busy", None), listed=lambda: (first, WHOLE))
+    assert found.ids == ("1",)
+    assert found.unusable == ("GPU 0 (H100): its compute mode is prohibited: no process may compute on it",)
+    with pytest.raises(InputError, match=r"PyTorch can use none .*its compute mode is prohibited"):
+        usable_gpus(
+            {"SLURM_GPUS_ON_NODE": "1"},
+            devices=lambda: True,
+            probe=lambda _: answer(reason=""),
+            listed=lambda: (first,),
+        )
+
+
+def test_a_count_of_slurms_cuts_no_slices():
+    assert of_the_job(["0", "1", "2"], 2) == ("0", "1")
+    assert of_the_job(["0", "1"], None) == ("0", "1")
+    assert of_the_job(["MIG-a0", "MIG-a1", "MIG-a2"], 1) == ("MIG-a0", "MIG-a1", "MIG-a2")

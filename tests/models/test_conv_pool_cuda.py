@@ -3,6 +3,7 @@
 Which of them is chosen when a kernel is defined, so each has a process of its own: this very file, run as a script.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import triton
 import triton.language as tl
 from torch.nn import functional as F
 
+from ser_ray import triton_host
 from ser_ray.errors import InputError
-from ser_ray.models import ModelConfig, build
+from ser_ray.models import ModelConfig, build, conv_pool
 from ser_ray.models.conv_pool import choose, cuda, reference
 from ser_ray.models.dropout import Draw, Dropout, philox
 
@@ -274,7 +276,8 @@ def test_a_sequence_too_long_is_refused(monkeypatch):
         ("reference", torch.float32, reference.conv_pool),
     ],
 )
-def test_it_is_taken_on_a_gpu_in_float32_where_it_is_asked_for(backend, dtype, taken):
+def test_it_is_taken_on_a_gpu_in_float32_where_it_is_asked_for(monkeypatch, backend, dtype, taken):
+    monkeypatch.setattr(triton_host, "missing_for_launchers", lambda: None)
     device = torch.device("cuda:0")
     assert choose(backend, device, dtype) is taken
     torch.set_autocast_enabled("cuda", True)
@@ -282,6 +285,42 @@ def test_it_is_taken_on_a_gpu_in_float32_where_it_is_asked_for(backend, dtype, t
         assert choose(backend, device, dtype) is reference.conv_pool
     finally:
         torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    monkeypatch.setattr(triton_host, "missing_for_launchers", lambda: "there is no C compiler")
+
+
+def test_without_what_triton_needs_it_is_refused_where_it_is_asked_for(no_compiler):
+    with pytest.raises(InputError, match=r"resources\.backend is 'fused', .* there is no C compiler; take auto or ref"):
+        choose("fused", torch.device("cuda:0"), torch.float32)
+    for dtype in (torch.float64, torch.bfloat16):
+        assert choose("fused", torch.device("cuda:0"), dtype) is reference.conv_pool
+    assert choose("fused", torch.device("cpu"), torch.float32) is not reference.conv_pool
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lacks", "taken", "why"),
+    [
+        ("fused", "there is no C compiler", reference.conv_pool, "there is no C compiler"),
+        ("fused", None, cuda.conv_pool, None),
+        ("reference", "there is no C compiler", reference.conv_pool, None),  # it needs none
+    ],
+)
+def test_auto_takes_it_only_where_triton_has_what_it_needs_and_says_why_not(monkeypatch, wanted, lacks, taken, why):
+    """Also once auto is to take it on a GPU."""
+    monkeypatch.setattr(conv_pool, "AUTO_ON_A_GPU", wanted)
+    monkeypatch.setattr(triton_host, "missing_for_launchers", lambda: lacks)
+    device = torch.device("cuda:0")
+    assert choose("auto", device, torch.float32) is taken
+    small = ModelConfig(channels=(2, 2), kernels=(3, 3), pools=(4, 4), hidden=3)
+    network = build(small)
+    assert network.backend_on(device) == ("fused" if taken is cuda.conv_pool else "reference")
+    assert network.avoided_on(device) == why
+    assert build(dataclasses.replace(small, pooling="average")).avoided_on(device) is None
+    assert network.avoided_on(torch.device("cpu")) is None
+    assert build(small, "reference").avoided_on(device) is None
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.slurm.wall_time import START_H, limit_s, read_time, time_text, wall_hours
+from ser_ray.slurm.wall_time import START_H, limit_s, read_time, shared_wall_hours, time_text, wall_hours
+from ser_ray.sweep.gpu_shares import GpuShares
+from ser_ray.sweep.slots import slots
 
 FIELD = st.integers(0, 200)
 
@@ -124,3 +126,31 @@ def test_the_limit_leaves_half_as_much_and_less_than_a_quarter_more(hours):
     found = limit_s(hours) / 3600
     assert 1.5 * hours - 1e-6 <= found < 1.5 * hours + 0.25
     assert (found * 4) == int(found * 4)
+
+
+@pytest.mark.parametrize(
+    ("trials", "gpus", "least", "expected"),
+    [
+        # an hour each on a whole GPU, whose throughput is shared equally
+        (1, 1, 0.25, 1),
+        (3, 1, 0.25, 3),
+        (4, 1, 0.25, 4),
+        (6, 1, 0.25, 8),  # the fifth begins when the first ends, with the quarter that is free then, and keeps it
+        (6, 4, 0.25, 2),  # two alone, four two by two
+        (16, 4, 0.25, 4),
+        (8, 4, 1.0, 2),
+        (3, 4, 2.0, 2),  # two GPUs each: they train on one, and are no quicker
+    ],
+)
+def test_trials_that_share_gpus_take_as_long_as_their_shares_let_them(trials, gpus, least, expected):
+    def hours(number, share):
+        return 1 / min(share, 1)
+
+    found = shared_wall_hours(trials, hours, GpuShares([(99, gpus)], 1, least))
+    assert found == pytest.approx(START_H + expected, rel=1e-3)  # Ray counts shares in parts of 10,000
+
+
+@given(st.lists(st.floats(0.01, 10), max_size=12), st.integers(1, 4), st.sampled_from([0.25, 0.5, 1.0]))
+def test_with_hours_that_no_share_lengthens_it_is_that_of_trials_side_by_side(hours, gpus, least):
+    found = shared_wall_hours(len(hours), lambda number, _: hours[number], GpuShares([(99, gpus)], 1, least))
+    assert found == pytest.approx(wall_hours(hours, slots([(99, gpus)], 1, least)))

@@ -11,8 +11,9 @@ import torch
 from ser_ray.models import ModelConfig
 from ser_ray.provenance import cpu_name, host_name
 from ser_ray.results import SweepFolder, make_table, write_part
-from ser_ray.sweep import estimate
+from ser_ray.sweep import estimate, trial_audio
 from ser_ray.sweep.estimate import estimate_hours, forecast, measured_hours
+from ser_ray.sweep.measured import DeviceClass
 from ser_ray.training.config import TrainingConfig
 from ser_ray.training.numerics import effective_precision
 from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
@@ -285,8 +286,8 @@ def test_ten_thousand_trials_of_a_design_are_measured_once(trial, measured, cach
     one = trial()
     trials = [dataclasses.replace(one, key=f"{n}") for n in range(10_000)]
     opened = []
-    real = estimate.recordings_of
-    monkeypatch.setattr(estimate, "recordings_of", lambda *a: (opened.append(a), real(*a))[1])
+    real = trial_audio.recordings_of
+    monkeypatch.setattr(trial_audio, "recordings_of", lambda *a: (opened.append(a), real(*a))[1])
     found = forecast(trials, {trial.key for trial in trials}, [], cache)
     assert found.hours == (found.hours[0],) * 10_000
     assert found.devices[0].hours == pytest.approx(10_000 * found.hours[0])
@@ -300,9 +301,59 @@ def test_measured_hours_are_of_all_trials_on_each_class_and_nothing_is_measured(
         put(folder, trial(seed=int(speed)), samples_per_second=speed, device=device)
     slow, fast = measured_hours(trials, [folder])
     assert (slow.device.device, slow.measured, slow.rough) == ("cpu: B", 1, False)
-    assert slow.hours == pytest.approx([10 * hours for hours in fast.hours])
+    assert slow.hours() == pytest.approx([10 * hours for hours in fast.hours()])
     frames = [epochs * (60 + 45 + 37 + 83 / 3) + (83 + 68) / 3 for epochs in (3, 5)]
-    assert fast.hours == pytest.approx([count * 64 / 1e6 / 3600 for count in frames])
+    assert fast.hours() == pytest.approx([count * 64 / 1e6 / 3600 for count in frames])
     assert measured_hours([trial(model={"hidden": 6})], [folder])[0].rough
     assert measured_hours(trials, []) == []
     assert not measured
+
+
+FRAMES = 3 * (60 + 45 + 37 + 83 / 3) + (83 + 68) / 3
+"""Of the tiny corpus in a trial of three epochs: train, devel, then devel and test; evaluation counts a third."""
+
+
+def hours_at(speed):
+    return FRAMES * 64 / speed / 3600
+
+
+@pytest.mark.parametrize(
+    ("to_do", "gpus", "at_once"),
+    [(8, 0.25, 4), (3, 0.25, 3), (1, 0.25, 1), (8, 0.3, 3), (8, 0.5, 2), (8, 1.0, 1), (8, 2.0, 1)],
+)
+def test_trials_that_share_a_gpu_take_it_no_less_time_than_one_after_the_other(
+    trial, measured, cache, tmp_path, to_do, gpus, at_once
+):
+    folder = SweepFolder(tmp_path / "results" / "s")
+    put(folder, trial(seed=99), samples_per_second=1e6, device="gpu A", backend="reference", gpus=1.0)
+    put(folder, trial(seed=98), samples_per_second=1e6, device="cpu: B", backend="reference", gpus=0.0)
+    trials = [trial(seed=seed) for seed in range(to_do)]
+    found = {d.device: d for d in forecast(trials, {t.key for t in trials}, [folder], cache, gpus=gpus).devices}
+    gpu, cpu = found["gpu A, float32, reference"], found["cpu: B, float32, reference"]
+    assert (gpu.at_once, cpu.at_once) == (at_once, 1)
+    assert (gpu.hours, cpu.hours) == pytest.approx((to_do * hours_at(1e6),) * 2)
+
+
+def test_what_was_measured_at_the_share_that_trials_have_counts_as_it_is(trial, measured, cache, tmp_path):
+    """Four trials on a GPU, each half as fast as alone, are twice as many in the same time."""
+    folder = SweepFolder(tmp_path / "results" / "s")
+    for seed, (speed, share) in enumerate(((1e6, 1.0), (5e5, 0.25), (4e5, 0.25), (6e5, 0.25))):
+        row = {"device": "gpu A", "backend": "reference", "gpus": share}
+        put(folder, trial(seed=90 + seed), samples_per_second=speed, **row)
+    trials = [trial(seed=seed) for seed in range(8)]
+    (_, gpu) = forecast(trials, {t.key for t in trials}, [folder], cache, gpus=0.25).devices
+    assert gpu.hours == pytest.approx(8 * hours_at(5e5) / 4)
+    (known,) = measured_hours(trials, [folder])
+    assert known.hours(0.25) == pytest.approx((hours_at(5e5),) * 8)
+    assert known.hours() == pytest.approx((hours_at(1e6),) * 8)
+
+
+def test_a_step_of_this_hosts_gpu_is_one_of_a_trial_alone(trial, measured, cache, monkeypatch, expected):
+    monkeypatch.setattr(estimate._Here, "device_class", lambda *_: DeviceClass("gpu here", "float32", "reference"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "gpu here")
+    trials = [trial(seed=seed) for seed in range(6)]
+    found = forecast(trials, {t.key for t in trials}, [], cache, gpus=0.25)
+    assert found.hours == pytest.approx((4 * expected(),) * 6)
+    (here,) = found.devices
+    assert (here.at_once, here.hours) == (4, pytest.approx(6 * expected()))

@@ -1,12 +1,16 @@
 """A plan in words: labels, the lines before a run, and the listing of a dry run."""
 
+import functools
 import math
+import os
 import re
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus, usable_gpus
 from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep import estimate, listing
 from ser_ray.sweep.estimate import DeviceHours, Forecast
@@ -49,17 +53,17 @@ def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25
     ]
     asked = []
 
-    def forecast(given, to_do, measured, cache, backend, *, on_gpu):
-        asked.append((measured, cache, backend, on_gpu))
+    def forecast(given, to_do, measured, cache, backend, *, gpus):
+        asked.append((measured, cache, backend, gpus))
         own = tuple(hours(trial) for trial in given)
         left = math.fsum(hours(trial) for trial in given if trial.key in to_do)
-        return Forecast(own, (DeviceHours("this host: a cpu", 0, left), DeviceHours("a gpu", 12, left / 8)))
+        return Forecast(own, (DeviceHours("this host: a cpu", 0, left), DeviceHours("a gpu", 12, left / 8, 4)))
 
     monkeypatch.setattr(estimate, "forecast", forecast)
     list_trials(plan, trials, folder, folder.path.parent / "cache", donors, **options)
     own = [folder] if folder.path.exists() else []
     resources = plan.sweep.resources
-    assert asked == [([*own, *donors], folder.path.parent / "cache", resources.backend, resources.gpus > 0)]
+    assert asked == [([*own, *donors], folder.path.parent / "cache", resources.backend, resources.gpus)]
     return capsys.readouterr().out.splitlines()
 
 
@@ -119,10 +123,10 @@ def test_every_trial_is_a_row_with_its_design_and_hours(plan, folder, corpus, mo
     assert {line.split()[2] for line in out[1:25]} == {pools for _, pools in DESIGNS}
     assert max(map(len, out)) <= 160
     hours = sum(trial.config.training.sequence_s / 40 for trial in plan.trials)
-    assert out[25] == "24 to do, one after the other at most (patience and early stopping shorten it):"
-    assert out[26].split() == ["device", "measured", "trials", "hours"]
-    assert out[27].split() == ["this", "host:", "a", "cpu", "a", "step", f"{hours:.3g}"]
-    assert out[28].split() == ["a", "gpu", "12", f"{hours / 8:.3g}"]
+    assert out[25] == "24 to do, on one device at most (patience and early stopping shorten it):"
+    assert out[26].split() == ["device", "measured", "trials", "at", "once", "hours"]
+    assert out[27].split() == ["this", "host:", "a", "cpu", "a", "step", "1", f"{hours:.3g}"]
+    assert out[28].split() == ["a", "gpu", "12", "4", f"{hours / 8:.3g}"]
 
 
 def test_what_stands_is_said_and_not_counted(plan, folder, corpus, monkeypatch, capsys):
@@ -140,6 +144,62 @@ def test_what_stands_is_said_and_not_counted(plan, folder, corpus, monkeypatch, 
 
 def states(out):
     return [re.search(r"channels [0-9-]+ +(.*?) *$", line).group(1) for line in out[1:25]]
+
+
+@pytest.fixture
+def visible(monkeypatch):
+    """What the forecast sees of GPUs."""
+    seen = []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def hours(trial):
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return 1.0
+
+    hours.seen = seen
+    return hours
+
+
+def test_a_gpu_that_a_run_would_not_use_is_named_and_not_measured_on(
+    plan, folder, corpus, monkeypatch, capsys, visible
+):
+    found = UsableGpus(("0", "2"), all_visible=False, unusable=("GPU 1 (H100): ECC", "GPU 3 (H100): busy"))
+    monkeypatch.setattr(listing, "usable_gpus", lambda: found)
+    out = list_all(plan, folder, corpus, monkeypatch, capsys, visible)
+    assert out[:2] == ["GPU       not used: GPU 1 (H100): ECC", "GPU       not used: GPU 3 (H100): busy"]
+    assert len(out) == 2 + 1 + 24 + 4
+    assert set(visible.seen) == {"0,2"}
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_where_a_run_would_not_begin_for_its_gpus_the_reason_is_told(
+    plan, folder, corpus, monkeypatch, capsys, visible
+):
+    monkeypatch.setattr(
+        listing, "usable_gpus", lambda: (_ for _ in ()).throw(InputError("this job was given 2 GPUs, but"))
+    )
+    out = list_all(plan, folder, corpus, monkeypatch, capsys, visible)
+    assert out[0] == "GPU       not used: this job was given 2 GPUs, but"
+    assert len(out) == 1 + 1 + 24 + 4
+    assert set(visible.seen) == {""}, "no GPU"
+
+
+@pytest.mark.parametrize("why", ["no device", "none asked for", "nothing to do"])
+def test_no_gpu_is_tried_where_no_trial_would_have_one(plan, read, folder, corpus, monkeypatch, capsys, visible, why):
+    monkeypatch.setattr("ser_ray.gpus.usable.looking.ask", lambda *_, **__: pytest.fail("a process was started"))
+    for name in ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+    if why == "no device":
+        monkeypatch.setattr(listing, "usable_gpus", functools.partial(usable_gpus, devices=lambda: False))
+    elif why == "none asked for":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        plan = make_plan(read(SWEEP + "resources: {gpus: 0}\n"), corpus)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        for trial in plan.trials:
+            row = make_table("trials", [{"key": trial.key, "status": "finished"}])
+            write_part(folder, "trials", trial.key, row)
+    assert "GPU " not in "".join(list_all(plan, folder, corpus, monkeypatch, capsys, visible))
 
 
 def test_a_sweep_without_gpus_is_forecast_on_the_cpu(read, folder, corpus, monkeypatch, capsys):

@@ -145,3 +145,50 @@ def test_the_median_network_counts_not_the_median_trial():
     per = [model.hop / model.multiply_adds for model in (SMALL, OTHER_HOP)]
     expected = statistics.median(per) * LARGE.multiply_adds / LARGE.hop
     assert speeds.seconds_per_sample(LARGE, 5, 20.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("had", "asked", "factor"),
+    [
+        (1.0, 0.25, 4.0),  # others take the rest
+        (0.5, 0.25, 2.0),
+        (1.0, 1.0, 1.0),
+        (0.25, 1.0, 1.0),  # whether it would be quicker with more nobody has measured
+        (0.25, 0.5, 1.0),
+    ],
+)
+def test_a_smaller_share_of_a_gpu_takes_longer_and_a_larger_one_as_long(had, asked, factor):
+    speeds = Speeds((Speed(SMALL, 5, 20.0, 3.0, share=had),))
+    for known in ((SMALL, 5, 20.0), (SMALL, 2, 6.0)):
+        assert speeds.seconds_per_sample(*known, asked) == pytest.approx(3.0 * factor)
+    per_sample = {model: model.multiply_adds / model.hop for model in (SMALL, LARGE)}
+    rough = 3.0 * factor * per_sample[LARGE] / per_sample[SMALL]
+    assert speeds.seconds_per_sample(LARGE, 5, 20.0, asked) == pytest.approx(rough)
+
+
+def test_trials_that_had_the_share_come_before_those_of_others():
+    had = ((1.0, 1.0), (1.2, 1.0), (2.5, 0.25), (2.6, 0.25), (9.0, 0.25))
+    speeds = Speeds(tuple(Speed(SMALL, 5, 20.0, seconds, share=share) for seconds, share in had))
+    assert speeds.seconds_per_sample(SMALL, 5, 20.0, 0.25) == 2.6
+    assert speeds.seconds_per_sample(SMALL, 5, 20.0, 1.0) == pytest.approx(1.1)
+    scaled = [2 * 1.0, 2 * 1.2, 2.5, 2.6, 9.0]  # at a half, which none had
+    assert speeds.seconds_per_sample(SMALL, 5, 20.0, 0.5) == statistics.median(scaled)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share"), [(0.25, 0.25), (0.3333, 0.333), (1.0, 1.0), (2.0, 1.0), (0.0, 1.0), (None, 1.0)]
+)
+def test_rows_tell_the_share_that_a_trial_had(folder, gpus, share):
+    put(folder, "a", gpus=gpus)
+    (speeds,) = read_speeds([folder]).values()
+    assert [trial.share for trial in speeds.trials] == [share]
+
+
+def test_a_third_is_a_third_however_it_is_rounded():
+    speeds = Speeds((Speed(SMALL, 5, 20.0, 1.0), Speed(SMALL, 5, 20.0, 2.0, share=0.333)))
+    assert speeds.seconds_per_sample(SMALL, 5, 20.0, 1 / 3) == speeds.seconds_per_sample(SMALL, 5, 20.0, 0.3334) == 2.0
+
+
+def test_devices_are_gpus_or_processors():
+    assert DeviceClass("NVIDIA H100", "float32", "reference").is_gpu
+    assert not DeviceClass("cpu: x", "float32", "fused").is_gpu

@@ -134,6 +134,25 @@ def test_the_time_left_follows_the_epochs_done():
     assert tally.seconds_left() == 0
 
 
+def test_no_run_ends_before_its_longest_trial_which_keeps_its_share_of_a_gpu(begin):
+    """Four trials on one GPU end 40 epochs in 100 s; the last of them has no others' epochs to add to its own."""
+    labels = {f"k{n}": f"kernels 8, seed {n}" for n in range(5)}
+    with begin(io.StringIO(), epochs={"k4": 30, **dict.fromkeys(list(labels)[:4], 10)}, labels=labels) as progress:
+        progress._tally.began -= 100
+        progress.started("k4")
+        for epoch in range(1, 11):
+            progress.epoch("k4", figures(epoch, seconds=10.0))
+        for key in list(labels)[:3]:
+            progress.started(key)
+            for epoch in range(1, 11):
+                progress.epoch(key, figures(epoch, seconds=10.0))
+            progress.trained(key)
+        # 10 epochs wait and 20 are under way: 75 s at the pace of all, but these 20 take 200 s at their own
+        assert progress.pace().seconds_left == pytest.approx(200, abs=1)
+        progress.epoch("k4", figures(30, seconds=10.0))
+        assert progress.pace().seconds_left == pytest.approx(100 / 60 * 10, abs=1), "what waits, at the pace of all"
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(60, "60 s left"), (1200, "20 min left"), (9000, "2.5 h left")])
 def test_the_time_left_is_said_in_a_fitting_unit(begin, seconds, text):
     out = io.StringIO()

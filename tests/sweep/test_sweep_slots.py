@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.sweep.config import Resources
-from ser_ray.sweep.slots import search_actors, slots, taken
+from ser_ray.sweep.slots import at_once_on_a_gpu, search_actors, slots, taken
 
 
 def packed(nodes, cpus, gpus):
@@ -80,3 +80,11 @@ def test_without_a_gpu_a_trial_takes_one_core(cpus, share, gpus, expected):
 )
 def test_searches_take_the_cores_that_trials_leave(asked, cpus, training, actors):
     assert search_actors(asked, cpus, training) == actors
+
+
+@pytest.mark.parametrize(
+    ("gpus", "trials", "expected"),
+    [(0.25, 99, 4), (0.25, 3, 3), (0.3, 99, 3), (1.0, 99, 1), (2.0, 99, 1), (0.0, 99, 1), (0.25, 0, 1)],
+)
+def test_as_many_share_a_gpu_as_there_are_and_as_it_has_room_for(gpus, trials, expected):
+    assert at_once_on_a_gpu(gpus, trials) == expected

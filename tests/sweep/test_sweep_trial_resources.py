@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from ser_ray import triton_host
 from ser_ray.errors import InputError
 from ser_ray.sweep.config import Resources
 from ser_ray.sweep.slots import slots
@@ -125,3 +126,69 @@ def test_in_a_job_too_it_is_told_with_the_cores_that_are_given(given, in_job):
     assert cpus == 3.0
     assert "1 trials run at once, though there is room on the GPUs for 4" in said
     assert "a trial is given 3 of 8 CPUs that it asks for" in said
+
+
+@pytest.mark.parametrize(
+    ("backend", "nodes", "refused"),
+    [("fused", [(8, 1)], True), ("auto", [(8, 1)], False), ("reference", [(8, 1)], False), ("fused", [(8, 0)], False)],
+)
+def test_a_back_end_that_cannot_be_compiled_on_a_gpu_is_refused_before_any_trial(
+    given, monkeypatch, backend, nodes, refused
+):
+    monkeypatch.setattr(triton_host, "missing_for_launchers", lambda: "/usr/include/Python.h is missing")
+    if not refused:
+        assert given(nodes, backend=backend)[1] == []
+        return
+    with pytest.raises(
+        InputError, match=r"resources\.backend is 'fused', .*Python\.h is missing; take auto or ref"
+    ) as said:
+        given(nodes, backend=backend)
+    assert "python3-dev" in str(said.value)
+
+
+@pytest.fixture
+def nvidia(tmp_path, monkeypatch):
+    """Puts a stand-in for nvidia-smi on the path, which tells a mode for each of two GPUs."""
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "pipes"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def tell(*modes):
+        numbers = range(len(modes))
+        listed = "".join(f"GPU {n}: T4 (UUID: GPU-{n}-)\n" for n in numbers)
+        told = "".join(f"GPU-{n}-, {mode}\n" for n, mode in zip(numbers, modes, strict=True))
+        text = f"#!/bin/sh\nif [ $1 = -L ]; then cat <<'E'\n{listed}E\nelse cat <<'E'\n{told}E\nfi\n"
+        (tmp_path / "nvidia-smi").write_text(text)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+
+    return tell
+
+
+def test_gpus_that_let_in_one_process_are_given_as_a_whole_and_that_said(given, nvidia):
+    nvidia("Default", "Exclusive_Process")
+    assert given([(8, 2)], gpus=0.25) == (
+        (1.0, 1.0),
+        [
+            "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
+            "not 0.25 of it; resources.mps: true lets trials share, as does the default mode (nvidia-smi -c 0)"
+        ],
+    )
+    assert given([(8, 2)], gpus=1) == ((1.0, 1.0), [])
+    assert given([(8, 2)], gpus=2) == ((1.0, 2.0), [])
+
+
+@pytest.mark.parametrize(
+    ("modes", "visible"), [(("Default", "Default"), None), (("Default", "Exclusive_Process"), "0"), ((), None)]
+)
+def test_others_are_shared(given, nvidia, monkeypatch, modes, visible):
+    nvidia(*modes)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert given([(8, 2)], gpus=0.25) == ((1.0, 0.25), [])
+
+
+def test_under_the_multi_process_service_one_process_serves_all(given, nvidia, tmp_path):
+    nvidia("Exclusive_Process")
+    (tmp_path / "pipes").mkdir()
+    (tmp_path / "pipes" / "control").touch()
+    assert given([(8, 1)], gpus=0.25) == ((1.0, 0.25), [])

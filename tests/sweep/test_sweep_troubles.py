@@ -238,7 +238,7 @@ def two_nodes(tmp_path_factory):
         [sys.executable, "-c", BOTH_THERE, address], env=os.environ | token, timeout=120, check=False
     )
     assert waiting.returncode == 0, "the second node did not come up"
-    yield token | {"RAY_ADDRESS": address}, nodes[1]
+    yield token | {"RAY_ADDRESS": address}, nodes
     for node in nodes:
         node.terminate()
     for node in nodes:
@@ -258,7 +258,7 @@ def test_a_lost_control_service_ends_the_run_within_seconds(tiny_corpus, tmp_pat
     code, out = end(process, seconds=120)
     assert code == 75, out
     assert time.monotonic() - began < 50  # before Ray gives up by itself
-    assert "Ray's process on this host was lost" in out
+    assert "ending    Ray was lost: a process of its cluster was killed" in out
     assert "run the same command again" in out
     assert "Traceback" not in out
     folder = SweepFolder(tmp_path / "tiny")
@@ -269,7 +269,7 @@ def test_a_lost_control_service_ends_the_run_within_seconds(tiny_corpus, tmp_pat
 
 @pytest.mark.slow
 def test_trials_of_a_node_that_dies_go_on_elsewhere(tiny_corpus, tmp_path, two_nodes):
-    environment, second = two_nodes
+    environment, (_, second) = two_nodes
     file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=700)
     process = start(file, tmp_path, "--set", "resources.search_actors=1", **environment)
     assert "2 nodes" in run_until(process, "Ray has")
@@ -283,3 +283,22 @@ def test_trials_of_a_node_that_dies_go_on_elsewhere(tiny_corpus, tmp_path, two_n
     assert [row["status"] for row in found] == ["finished", "finished"]
     assert sorted(row["restarts"] for row in found) == [0, 1]
     assert {row["epochs"] for row in found} == {700}
+
+
+@pytest.mark.slow
+def test_a_cluster_that_does_not_answer_any_more_ends_the_run(tiny_corpus, tmp_path, two_nodes):
+    """Its head's host is there and accepts connections; Ray itself would end the driver after a minute, with 1."""
+    environment, (head, _) = two_nodes
+    file = write(tmp_path, tiny_corpus, "  - training.seed: [0]", epochs=20000)
+    process = start(file, tmp_path, "--set", "resources.search_actors=1", **environment)
+    run_until(process, "epoch  ")
+    (server,) = descendants(head.pid, "gcs_server")
+    os.kill(server, signal.SIGSTOP)
+    try:
+        code, out = end(process, seconds=150)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert code == 75, out
+    assert "ending    Ray was lost" in out
+    assert "or does not answer any more: at once" in out
+    assert "Traceback" not in out

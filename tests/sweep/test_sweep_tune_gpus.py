@@ -1,25 +1,35 @@
-"""Trials on GPUs that are not there: Ray is told of four, and a stand-in for the training tells where it was put."""
+"""Trials on GPUs that are not there: Ray is told of four, and a stand-in for the training tells where it was put.
+
+No trial goes on before all have their first place, however long their processes take to start: a machine that has much
+else to do would place the last ones where the first were.
+"""
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import ray
 from ray import cloudpickle
 
-from ser_ray.sweep import tune
+from ser_ray.sweep import tune, worker
 from ser_ray.sweep.attempt import DeviceFaultError, Terms
 from ser_ray.sweep.cluster import OWN_CHOICE
 from ser_ray.sweep.config import Schedule
 from ser_ray.sweep.ending import Ending
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.supply import Supply
+from ser_ray.trial.place import NOWHERE
 
 pytestmark = pytest.mark.slow
+
+LONGEST_S = 400
+"""What no machine takes to start eight processes: a trial that waits so long fails, and says so."""
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +48,13 @@ def four_gpus():
     ray.shutdown()
 
 
+@pytest.fixture
+def gpus(four_gpus):
+    """Takes back what trials told each other of the node's GPUs, such as that one is set aside."""
+    yield
+    shutil.rmtree(Path(ray._private.worker._global_node.get_session_dir_path()) / "ser_ray_gpus")
+
+
 class Told:
     """In the place of what a run makes of its trials' ends."""
 
@@ -46,6 +63,9 @@ class Told:
 
     def started(self, key, kill):
         pass
+
+    def place(self, key):
+        return NOWHERE
 
     def epoch(self, key, figures):
         self.shares[key] = figures["gpus"]
@@ -60,18 +80,20 @@ class Told:
         self.lefts.append(key)
 
 
-def stand_in(folder, bad, together):
-    """Return what takes the place of an attempt: it notes its GPU, and waits until so many have; bad ones fault."""
+def stand_in(folder, bad, trials):
+    """Return what takes the place of an attempt: it notes its GPU, and waits until all trials have; bad ones fault."""
 
-    def attempt(trial, on_gpu, terms, report):
+    def attempt(trial, on_gpu, terms, report, placed):
         gpu = os.environ["CUDA_VISIBLE_DEVICES"]
-        seen = folder / f"{trial.key}.{time.monotonic_ns()}"
-        seen.write_text(json.dumps({"key": trial.key, "gpu": gpu, "share": trial.gpus}))
+        written = folder / f".{trial.key}"
+        written.write_text(json.dumps({"key": trial.key, "gpu": gpu, "share": trial.gpus}))
+        written.rename(folder / f"{trial.key}.{time.monotonic_ns()}")
+        began = time.monotonic()
+        while len({path.stem for path in folder.glob("[!.]*")}) < trials:
+            assert time.monotonic() - began < LONGEST_S, "not all trials were given a place"
+            time.sleep(0.05)
         if gpu in bad or trial.config.training.seed in bad:
             raise DeviceFaultError("CUDA error: uncorrectable ECC error encountered")
-        deadline = time.monotonic() + 30
-        while len(list(folder.iterdir())) < together and time.monotonic() < deadline:
-            time.sleep(0.05)
         pooled = {"mean": 0.5, "arousal": 0.5, "valence": 0.5}
         report(
             SimpleNamespace(
@@ -83,15 +105,16 @@ def stand_in(folder, bad, together):
 
 
 @pytest.fixture
-def train(four_gpus, make_trial, tiny_config, tmp_path, monkeypatch):
+def train(gpus, make_trial, tiny_config, tmp_path, monkeypatch):
     """Returns what trains so many trials, and returns what they noted, and what was told."""
 
-    def run(trials, *, bad=(), together=0, wrong="a convolution is off"):
+    def run(trials, *, bad=(), wrong="a convolution is off"):
         noted = tmp_path / "noted"
         noted.mkdir()
-        monkeypatch.setattr(tune, "attempt", stand_in(noted, bad, together))
-        monkeypatch.setattr(tune, "wrong_with", lambda gpu: wrong)
-        cloudpickle.register_pickle_by_value(tune)  # with the stand-ins
+        monkeypatch.setattr(worker, "attempt", stand_in(noted, bad, trials))
+        monkeypatch.setattr(worker, "wrong_with", lambda gpu: wrong)
+        for module in (tune, worker):  # with the stand-ins
+            cloudpickle.register_pickle_by_value(module)
         ours = [make_trial(tiny_config(seed=seed)) for seed in range(1, trials + 1)]
         ending = Ending(tmp_path / "go")
         told = Told()
@@ -101,7 +124,8 @@ def train(four_gpus, make_trial, tiny_config, tmp_path, monkeypatch):
         try:
             tune.train_trials(supply, Schedule(), 3, shared, terms, told, ending, tmp_path / "scratch")
         finally:
-            cloudpickle.unregister_pickle_by_value(tune)
+            for module in (tune, worker):
+                cloudpickle.unregister_pickle_by_value(module)
         told.ending, told.given = ending, supply.given
         return [json.loads(path.read_text()) for path in sorted(noted.iterdir())], told
 
@@ -109,7 +133,7 @@ def train(four_gpus, make_trial, tiny_config, tmp_path, monkeypatch):
 
 
 def test_six_trials_use_all_of_four_gpus_at_once_and_their_rows_know_their_shares(train):
-    noted, told = train(6, together=6)
+    noted, told = train(6)
     assert sorted(Counter(one["gpu"] for one in noted).values()) == [1, 1, 2, 2]
     assert sorted(one["share"] for one in noted) == [0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
     assert {one["key"]: one["share"] for one in noted} == told.shares

@@ -25,6 +25,9 @@ from torch.autograd.function import once_differentiable
 
 from ser_ray.errors import InputError
 from ser_ray.models.dropout import Dropout, quads
+from ser_ray.triton_host import keep_cache_on_node
+
+keep_cache_on_node()
 
 FEW_TAPS = 32
 """Up to so many taps are multiplied and added one by one, where a matrix product would be filled up with zeros."""

@@ -66,12 +66,12 @@ def test_what_stands_is_neither_estimated_nor_given_cores(run, measured, put, pl
 @pytest.mark.parametrize(
     ("options", "slots", "wall", "asked"),
     [
-        # four trials share a GPU, each with two cores
-        (["--gpus-per-node", "1"], 4, "2 h 03 min", ["--gpus-per-node=1", "--cpus-per-task=8"]),
-        (["--gpus-per-node", "2"], 6, "1 h 03 min", ["--gpus-per-node=2", "--cpus-per-task=12"]),
-        (["--gpus-per-node", "a100:1"], 4, "2 h 03 min", ["--gpus-per-node=a100:1", "--cpus-per-task=8"]),
-        (["--sbatch=--gres=gpu:1"], 4, "2 h 03 min", ["--cpus-per-task=8", "--gres=gpu:1"]),
-        (["--gpus-per-node", "1", "--nodes", "2"], 6, "1 h 03 min",
+        # an hour on a whole GPU; four trials share one, each with two cores
+        (["--gpus-per-node", "1"], 4, "8 h 03 min", ["--gpus-per-node=1", "--cpus-per-task=8"]),
+        (["--gpus-per-node", "2"], 6, "3 h 03 min", ["--gpus-per-node=2", "--cpus-per-task=12"]),
+        (["--gpus-per-node", "a100:1"], 4, "8 h 03 min", ["--gpus-per-node=a100:1", "--cpus-per-task=8"]),
+        (["--sbatch=--gres=gpu:1"], 4, "8 h 03 min", ["--cpus-per-task=8", "--gres=gpu:1"]),
+        (["--gpus-per-node", "1", "--nodes", "2"], 6, "3 h 03 min",
          ["--nodes=2", "--gpus-per-node=1", "--cpus-per-task=6"]),
         (["--gpus-per-node", "2", "--cpus-per-task", "4"], 2, "3 h 03 min", ["--gpus-per-node=2", "--cpus-per-task=4"]),
         (["--gpus-per-node", "2", "--cpus-per-task", "1"], 1, "6 h 03 min", ["--gpus-per-node=2", "--cpus-per-task=1"]),
@@ -90,9 +90,28 @@ def test_gpus_are_asked_for_with_cores_for_the_trials_that_share_them(run, measu
     assert options_of(out)[1:] == asked
 
 
+@pytest.mark.parametrize(
+    ("measured_at", "options", "wall"),
+    [
+        (0.25, ["--gpus-per-node", "1"], "2 h 03 min"),  # four beside each other, then two
+        (0.25, ["--gpus-per-node", "2", "--cpus-per-task", "4"], "3 h 03 min"),  # alone: quicker, perhaps
+        (0.5, ["--gpus-per-node", "1"], "4 h 03 min"),
+        (1.0, ["--gpus-per-node", "1", "--set", "resources.gpus=1"], "6 h 03 min"),
+        (1.0, ["--gpus-per-node", "1", "--array", "6"], "1 h 03 min"),  # one trial in each job
+        (1.0, ["--gpus-per-node", "1", "--array", "2"], "3 h 03 min"),
+    ],
+    ids=str,
+)
+def test_trials_take_the_longer_the_less_of_a_gpu_they_have(run, measured, measured_at, options, wall):
+    measured(1.0, GPU, "reference", gpus=measured_at)
+    out = run(*options)[1]
+    assert f"\n  {wall}  on gpu A, float32, reference (2 trials measured; " in out
+    assert "(2 trials measured; 6 h 00 min of one trial after the other, each with a GPU for itself)" in out
+
+
 def test_each_class_of_devices_has_its_time_and_the_slowest_sets_the_limit(run, measured):
     for hours, device in ((1.0, GPU), (3.0, "gpu B"), (2.0, "gpu C")):
-        measured(hours, device, "reference")
+        measured(hours, device, "reference", gpus=0.25)
     out = run("--gpus-per-node", "1")[1]
     told = [line.split(",")[0] for line in out.splitlines() if line.startswith("  ")]
     assert told == ["  2 h 03 min  on gpu A", "  6 h 03 min  on gpu B", "  4 h 03 min  on gpu C"]

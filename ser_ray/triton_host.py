@@ -1,0 +1,111 @@
+"""What Triton needs of its host: a C compiler with Python's headers, and a folder of the node for what it compiles.
+
+For each kernel Triton compiles a launcher in C, on the node that runs it, also where kernels come from its cache.
+"""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Mapping, MutableMapping
+from functools import cache
+from pathlib import Path
+
+from ser_ray import kernel_cache, provenance
+from ser_ray.errors import InputError
+
+COMPILE_S = 60.0
+"""How long a C compiler may take for a few lines, from a cold disk."""
+FIX = (
+    "install gcc and Python's headers (Debian: gcc, libc6-dev, python3-dev), or in slurm/site.env `module load gcc`, "
+    "or export CC=/path/to/a/compiler"
+)
+CODE = "#include <Python.h>\n#include <dlfcn.h>\n#include <stdlib.h>\nint launcher(void) { return 0; }\n"
+"""Includes what Triton's launchers do, but for CUDA's own header, which Triton brings."""
+
+
+@cache
+def missing_for_launchers() -> str | None:
+    """Return what this host lacks for Triton's launchers, in a few words; None if it has all. Asked once a process."""
+    return _missing(os.environ, Path(sysconfig.get_paths(scheme=_scheme())["include"]))
+
+
+def refuse_fused() -> None:
+    """Refuse the fused back end on GPUs of a host that lacks something for it.
+
+    Raises:
+        InputError: naming what it lacks.
+    """
+    missing = missing_for_launchers()
+    if missing is not None:
+        raise InputError(
+            f"resources.backend is 'fused', which on a GPU compiles C code, but on {provenance.host_name()} {missing}; "
+            f"take auto or reference (--set resources.backend=auto), or {FIX}"
+        )
+
+
+def _missing(environment: Mapping[str, str], headers: Path) -> str | None:
+    named = environment.get("CC")  # which Triton takes as it is, and else gcc before clang
+    path = environment.get("PATH")
+    compiler = named if named is not None else shutil.which("gcc", path=path) or shutil.which("clang", path=path)
+    if compiler is None:
+        return "there is no C compiler (no gcc or clang on PATH, CC is not set)"
+    if shutil.which(compiler, path=path) is None:
+        return f"CC is {compiler!r}, which is no program here"
+    if not (headers / "Python.h").is_file():
+        return f"{headers}/Python.h is missing"
+    return _compile(compiler, headers, environment)
+
+
+def _compile(compiler: str, headers: Path, environment: Mapping[str, str]) -> str | None:
+    """Return why a shared library cannot be made as Triton makes its launchers; None if it can."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "launcher.c"
+            source.write_text(CODE, encoding="utf-8")
+            command = [compiler, str(source), "-shared", "-fPIC", "-o", f"{folder}/launcher.so", f"-I{headers}"]
+            done = subprocess.run(
+                command, env=dict(environment), capture_output=True, text=True, timeout=COMPILE_S, check=False
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{compiler} cannot be run: {error}"
+    if done.returncode == 0:
+        return None
+    said = [line.strip() for line in done.stderr.splitlines() if "error" in line] or [f"exit code {done.returncode}"]
+    return f"{compiler} compiles nothing with Python.h ({said[0]})"
+
+
+def _scheme() -> str:
+    """Return where Triton looks for headers: Debian's own scheme is that of what users install."""
+    scheme = sysconfig.get_default_scheme()
+    return "posix_prefix" if scheme == "posix_local" else scheme
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where Triton keeps what it compiles: where the user says, or else in the node's private folder.
+
+    By itself it would be the home, which on clusters is a file server that all nodes would ask for many small files.
+
+    Args:
+        environment: of this process.
+    """
+    if named := environment.get("TRITON_CACHE_DIR"):
+        return Path(named)
+    if home := environment.get("TRITON_HOME"):
+        return Path(home) / ".triton" / "cache"
+    return kernel_cache.private_folder() / "triton"
+
+
+def keep_cache_on_node(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have Triton keep what it compiles in the node's private folder, unless the user names another place.
+
+    Where that folder cannot be had, or others could put code into it, Triton takes the home.
+
+    Args:
+        environment: of this process, in which Triton looks whenever it compiles.
+    """
+    if environment.get("TRITON_CACHE_DIR") or environment.get("TRITON_HOME"):
+        return
+    if kernel_cache.make_private_folder() is not None:
+        environment["TRITON_CACHE_DIR"] = str(cache_folder(environment))
