@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -121,6 +122,10 @@ def _exit_with(command: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:  # between two lines of the door
         code = EXIT_INTERRUPTED
     ignore_signals()
+    if any(getattr(thread, "left_behind", False) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # a thread that is stuck in a library would hold up the exit, or break it
     sys.exit(code)
 
 

@@ -72,6 +72,16 @@ def test_once_its_code_is_known_a_scheduler_does_not_change_how_a_command_ends(n
     assert run("atexit.register(os.kill, os.getpid(), number); return 3", name) == (3, "", "")
 
 
+def test_a_thread_that_was_left_behind_does_not_hold_up_the_exit():
+    body = "\n    ".join(
+        (
+            "import threading; stuck = threading.Thread(target=time.sleep, args=(600,)); stuck.left_behind = True",
+            "stuck.start(); print('done'); return 75",
+        )
+    )
+    assert run(body) == (75, "done\n", "")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_signal_that_whoever_starts_the_command_ignores_stays_ignored(name):
     def ignore():

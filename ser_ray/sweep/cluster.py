@@ -35,6 +35,8 @@ LOST_AFTER_LOOKS = 3
 """A head that refuses connections in so many looks, a second apart, is gone."""
 UNANSWERED_S = 30.0
 """A cluster that has not answered for so long is lost; Ray ends this process after a minute, without a word."""
+SHUTDOWN_S = 20.0
+"""How long it may take to leave a cluster; one in trouble would hold this process up, also at its exit."""
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
 NOT_IN_TIME = "timed out during startup"
@@ -125,6 +127,7 @@ class _Connection(threading.Thread):
         self._options = options
         self._made, self._over = threading.Event(), threading.Event()
         self._error: Exception | None = None
+        self.left_behind = False
 
     def open(self) -> None:
         """Connect.
@@ -160,11 +163,13 @@ class _Connection(threading.Thread):
             self._error = error
         self._made.set()
         self._over.wait()
+        ray.shutdown()
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
-        ray.shutdown()
+        """Leave the cluster, and end it if it was started here; one that does not answer is left behind."""
         self._over.set()
+        self.join(SHUTDOWN_S)
+        self.left_behind = self.is_alive()
 
 
 def present_cluster() -> Cluster:
