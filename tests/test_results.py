@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import shlex
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -244,6 +245,17 @@ def test_what_is_written_now_can_be_read_now(folder):
         stop.set()
         writer.join()
     assert errors == []
+
+
+def test_damaged_predictions_are_named_with_what_makes_them_again(folder):
+    """A sweep that goes on reads those alone that it needs: it would not notice them."""
+    path = folder.part("predictions", "a b")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError) as raised:
+        read_table(folder, "predictions", keys=["a b"])
+    files = shlex.join([str(path), str(folder.part("trials", "a b"))])
+    assert str(raised.value).endswith(f"to have it again from its checkpoint: rm -f {files}, and run again")
 
 
 @pytest.mark.parametrize("length", [0, 3, 0.5, 0.99], ids=["empty", "three bytes", "half", "nearly whole"])

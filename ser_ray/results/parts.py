@@ -5,6 +5,7 @@ import json
 import math
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ class DamagedPartError(InputError):
 
     def __str__(self) -> str:
         """Return it as a user reads it."""
-        return (
-            f"{self.path} cannot be read ({self.reason}); running the sweep again sets it aside, and makes it anew "
-            "from what stands"
-        )
+        again = "running the sweep again sets it aside, and makes it anew from what stands"
+        if self.path.parent.name == "predictions":  # a sweep that goes on does not read all of those that it has used
+            files = map(str, (self.path, self.path.parent.parent / "trials" / self.path.name))
+            again = f"to have it again from its checkpoint: rm -f {shlex.join(files)}, and run again"
+        return f"{self.path} cannot be read ({self.reason}); {again}"
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
