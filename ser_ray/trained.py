@@ -15,8 +15,6 @@ from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table
 from ser_ray.results.set_aside import irregular
 
 if TYPE_CHECKING:
-    import torch
-
     from ser_ray.models.network import Network
     from ser_ray.postprocess import PostProcessing
 
@@ -78,8 +76,8 @@ def load_model(path: str | Path) -> TrainedModel:
     return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
 
 
-def _values(weights: "Iterable[torch.Tensor]") -> int:
-    """Return how many values weights have of their own, in memory that some of them may share."""
+def _values(weights: Iterable[Any]) -> int:
+    """Return how many values tensors have of their own, in memory that some of them may share."""
     memory = {weight.untyped_storage().data_ptr(): weight for weight in weights}
     return sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in memory.values())
 

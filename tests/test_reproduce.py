@@ -117,6 +117,7 @@ def put_row(folder, key, **columns):
     write_part(folder, "trials", key, make_table("trials", [{**row, **columns}]))
 
 
+@pytest.mark.slow
 def test_the_whole_command_trains_the_same_numbers(folder, make_trial, capfd):
     trial = make_trial(learning_rate=1e-5)  # JSON writes it as 1e-05
     train(trial)

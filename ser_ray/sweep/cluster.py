@@ -40,6 +40,9 @@ SHUTDOWN_S = 20.0
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
 NOT_IN_TIME = "timed out during startup"
+STARTS = 3
+"""Ray gives its servers half a minute to start. Where there is much to do, or the file system is cold, they may need
+more: then it is tried again, with half of it in memory."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,9 @@ class _Connection(threading.Thread):
         while not self._made.is_set():
             try:
                 self._made.wait()
-            except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes some seconds at most
+            except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes half a minute at most
                 asked = error
+                self._over.set()
         if asked is not None:
             raise asked
         if self._error is None:
@@ -157,10 +161,17 @@ class _Connection(threading.Thread):
         """Connect, and keep the thread until the connection is closed."""
         hold_signals()  # which the processes of Ray inherit
         logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does not take signals here
-        try:
-            ray.init(**self._options)
-        except Exception as error:
-            self._error = error
+        for start in range(1, STARTS + 1):
+            try:
+                ray.init(**self._options)
+            except Exception as error:
+                self._error = error
+                if NOT_IN_TIME not in str(error) or start == STARTS or self._over.is_set():
+                    break
+                ray.shutdown()
+            else:
+                self._error = None
+                break
         self._made.set()
         self._over.wait()
         ray.shutdown()

@@ -1,6 +1,9 @@
 """What a sweep asks of a cluster and of Tune, without starting either."""
 
+import os
+import signal
 import socket
+import time
 import typing
 from types import SimpleNamespace
 
@@ -11,6 +14,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.results import read_table
+from ser_ray.signals import taken_by
 from ser_ray.sweep import tune
 from ser_ray.sweep.cluster import Cluster, RayNotUpError, cluster
 from ser_ray.sweep.config import Backend, Schedule
@@ -43,6 +47,39 @@ def test_a_ray_that_does_not_start_in_time_is_said_plainly_and_nothing_else_is(m
     with pytest.raises(Exception, match=said) as caught, cluster():
         pass
     assert type(caught.value) is kind
+
+
+def test_a_ray_that_does_not_start_in_time_is_started_again(monkeypatch):
+    began, ended = [], []
+
+    def start(**options):
+        began.append(options)
+        if len(began) < 3:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", start)
+    monkeypatch.setattr("ray.nodes", list)
+    monkeypatch.setattr("ray.shutdown", lambda: ended.append(len(began)))
+    with cluster():
+        assert began == [began[0]] * 3
+        assert ended == [1, 2]
+    assert ended == [1, 2, 3]
+
+
+def test_asked_to_end_meanwhile_it_is_not_started_again(monkeypatch):
+    began = []
+
+    def start(**options):
+        began.append(options)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", start)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with taken_by(signal.default_int_handler), pytest.raises(KeyboardInterrupt), cluster():
+        pass
+    assert len(began) == 1
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once():

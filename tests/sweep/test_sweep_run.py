@@ -196,6 +196,7 @@ def test_another_sweep_takes_over_what_is_finished_and_trains_nothing_again(swep
     assert "holds no sweep" in out
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny_corpus, tmp_path):
     _, results, _, _ = swept
     longer = write_sweep(tmp_path, tiny_corpus, epochs=5, rates="[1e-3]", losses="[ccc]")
@@ -216,6 +217,7 @@ def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny
     assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
 
 
+@pytest.mark.slow
 def test_a_schedule_stops_trials_and_keeps_their_rows(tiny_corpus, tmp_path):
     file = write_sweep(
         tmp_path, tiny_corpus, epochs=60, rates="[1e-2, 1e-2, 1e-9, 1e-9]", losses="[ccc, mse, ccc, mse]"

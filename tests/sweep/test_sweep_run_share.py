@@ -15,6 +15,8 @@ from ser_ray.sweep.share import Share
 from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import search_trial, train_trial
 
+pytestmark = pytest.mark.slow  # two drivers, each with a Ray of its own
+
 SWEEP = """
 name: tiny
 corpus: {corpus}

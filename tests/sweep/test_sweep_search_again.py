@@ -89,6 +89,7 @@ def shifts(folder):
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_the_command_from_the_sweeps_own_settings_to_others_and_back(folder, capfd):
     before, predictions = found(folder), {key: folder.part("predictions", key).read_bytes() for key in ("aa", "bb")}
     failed = {"key": "bb", "status": "failed", "error": "post-processing search: OSError: disk"}

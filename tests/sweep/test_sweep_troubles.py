@@ -139,6 +139,7 @@ sys.exit(cli.main(["sweep", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_a_trial_without_enough_memory_fails_alone_and_says_what_to_change(tiny_corpus, tmp_path):
     """A plan looks at the memory of the driver's machine; that of a worker may be smaller."""
     file = write(tmp_path, tiny_corpus, "  - model.hidden: [5, 3000000]")
