@@ -12,7 +12,7 @@ from ser_ray.models.config import Count
 from ser_ray.sweep.fields import Reader, field_paths, field_types
 from ser_ray.sweep.items import GuidedSearch, Item, read_items
 from ser_ray.sweep.overrides import override
-from ser_ray.sweep.yaml_file import Document, read_document
+from ser_ray.sweep.yaml_file import Document, in_part, read_document
 from ser_ray.training.config import Number
 from ser_ray.trial import TrialConfig
 
@@ -162,7 +162,7 @@ def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | No
     """
     document = override(read_document(Path(file)), overrides, settable_keys())
     if corpus is not None:
-        origins = {**document.origins, ("corpus",): f"--corpus {corpus}"}
+        origins = {**document.origins, ("corpus",): f"--corpus {in_part(corpus, 200)}"}
         document = Document(document.name, {**document.data, "corpus": corpus}, origins)
     return read_sweep(document)
 

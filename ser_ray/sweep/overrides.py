@@ -6,7 +6,7 @@ from typing import Any
 
 from ser_ray.errors import InputError
 from ser_ray.sweep.wording import closest_path
-from ser_ray.sweep.yaml_file import Document, KeyPath, parse_value
+from ser_ray.sweep.yaml_file import Document, KeyPath, in_part, parse_value
 
 
 def override(document: Document, assignments: Sequence[str], keys: Sequence[str]) -> Document:
@@ -27,7 +27,7 @@ def override(document: Document, assignments: Sequence[str], keys: Sequence[str]
     data = copy.deepcopy(document.data)
     origins = dict(document.origins)
     for assignment in assignments:
-        option = f"--set {assignment}"
+        option = f"--set {in_part(assignment, 200)}"
         key, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"{option}: no '='; write --set KEY=VALUE, such as --set training.epochs=5")

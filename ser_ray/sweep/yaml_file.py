@@ -127,11 +127,17 @@ def shown(value: Any) -> str:
         text = {None: "null", True: "true", False: "false"}[value]
     else:
         text = repr(value)
-    return _in_part(text)
+    return in_part(text)
 
 
-def _in_part(text: str) -> str:
-    return text if len(text) <= 80 else text[:76] + " ..."
+def in_part(text: str, most: int = 80) -> str:
+    """Return a text as a message quotes it.
+
+    Args:
+        text: any.
+        most: so many characters of it at most.
+    """
+    return text if len(text) <= most else text[: most - 4] + " ..."
 
 
 class _Walk:
@@ -197,7 +203,7 @@ class _Walk:
             long = (
                 f" of at most {sys.get_int_max_str_digits()} digits" if kind == "int" and len(node.value) > 80 else ""
             )
-            raise self.wrong(node, f"{_in_part(repr(node.value))} is no {kind}{long}") from None
+            raise self.wrong(node, f"{in_part(repr(node.value))} is no {kind}{long}") from None
 
     def tag_refused(self, node: Node) -> InputError:
         tag = str(node.tag).replace(_CORE, "!!")
@@ -242,7 +248,7 @@ def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
         return f"{name}: not valid YAML: {said}; quote texts with special characters"
     message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {said}"
     lines = text.splitlines()
-    return f"{message}\n  {_in_part(lines[mark.line].strip())}" if mark.line < len(lines) else message
+    return f"{message}\n  {in_part(lines[mark.line].strip())}" if mark.line < len(lines) else message
 
 
 def _line(node: Node) -> int:

@@ -90,3 +90,14 @@ def test_the_file_is_blamed_for_what_the_option_did_not_change():
 def test_load_sweep_applies_overrides(tmp_path):
     (tmp_path / "a.yaml").write_text(TEXT)
     assert load_sweep(tmp_path / "a.yaml", ["training.epochs=7"]).given("training.epochs") == 7
+
+
+@pytest.mark.parametrize("option", ["seed", "corpus"])
+def test_of_a_very_long_option_a_part_is_quoted(tmp_path, option):
+    path, long = tmp_path / "x.yaml", "9" * 10_000
+    path.write_text("name: x")
+    with pytest.raises(InputError, match=r"^--\w+ (training.seed=)?9+ \.\.\.") as raised:
+        load_sweep(
+            path, [f"training.seed={long}"] if option == "seed" else (), corpus=long if option != "seed" else None
+        )
+    assert len(str(raised.value)) < 600
