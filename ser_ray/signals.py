@@ -34,6 +34,17 @@ def raise_on_signals() -> None:
         signal.signal(number, taken)
 
 
+def take_again() -> None:
+    """Put in the present handlers again, where a library has put its own below them, of which Python does not know.
+
+    Ray's prints where the process stood, hands the signal on, and aborts the process three seconds later by an alarm.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _not_ignored():
+            signal.signal(number, signal.getsignal(number))
+        signal.alarm(0)
+
+
 def ignore_signals() -> None:
     """Ignore a scheduler's signals from now on: the exit code is known, and the process is about to end with it."""
     for number in SCHEDULER:

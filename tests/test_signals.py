@@ -110,6 +110,28 @@ def test_the_sweep_takes_signals_before_it_loads_anything(argv, tmp_path):
     assert done.stderr == "ended before it was done, as SIGTERM asked for; run the same command again\n"
 
 
+BELOW = """
+import ctypes, os, signal, time
+
+from ser_ray.signals import take_again, taken_by
+seen = []
+with taken_by(lambda number, frame: seen.append(number)):
+    ctypes.CDLL(None).signal(signal.SIGTERM, 1)  # SIG_IGN, as C code would put it in
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert not seen
+    signal.alarm(1)  # as what a library does with a signal that came meanwhile
+    take_again()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1.5)
+assert seen == [signal.SIGTERM]
+"""
+
+
+def test_handlers_of_a_library_below_pythons_give_way():
+    done = subprocess.run([sys.executable, "-c", BELOW], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_handler_takes_them_all_and_the_earlier_ones_come_back():
     numbers = {number for number in (signal.SIGINT, *SCHEDULER) if signal.getsignal(number) is not signal.SIG_IGN}
     before = {number: signal.getsignal(number) for number in numbers}

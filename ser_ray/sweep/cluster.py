@@ -18,6 +18,7 @@ import ray
 from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.gpus.places import NodeGpus
+from ser_ray.signals import take_again
 from ser_ray.sweep.ending import hold_signals
 from ser_ray.sweep.own_folder import own_folder
 from ser_ray.sweep.slots import slots
@@ -118,8 +119,9 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
 class _Connection(threading.Thread):
     """This process's connection to Ray, made in a thread of its own.
 
-    In the main thread Ray would take the signals that ask for the end, and would keep that thread from noticing them
-    while its servers start. The thread lasts as long as the connection: the servers that it starts end with it.
+    In the main thread Ray would have Python take the signals that ask for the end in Ray's way, and would keep that
+    thread from noticing them while its servers start. The thread lasts as long as the connection: the servers that it
+    starts end with it.
 
     Args:
         options: of `ray.init`.
@@ -147,6 +149,7 @@ class _Connection(threading.Thread):
             except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes half a minute at most
                 asked = error
                 self._over.set()
+        take_again()
         if asked is not None:
             raise asked
         if self._error is None:
