@@ -41,7 +41,9 @@ def take_again() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         for number in _not_ignored():
-            signal.signal(number, signal.getsignal(number))
+            handler = signal.getsignal(number)
+            if handler is not None:  # put in by C code before Python: whoever embeds Python has it so
+                signal.signal(number, handler)
         signal.alarm(0)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ser_ray.errors import InputError
 from ser_ray.models.config import ModelConfig
-from ser_ray.models.conv_pool import Backend, avoided, choose, reference
+from ser_ray.models.conv_pool import Backend, choose, reference
 from ser_ray.models.dropout import Draw, Dropout
 
 LstmState = tuple[Tensor, Tensor]
@@ -172,10 +172,6 @@ class Network(nn.Module):
         """Return what computes the blocks on a device, "reference" or "fused"; inside autocast, what does so there."""
         chosen = choose(self.backend, device, self.head.weight.dtype)
         return "fused" if self.config.pooling == "max" and chosen is not reference.conv_pool else "reference"
-
-    def avoided_on(self, device: torch.device) -> str | None:
-        """Return why back end "auto" takes the reference on a device where it would take the fused one, or None."""
-        return avoided(self.backend, device, self.head.weight.dtype) if self.config.pooling == "max" else None
 
     def _check(self, samples: int) -> None:
         if samples % self.config.hop:

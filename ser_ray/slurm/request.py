@@ -93,8 +93,7 @@ class Request:
             cpus: cores on each node.
             resources: of a trial; where the node has fewer cores, it is given those that are there.
         """
-        own_cpus, own_gpus = taken(resources, self.gpus)
-        return slots([(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus)
+        return slots(*self._nodes_and_needs(cpus, resources))
 
     def shares(self, cpus: int, resources: Resources) -> GpuShares:
         """Return the shares of the GPUs of one job, none given yet.
@@ -103,8 +102,12 @@ class Request:
             cpus: cores on each node.
             resources: of a trial; where the node has fewer cores, it is given those that are there.
         """
+        return GpuShares(*self._nodes_and_needs(cpus, resources))
+
+    def _nodes_and_needs(self, cpus: int, resources: Resources) -> tuple[list[tuple[int, int]], float, float]:
+        """Return (cores, GPUs) of each node, and the cores and the share of a GPU that a trial takes."""
         own_cpus, own_gpus = taken(resources, self.gpus)
-        return GpuShares([(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus)
+        return [(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -78,12 +78,12 @@ class MeasuredHours:
 
     @property
     def measured(self) -> int:
-        """How many trials the estimate is made of."""
+        """Return how many trials the estimate is made of."""
         return len(self._speeds.trials)
 
     @property
     def rough(self) -> bool:
-        """Whether all of these had other networks, to whose multiply-adds the hours are in proportion."""
+        """Return whether all of these had other networks, to whose multiply-adds the hours are in proportion."""
         return not any(self._speeds.knows(model) for model in {trial.config.model for trial in self._trials})
 
     def hours(self, share: float = 1.0) -> tuple[float, ...]:

@@ -35,7 +35,7 @@ class DeviceClass(NamedTuple):
 
     @property
     def is_gpu(self) -> bool:
-        """Whether its trials have a share of a GPU, and no core."""
+        """Return whether its trials have a share of a GPU, and no core."""
         return not self.device.startswith("cpu")
 
     def __str__(self) -> str:

@@ -1,9 +1,10 @@
 """Where the nodes of a job meet: a folder on the file system that they share, with a word of each in a file.
 
 The head tells its address there, nodes that are not fit say so, the sweep tells that its cluster was lost, and that it
-ends as it means to. The script of the job tells which nodes' steps are over, also those that SLURM could not start. Who
-made the folder ends the meeting by removing the file `go`, which every node sees: to open a file that is there asks the
-server, also where a network file system answers from memory for a minute whether a file has come.
+ends as it means to. The script of the job tells which nodes' steps are over, also those that SLURM could not start.
+
+Whoever made the folder ends the meeting by removing the file `go`, which every node sees: to open a file that is there
+asks the server, also where a network file system answers from memory for a minute whether a file has come.
 """
 
 import os

@@ -19,7 +19,7 @@ from ser_ray.results import METHODS, SweepFolder, ccc_column, crossfit_column, o
 from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.results.parts import write_whole
 from ser_ray.sweep.config import read_sweep
-from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals
+from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
 from ser_ray.sweep.environment import prepare_environment
 from ser_ray.sweep.presence import Pace, Presence, refuse_others
 from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
@@ -104,10 +104,10 @@ class _Again:
         presence = Presence(self._folder, self._pace, lambda: None)
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)
-            stack.callback(lambda: ending.wanted and print(f"ending    {ending.reason}"))
             stack.callback(ending.close)
             stack.enter_context(presence.shown(self._outcome))
             stack.enter_context(on_signals(ending))
+            stack.enter_context(told(ending, print, lambda: "what is searched stands"))
             warm()
             address = os.environ.get("RAY_ADDRESS") or None
             machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))

@@ -86,7 +86,6 @@ def train(
     """
     prepare_process(config.precision, deterministic=config.deterministic)
     run = _Run(model_config, config, corpus, checkpoints, device, backend, supervision or Supervision())
-    run.tell_backend()
     run.resume()
     if run.epochs:
         on_epoch(tuple(run.epochs))
@@ -133,15 +132,6 @@ class _Run:
         self.losses: list[float] = []
         self.seconds_before = 0.0
         self.saved_at = self.epoch_began = time.perf_counter()
-
-    def tell_backend(self) -> None:
-        """Say why the blocks are not computed by what is the fastest elsewhere."""
-        with in_precision(self.config.precision, self.device):
-            reason = self.model.avoided_on(self.device)
-        if reason is not None:
-            self.supervision.say(
-                f"plain PyTorch computes the convolutional blocks (backend: reference), since {reason}"
-            )
 
     def _batches(self, recordings: Sequence[Recording]) -> MappedBatches | ResidentBatches:
         columns = [self.corpus.targets.index(target) for target in self.targets]

@@ -212,12 +212,3 @@ def test_a_file_system_without_links_keeps_both_too(tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "last.pt") == {"epoch": 3}
     assert load_checkpoint(tmp_path / "previous.pt") == {"epoch": 2}
     assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(("why", "said"), [("there is no C compiler", 1), (None, 0)])
-def test_the_log_says_why_the_fastest_back_end_is_not_taken(tiny_corpus, tiny_config, tmp_path, monkeypatch, why, said):
-    monkeypatch.setattr("ser_ray.models.network.Network.avoided_on", lambda network, device: why)
-    lines = []
-    run(tiny_corpus, tiny_config(epochs=1), tmp_path, Supervision(say=lines.append))
-    line = f"plain PyTorch computes the convolutional blocks (backend: reference), since {why}"
-    assert lines == [line] * said

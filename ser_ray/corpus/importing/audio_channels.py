@@ -102,14 +102,14 @@ class ChannelPowers:
 
     @property
     def lost_db(self) -> float:
-        """How far the power of the channels' mean is below that of the loudest."""
+        """Return how far the power of the channels' mean is below that of the loudest."""
         covariance = self._covariance()
         mean = covariance.mean()
         return 10 * float(np.log10(np.diag(covariance).max() / mean)) if mean > 0 else np.inf
 
     @property
     def cancel(self) -> bool:
-        """Whether the channels are each other's opposite, so that their mean keeps little of them."""
+        """Return whether the channels are each other's opposite, so that their mean keeps little of them."""
         covariance = self._covariance()
         return bool(covariance.sum() < CANCELS * np.trace(covariance))
 
@@ -128,7 +128,7 @@ class ChannelPowers:
 
     @property
     def hardly_correlate(self) -> bool:
-        """Whether no two channels have much in common: a speaker on each, perhaps."""
+        """Return whether no two channels have much in common: a speaker on each, perhaps."""
         return abs(self.correlation) < UNCORRELATED
 
     def _covariance(self) -> NDArray[np.float64]:

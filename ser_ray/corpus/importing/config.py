@@ -1,4 +1,4 @@
-"""How a user's data becomes a corpus: what can be chosen."""
+"""What can be chosen of how a user's data becomes a corpus."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ MOST_LAG_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """How a user's data becomes a corpus.
+    """Choose how a user's data becomes a corpus.
 
     Args:
         gold: how gold is made from single raters; None takes a given gold standard where there is one.

@@ -59,7 +59,7 @@ class Frame:
 
     @property
     def samples(self) -> int:
-        """How many samples per channel it holds."""
+        """Return how many samples per channel it holds."""
         if self.layer == 1:
             return 384
         return 576 if self.layer == 3 and self.version == 2 else 1152

@@ -18,9 +18,6 @@ from ser_ray.models.dropout import Dropout
 
 Backend = Literal["auto", "reference", "fused"]
 
-AUTO_ON_A_GPU: Backend = "reference"
-"""What "auto" wants there: the fused one has not been timed on a GPU yet."""
-
 
 class ConvPool(Protocol):
     """What a back end is; see `reference.conv_pool`."""
@@ -56,26 +53,7 @@ def choose(backend: Backend, device: torch.device, dtype: torch.dtype) -> ConvPo
         return cpu.conv_pool
     if backend == "fused" and device.type == "cuda" and dtype == torch.float32:
         triton_host.refuse_fused()
-    if _wants_fused_on_gpu(backend, device, dtype) and triton_host.missing_for_launchers() is None:
         from ser_ray.models.conv_pool import cuda
 
         return cuda.conv_pool
     return reference.conv_pool
-
-
-def avoided(backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why "auto" takes the reference where it would take the fused back end; None where it does not.
-
-    Args:
-        backend: what was asked for.
-        device: where the tensors are.
-        dtype: of the tensors.
-    """
-    if backend != "auto" or torch.is_autocast_enabled(device.type) or not _wants_fused_on_gpu(backend, device, dtype):
-        return None
-    return triton_host.missing_for_launchers()
-
-
-def _wants_fused_on_gpu(backend: Backend, device: torch.device, dtype: torch.dtype) -> bool:
-    wanted = AUTO_ON_A_GPU if backend == "auto" else backend
-    return wanted == "fused" and device.type == "cuda" and dtype == torch.float32
