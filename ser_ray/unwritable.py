@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import TypeGuard
 
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM, errno.EACCES, errno.ESTALE, errno.EIO})
 """A full disk or quota, a read-only or protected file system, an expired ticket, a lost server, a broken disk."""
@@ -26,3 +27,16 @@ def names_place_in(folder: Path, error: OSError) -> bool:
     """
     names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, bytes, os.PathLike))]
     return any(Path(os.fsdecode(name)).is_relative_to(folder) for name in names)
+
+
+def is_of_results(error: BaseException, folder: Path) -> TypeGuard[OSError]:
+    """Return whether an error says that a sweep's results cannot be written, rather than being a trial's own.
+
+    Args:
+        error: what cannot be read elsewhere, such as a corpus, is a trial's own trouble.
+        folder: the sweep's.
+    """
+    if not isinstance(error, OSError) or not is_unwritable(error):
+        return False
+    unnamed = error.filename is None and error.filename2 is None
+    return unnamed or names_place_in(folder, error)

@@ -2,10 +2,11 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from ser_ray.unwritable import is_unwritable, names_place_in
+from ser_ray.unwritable import is_of_results, is_unwritable, names_place_in
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])
@@ -30,3 +31,17 @@ def test_a_place_is_known_by_either_path_of_an_error(tmp_path, kind, second):
 def test_an_error_without_a_path_names_no_place(tmp_path):
     assert not names_place_in(tmp_path, OSError(errno.ENOSPC, "full"))
     assert not names_place_in(tmp_path, OSError(errno.EBADF, "bad", 3))
+
+
+@pytest.mark.parametrize(
+    ("error", "of_results"),
+    [
+        (OSError(errno.ENOSPC, "full"), True),
+        (OSError(errno.EROFS, "read-only", "/sweep/epochs/a.parquet"), True),
+        (OSError(errno.EIO, "broken", "/corpus/shards/00000.arrow"), False),
+        (FileNotFoundError(errno.ENOENT, "gone", "/sweep/predictions/a.parquet"), False),
+        (ValueError("no number"), False),
+    ],
+)
+def test_what_cannot_be_read_elsewhere_is_a_trials_own_trouble(error, of_results):
+    assert is_of_results(error, Path("/sweep")) == of_results

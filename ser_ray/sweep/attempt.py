@@ -19,7 +19,7 @@ from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import epoch_line, opening, starts
 from ser_ray.trial.place import Place, place_of
-from ser_ray.unwritable import is_unwritable, names_place_in
+from ser_ray.unwritable import is_of_results
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def attempt(
         with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
             _attempt(trial, on_gpu, terms, report, placed, alive)
     except OSError as error:
-        if not _cannot_be_written(trial, error):
+        if not is_of_results(error, trial.folder.path):
             raise
         return f"{error.strerror or error} ({trial.folder.path})"
     return None
@@ -140,7 +140,7 @@ def _attempt(
         print(f"the corpus is not what it was: {error}", flush=True)
         raise
     except Exception as error:
-        if isinstance(error, OSError) and _cannot_be_written(trial, error):
+        if is_of_results(error, trial.folder.path):
             raise
         traceback.print_exc()
         if device.type == "cuda" and verdict(error) == "device":
@@ -193,15 +193,6 @@ def was_hung(log: Path) -> bool:
         log: the trial's.
     """
     return HUNG in (starts(log) or [""])[-1]
-
-
-def _cannot_be_written(trial: Trial, error: OSError) -> bool:
-    """Return whether an error is of the place of the results rather than of the trial."""
-    if not is_unwritable(error):
-        return False
-    # what cannot be read elsewhere, such as a corpus, is the trial's own trouble
-    unnamed = error.filename is None and error.filename2 is None
-    return unnamed or names_place_in(trial.folder.path, error)
 
 
 def _is_gone(path: Path) -> bool:

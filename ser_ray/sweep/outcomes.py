@@ -20,6 +20,7 @@ from ser_ray.sweep.silence import Silence
 from ser_ray.sweep.supply import Supply
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
+from ser_ray.unwritable import is_of_results
 
 if TYPE_CHECKING:
     from ser_ray.sweep.run import SweepRun
@@ -125,25 +126,28 @@ class Outcomes:
     def searched(self, trial: Trial, error: Exception | None) -> None:
         """A trial's post-processing is searched, or its search ended with an error."""
         key = trial.key
-        if error is not None and not isinstance(error, OSError):
+        if error is None:
+            (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
+            self._supply.ended(key, "finished", row["ccc_devel_mean"])
+            self._progress.finished(key, row)
+            self._draw(lambda board: board.finished(key, row))
+        elif is_of_results(error, self._folder.path):
+            self._not_searched(key, error)
+        else:
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
             if self._folder.part("trials", key).is_file():  # it was searched for its chains, which had been lost
                 self._progress.say(f"FAILED    {key}  {reason}; its row stands as it was")
                 return
             try:
                 write_unfinished(trial, "failed", reason, self.place(key))
-            except OSError as full:
-                error = full
+            except OSError as unwritable:
+                self._not_searched(key, unwritable)
             else:
                 self.failed(key, reason)
-        if isinstance(error, OSError):
-            self.unwritable(key, f"{error.strerror or error} ({self._folder.path})")
-            self._progress.left(key)
-        if error is None:
-            (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
-            self._supply.ended(key, "finished", row["ccc_devel_mean"])
-            self._progress.finished(key, row)
-            self._draw(lambda board: board.finished(key, row))
+
+    def _not_searched(self, key: str, error: OSError) -> None:
+        self.unwritable(key, f"{error.strerror or error} ({self._folder.path})")
+        self._progress.left(key)
 
     def keep_house(self) -> None:
         """Now and then: end processes that hang, and keep the table in one file up to date."""

@@ -25,6 +25,7 @@ from ser_ray.sweep.presence import Pace, Presence, refuse_others
 from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.slots import search_actors
 from ser_ray.sweep.yaml_file import Document, read_document
+from ser_ray.unwritable import is_of_results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,8 +118,8 @@ class _Again:
             def on_done(key: str, error: Exception | None) -> None:
                 if error is None:
                     self.done.append(key)
-                elif isinstance(error, OSError):  # no fault of the trial, which stays to be searched
-                    ending.ask(f"{MAKE_ROOM} ({error.strerror or error})")
+                elif is_of_results(error, self._folder.path):  # no fault of the trial, which stays to be searched
+                    ending.ask(f"{MAKE_ROOM} ({error.strerror})")
                 else:
                     self.failed[key] = error
                 bar.advance()

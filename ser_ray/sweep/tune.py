@@ -152,7 +152,7 @@ class _Given(_Unsaved, Searcher):
         try:
             trial = self._supply.next()
         except OSError as error:  # a proposal that cannot be recorded counts as not made
-            self._ending.ask(f"{MAKE_ROOM} ({error.strerror or error})")
+            self._ending.ask(f"{MAKE_ROOM} ({error.strerror or error}: {error.filename})")
             return Searcher.FINISHED  # type: ignore[return-value]
         if trial is None:
             return None

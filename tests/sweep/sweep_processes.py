@@ -39,7 +39,7 @@ def run_until(process, pattern, times=1):
     raise AssertionError(f"{pattern} did not come:\n{''.join(seen)}")
 
 
-def end(process, seconds=240):
+def end(process, seconds=420):
     """Return the exit code and the rest of the output."""
     out, _ = process.communicate(timeout=seconds)
     return process.returncode, out

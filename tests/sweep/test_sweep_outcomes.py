@@ -1,5 +1,6 @@
 """What a run makes of what its trials come to."""
 
+import errno
 import io
 from types import SimpleNamespace
 
@@ -138,12 +139,19 @@ def test_a_search_that_cannot_be_written_leaves_its_trial_open(begin, folder, tr
     assert told.supply.told == []
 
 
-def test_a_search_that_fails_is_the_failure_of_its_trial(begin, folder, trial):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("no frames"), "ValueError: no frames"),
+        (FileNotFoundError(errno.ENOENT, "gone", "p.parquet"), "FileNotFoundError: [Errno 2] gone: 'p.parquet'"),
+    ],
+)
+def test_a_search_that_fails_is_the_failure_of_its_trial(begin, folder, trial, error, reason):
     outcomes, told = begin()
-    outcomes.searched(trial, ValueError("no frames"))
+    outcomes.searched(trial, error)
     assert not told.ending.wanted
     (row,) = read_table(folder, "trials").to_pylist()
-    assert row["error"] == "post-processing search: ValueError: no frames"
+    assert row["error"] == f"post-processing search: {reason}"
     assert told.supply.told == [(trial.key, "failed", None)]
 
 

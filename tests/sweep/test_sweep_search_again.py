@@ -1,5 +1,6 @@
 """`ser-ray postprocess`: trials of a sweep are searched again, from their predictions alone."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -215,26 +216,41 @@ def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
     assert found(folder) == before
 
 
-def test_a_disk_that_fills_up_is_no_fault_of_a_trial(folder, monkeypatch, capsys):
-    class FullPool:
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])
+def test_results_that_turn_unwritable_are_no_fault_of_a_trial(folder, monkeypatch, capsys, name):
+    error = OSError(getattr(errno, name), "in trouble", str(folder.path / "trials" / "bb.parquet"))
+    pretend_to_search(monkeypatch, {"bb": error}, ends=True)
+    assert search_again.main([str(folder.path)]) == 75
+    out = capsys.readouterr().out
+    assert "ending    results cannot be written: make room or get leave to write, and run the same command" in out
+    assert "(in trouble" in out
+    assert "1 of 2 trials are not searched again yet: run the same command again" in out
+    assert "FAILED" not in out
+
+
+def test_predictions_that_vanish_are_a_trials_own_trouble(folder, monkeypatch, capsys):
+    gone = FileNotFoundError(errno.ENOENT, "No such file", str(folder.path / "predictions" / "bb.parquet"))
+    pretend_to_search(monkeypatch, {"bb": gone}, ends=False)
+    assert search_again.main([str(folder.path)]) == 1
+    assert "FAILED    bb  FileNotFoundError: [Errno 2] No such file: " in capsys.readouterr().out
+
+
+def pretend_to_search(monkeypatch, errors, *, ends):
+    """Have no cluster, and a pool that meets errors with some of the trials."""
+
+    class Pool:
         def __init__(self, folder, actors, on_done, *, config):
             self.on_done = on_done
 
         def submit(self, key):
-            self.on_done(key, OSError(28, "No space left on device") if key == "bb" else None)
+            self.on_done(key, errors.get(key))
 
         def close(self, now):
-            assert now()
+            assert now() == ends
 
-    monkeypatch.setattr(search_pool, "SearchPool", FullPool)
+    monkeypatch.setattr(search_pool, "SearchPool", Pool)
     monkeypatch.setattr(cluster, "cluster", lambda *arguments: nullcontext(SimpleNamespace(cpus=2.0)))
     monkeypatch.setattr(cluster, "NodeWatch", lambda *arguments: nullcontext())
-    assert search_again.main([str(folder.path)]) == 75
-    out = capsys.readouterr().out
-    assert "ending    results cannot be written: make room or get leave to write, and run the same command" in out
-    assert "(No space left" in out
-    assert "1 of 2 trials are not searched again yet: run the same command again" in out
-    assert "FAILED" not in out
 
 
 def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
