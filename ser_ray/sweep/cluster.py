@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from ser_ray.gpus.places import NodeGpus
 from ser_ray.signals import take_again
 from ser_ray.sweep.ending import hold_signals
 from ser_ray.sweep.own_folder import own_folder
+from ser_ray.sweep.ray_thread import ray_is_used
 from ser_ray.sweep.slots import slots
 from ser_ray.training.allocator import ENVIRONMENT
 
@@ -29,13 +31,11 @@ OBJECT_STORE_BYTES = 200 * 2**20
 OWN_CHOICE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 """Trials make the GPU visible that they are to use: the one that Ray means, or another where that one is faulty."""
 
-WATCH_S = 1.0
+LOOK_S = 0.5
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
-LOST_AFTER_LOOKS = 3
-"""A head that refuses connections in so many looks, a second apart, is gone."""
-UNANSWERED_S = 30.0
-"""A cluster that has not answered for so long is lost; Ray ends this process after a minute, without a word."""
+IN_RAY_S = 5.0
+"""How long threads that use Ray may take to come out of it, once it is to be left."""
 SHUTDOWN_S = 20.0
 """How long it may take to leave a cluster; one in trouble would hold this process up, also at its exit."""
 NODES_S = 120.0
@@ -130,7 +130,7 @@ class _Connection(threading.Thread):
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(name="ray", daemon=True)
         self._options = options
-        self._made, self._over = threading.Event(), threading.Event()
+        self._made, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._error: Exception | None = None
         self.left_behind = False
 
@@ -177,13 +177,19 @@ class _Connection(threading.Thread):
                 break
         self._made.set()
         self._over.wait()
+        if ray_is_used(IN_RAY_S):
+            _end_servers()
+            self._ended.set()
+            threading.Event().wait()  # for good: the process ends without Python's own end, by which Ray would be left
         ray.shutdown()
+        self.left_behind = False
+        self._ended.set()
 
     def close(self) -> None:
         """Leave the cluster, and end it if it was started here; one that does not answer is left behind."""
+        self.left_behind = True
         self._over.set()
-        self.join(SHUTDOWN_S)
-        self.left_behind = self.is_alive()
+        self._ended.wait(SHUTDOWN_S)
 
 
 def present_cluster() -> Cluster:
@@ -202,7 +208,7 @@ def wait_for_nodes(wanted: Callable[[], int], *, within_s: float = NODES_S) -> C
     """
     deadline = time.monotonic() + within_s
     while len((there := present_cluster()).nodes) < wanted() and time.monotonic() < deadline:
-        time.sleep(WATCH_S / 2)
+        time.sleep(LOOK_S)
     return there
 
 
@@ -217,106 +223,25 @@ def own_gpus() -> tuple[list[str], NodeGpus]:
     return [str(gpu) for gpu in ray.get_gpu_ids()], NodeGpus(folder, ids)
 
 
-class NodeWatch:
-    """Notices that the node of this process left its cluster, after which Ray waits, and then ends this process.
-
-    Args:
-        on_lost: called once, from a thread.
-        address: of the cluster, host:port; None if it was started by this process.
-        say: told of other nodes that come and go.
-    """
-
-    def __init__(
-        self,
-        on_lost: Callable[[], None],
-        address: str | None = None,
-        say: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self._on_lost, self._say = on_lost, say
-        self._nodes: dict[str, str] | None = None
-        self._over = threading.Event()
-        self._looks = _Looks(self._over)
-        process = _lost_process()
-        self._asks = process is None
-        self._lost = process or self._lost_node(address)
-        self._thread = threading.Thread(target=self._watch, name="node-watch", daemon=True)
-
-    def __enter__(self) -> "NodeWatch":
-        """Begin to watch."""
-        if self._asks:
-            self._looks.start()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the watch; it is not waited for, since a cluster in trouble may not answer."""
-        self._over.set()
-
-    def _watch(self) -> None:
-        while not self._over.wait(WATCH_S):
-            if self._lost() and not self._over.is_set():
-                self._on_lost()
-                return
-
-    def tell_changes(self) -> None:
-        """Tell from now on of nodes that come and go."""
-        self._nodes = _live_nodes()
-
-    def _tell(self, live: dict[str, str]) -> None:
-        if self._nodes is None:
-            return
-        for gone in self._nodes.keys() - live.keys():
-            self._say(f"NODE      {self._nodes[gone]} was lost: its trials go on elsewhere, from what they saved")
-        for new in live.keys() - self._nodes.keys():
-            self._say(f"NODE      {live[new]} has come")
-        self._nodes = live
-
-    def _lost_node(self, address: str | None) -> Callable[[], bool]:
-        """Return what asks the cluster whether it and this process's node are still there."""
-        own, refused, looks = ray.get_runtime_context().get_node_id(), 0, self._looks
-
-        def lost() -> bool:
-            nonlocal refused
-            refused = refused + 1 if address is not None and _refuses(address) else 0
-            if refused >= LOST_AFTER_LOOKS or time.monotonic() - looks.answered_at > UNANSWERED_S:
-                return True
-            if refused or looks.live is None:
-                return False
-            self._tell(looks.live)
-            return own not in looks.live
-
-        return lost
-
-
-class _Looks(threading.Thread):
-    """Looks again and again which nodes the cluster has, in a thread of its own: a cluster in trouble may not answer.
-
-    Args:
-        over: set when the looking is to end.
-    """
-
-    def __init__(self, over: threading.Event) -> None:
-        super().__init__(name="node-looks", daemon=True)
-        self._over = over
-        self.live: dict[str, str] | None = None
-        self.answered_at = time.monotonic()
-
-    def run(self) -> None:
-        """Look, until it is over."""
-        while not self._over.wait(WATCH_S):
-            self.look()
-
-    def look(self) -> None:
-        """Look once."""
-        with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ConnectionError):  # it answers, if slowly
-            self.live = _live_nodes()
-        self.answered_at = time.monotonic()
-
-
-def _live_nodes() -> dict[str, str]:
-    """Return the nodes of the cluster: Ray's id -> host name."""
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+def live_nodes() -> dict[str, str] | None:
+    """Return the nodes of the cluster, Ray's id -> host name; None if it answers that it cannot tell now."""
+    try:
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    except (ray.exceptions.RayError, RuntimeError, ConnectionError):
+        return None
     return {node["NodeID"]: node["NodeManagerHostname"] for node in nodes if node["Alive"]}
+
+
+def own_node() -> str:
+    """Return Ray's id of the node that this process is on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _end_servers() -> None:
+    """End what this process started of Ray, and keep its connection."""
+    node: Any = ray._private.worker._global_node
+    if node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=True)
 
 
 @contextlib.contextmanager
@@ -336,29 +261,11 @@ def _words_of_ray(log: Path | None) -> Iterator[None]:
         private.print_to_stdstream = before
 
 
-def _lost_process() -> Callable[[], bool] | None:
-    """Return what tells whether a server that this process started is gone; None if it started none.
-
-    Those are the node manager, and the cluster's control service, without which Ray ends this process after a minute.
-    """
+def servers() -> list[subprocess.Popen[bytes]]:
+    """Return those of Ray that this process started and cannot do without: node manager and control service."""
     node = ray._private.worker._global_node
     started: dict[str, list[Any]] = {} if node is None else node.all_processes
-    processes = [info.process for kind in ("raylet", "gcs_server") for info in started.get(kind, [])]
-    if not processes:
-        return None
-    return lambda: any(process.poll() is not None for process in processes)
-
-
-def _refuses(address: str) -> bool:
-    """Return whether nothing listens at an address, on a host that is there."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=WATCH_S).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False  # a network that is slow, or a host in trouble, may come back
-    return False
+    return [info.process for kind in ("raylet", "gcs_server") for info in started.get(kind, [])]
 
 
 def _check_address(address: str) -> None:

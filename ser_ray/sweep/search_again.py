@@ -98,7 +98,8 @@ class _Again:
         """
         prepare_environment()
         from ser_ray.postprocess.running_median import warm
-        from ser_ray.sweep.cluster import NodeWatch, cluster
+        from ser_ray.sweep.cluster import cluster
+        from ser_ray.sweep.node_watch import NodeWatch
         from ser_ray.sweep.search_pool import SearchPool
 
         ending = Ending(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from ser_ray.results import SweepFolder
+from ser_ray.sweep.ray_thread import RayThread
 
 if TYPE_CHECKING:
     from ser_ray.postprocess.config import SearchConfig
@@ -143,7 +144,7 @@ class SearchPool:
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._closing, self._leaving = threading.Event(), threading.Event()
         self._raised: Exception | None = None
-        self._thread = threading.Thread(target=self._feed, name="search-pool", daemon=True)
+        self._thread = RayThread(self._feed, "search-pool")
         self._thread.start()
 
     def submit(self, key: str) -> None:
@@ -165,15 +166,17 @@ class SearchPool:
         """
         self._closing.set()
         try:
-            while self._thread.is_alive() and not now():
-                self._thread.join(POLL_S)
+            while not now() and not self._thread.wait(POLL_S):
+                pass
         finally:  # also where a second signal has no patience
             self._leaving.set()
-            self._thread.join(LEAVE_S)
+            self._thread.wait(LEAVE_S)
             for actor in self._actors:
                 ray.kill(actor)
         if self._raised is not None:
             raise self._raised
+        if not now():
+            self._thread.raise_if_failed()
 
     def _feed(self) -> None:
         while self._running or self._calls or not self._waiting.empty() or not self._closing.is_set():

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,14 +15,16 @@ from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.sweep.attempt import Terms
-from ser_ray.sweep.cluster import Cluster, NodeWatch, RayNotUpError, cluster, wait_for_nodes
+from ser_ray.sweep.cluster import Cluster, RayNotUpError, cluster, wait_for_nodes
 from ser_ray.sweep.ending import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
 from ser_ray.sweep.meeting import Meeting
 from ser_ray.sweep.mps import shared_gpus
+from ser_ray.sweep.node_watch import NodeWatch
 from ser_ray.sweep.outcomes import Outcomes, proposed_trial
 from ser_ray.sweep.plan import PlannedTrial
 from ser_ray.sweep.presence import Presence
 from ser_ray.sweep.progress import Progress
+from ser_ray.sweep.ray_thread import RayThread
 from ser_ray.sweep.reuse import adopt_checkpoints
 from ser_ray.sweep.search_pool import SearchPool
 from ser_ray.sweep.share import Share
@@ -174,6 +175,7 @@ class Work:
             try:
                 pool.close(now=lambda: self._ending.now)
             finally:
+                self._outcomes = None  # no process is ended any more by way of Ray, which is about to be left
                 outcomes.close()
 
     def _wait_for(self, compiled: "Future[None]") -> None:
@@ -199,26 +201,26 @@ class Work:
         )
         given = self._config.given("training.epochs", shared.config.training.epochs)
         most = max((trial.config.training.epochs for trial in self._standing.to_train), default=given)
-        training = _InThread(
-            lambda: train_trials(supply, schedule, most, shared, terms, outcomes, self._ending, self._scratch)
+        training = RayThread(
+            lambda: train_trials(supply, schedule, most, shared, terms, outcomes, self._ending, self._scratch),
+            "training",
         )
         self._doing = SAVING
         training.start()
         self._attend(training)
         self._doing = SEARCHING
 
-    def _attend(self, training: "_InThread") -> None:
+    def _attend(self, training: RayThread) -> None:
         """Wait for the training, and see to its end where it is to end before."""
         began = time.monotonic()
         most_s = None if self._config.schedule.max_hours is None else 3600 * self._config.schedule.max_hours
         try:
-            while training.is_alive() and not (self._ending.now and self._ending.since > LEAVE_S):
-                training.join(LOOK_S)
+            while not training.wait(LOOK_S) and not (self._ending.now and self._ending.since > LEAVE_S):
                 if most_s is not None and time.monotonic() - began > most_s:
                     self._ending.ask(f"schedule.max_hours ({self._config.schedule.max_hours:g}) is over")
         except KeyboardInterrupt:
-            training.join(LEAVE_S)
-        if not training.is_alive():
+            training.wait(LEAVE_S)
+        if not training.running:
             training.raise_if_failed()
 
     def _address(self) -> str | None:
@@ -274,27 +276,6 @@ def _no_head(meeting: Meeting) -> str:
 
 def _log_name(share: Share) -> str:
     return "sweep.log" if share.whole else f"sweep-{share.number}-of-{share.of}.log"
-
-
-class _InThread(threading.Thread):
-    """A call in a thread of its own, whose exception is kept for whoever waits for it."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        super().__init__(name="training", daemon=True)
-        self._call = call
-        self._raised: BaseException | None = None
-
-    def run(self) -> None:
-        """Call it."""
-        try:
-            self._call()
-        except BaseException as raised:
-            self._raised = raised
-
-    def raise_if_failed(self) -> None:
-        """Raise what the call raised."""
-        if self._raised is not None:
-            raise self._raised
 
 
 def _compile_kernels(training: bool) -> None:

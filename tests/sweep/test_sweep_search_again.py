@@ -16,7 +16,7 @@ from sweep_processes import end, end_what_is_left
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import PREDICTIONS, SweepFolder, make_table, read_table, write_part
-from ser_ray.sweep import cluster, search_again, search_pool
+from ser_ray.sweep import cluster, node_watch, search_again, search_pool
 from ser_ray.sweep.run import SweepRun
 from ser_ray.sweep.standing import Standing
 from ser_ray.trial import search_trial
@@ -250,7 +250,7 @@ def pretend_to_search(monkeypatch, errors, *, ends):
 
     monkeypatch.setattr(search_pool, "SearchPool", Pool)
     monkeypatch.setattr(cluster, "cluster", lambda *arguments: nullcontext(SimpleNamespace(cpus=2.0)))
-    monkeypatch.setattr(cluster, "NodeWatch", lambda *arguments: nullcontext())
+    monkeypatch.setattr(node_watch, "NodeWatch", lambda *arguments: nullcontext())
 
 
 def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):

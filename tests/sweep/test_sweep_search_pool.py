@@ -159,7 +159,7 @@ def test_every_key_is_searched_and_told_once_and_damaged_parts_fail_alone(told, 
     assert [row["key"] for row in rows] == good
     assert {row["status"] for row in rows} == {"finished"}
     assert len({row["ccc_devel_exhaustive_arousal"] for row in rows}) == len(good)
-    assert not pool._thread.is_alive()
+    assert not pool._thread.running
     assert environment["CUDA_VISIBLE_DEVICES"] == "", "a search must not wake a GPU"
     assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "1"
 

@@ -22,10 +22,11 @@ from ser_ray.sweep.cluster import Cluster, RayNotUpError
 from ser_ray.sweep.config import Resources, Schedule
 from ser_ray.sweep.ending import told
 from ser_ray.sweep.meeting import Meeting
+from ser_ray.sweep.ray_thread import RayThread
 from ser_ray.sweep.run import SweepRun
 from ser_ray.sweep.standing import Standing
 from ser_ray.sweep.trial_resources import with_resources
-from ser_ray.sweep.work import SAVING, Work, _InThread
+from ser_ray.sweep.work import SAVING, Work
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ class Stuck:
     def __init__(self, monkeypatch):
         self.over = threading.Event()
         monkeypatch.setattr(works, "LOOK_S", 0.01)
-        self.thread = _InThread(self.over.wait)
+        self.thread = RayThread(self.over.wait, "training")
         self.thread.start()
 
 
@@ -205,7 +206,7 @@ def test_what_the_training_raised_is_raised(begin):
     def fail():
         raise ZeroDivisionError("in the thread")
 
-    training = _InThread(fail)
+    training = RayThread(fail, "training")
     training.start()
     with pytest.raises(ZeroDivisionError, match="in the thread"):
         begin()._attend(training)

@@ -1,0 +1,57 @@
+"""Threads that use Ray, and whether any still does."""
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class RayThread(threading.Thread):
+    """A thread that uses Ray: while one runs, Ray is not left, since it would go on in what Ray has freed.
+
+    Whether it runs is asked of it by `running` and `wait`. Python 3.11 and 3.12 take a thread for ended, by `is_alive`
+    and `join`, once the exception of a signal has interrupted its `join`.
+
+    Args:
+        call: what it does.
+        name: of the thread.
+    """
+
+    def __init__(self, call: Callable[[], object], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._call = call
+        self._ended = threading.Event()
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        """Call it, and keep what it raises."""
+        try:
+            self._call()
+        except BaseException as raised:
+            self._raised = raised
+        finally:
+            self._ended.set()
+
+    @property
+    def running(self) -> bool:
+        """True until the call is over."""
+        return not self._ended.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait so long at most, and return whether the call is over."""
+        return self._ended.wait(timeout_s)
+
+    def raise_if_failed(self) -> None:
+        """Raise what the call raised."""
+        if self._raised is not None:
+            raise self._raised
+
+
+def ray_is_used(within_s: float) -> bool:
+    """Return whether a thread still uses Ray when so long has been waited for all of them.
+
+    Args:
+        within_s: how long to wait.
+    """
+    deadline = time.monotonic() + within_s
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, RayThread)]
+    return not all(thread.wait(max(0.0, deadline - time.monotonic())) for thread in threads)
