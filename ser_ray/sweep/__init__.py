@@ -8,7 +8,8 @@ they need, `guided` proposes further ones, `share` deals them out to several job
 tell of it, `resolved` writes it down. `prepare` is all of that from a command line.
 
 The run: `run` brings the folder in order and has `work` train and search the rest on a `cluster`, which it finds
-where the nodes of a job have their `meeting`, or starts in its `own_folder`; `trial_resources` says what each trial
+where the nodes of a job have their `meeting`, or starts in its `own_folder`; `node_watch` notices when it is lost, and
+`ray_thread` that it is still used when it is to be left; `trial_resources` says what each trial
 gets, `supply` hands trials to `tune`, whose workers make an `attempt` at each, on GPUs with the share that `gpu_shares`
 gives and with `device_faults` counted; `search_pool` searches their
 predictions; `outcomes` is told of it all. `ending` is the wish to stop, `silence` notices trials that hang,

@@ -35,7 +35,7 @@ def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
         lambda: sum("raylet/raylet" in line for line in slurm.processes("n2").values()) == 2, 180, "both are on n2"
     )
     for name, job in jobs.items():
-        assert slurm.wait_for(job, "COMPLETED", seconds=400)["ExitCode"] == "0:0"
+        assert slurm.wait_for(job, "COMPLETED", seconds=700)["ExitCode"] == "0:0"
         log = slurm.log(job)
         found = rows(project, results=name)
         assert {row["status"] for row in found} == {"finished"}, log
@@ -57,7 +57,7 @@ def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
 def test_gpus_that_cannot_be_used_are_not_spent_on_the_cpu(slurm, shared):
     project, file = shared
     job = slurm.sbatch("--gpus-per-node=1", "slurm/launch.sh", file, "--results", "none", cwd=project)
-    assert slurm.wait_for(job, "FAILED", seconds=400)["ExitCode"] == "2:0"
+    assert slurm.wait_for(job, "FAILED", seconds=700)["ExitCode"] == "2:0"
     log = slurm.log(job)
     assert "this job was given 1 GPU, but PyTorch can use none" in log
     assert "--set resources.gpus=0" in log
@@ -72,7 +72,7 @@ def test_one_node_needs_no_cluster_and_a_failed_trial_is_a_failed_job(slurm, tmp
     file = tiny_sweep(project, rates=(1e-3, 1e38))
     results = site / "the #results"
     job = slurm.sbatch("slurm/launch.sh", file, "--results", results, cwd=project)
-    assert slurm.wait_for(job, "FAILED", seconds=400)["ExitCode"] == "1:0"
+    assert slurm.wait_for(job, "FAILED", seconds=700)["ExitCode"] == "1:0"
     log = slurm.log(job)
     assert "starts Ray at" not in log
     assert "Ray has 1 CPUs, 0 GPUs, 1 nodes" in log  # of the four of the node, those that the job has
@@ -94,7 +94,7 @@ def test_an_array_splits_the_plan_and_its_tasks_share_a_node(slurm, shared):
     project, file = shared
     job = slurm.sbatch("--array=4-5", "--nodelist=n1", "slurm/launch.sh", file, "--results", "split", cwd=project)
     for number, task in enumerate((f"{job}_4", f"{job}_5"), start=1):
-        slurm.wait_for(task, "COMPLETED", seconds=400)
+        slurm.wait_for(task, "COMPLETED", seconds=700)
         assert f"share {number}/2: 2 of the 4 trials" in slurm.log(task)
     first, second = read_drivers(SweepFolder(project / "split" / "tiny"))
     assert first.started_at < second.seen_at
@@ -113,7 +113,7 @@ def test_a_site_without_gpus_and_with_a_file_of_its_own(sites, project, tiny_swe
             f"SER_RAY_PYTHON=('{elsewhere}/env/bin/python')\nexport SER_RAY_INTERFACE=eth0\n"
         )
         job = site.sbatch("--nodes=2", "slurm/launch.sh", tiny_sweep(), cwd=project)
-        site.wait_for(job, "COMPLETED", seconds=400)
+        site.wait_for(job, "COMPLETED", seconds=700)
         assert "Ray has 2 CPUs, 0 GPUs, 2 nodes" in site.log(job)
         assert "gpu         the job has none" in site.log(job)
         assert {row["status"] for row in rows(project)} == {"finished"}
@@ -139,6 +139,6 @@ def test_when_the_first_node_is_lost_the_others_put_the_job_back(slurm, project,
     slurm.power_off("n1")  # and with it the batch script, without which SLURM lets the job go on
     slurm.wait_for(job, "PENDING", "RUNNING", seconds=300, restarts=1)
     slurm.power_on("n1")
-    slurm.wait_for(job, "COMPLETED", seconds=400)
+    slurm.wait_for(job, "COMPLETED", seconds=700)
     assert {row["status"] for row in rows(project)} == {"finished"}
     assert min(row["restarts"] for row in rows(project)) >= 1
