@@ -41,9 +41,9 @@ SHUTDOWN_S = 20.0
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
 NOT_IN_TIME = "timed out during startup"
-STARTS = 3
-"""Ray gives its servers half a minute to start. Where there is much to do, or the file system is cold, they may need
-more: then it is tried again, with half of it in memory."""
+START_S = 120.0
+"""How long the node manager may take to start. Ray itself gives it half a minute, which is too short where there is
+much to do, or the file system is cold."""
 
 
 @dataclass(frozen=True)
@@ -164,17 +164,11 @@ class _Connection(threading.Thread):
         """Connect, and keep the thread until the connection is closed."""
         hold_signals()  # which the processes of Ray inherit
         logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does not take signals here
-        for start in range(1, STARTS + 1):
-            try:
+        try:
+            with _patience(self._over):
                 ray.init(**self._options)
-            except Exception as error:
-                self._error = error
-                if NOT_IN_TIME not in str(error) or start == STARTS or self._over.is_set():
-                    break
-                ray.shutdown()
-            else:
-                self._error = None
-                break
+        except Exception as error:
+            self._error = error
         self._made.set()
         self._over.wait()
         if ray_is_used(IN_RAY_S):
@@ -242,6 +236,31 @@ def _end_servers() -> None:
     node: Any = ray._private.worker._global_node
     if node is not None:
         node.kill_all_processes(check_alive=False, allow_graceful=True)
+
+
+@contextlib.contextmanager
+def _patience(over: threading.Event) -> Iterator[None]:
+    """Have Ray wait for the node manager that it starts as long as START_S.
+
+    Args:
+        over: set when it is not to be waited for any more.
+    """
+    services: Any = ray._private.services
+    get_node, deadline = services.get_node, time.monotonic() + START_S
+
+    def wait_for_node(address: str, node: str) -> Any:
+        while True:
+            try:
+                return get_node(address, node)
+            except RuntimeError:  # it is not there yet
+                if over.wait(LOOK_S) or time.monotonic() > deadline:
+                    raise
+
+    services.get_node = wait_for_node
+    try:
+        yield
+    finally:
+        services.get_node = get_node
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails at once ends without a figure
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",  # its control service starts slowly where there is much to do
 }
 
 

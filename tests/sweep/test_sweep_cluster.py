@@ -3,18 +3,20 @@
 import os
 import signal
 import socket
+import threading
 import time
 import typing
 from types import SimpleNamespace
 
 import pytest
+import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.results import read_table
-from ser_ray.signals import taken_by
+from ser_ray.sweep import cluster as module
 from ser_ray.sweep import tune
 from ser_ray.sweep.cluster import Cluster, RayNotUpError, cluster
 from ser_ray.sweep.config import Backend, Schedule
@@ -49,37 +51,56 @@ def test_a_ray_that_does_not_start_in_time_is_said_plainly_and_nothing_else_is(m
     assert type(caught.value) is kind
 
 
-def test_a_ray_that_does_not_start_in_time_is_started_again(monkeypatch):
-    began, ended = [], []
+class SlowNode:
+    """In the place of Ray's look at the node that it starts: the node is there at a given look."""
 
-    def start(**options):
-        began.append(options)
-        if len(began) < 3:
-            raise Exception("The current node timed out during startup. This could happen because ...")
+    def __init__(self, monkeypatch, there_at):
+        self.looks, self.there_at = 0, there_at
+        monkeypatch.setattr(ray._private.services, "get_node", self.look)
+        monkeypatch.setattr(ray, "init", self.init)
+        monkeypatch.setattr(ray, "nodes", list)
+        monkeypatch.setattr(ray, "shutdown", lambda: None)
+        monkeypatch.setattr(module, "LOOK_S", 0.01)
 
-    monkeypatch.setattr("ray.init", start)
-    monkeypatch.setattr("ray.nodes", list)
-    monkeypatch.setattr("ray.shutdown", lambda: ended.append(len(began)))
+    def look(self, address, node):
+        self.looks += 1
+        if self.looks < self.there_at:
+            raise RuntimeError("not there")
+        return {"node_id": node}
+
+    def init(self, **_):
+        """Look once, as Ray does when its half a minute is over."""
+        try:
+            ray._private.services.get_node("127.0.0.1:1", "n")
+        except RuntimeError:
+            raise Exception("The current node timed out during startup. This could happen because ...") from None
+
+
+def test_a_node_manager_that_is_slow_to_start_is_waited_for(monkeypatch):
+    node = SlowNode(monkeypatch, there_at=5)
     with cluster():
-        assert began == [began[0]] * 3
-        assert ended == [1, 2]
-    assert ended == [1, 2, 3]
-
-
-def test_asked_to_end_meanwhile_it_is_not_started_again(monkeypatch):
-    began = []
-
-    def start(**options):
-        began.append(options)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3)
-        raise Exception("The current node timed out during startup. This could happen because ...")
-
-    monkeypatch.setattr("ray.init", start)
-    monkeypatch.setattr("ray.shutdown", lambda: None)
-    with taken_by(signal.default_int_handler), pytest.raises(KeyboardInterrupt), cluster():
         pass
-    assert len(began) == 1
+    assert node.looks == 5
+    assert ray._private.services.get_node == node.look
+
+
+def test_one_that_does_not_start_at_all_is_waited_for_so_long(monkeypatch):
+    monkeypatch.setattr(module, "START_S", 0.2)
+    SlowNode(monkeypatch, there_at=10**9)
+    began = time.monotonic()
+    with pytest.raises(RayNotUpError), cluster():
+        pass
+    assert time.monotonic() - began >= 0.2
+
+
+def test_asked_to_end_meanwhile_it_is_not_waited_for(monkeypatch):
+    SlowNode(monkeypatch, there_at=10**9)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    began, before = time.monotonic(), signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), cluster():
+        pass
+    signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - began < module.START_S / 2
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once():
