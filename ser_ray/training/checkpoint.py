@@ -81,6 +81,20 @@ def load_last(
     return None
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote a checkpoint.
+
+    Args:
+        folder: of the trial's checkpoints, of which this process is the only one; it need not exist.
+
+    Raises:
+        OSError: if the file system does not let them be removed.
+    """
+    for name in (LAST, PREVIOUS, BEST):
+        for left in folder.glob(f".{name}.*"):
+            left.unlink(missing_ok=True)
+
+
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint under another name, sync it, and rename it into its place.
 

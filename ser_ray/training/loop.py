@@ -18,7 +18,14 @@ from ser_ray.models import ModelConfig
 from ser_ray.models.conv_pool import Backend
 from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network, build
-from ser_ray.training.checkpoint import BEST, load_checkpoint, load_last, save_checkpoint, save_last
+from ser_ray.training.checkpoint import (
+    BEST,
+    load_checkpoint,
+    load_last,
+    remove_half_written,
+    save_checkpoint,
+    save_last,
+)
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, largest_loss, mse_loss
@@ -252,6 +259,7 @@ class _Run:
                 content["best"] = self._load_best().get("model")
             fit.check(content)
 
+        remove_half_written(self.checkpoints)
         content = load_last(self.checkpoints, self.supervision.say, check)
         if content is None:
             return

@@ -270,3 +270,12 @@ def test_a_best_checkpoint_that_is_not_of_this_training_is_written_anew(tiny_cor
     found = load_checkpoint(cut / "best.pt")
     assert {k: v for k, v in found.items() if k != "model"} == {k: v for k, v in good.items() if k != "model"}
     assert all(torch.equal(found["model"][name], whole["best"][name]) for name in whole["best"])
+
+
+def test_what_a_killed_process_left_half_written_goes_when_its_training_goes_on(tiny_corpus, config, whole, cut):
+    left = [cut / f".{name}.0123abcd" for name in ("last.pt", "previous.pt", "best.pt")]
+    for path in left:
+        path.write_bytes(b"half")
+    run(tiny_corpus, config, cut)
+    assert sorted(path.name for path in cut.iterdir()) == ["best.pt", "last.pt", "previous.pt"]
+    assert_same(load_checkpoint(cut / "last.pt"), whole)
