@@ -47,6 +47,17 @@ def folder_in_use() -> Path | None:
     return folder if str(folder) == settings.CACHE_DIR else None
 
 
+def words() -> str | None:
+    """Return what to tell of the private folder, in a line; None if this process does not keep its code there."""
+    folder = folder_in_use()
+    if folder is None:
+        return None
+    return (
+        f"KERNELS   are kept in {folder}, compiled once on each node: no folder beside the code or in the home can be "
+        "written; NUMBA_CACHE_DIR=DIR names another place"
+    )
+
+
 def private_folder() -> Path:
     """Return where a user's compiled code is kept on a node on which Numba finds no place for it."""
     return allocation.temporary() / f"ser_ray_kernels_{os.getuid()}"

@@ -41,9 +41,9 @@ SHUTDOWN_S = 20.0
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
 NOT_IN_TIME = "timed out during startup"
-START_S = 120.0
-"""How long the node manager may take to start. Ray itself gives it half a minute, which is too short where there is
-much to do, or the file system is cold."""
+START_WAITS_S = (30.0, 60.0, 120.0)
+"""How long the node manager may take at each start. Ray itself waits for half a minute, once: too short where there is
+much to do, or the file system is cold. One that has ended, such as for a port that was taken, comes up at the next."""
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,19 @@ class _Connection(threading.Thread):
         """Connect, and keep the thread until the connection is closed."""
         hold_signals()  # which the processes of Ray inherit
         logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does not take signals here
-        try:
-            with _patience(self._over):
-                ray.init(**self._options)
-        except Exception as error:
-            self._error = error
+        for wait_s in START_WAITS_S:
+            if self._error is not None:
+                ray.shutdown()
+            try:
+                with _patience(wait_s, self._over):
+                    ray.init(**self._options)
+            except Exception as error:
+                self._error = error
+                if NOT_IN_TIME not in str(error) or self._over.is_set():
+                    break
+            else:
+                self._error = None
+                break
         self._made.set()
         self._over.wait()
         if ray_is_used(IN_RAY_S):
@@ -239,14 +247,15 @@ def _end_servers() -> None:
 
 
 @contextlib.contextmanager
-def _patience(over: threading.Event) -> Iterator[None]:
-    """Have Ray wait for the node manager that it starts as long as START_S.
+def _patience(wait_s: float, over: threading.Event) -> Iterator[None]:
+    """Have Ray wait so long for the node manager that it starts.
 
     Args:
+        wait_s: at most; no shorter than Ray's own half a minute.
         over: set when it is not to be waited for any more.
     """
     services: Any = ray._private.services
-    get_node, deadline = services.get_node, time.monotonic() + START_S
+    get_node, deadline = services.get_node, time.monotonic() + wait_s
 
     def wait_for_node(address: str, node: str) -> Any:
         while True:

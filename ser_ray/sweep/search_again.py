@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ser_ray import provenance
+from ser_ray import kernel_cache, provenance
 from ser_ray.corpus.progress import Bar
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
@@ -111,6 +111,9 @@ class _Again:
             stack.enter_context(on_signals(ending))
             stack.enter_context(told(ending, print, lambda: "what is searched stands"))
             warm()
+            words = kernel_cache.words()
+            if words is not None:
+                print(words, flush=True)
             address = os.environ.get("RAY_ADDRESS") or None
             machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
             stack.enter_context(NodeWatch(lambda: ending.ask(RAY_LOST, now=True), address))

@@ -182,12 +182,9 @@ class Work:
         if not compiled.done():
             self._progress.say("compiling the kernels of training, once for this kind of CPU")
         compiled.result()
-        folder = kernel_cache.folder_in_use()
-        if folder is not None:
-            self._progress.say(
-                f"KERNELS   are kept in {folder}, compiled once on each node: no folder beside the code or in the home "
-                "can be written; NUMBA_CACHE_DIR=DIR names another place"
-            )
+        words = kernel_cache.words()
+        if words is not None:
+            self._progress.say(words)
 
     def _train(self, supply: Supply, shared: Trial, outcomes: Outcomes) -> None:
         schedule, resources = self._config.schedule, self._config.resources

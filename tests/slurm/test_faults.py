@@ -88,7 +88,7 @@ def test_a_node_whose_raylet_dies_joins_again_and_its_trial_goes_on(storm, slurm
     storm.read_until("n2  starts Ray at")
     with storm.standing_still("n1"):
         # the trial that was there begins again where there is room: on the node that has come back
-        slurm.wait_until(lambda: any(re.search(TRIAL, p) for p in slurm.processes("n2").values()), 180, "a trial on n2")
+        slurm.wait_until(lambda: any(re.search(TRIAL, p) for p in slurm.processes("n2").values()), 300, "a trial on n2")
     job = slurm.job(storm.job)
     assert job["JobState"] == "RUNNING"
     # SLURM signals three and a half minutes before the limit, at the next half of a minute: in one and a half at least.
@@ -109,19 +109,19 @@ def test_when_the_power_of_a_node_fails_its_trials_go_on_elsewhere(storm, slurm)
 
 def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm, calm, slurm):
     before = storm.epochs()
-    storm.read_until(EPOCH, 180, times=4)  # what a trial has begun is no whole epoch yet
+    storm.read_until(EPOCH, 300, times=4)  # what a trial has begun is no whole epoch yet
     with storm.standing_still("n1"):
         slurm.power_on("n2")
         slurm.wait_until(lambda: slurm.node_state("n2") == "idle", 120, "n2 is back")
         calm.submit("--nodelist=n2", "--cpus-per-task=2")  # in the meantime
         storm.read_until("launch.sh  SLURM sent SIGUSR1", 400)
     storm.read_until("ending    asked to end by SIGUSR1: trials save what they have", 20)
-    storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 180)
+    storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 300)
     assert storm.epochs() > before
     longer = ("scontrol", "update", f"JobId={storm.job}", "TimeLimit=30")
     # which SLURM refuses for a moment when the job's nodes have changed
-    slurm.wait_until(lambda: slurm.run(*longer, check=False).returncode == 0, 180, "a longer limit")
-    slurm.wait_for(storm.job, "RUNNING", seconds=180, restarts=1)
+    slurm.wait_until(lambda: slurm.run(*longer, check=False).returncode == 0, 300, "a longer limit")
+    slurm.wait_for(storm.job, "RUNNING", seconds=300, restarts=1)
     storm.read_until("launch.sh  job .* started again 1 times", 30)
     storm.read_until("Ray has 2 CPUs, 0 GPUs, 2 nodes", 300)
     storm.read_until(EPOCH, 300, times=4)
@@ -133,9 +133,9 @@ def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
     before = storm.epochs()
     # not standing still: a trial that does cannot save, and SLURM may signal twice
     important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1", cwd=storm.project)
-    storm.read_until("launch.sh  SLURM sent SIGTERM", 180)
-    slurm.wait_for(important, "COMPLETED", seconds=180)
-    slurm.wait_for(storm.job, "RUNNING", seconds=180, restarts=2)
+    storm.read_until("launch.sh  SLURM sent SIGTERM", 300)
+    slurm.wait_for(important, "COMPLETED", seconds=300)
+    slurm.wait_for(storm.job, "RUNNING", seconds=300, restarts=2)
     assert storm.epochs() > before
     storm.read_until("launch.sh  job .* started again 2 times", 30)
     storm.read_until(EPOCH, 300, times=4)
@@ -143,7 +143,7 @@ def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
 
 def test_a_lost_head_is_started_again_within_the_job(storm, slurm):
     slurm.kill("n1", "gcs/gcs_server")
-    storm.read_until("launch.sh  Ray was lost: beginning again in this job", 180)
+    storm.read_until("launch.sh  Ray was lost: beginning again in this job", 300)
     storm.read_until(EPOCH, 300, times=4)
     assert slurm.job(storm.job)["Restarts"] == "2"
 

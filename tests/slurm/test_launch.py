@@ -32,7 +32,7 @@ def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
     options = ("--nodes=2", "--gpus-per-node=1", "slurm/launch.sh", file, *on_cpus, "--results")
     jobs = {name: slurm.sbatch(*options, name, cwd=project) for name in ("results", "others")}
     slurm.wait_until(
-        lambda: sum("raylet/raylet" in line for line in slurm.processes("n2").values()) == 2, 180, "both are on n2"
+        lambda: sum("raylet/raylet" in line for line in slurm.processes("n2").values()) == 2, 500, "both are on n2"
     )
     for name, job in jobs.items():
         assert slurm.wait_for(job, "COMPLETED", seconds=700)["ExitCode"] == "0:0"

@@ -55,11 +55,11 @@ class SlowNode:
     """In the place of Ray's look at the node that it starts: the node is there at a given look."""
 
     def __init__(self, monkeypatch, there_at):
-        self.looks, self.there_at = 0, there_at
+        self.looks, self.starts, self.ends, self.there_at = 0, 0, 0, there_at
         monkeypatch.setattr(ray._private.services, "get_node", self.look)
         monkeypatch.setattr(ray, "init", self.init)
         monkeypatch.setattr(ray, "nodes", list)
-        monkeypatch.setattr(ray, "shutdown", lambda: None)
+        monkeypatch.setattr(ray, "shutdown", self.shutdown)
         monkeypatch.setattr(module, "LOOK_S", 0.01)
 
     def look(self, address, node):
@@ -70,37 +70,52 @@ class SlowNode:
 
     def init(self, **_):
         """Look once, as Ray does when its half a minute is over."""
+        self.starts += 1
         try:
             ray._private.services.get_node("127.0.0.1:1", "n")
         except RuntimeError:
             raise Exception("The current node timed out during startup. This could happen because ...") from None
+
+    def shutdown(self):
+        self.ends += 1
 
 
 def test_a_node_manager_that_is_slow_to_start_is_waited_for(monkeypatch):
     node = SlowNode(monkeypatch, there_at=5)
     with cluster():
         pass
-    assert node.looks == 5
+    assert (node.looks, node.starts) == (5, 1)
     assert ray._private.services.get_node == node.look
 
 
-def test_one_that_does_not_start_at_all_is_waited_for_so_long(monkeypatch):
-    monkeypatch.setattr(module, "START_S", 0.2)
-    SlowNode(monkeypatch, there_at=10**9)
+def test_one_that_does_not_come_up_is_started_again(monkeypatch):
+    monkeypatch.setattr(module, "START_WAITS_S", (0.0, 0.0, 30.0))
+    node = SlowNode(monkeypatch, there_at=5)
+    with cluster():
+        pass
+    assert node.starts == 3
+    assert node.ends == 3  # of the two that failed, and of the cluster
+
+
+def test_one_that_does_not_come_up_at_all_is_waited_for_so_long(monkeypatch):
+    monkeypatch.setattr(module, "START_WAITS_S", (0.1, 0.1))
+    node = SlowNode(monkeypatch, there_at=10**9)
     began = time.monotonic()
     with pytest.raises(RayNotUpError), cluster():
         pass
     assert time.monotonic() - began >= 0.2
+    assert node.starts == 2
 
 
 def test_asked_to_end_meanwhile_it_is_not_waited_for(monkeypatch):
-    SlowNode(monkeypatch, there_at=10**9)
+    node = SlowNode(monkeypatch, there_at=10**9)
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     began, before = time.monotonic(), signal.signal(signal.SIGUSR1, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), cluster():
         pass
     signal.signal(signal.SIGUSR1, before)
-    assert time.monotonic() - began < module.START_S / 2
+    assert time.monotonic() - began < module.START_WAITS_S[0] / 2
+    assert node.starts == 1
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once():
