@@ -22,7 +22,8 @@ def scores(project, name="tiny", results="results"):
 def shared(tiny_corpus, tmp_path_factory):
     """A project, and in it a sweep that several tests run."""
     project = write_project(tmp_path_factory.mktemp("shared") / "project")
-    file = write_sweep(project, tiny_corpus.path, epochs=60, rates=(1e-3, 2e-3, 3e-3, 4e-3))
+    # so long that no node is done with all trials before the process of the other one is up
+    file = write_sweep(project, tiny_corpus.path, epochs=200, rates=(1e-3, 2e-3, 3e-3, 4e-3))
     return project, file
 
 
