@@ -47,7 +47,7 @@ def folder_in_use() -> Path | None:
     return folder if str(folder) == settings.CACHE_DIR else None
 
 
-def words() -> str | None:
+def describe_private_folder() -> str | None:
     """Return what to tell of the private folder, in a line; None if this process does not keep its code there."""
     folder = folder_in_use()
     if folder is None:

@@ -1,7 +1,9 @@
 """Results that cannot be written: which errors say so, however the file system came to it."""
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeGuard
 
@@ -29,7 +31,7 @@ def names_place_in(folder: Path, error: OSError) -> bool:
     return any(Path(os.fsdecode(name)).is_relative_to(folder) for name in names)
 
 
-def is_of_results(error: BaseException, folder: Path) -> TypeGuard[OSError]:
+def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[OSError]:
     """Return whether an error says that a sweep's results cannot be written, rather than being a trial's own.
 
     Args:
@@ -40,3 +42,18 @@ def is_of_results(error: BaseException, folder: Path) -> TypeGuard[OSError]:
         return False
     unnamed = error.filename is None and error.filename2 is None
     return unnamed or names_place_in(folder, error)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of writing a file name it: to write and to sync name none, by which results are known.
+
+    Args:
+        path: of the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise

@@ -22,7 +22,7 @@ assert speech.one_pole(np.ones(3), 0.5).tolist() == [1.0, 1.0, 1.0]
 medians = running_median._kernel()
 print(kernel_cache.folder_in_use(), kernels.draw.stats.cache_path)
 print(sum(sum(one.stats.cache_misses.values()) for one in (speech.one_pole, medians)))
-print((kernel_cache.words() or "nothing").split(",")[0].replace(" ", "_"))
+print((kernel_cache.describe_private_folder() or "nothing").split(",")[0].replace(" ", "_"))
 """
 
 

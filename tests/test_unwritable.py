@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_ray.unwritable import is_of_results, is_unwritable, names_place_in
+from ser_ray.unwritable import is_unwritable, names_place_in, results_cannot_be_written
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])
@@ -44,4 +44,4 @@ def test_an_error_without_a_path_names_no_place(tmp_path):
     ],
 )
 def test_what_cannot_be_read_elsewhere_is_a_trials_own_trouble(error, of_results):
-    assert is_of_results(error, Path("/sweep")) == of_results
+    assert results_cannot_be_written(error, Path("/sweep")) == of_results

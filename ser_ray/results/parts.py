@@ -17,6 +17,7 @@ from ser_ray.errors import InputError
 from ser_ray.results.folder import PART, SweepFolder
 from ser_ray.results.schemas import ADDED_COLUMNS, OLDEST_READABLE, SCHEMA_VERSION, SCHEMAS
 from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular
+from ser_ray.unwritable import naming
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a file that is no parquet file, or a damaged one."""
@@ -122,14 +123,11 @@ def write_whole(folder: SweepFolder, path: Path, write: Callable[[Path], object]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.tmp / f"{path.name}.{secrets.token_hex(6)}"
     try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename is None:  # to write and to sync tell no path, by which results are known from other files
-            error.filename = str(path)
-        raise
+        with naming(path):
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

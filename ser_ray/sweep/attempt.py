@@ -19,7 +19,7 @@ from ser_ray.sweep.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import epoch_line, opening, starts
 from ser_ray.trial.place import Place, place_of
-from ser_ray.unwritable import is_of_results
+from ser_ray.unwritable import results_cannot_be_written
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def attempt(
         with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
             _attempt(trial, on_gpu, terms, report, placed, alive)
     except OSError as error:
-        if not is_of_results(error, trial.folder.path):
+        if not results_cannot_be_written(error, trial.folder.path):
             raise
         return f"{error.strerror or error} ({trial.folder.path})"
     return None
@@ -140,7 +140,7 @@ def _attempt(
         print(f"the corpus is not what it was: {error}", flush=True)
         raise
     except Exception as error:
-        if is_of_results(error, trial.folder.path):
+        if results_cannot_be_written(error, trial.folder.path):
             raise
         traceback.print_exc()
         if device.type == "cuda" and verdict(error) == "device":

@@ -35,14 +35,14 @@ LOOK_S = 0.5
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
 IN_RAY_S = 5.0
-"""How long threads that use Ray may take to come out of it, once it is to be left."""
+"""Give threads that use Ray so long to come out of it, once it is to be left."""
 SHUTDOWN_S = 20.0
 """How long it may take to leave a cluster; one in trouble would hold this process up, also at its exit."""
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
 NOT_IN_TIME = "timed out during startup"
 START_WAITS_S = (30.0, 60.0, 120.0)
-"""How long the node manager may take at each start. Ray itself waits for half a minute, once: too short where there is
+"""Wait so long for the node manager at each start. Ray itself waits for half a minute, once: too short where there is
 much to do, or the file system is cold. One that has ended, such as for a port that was taken, comes up at the next."""
 
 
@@ -168,7 +168,7 @@ class _Connection(threading.Thread):
             if self._error is not None:
                 ray.shutdown()
             try:
-                with _patience(wait_s, self._over):
+                with _wait_longer_for_node_manager(wait_s, self._over):
                     ray.init(**self._options)
             except Exception as error:
                 self._error = error
@@ -247,7 +247,7 @@ def _end_servers() -> None:
 
 
 @contextlib.contextmanager
-def _patience(wait_s: float, over: threading.Event) -> Iterator[None]:
+def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Iterator[None]:
     """Have Ray wait so long for the node manager that it starts.
 
     Args:

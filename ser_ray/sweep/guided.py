@@ -23,6 +23,7 @@ from ser_ray.sweep.config import SweepConfig
 from ser_ray.sweep.explore import resolver
 from ser_ray.sweep.plan import PlannedCorpus, PlannedTrial, check_space, most_proposals, plan_trial, settings_of
 from ser_ray.sweep.space import Axis, Choices, Space, Span, size_of
+from ser_ray.unwritable import naming
 
 if TYPE_CHECKING:
     import optuna
@@ -264,7 +265,7 @@ class _Log:
         new = not self.file.exists()
         self.file.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(entry).encode() + b"\n"
-        with open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        with naming(self.file), open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             file.truncate(self.length)
             file.seek(max(0, self.length - 1))
             if file.read(1) not in (b"", b"\n"):

@@ -20,7 +20,7 @@ from ser_ray.sweep.silence import Silence
 from ser_ray.sweep.supply import Supply
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
-from ser_ray.unwritable import is_of_results
+from ser_ray.unwritable import results_cannot_be_written
 
 if TYPE_CHECKING:
     from ser_ray.sweep.run import SweepRun
@@ -131,7 +131,7 @@ class Outcomes:
             self._supply.ended(key, "finished", row["ccc_devel_mean"])
             self._progress.finished(key, row)
             self._draw(lambda board: board.finished(key, row))
-        elif is_of_results(error, self._folder.path):
+        elif results_cannot_be_written(error, self._folder.path):
             self._not_searched(key, error)
         else:
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"

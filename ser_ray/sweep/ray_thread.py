@@ -36,6 +36,11 @@ class RayThread(threading.Thread):
         """True until the call is over."""
         return not self._ended.is_set()
 
+    @property
+    def failed(self) -> bool:
+        """True once the call has raised."""
+        return self._raised is not None
+
     def wait(self, timeout_s: float) -> bool:
         """Wait so long at most, and return whether the call is over."""
         return self._ended.wait(timeout_s)

@@ -25,7 +25,7 @@ from ser_ray.sweep.presence import Pace, Presence, refuse_others
 from ser_ray.sweep.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.slots import search_actors
 from ser_ray.sweep.yaml_file import Document, read_document
-from ser_ray.unwritable import is_of_results
+from ser_ray.unwritable import results_cannot_be_written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +111,7 @@ class _Again:
             stack.enter_context(on_signals(ending))
             stack.enter_context(told(ending, print, lambda: "what is searched stands"))
             warm()
-            words = kernel_cache.words()
+            words = kernel_cache.describe_private_folder()
             if words is not None:
                 print(words, flush=True)
             address = os.environ.get("RAY_ADDRESS") or None
@@ -122,7 +122,9 @@ class _Again:
             def on_done(key: str, error: Exception | None) -> None:
                 if error is None:
                     self.done.append(key)
-                elif is_of_results(error, self._folder.path):  # no fault of the trial, which stays to be searched
+                elif results_cannot_be_written(
+                    error, self._folder.path
+                ):  # no fault of the trial, which stays to be searched
                     ending.ask(f"{MAKE_ROOM} ({error.strerror})")
                 else:
                     self.failed[key] = error

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 LEAVE_S = 2.0
+NOTICED_S = 35.0
+"""By then a cluster that is lost has been noticed, also one that does not answer."""
 RETRIES = 3
 """How often a search is done again whose actor was lost."""
 LARGE_MEDIANS = 200_000_000
@@ -175,6 +177,13 @@ class SearchPool:
                 ray.kill(actor)
         if self._raised is not None:
             raise self._raised
+        self._raise_what_ended_feeding(now)
+
+    def _raise_what_ended_feeding(self, now: Callable[[], bool]) -> None:
+        """Raise what ended the feeding thread, unless Ray was lost, of which the run is told some seconds later."""
+        deadline = time.monotonic() + NOTICED_S
+        while self._thread.failed and not now() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
         if not now():
             self._thread.raise_if_failed()
 

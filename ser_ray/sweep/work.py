@@ -182,7 +182,7 @@ class Work:
         if not compiled.done():
             self._progress.say("compiling the kernels of training, once for this kind of CPU")
         compiled.result()
-        words = kernel_cache.words()
+        words = kernel_cache.describe_private_folder()
         if words is not None:
             self._progress.say(words)
 

@@ -114,9 +114,9 @@ def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm,
         slurm.power_on("n2")
         slurm.wait_until(lambda: slurm.node_state("n2") == "idle", 120, "n2 is back")
         calm.submit("--nodelist=n2", "--cpus-per-task=2")  # in the meantime
-        storm.read_until("launch.sh  SLURM sent SIGUSR1", 400)
+        storm.read_until("launch.sh  SLURM sent SIGUSR1", 240)
     storm.read_until("ending    asked to end by SIGUSR1: trials save what they have", 20)
-    storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 300)
+    storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 60)
     assert storm.epochs() > before
     longer = ("scontrol", "update", f"JobId={storm.job}", "TimeLimit=30")
     # which SLURM refuses for a moment when the job's nodes have changed
@@ -133,7 +133,7 @@ def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
     before = storm.epochs()
     # not standing still: a trial that does cannot save, and SLURM may signal twice
     important = slurm.sbatch("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1", cwd=storm.project)
-    storm.read_until("launch.sh  SLURM sent SIGTERM", 300)
+    storm.read_until("launch.sh  SLURM sent SIGTERM", 60)
     slurm.wait_for(important, "COMPLETED", seconds=300)
     slurm.wait_for(storm.job, "RUNNING", seconds=300, restarts=2)
     assert storm.epochs() > before
@@ -143,7 +143,7 @@ def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
 
 def test_a_lost_head_is_started_again_within_the_job(storm, slurm):
     slurm.kill("n1", "gcs/gcs_server")
-    storm.read_until("launch.sh  Ray was lost: beginning again in this job", 300)
+    storm.read_until("launch.sh  Ray was lost: beginning again in this job", 60)
     storm.read_until(EPOCH, 300, times=4)
     assert slurm.job(storm.job)["Restarts"] == "2"
 

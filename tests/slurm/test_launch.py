@@ -58,7 +58,7 @@ def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
 def test_gpus_that_cannot_be_used_are_not_spent_on_the_cpu(slurm, shared):
     project, file = shared
     job = slurm.sbatch("--gpus-per-node=1", "slurm/launch.sh", file, "--results", "none", cwd=project)
-    assert slurm.wait_for(job, "FAILED", seconds=700)["ExitCode"] == "2:0"
+    assert slurm.wait_for(job, "FAILED", seconds=240)["ExitCode"] == "2:0"
     log = slurm.log(job)
     assert "this job was given 1 GPU, but PyTorch can use none" in log
     assert "--set resources.gpus=0" in log
@@ -73,7 +73,7 @@ def test_one_node_needs_no_cluster_and_a_failed_trial_is_a_failed_job(slurm, tmp
     file = tiny_sweep(project, rates=(1e-3, 1e38))
     results = site / "the #results"
     job = slurm.sbatch("slurm/launch.sh", file, "--results", results, cwd=project)
-    assert slurm.wait_for(job, "FAILED", seconds=700)["ExitCode"] == "1:0"
+    assert slurm.wait_for(job, "FAILED", seconds=240)["ExitCode"] == "1:0"
     log = slurm.log(job)
     assert "starts Ray at" not in log
     assert "Ray has 1 CPUs, 0 GPUs, 1 nodes" in log  # of the four of the node, those that the job has
@@ -138,7 +138,7 @@ def test_when_the_first_node_is_lost_the_others_put_the_job_back(slurm, project,
     job = slurm.sbatch("--nodes=2", "slurm/launch.sh", tiny_sweep(epochs=200), cwd=project)
     slurm.wait_until(lambda: "  9/200  " in slurm.log(job), 300, "nine epochs")
     slurm.power_off("n1")  # and with it the batch script, without which SLURM lets the job go on
-    slurm.wait_for(job, "PENDING", "RUNNING", seconds=300, restarts=1)
+    slurm.wait_for(job, "PENDING", "RUNNING", seconds=120, restarts=1)
     slurm.power_on("n1")
     slurm.wait_for(job, "COMPLETED", seconds=700)
     assert {row["status"] for row in rows(project)} == {"finished"}

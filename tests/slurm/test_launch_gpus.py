@@ -42,7 +42,7 @@ def test_each_step_has_the_gpus_of_its_node_however_the_job_asked_for_them(slurm
     python.chmod(0o755)
     (project / "slurm" / "site.env").write_text(f"SER_RAY_PYTHON=('{python}')\n")
     job = slurm.sbatch("--nodes=2", *options, "slurm/launch.sh", "x.yaml", cwd=project)
-    slurm.wait_for(job, "COMPLETED", "FAILED", seconds=300)
+    slurm.wait_for(job, "COMPLETED", "FAILED", seconds=60)
     log = slurm.log(job)
     assert f"n1 has {first}\n" in log
     assert f"n2 has {second}\n" in log
@@ -54,9 +54,9 @@ def test_when_no_step_can_start_the_job_ends_at_once_with_sruns_words(slurm, pro
     # the sweep itself, at the other end: what makes srun refuse is all one
     (project / "slurm" / "site.env").write_text("export SLURM_GRES=gpu:9\n")
     job = slurm.sbatch("--nodes=2", "--gpus-per-node=1", "slurm/launch.sh", tiny_sweep(), cwd=project)
-    slurm.wait_until(lambda: "starting Ray" in slurm.log(job), 300, "the sweep")
+    slurm.wait_until(lambda: "starting Ray" in slurm.log(job), 120, "the sweep")
     began = time.monotonic()
-    assert slurm.wait_for(job, "FAILED", seconds=300)["ExitCode"] == "2:0"
+    assert slurm.wait_for(job, "FAILED", seconds=60)["ExitCode"] == "2:0"
     assert time.monotonic() - began < 30
     log = slurm.log(job)
     assert "launch.sh  the step of node n1 is over: srun: error: " in log

@@ -135,7 +135,7 @@ def test_a_full_disk_makes_no_proposal_and_leaves_no_half_line(search, tmp_path,
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=r"No space left.*suggested.jsonl"):
             opened.ask()
     assert (len(opened.recorded), opened.remaining) == (1, 11)
     second = opened.ask()

@@ -308,3 +308,15 @@ def test_a_pool_without_work_closes_at_once(told, folder):
     told.pool(folder).close()
     assert time.monotonic() - begin < 60
     assert told.events == []
+
+
+def test_a_feeder_that_ended_since_ray_is_lost_is_left_to_who_notices_that(monkeypatch, tmp_path):
+    def lost(pool):
+        raise ray.exceptions.RaySystemError("the node manager is gone")
+
+    monkeypatch.setattr(SearchPool, "_feed", lost)
+    noticed_at = time.monotonic() + 0.5
+    SearchPool(SweepFolder(tmp_path), 1, print).close(now=lambda: time.monotonic() > noticed_at)
+    monkeypatch.setattr("ser_ray.sweep.search_pool.NOTICED_S", 0.1)
+    with pytest.raises(ray.exceptions.RaySystemError, match="node manager is gone"):
+        SearchPool(SweepFolder(tmp_path), 1, print).close()

@@ -64,7 +64,7 @@ def fill(file):
 
 @pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(tiny_corpus, tmp_path, small_disk):
-    file = write(tmp_path, tiny_corpus, "  - training.seed: [0]", epochs=500)
+    file = write(tmp_path, tiny_corpus, "  - training.seed: [0, 1]", epochs=500)
     process = start(file, small_disk)
     run_until(process, "epoch  ")
     ballast = small_disk / "ballast"

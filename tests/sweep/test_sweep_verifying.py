@@ -29,7 +29,7 @@ trial:
   model: {{channels: [3, 4], kernels: [4, 6], pools: [8, 8], hidden: 5}}
   training: {{epochs: 2, sequence_s: 0.08, batch_size: 3}}
 explore:
-  - training.seed: [0]
+  - training.seed: [0, 1]
 """
 
 
@@ -162,4 +162,4 @@ def test_a_sweep_on_an_altered_corpus_ends_by_name_and_goes_on_when_it_is_mended
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = read_table(folder, "trials").to_pylist()
-    assert [(row["status"], row["corpus_verified"]) for row in rows] == [("finished", True)]
+    assert [(row["status"], row["corpus_verified"]) for row in rows] == [("finished", True)] * 2

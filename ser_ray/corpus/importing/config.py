@@ -1,4 +1,4 @@
-"""What can be chosen of how a user's data becomes a corpus."""
+"""Configure an import: how a user's data becomes a corpus."""
 
 from dataclasses import dataclass
 
