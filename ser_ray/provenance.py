@@ -67,8 +67,10 @@ def _patch(folder: Path) -> bytes:
     plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
     index = folder / os.fsdecode(_git(folder, "rev-parse", "--git-path", "index").rstrip(b"\n"))
     with tempfile.TemporaryDirectory() as scratch:
-        # a copy, since this command writes down the times of files that it looked at whatever the locks
-        copied = shutil.copyfile(index, Path(scratch) / "index")
+        # A copy, since this command writes down the times of files that it looked at whatever the locks. With its own
+        # time: git reads again what changed in the second in which the index was written, and would take it for clean
+        # by a later one.
+        copied = shutil.copy2(index, Path(scratch) / "index")
         return _git(folder, "diff", "HEAD", "--binary", *plain, "--", *_CODE, GIT_INDEX_FILE=str(copied))
 
 

@@ -112,6 +112,22 @@ def test_requirements_are_changes_too(package):
 
 
 @needs_git
+def test_a_change_of_the_second_in_which_the_index_was_written_is_one(package):
+    # of the same length and with the same times, so that only the time of the index makes git read the file
+    file, index = package.parent / "pyproject.toml", package.parent / ".git" / "index"
+    git(package.parent, "config", "core.trustctime", "false")
+    file.write_text("a = 1\n")
+    os.utime(file, (1e9, 1e9))
+    git(package.parent, "add", "pyproject.toml")
+    git(package.parent, "commit", "--quiet", "-m", "second")
+    file.write_text("a = 2\n")
+    for path in (file, index):
+        os.utime(path, (1e9, 1e9))
+    assert "+a = 2\n" in provenance.git_changes(package)
+    assert provenance.git_commit(package).endswith("+")
+
+
+@needs_git
 def test_changes_without_end_are_cut_and_say_so(package, monkeypatch):
     (package / "code.py").write_text("".join(f"x = {n}\n" for n in range(10_000)))
     whole = provenance.git_changes(package)
