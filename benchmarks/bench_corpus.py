@@ -26,8 +26,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_ray.corpus.manifest import manifest_text
-from ser_ray.corpus.schema import (
+from ser_ray.corpus.store.manifest import manifest_text
+from ser_ray.corpus.store.reader import Corpus, open_corpus
+from ser_ray.corpus.store.schema import (
     INDEX,
     MANIFEST,
     PARTITIONS,
@@ -38,8 +39,7 @@ from ser_ray.corpus.schema import (
     fingerprint,
     index_table,
 )
-from ser_ray.corpus.shards import Corpus, open_corpus
-from ser_ray.corpus.writer import SHARD_BYTES
+from ser_ray.corpus.store.writer import SHARD_BYTES
 
 RECORDINGS, SAMPLES, FRAMES = 46, 4_800_000, 7_500
 TARGETS, RATERS, LABEL_RATE = ("arousal", "valence"), 6, 25.0

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from ser_ray.corpus import open_corpus
-from ser_ray.corpus.synthetic import built_in
+from ser_ray.corpus.synthetic.generate import built_in
 
 CROPS = 400
 FRAMES = 500

@@ -86,7 +86,7 @@ def import_once(source: Path, out: Path, jobs: int) -> tuple[float, float, float
 
 def one(source: str, out: str, jobs: str) -> None:
     """Import, and print peak memory."""
-    from ser_ray.corpus.ingest import import_corpus
+    from ser_ray.corpus.importing.ingest import import_corpus
 
     import_corpus("table", source, out, jobs=int(jobs))
     print(*(resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))

@@ -27,12 +27,12 @@ import numpy as np
 
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.config import SweepConfig, read_sweep
-from ser_ray.sweep.environment import prepare_environment
-from ser_ray.sweep.listing import labels
-from ser_ray.sweep.plan import Plan, make_plan
-from ser_ray.sweep.run import SweepRun
-from ser_ray.sweep.yaml_file import parse_document
+from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.planning.listing import labels
+from ser_ray.sweep.planning.plan import Plan, make_plan
+from ser_ray.sweep.running.run import SweepRun
+from ser_ray.sweep.spec.config import SweepConfig, read_sweep
+from ser_ray.sweep.spec.document import parse_document
 from ser_ray.trial import Trial, TrialConfig
 
 SWEEP = """
@@ -184,7 +184,8 @@ def make_run(corpus: Corpus, place: Path, count: int) -> SweepRun:
 
 def through_the_runner(corpus: Corpus, place: Path, count: int, gpus: float, title: str, alone: float) -> SweepFolder:
     """Run a sweep of stand-ins and print what each of its trials took, and the driver's memory."""
-    from ser_ray.sweep import tune, work
+    from ser_ray.sweep.running import driver as work
+    from ser_ray.sweep.running import tune
 
     original, cluster = tune._train_one, work.cluster
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from scipy.ndimage import gaussian_filter1d
 
 from ser_ray.results import PREDICTIONS, SweepFolder, write_part
-from ser_ray.sweep.environment import prepare_environment
+from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.trial import search_trial
 
 RECORDINGS, FRAMES, LABEL_RATE = 15, 7500, 25.0
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=10, help="times the paper's devel in the large one; 0 for none")
     options = parser.parse_args()
     prepare_environment()
-    from ser_ray.sweep.cluster import cluster
+    from ser_ray.sweep.nodes.cluster import cluster
 
     with tempfile.TemporaryDirectory(prefix="bench_search_pool_") as place:
         folder = SweepFolder(Path(place) / "sweep")
@@ -101,7 +101,7 @@ def arriving(
     folder: SweepFolder, keys: list[str], actors: int, every_s: float, **options: int
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return seconds from each trial's end of training to its row, trials ending so far apart."""
-    from ser_ray.sweep.search_pool import SearchPool
+    from ser_ray.sweep.running.search_pool import SearchPool
 
     submitted: dict[str, float] = {}
     taken: list[float] = []

@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ser_ray.allocation import cpus
-from ser_ray.corpus.schema import SHARDS, Manifest, Shard
-from ser_ray.corpus.verifying import BLOCK_BYTES, VerifiedShards, verify_shards
+from ser_ray.corpus.store.schema import SHARDS, Manifest, Shard
+from ser_ray.corpus.store.verifying import BLOCK_BYTES, VerifiedShards, verify_shards
 
 SHARD_BYTES = 2**28
 ROUNDS = 5

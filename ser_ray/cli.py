@@ -21,7 +21,7 @@ COMMANDS = {
     "leaderboard": ("ser_ray.report.leaderboard", "a sweep's configurations, best first"),
     "logs": ("ser_ray.report.logs", "what a trial printed"),
     "report": ("ser_ray.report.__main__", "a page with a sweep's figures and tables"),
-    "postprocess": ("ser_ray.sweep.search_again", "search a sweep's post-processing again, without training"),
+    "postprocess": ("ser_ray.sweep.running.search_again", "search a sweep's post-processing again, without training"),
     "reproduce": ("ser_ray.reproduce", "train one trial again, as it was trained, and compare"),
     "corpus": ("ser_ray.corpus.__main__", "make, import, describe or check a corpus"),
     "doctor": ("ser_ray.doctor.__main__", "whether this machine, or a node of a job, is fit to run sweeps"),

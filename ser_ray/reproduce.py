@@ -22,9 +22,9 @@ from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, open_sweep, read_table
 from ser_ray.signals import taken_by
-from ser_ray.sweep.changes import changes_file, changes_name
-from ser_ray.sweep.reuse import searched_with
-from ser_ray.sweep.yaml_file import read_document
+from ser_ray.sweep.planning.changes import changes_file, changes_name
+from ser_ray.sweep.planning.reuse import searched_with
+from ser_ray.sweep.spec.document import read_document
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TRIAL_VERSION, TrialConfig, trial_key
 
@@ -268,7 +268,7 @@ def _corpus(folder: SweepFolder, row: Row, given: str | None, out: Path) -> Corp
     Raises:
         InputError: if it is not there, or another.
     """
-    from ser_ray.corpus.synthetic import BUILT_IN, built_in
+    from ser_ray.corpus.synthetic.generate import BUILT_IN, built_in
 
     if given is None:
         given = _corpus_of_sweep(folder)
@@ -282,7 +282,7 @@ def _corpus(folder: SweepFolder, row: Row, given: str | None, out: Path) -> Corp
 
 
 def _corpus_of_sweep(folder: SweepFolder) -> str:
-    from ser_ray.corpus.synthetic import BUILT_IN
+    from ser_ray.corpus.synthetic.generate import BUILT_IN
 
     found = re.search(r"^# corpus: .+? in (/.*)$", folder.sweep_file.read_text(encoding="utf-8"), re.MULTILINE)
     if found and Path(found[1]).is_dir():

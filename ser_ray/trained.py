@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
+from ser_ray.corpus.store.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table

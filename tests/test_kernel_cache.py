@@ -14,7 +14,7 @@ from ser_ray import kernel_cache
 CODE = """
 import numpy as np
 from ser_ray import kernel_cache
-from ser_ray.corpus import speech
+from ser_ray.corpus.synthetic import speech
 from ser_ray.models import kernels  # whose functions are compiled on their first call
 from ser_ray.postprocess import running_median
 

@@ -40,7 +40,7 @@ FLOORS = {
     "__main__": 7,
     "__init__": 0,
 }
-RAY_FILES = {"sweep/tune.py", "sweep/search_pool.py", "sweep/cluster.py"}
+RAY_FILES = {"sweep/running/tune.py", "sweep/running/search_pool.py", "sweep/nodes/cluster.py"}
 TORCH_ROOMS = {"models", "training", "trial", "predict", "sweep"}
 TORCHAUDIO_FILES = {"corpus/importing/audio.py", "gpus/probe.py"}
 """Resampling, which torchaudio does on tensors; and what tries whether both can be imported."""

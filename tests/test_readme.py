@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ser_ray.cli import COMMANDS
-from ser_ray.sweep.config import settable_keys
+from ser_ray.sweep.spec.config import settable_keys
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "results" / "LOG.md"]

@@ -16,10 +16,10 @@ from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, make_table, open_sweep, read_table, write_part
-from ser_ray.sweep import changes
-from ser_ray.sweep.changes import changes_file, changes_name, keep_changes
-from ser_ray.sweep.config import load_sweep
-from ser_ray.sweep.plan import make_plan
+from ser_ray.sweep.planning import changes
+from ser_ray.sweep.planning.changes import changes_file, changes_name, keep_changes
+from ser_ray.sweep.planning.plan import make_plan
+from ser_ray.sweep.spec.config import load_sweep
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key, write_unfinished
 
 CPU = torch.device("cpu")
@@ -302,7 +302,7 @@ def test_another_corpus_is_refused_by_name(folder, make_trial, tiny_corpus, tmp_
 
 
 def test_a_built_in_corpus_is_made_again_where_it_is_gone(folder, tmp_path, monkeypatch):
-    from ser_ray.corpus import synthetic
+    from ser_ray.corpus.synthetic import generate as synthetic
 
     asked = []
     monkeypatch.setattr(synthetic, "built_in", lambda name, place: asked.append((name, place)) or tmp_path / "none")

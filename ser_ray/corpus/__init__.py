@@ -5,9 +5,9 @@ raters, destination); ingest (a user's data becomes a corpus; layouts/, importin
 data in those layouts); describing/ (info and check); staging (copies on a node's own disk; room); synthetic and speech.
 """
 
-from ser_ray.corpus.gold import gold_standard
-from ser_ray.corpus.schema import Recording
-from ser_ray.corpus.shards import Corpus, open_corpus
-from ser_ray.corpus.writer import CorpusWriter
+from ser_ray.corpus.gold.consensus import gold_standard
+from ser_ray.corpus.store.reader import Corpus, open_corpus
+from ser_ray.corpus.store.schema import Recording
+from ser_ray.corpus.store.writer import CorpusWriter
 
 __all__ = ["Corpus", "CorpusWriter", "Recording", "gold_standard", "open_corpus"]

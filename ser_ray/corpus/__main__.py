@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser_ray.corpus.gold import METHODS
+from ser_ray.corpus.gold.consensus import METHODS
 from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.description import ALIGNMENTS, TIME_UNITS
 from ser_ray.corpus.layouts.finding import AUTO
 from ser_ray.corpus.mimics import MIMICS
+from ser_ray.corpus.source.description import ALIGNMENTS, TIME_UNITS
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped, escaped_name
 
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _synthetic(arguments: argparse.Namespace) -> int:
-    from ser_ray.corpus.synthetic import BUILT_IN, make_synthetic
+    from ser_ray.corpus.synthetic.generate import BUILT_IN, make_synthetic
 
     name = "synthetic" if arguments.size == "paper" else "synthetic-demo"
     size = BUILT_IN[name]
@@ -110,9 +110,9 @@ def _synthetic(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from ser_ray.corpus.importing.audio_channels import channel_named
     from ser_ray.corpus.importing.config import ImportConfig
-    from ser_ray.corpus.ingest import import_corpus
+    from ser_ray.corpus.importing.ingest import import_corpus
+    from ser_ray.corpus.source.channels import channel_named
 
     config = ImportConfig(
         gold=arguments.gold,
@@ -143,7 +143,7 @@ def _import(arguments: argparse.Namespace) -> int:
 def _mimic(arguments: argparse.Namespace) -> int:
     import soundfile
 
-    from ser_ray.corpus.writer import check_free
+    from ser_ray.corpus.store.writer import check_free
 
     if not 5 <= arguments.seconds <= 3600:
         raise InputError(f"seconds is {arguments.seconds:g}, but a mimic's recording must last 5 to 3600 seconds")
@@ -166,8 +166,8 @@ def _mimic(arguments: argparse.Namespace) -> int:
 def _report(path: Path) -> None:
     """Say what was made, and what to do with it."""
     from ser_ray.corpus.describing.info import summary
-    from ser_ray.corpus.raters import rater_lines
-    from ser_ray.corpus.shards import open_corpus
+    from ser_ray.corpus.store.raters import rater_lines
+    from ser_ray.corpus.store.reader import open_corpus
 
     corpus = open_corpus(path)
     print(f"made {escaped_name(str(path))}")
@@ -181,7 +181,7 @@ def _info(arguments: argparse.Namespace) -> int:
     from ser_ray.corpus.describing.figures import corpus_figures
     from ser_ray.corpus.describing.info import as_json, remarks, table
     from ser_ray.corpus.describing.picture import draw_corpus, picture_format, write_picture
-    from ser_ray.corpus.shards import open_corpus
+    from ser_ray.corpus.store.reader import open_corpus
 
     if arguments.picture is not None:
         picture_format(arguments.picture)

@@ -19,7 +19,7 @@ def corpus_finding(folder: Path) -> Finding:
         folder: of shards.
     """
     from ser_ray.corpus import open_corpus
-    from ser_ray.corpus.schema import PARTITIONS, SHARDS
+    from ser_ray.corpus.store.schema import PARTITIONS, SHARDS
     from ser_ray.errors import InputError
 
     seen = "--corpus DIR, a folder that this node sees, too"

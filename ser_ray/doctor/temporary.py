@@ -10,7 +10,7 @@ from pathlib import Path
 from ser_ray import allocation
 from ser_ray.doctor.file_systems import SHARED, Mount, Room, mount_here, room
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
-from ser_ray.sweep.own_folder import LONGEST
+from ser_ray.sweep.nodes.ray_folder import LONGEST
 
 RAY_FULL = 0.95
 """Of a disk in use: above, Ray makes no object that its store has no room for (ray.exceptions.OutOfDiskError)."""

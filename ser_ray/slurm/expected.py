@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from ser_ray.slurm.pending import Pending
 from ser_ray.slurm.request import Request
 from ser_ray.slurm.wall_time import shared_wall_hours, wall_hours
-from ser_ray.sweep.measured import DeviceClass
-from ser_ray.sweep.share import Share
+from ser_ray.sweep.nodes.share import Share
+from ser_ray.sweep.planning.measured import DeviceClass
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
-    from ser_ray.sweep.estimate import MeasuredHours
+    from ser_ray.sweep.planning.hours import MeasuredHours
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def expected(pending: Pending, request: Request, cpus: int) -> list[Expected]:
     """
     if not pending.trials:
         return []  # a guided search that has proposed nothing yet
-    from ser_ray.sweep.estimate import measured_hours
+    from ser_ray.sweep.planning.hours import measured_hours
 
     places = {trial.key: place for place, trial in enumerate(pending.trials)}
     parts = [[places[trial.key] for trial in part] for part in shared_out(pending, request)]

@@ -19,11 +19,11 @@ from ser_ray.errors import InputError
 from ser_ray.gpus.usable import of_the_job
 from ser_ray.signals import taken_by
 from ser_ray.slurm.address import free_port, own_address
-from ser_ray.sweep.ending import hold_signals
-from ser_ray.sweep.environment import prepare_environment
-from ser_ray.sweep.meeting import Meeting
-from ser_ray.sweep.mps import shared_gpus
-from ser_ray.sweep.own_folder import own_folder
+from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.mps import shared_gpus
+from ser_ray.sweep.nodes.ray_folder import own_folder
+from ser_ray.sweep.nodes.rendezvous import Meeting
+from ser_ray.sweep.nodes.stop import hold_signals
 
 LOOK_S = 0.5
 HEAD_S = 300.0

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import read_drivers
-from ser_ray.sweep.config import SweepConfig
-from ser_ray.sweep.measured import sweeps_beside
-from ser_ray.sweep.prepare import prepare, read_config
-from ser_ray.sweep.reuse import reusable
-from ser_ray.sweep.standing import read_standing
+from ser_ray.sweep.planning.measured import sweeps_beside
+from ser_ray.sweep.planning.prepare import prepare, read_config
+from ser_ray.sweep.planning.reuse import reusable
+from ser_ray.sweep.planning.states import read_standing
+from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.trial import Trial
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ser_ray.errors import InputError
 from ser_ray.slurm.wall_time import FORMS, read_time
-from ser_ray.sweep.config import Resources
-from ser_ray.sweep.gpu_shares import GpuShares
-from ser_ray.sweep.slots import slots, taken
+from ser_ray.sweep.nodes.gpu_shares import GpuShares
+from ser_ray.sweep.planning.slots import slots, taken
+from ser_ray.sweep.spec.config import Resources
 
 MOST_CPUS = 16
 """Cores asked for on a node where the user names none: most nodes have as many, and a smaller job waits less."""

@@ -16,7 +16,7 @@ from ser_ray.slurm.pending import Pending, read_pending
 from ser_ray.slurm.request import Request, add_options, read_request
 from ser_ray.slurm.sbatch import hand_in
 from ser_ray.slurm.wall_time import START_H, limit_s, read_time, time_text, wall_hours
-from ser_ray.sweep.prepare import add_options as add_sweep_options
+from ser_ray.sweep.planning.prepare import add_options as add_sweep_options
 
 SCRIPT, SITE = Path("slurm/launch.sh"), Path("slurm/site.env")
 _NAMING = ("-o", "--output", "-e", "--error", "-J", "--job-name", "-D", "--chdir")

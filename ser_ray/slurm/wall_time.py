@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.gpu_shares import GpuShares
+from ser_ray.sweep.nodes.gpu_shares import GpuShares
 
 START_H = 0.05
 """Three minutes for what is no training: looking at the nodes, the start of Python and Ray from a cold file system."""

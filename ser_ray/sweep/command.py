@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.config import SweepConfig
-from ser_ray.sweep.listing import labels, list_trials
-from ser_ray.sweep.meeting import Meeting
-from ser_ray.sweep.prepare import Prepared, add_options, prepare, read_config
-from ser_ray.sweep.resolved import resolved_yaml
-from ser_ray.sweep.run import SweepRun
-from ser_ray.sweep.share import Share, read_share
+from ser_ray.sweep.nodes.rendezvous import Meeting
+from ser_ray.sweep.nodes.share import Share, read_share
+from ser_ray.sweep.planning.listing import labels, list_trials
+from ser_ray.sweep.planning.prepare import Prepared, add_options, prepare, read_config
+from ser_ray.sweep.planning.resolved import resolved_yaml
+from ser_ray.sweep.running.run import SweepRun
+from ser_ray.sweep.spec.config import SweepConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ser_ray.corpus import CorpusWriter, gold_standard, ingest, open_corpus
+from ser_ray.corpus import CorpusWriter, gold_standard, open_corpus
 from ser_ray.corpus.__main__ import main
 from ser_ray.corpus.describing.check import check_corpus
 from ser_ray.corpus.describing.figures import corpus_figures
 from ser_ray.corpus.describing.info import remarks, table
-from ser_ray.corpus.ingest import ImportConfig
-from ser_ray.corpus.raters import rater_lines
+from ser_ray.corpus.importing import ingest
+from ser_ray.corpus.importing.ingest import ImportConfig
+from ser_ray.corpus.store.raters import rater_lines
 from ser_ray.errors import InputError
 from ser_ray.metrics import ccc
 

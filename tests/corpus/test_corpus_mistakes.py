@@ -8,7 +8,7 @@ import pytest
 from corpus_cases import noise
 
 from ser_ray.corpus import open_corpus
-from ser_ray.corpus.ingest import ImportConfig, import_corpus
+from ser_ray.corpus.importing.ingest import ImportConfig, import_corpus
 from ser_ray.errors import InputError
 
 

@@ -6,7 +6,7 @@ from corpus_cases import noise
 
 from ser_ray.corpus import CorpusWriter
 from ser_ray.corpus.__main__ import main as corpus_main
-from ser_ray.corpus.ingest import import_corpus
+from ser_ray.corpus.importing.ingest import import_corpus
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped, escaped_name
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_ray.corpus.importing.workers import AHEAD, in_order
+from ser_ray.corpus.workers import AHEAD, in_order
 from ser_ray.errors import InputError
 
 
@@ -79,7 +79,7 @@ def test_mistakes_come_through(jobs):
 PARENT = """
 import os, sys
 sys.path.insert(0, {folder!r})
-from ser_ray.corpus.importing.workers import in_order
+from ser_ray.corpus.workers import in_order
 from test_corpus_workers import wait
 if __name__ == "__main__":
     list(in_order(wait, range(2), 2))

@@ -111,6 +111,6 @@ def test_shared_memory_of_this_machine():
 
 
 def test_the_object_store_is_the_sweeps():
-    from ser_ray.sweep.cluster import OBJECT_STORE_BYTES
+    from ser_ray.sweep.nodes.cluster import OBJECT_STORE_BYTES
 
     assert OBJECT_STORE_BYTES == temporary.OBJECT_STORE

@@ -12,8 +12,8 @@ from ser_ray.report import __main__ as report
 from ser_ray.report import leaderboard, logs, status
 from ser_ray.reproduce import main as reproduce
 from ser_ray.results import SCHEMAS, DamagedPartError, SweepFolder, upgrade_parts
-from ser_ray.sweep.reuse import reusable, take_over
-from ser_ray.sweep.standing import read_standing
+from ser_ray.sweep.planning.reuse import reusable, take_over
+from ser_ray.sweep.planning.states import read_standing
 from ser_ray.trained import find_checkpoint, read_chains
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key
 

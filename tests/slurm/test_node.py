@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ser_ray import allocation, provenance
-from ser_ray.sweep.meeting import Meeting
+from ser_ray.sweep.nodes.rendezvous import Meeting
 
 NAME = provenance.host_name()
 HERE = "127.0.0.1"

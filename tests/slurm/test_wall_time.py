@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
 from ser_ray.slurm.wall_time import START_H, limit_s, read_time, shared_wall_hours, time_text, wall_hours
-from ser_ray.sweep.gpu_shares import GpuShares
-from ser_ray.sweep.slots import slots
+from ser_ray.sweep.nodes.gpu_shares import GpuShares
+from ser_ray.sweep.planning.slots import slots
 
 FIELD = st.integers(0, 200)
 

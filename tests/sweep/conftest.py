@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from ser_ray.sweep.config import SweepConfig, read_sweep
-from ser_ray.sweep.yaml_file import parse_document
+from ser_ray.sweep.spec.config import SweepConfig, read_sweep
+from ser_ray.sweep.spec.document import parse_document
 
 
 @dataclass(frozen=True)

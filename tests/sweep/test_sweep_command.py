@@ -5,8 +5,9 @@ import pytest
 from ser_ray.cli import guarded
 from ser_ray.errors import InputError
 from ser_ray.signals import AskedToEnd
-from ser_ray.sweep import command, run
-from ser_ray.sweep.meeting import Meeting
+from ser_ray.sweep import command
+from ser_ray.sweep.nodes.rendezvous import Meeting
+from ser_ray.sweep.running import run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import soundfile
 
 from ser_ray.cli import main
 from ser_ray.corpus import open_corpus
-from ser_ray.corpus.synthetic import make_synthetic
+from ser_ray.corpus.synthetic.generate import make_synthetic
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ser_ray.models import ModelConfig
-from ser_ray.sweep.config import load_sweep
-from ser_ray.sweep.plan import make_plan
-from ser_ray.sweep.quick import shrink
+from ser_ray.sweep.planning.plan import make_plan
+from ser_ray.sweep.spec.config import load_sweep
+from ser_ray.sweep.spec.quick import shrink
 from ser_ray.trial import TrialConfig
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ser_ray.corpus import CorpusWriter, open_corpus
-from ser_ray.corpus.synthetic import built_in
+from ser_ray.corpus.synthetic.generate import built_in
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint

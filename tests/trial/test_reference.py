@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ser_ray.corpus import open_corpus
-from ser_ray.corpus.synthetic import built_in
+from ser_ray.corpus.synthetic.generate import built_in
 from ser_ray.results import CCC_COLUMNS, SweepFolder, read_table
-from ser_ray.sweep.config import load_sweep
-from ser_ray.sweep.plan import make_plan
+from ser_ray.sweep.planning.plan import make_plan
+from ser_ray.sweep.spec.config import load_sweep
 from ser_ray.trial import Trial, search_trial, train_trial
 
 KEPT = Path(__file__).parents[2] / "results" / "reference"

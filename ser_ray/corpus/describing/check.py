@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 from ser_ray.allocation import cpus
 from ser_ray.corpus.describing.info import shared_dyads, shared_speakers
 from ser_ray.corpus.describing.inspection import Finding, Inspected, inspect_recording, inspect_shard
-from ser_ray.corpus.importing.workers import in_order
-from ser_ray.corpus.index_file import read_index
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.raters import RATERS_FILE, RATERS_SCHEMA
-from ser_ray.corpus.schema import INDEX, MANIFEST, PARTITIONS, SHARDS, Recording
-from ser_ray.corpus.shards import Corpus, open_corpus
+from ser_ray.corpus.store.index_file import read_index
+from ser_ray.corpus.store.raters import RATERS_FILE, RATERS_SCHEMA
+from ser_ray.corpus.store.reader import Corpus, open_corpus
+from ser_ray.corpus.store.schema import INDEX, MANIFEST, PARTITIONS, SHARDS, Recording
+from ser_ray.corpus.workers import in_order
 from ser_ray.errors import InputError
 
 SMALL_BYTES = 2**31

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.describing.rater_figures import RatersFigures, raters_figures
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.schema import PARTITIONS, Recording
-from ser_ray.corpus.shards import Corpus
+from ser_ray.corpus.store.reader import Corpus
+from ser_ray.corpus.store.schema import PARTITIONS, Recording
 
 LAGS_S = (1.0, 5.0)
 SEX_COLUMNS = ("sex", "gender")

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ser_ray.corpus.describing.figures import LAGS_S, PartitionFigures, TargetFigures, extra_entry
-from ser_ray.corpus.schema import PARTITIONS, Recording
-from ser_ray.corpus.shards import Corpus
+from ser_ray.corpus.store.reader import Corpus
+from ser_ray.corpus.store.schema import PARTITIONS, Recording
 
 DYAD_COLUMNS = ("dyad", "group_id", "group", "session", "conversation", "video")
 """Further columns of an index that say who speaks together; the first that a recording fills counts."""

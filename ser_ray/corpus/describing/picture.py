@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ser_ray.corpus.describing.figures import PartitionFigures
 from ser_ray.corpus.describing.rater_figures import raters_figures
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.schema import PARTITIONS
-from ser_ray.corpus.shards import Corpus
+from ser_ray.corpus.store.reader import Corpus
+from ser_ray.corpus.store.schema import PARTITIONS
 from ser_ray.errors import InputError
 
 if TYPE_CHECKING:

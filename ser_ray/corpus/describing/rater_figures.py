@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_ray.corpus.gold import agreement, cronbach_alpha
+from ser_ray.corpus.gold.consensus import agreement, cronbach_alpha
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.raters import RATERS_FILE
-from ser_ray.corpus.schema import Recording
-from ser_ray.corpus.shards import Corpus
+from ser_ray.corpus.store.raters import RATERS_FILE
+from ser_ray.corpus.store.reader import Corpus
+from ser_ray.corpus.store.schema import Recording
 from ser_ray.errors import InputError
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ser_ray.corpus.importing.audio_channels import Channel, ChannelPowers, check_channel, mono
 from ser_ray.corpus.importing.audio_headers import MP3, check_kind, check_length, refuse_empty, unreadable
 from ser_ray.corpus.importing.audio_level import full_scale, level_warning, peak_of
 from ser_ray.corpus.importing.mp3 import check_mp3
-from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.source.channels import Channel, ChannelPowers, check_channel, mono
+from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 BLOCK_S = 60

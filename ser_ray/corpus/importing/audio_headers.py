@@ -10,7 +10,7 @@ from typing import NoReturn
 import soundfile
 
 from ser_ray.corpus.importing.mp3 import check_mp3
-from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 MP3 = "MP3"

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from ser_ray.corpus.gold import METHODS
-from ser_ray.corpus.importing.audio_channels import Channel
-from ser_ray.corpus.layouts.description import ALIGNMENTS, TIME_UNITS, Alignment, TimeUnit
-from ser_ray.corpus.schema import samples_per_frame
+from ser_ray.corpus.gold.consensus import METHODS
+from ser_ray.corpus.source.channels import Channel
+from ser_ray.corpus.source.description import ALIGNMENTS, TIME_UNITS, Alignment, TimeUnit
+from ser_ray.corpus.store.schema import samples_per_frame
 from ser_ray.errors import InputError
 
 MOST_LAG_S = 20.0

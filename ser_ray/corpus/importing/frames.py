@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.importing.traces import Traces
-from ser_ray.corpus.layouts.description import Alignment
-from ser_ray.corpus.schema import SAMPLE_RATE, samples_per_frame
+from ser_ray.corpus.source.description import Alignment
+from ser_ray.corpus.source.traces import Traces
+from ser_ray.corpus.store.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
 
 RATE_TOLERANCE = 2e-5

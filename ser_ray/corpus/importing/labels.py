@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ser_ray.corpus.gold import gold_standard
+from ser_ray.corpus.gold.consensus import gold_standard
 from ser_ray.corpus.importing.frames import Framing, check_numbers, check_order, check_size, check_times, to_frames
-from ser_ray.corpus.importing.traces import Traces
-from ser_ray.corpus.layouts.description import Labelled, Source
-from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.source.description import Labelled, Source
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces
+from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 from ser_ray.plain_text import is_plain_name
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ser_ray.corpus.importing.audio_channels import check_channel
 from ser_ray.corpus.importing.audio_headers import read_header
 from ser_ray.corpus.importing.frames import Framing
 from ser_ray.corpus.importing.labels import Seen, check_labelled, choose_targets, common_hop, look
-from ser_ray.corpus.importing.workers import in_order
-from ser_ray.corpus.layouts.description import Source
-from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.progress import Bar
-from ser_ray.corpus.schema import SAMPLE_RATE
+from ser_ray.corpus.source.channels import check_channel
+from ser_ray.corpus.source.description import Source
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.store.schema import SAMPLE_RATE
+from ser_ray.corpus.workers import in_order
 from ser_ray.errors import InputError
 
 LABELS_MAY_END_EARLY_S = 1.0

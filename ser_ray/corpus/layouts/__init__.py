@@ -14,7 +14,7 @@ from ser_ray.corpus.layouts import (
     sewa,
     table,
 )
-from ser_ray.corpus.layouts.description import Description
+from ser_ray.corpus.source.description import Description
 
 LAYOUTS: Mapping[str, Callable[[Path], Description]] = {
     "table": table.read,

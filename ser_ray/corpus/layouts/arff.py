@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser_ray.corpus.importing.traces import Traces
 from ser_ray.corpus.layouts.lines import Line, read_lines, to_traces
+from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)

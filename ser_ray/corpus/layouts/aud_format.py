@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.importing.traces import Traces
 from ser_ray.corpus.layouts.aud_format_people import Facts, facts_of
 from ser_ray.corpus.layouts.aud_format_tables import (
     HEADER,
@@ -35,11 +34,12 @@ from ser_ray.corpus.layouts.aud_format_tables import (
     others_deprecations,
     table_file,
 )
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
-from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.progress import track
+from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 

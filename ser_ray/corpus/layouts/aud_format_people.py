@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_ray.corpus.layouts.description import PARTITION_NAMES, partition_named
+from ser_ray.corpus.source.description import PARTITION_NAMES, partition_named
 from ser_ray.errors import InputError
 
 PARTITIONS = ("split", "partition")

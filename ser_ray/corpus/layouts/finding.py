@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ser_ray.corpus.layouts.description import Description, OtherLayoutError, contents
+from ser_ray.corpus.source.description import Description, OtherLayoutError, contents
 from ser_ray.errors import InputError
 
 AUTO = "auto"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.importing.traces import Traces
+from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 AROUND = "'\" \t"

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_ray.corpus.importing.traces import Traces
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, contents, require
 from ser_ray.corpus.layouts.lines import Line, is_number, read_lines, to_number, to_traces
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.partition_table import Place, read_partitions
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.description import Description, Labelled, Source, contents, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 LABEL_RATE_HZ = 25.0

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.importing.traces import Traces, read_rows
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, contents, require
 from ser_ray.corpus.layouts.lines import Line, to_traces
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.partition_table import Place, read_partitions
 from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
-from ser_ray.corpus.problems import Problems
 from ser_ray.corpus.progress import track
+from ser_ray.corpus.source.description import Description, Labelled, Source, contents, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces, read_rows
 from ser_ray.errors import InputError
 
 LABELS = "label_segments"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.corpus.layouts.description import PARTITION_NAMES, partition_named
 from ser_ray.corpus.layouts.lines import Line, read_lines
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.description import PARTITION_NAMES, partition_named
+from ser_ray.corpus.source.problems import Problems
 from ser_ray.errors import InputError
 
 NAMES = ("name", "id", "session", "recording")

@@ -15,8 +15,6 @@ carry the label at their end.
 from collections.abc import Mapping
 from pathlib import Path
 
-from ser_ray.corpus.importing.traces import read_rows
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.recola_files import (
     AUDIO,
@@ -28,7 +26,9 @@ from ser_ray.corpus.layouts.recola_files import (
     source_of,
 )
 from ser_ray.corpus.layouts.recola_split import Split, avec_split, read_split
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import read_rows
 from ser_ray.errors import InputError
 
 KEPT_COLUMNS = {"group_id": "dyad", "sex": "sex", "gender": "sex"}

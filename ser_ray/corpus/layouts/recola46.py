@@ -14,8 +14,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from ser_ray.corpus.importing.traces import Traces
-from ser_ray.corpus.layouts.description import Description, Labelled, require
 from ser_ray.corpus.layouts.lines import read_lines, to_traces, without_header
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.recola_files import (
@@ -28,7 +26,9 @@ from ser_ray.corpus.layouts.recola_files import (
     source_of,
 )
 from ser_ray.corpus.layouts.recola_split import Split, paper_split, read_split
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.description import Description, Labelled, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 RATINGS, VIDEO = "Ratings_affective_behaviour_CCC_centred", "Video_recordings_MP4"

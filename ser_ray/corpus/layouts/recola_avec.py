@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 from ser_ray.corpus.layouts.arff import read_arff
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.recola_files import (
     AUDIO,
@@ -28,8 +27,9 @@ from ser_ray.corpus.layouts.recola_files import (
     names_in,
     read_raters,
 )
-from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.schema import PARTITIONS
+from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.store.schema import PARTITIONS
 from ser_ray.errors import InputError
 
 NAME = re.compile(r"(train|dev|test)_\d+")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ser_ray.corpus.importing.traces import Traces, read_traces
-from ser_ray.corpus.layouts.description import Labelled, Source
+from ser_ray.corpus.source.description import Labelled, Source
+from ser_ray.corpus.source.traces import Traces, read_traces
 from ser_ray.errors import InputError
 
 TARGETS = ("arousal", "valence")

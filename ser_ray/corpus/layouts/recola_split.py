@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.corpus.importing.traces import read_rows
 from ser_ray.corpus.layouts.partition_table import Place, read_partitions
 from ser_ray.corpus.layouts.recola_files import listed
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import read_rows
 
 OWN_TABLE = "partitions.csv"
 PAPER_TABLE = Path(__file__).with_name("recola46_split.csv")

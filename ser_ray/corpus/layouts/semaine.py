@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ser_ray.corpus.importing.traces import Traces, read_traces
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, require
 from ser_ray.corpus.layouts.lines import read_lines, to_traces
 from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.partition_table import Place, read_partitions
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces, read_traces
 from ser_ray.errors import InputError
 
 SESSIONS = ("sessions", "Sessions")

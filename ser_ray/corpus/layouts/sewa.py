@@ -12,10 +12,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from ser_ray.corpus.layouts.description import Description, Labelled, Source, contents, partition_named, require
 from ser_ray.corpus.layouts.lines import read_lines, to_number, to_traces, without_header
 from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.problems import Problems
+from ser_ray.corpus.source.description import Description, Labelled, Source, contents, partition_named, require
+from ser_ray.corpus.source.problems import Problems
 from ser_ray.errors import InputError
 
 NAME = re.compile(r"(?P<partition>Train|Devel|Test)(?:_(?P<culture>[A-Z]{2}))?_[0-9]+")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.importing.traces import Traces
+from ser_ray.corpus.source.traces import Traces
 
 FEWEST_ROWS = 2
 """It takes two stamps to tell a rate."""

@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
-from ser_ray.corpus.importing.traces import Traces, read_rows, read_traces
-from ser_ray.corpus.layouts.description import (
+from ser_ray.corpus.layouts.named_files import NamedFiles, composed
+from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.table_audio import AUDIO_COLUMNS, audio_part
+from ser_ray.corpus.source.description import (
     Description,
     Labelled,
     OtherLayoutError,
@@ -25,11 +27,9 @@ from ser_ray.corpus.layouts.description import (
     contents,
     partition_named,
 )
-from ser_ray.corpus.layouts.named_files import NamedFiles, composed
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.layouts.table_audio import AUDIO_COLUMNS, audio_part
-from ser_ray.corpus.problems import Problems
-from ser_ray.corpus.schema import INDEX_SCHEMA
+from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces, read_rows, read_traces
+from ser_ray.corpus.store.schema import INDEX_SCHEMA
 from ser_ray.errors import InputError
 
 TABLES = ("recordings.csv", "partitions.csv")

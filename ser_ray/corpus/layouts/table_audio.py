@@ -7,8 +7,8 @@ from typing import TypedDict
 
 import soundfile
 
-from ser_ray.corpus.importing.audio_channels import Channel, channel_named
 from ser_ray.corpus.layouts.named_files import NamedFiles, Strays, composed
+from ser_ray.corpus.source.channels import Channel, channel_named
 from ser_ray.errors import InputError
 
 AUDIO_COLUMNS = ("audio", "channel", "start", "end")

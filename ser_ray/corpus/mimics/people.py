@@ -9,8 +9,8 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from ser_ray.corpus.schema import SAMPLE_RATE
-from ser_ray.corpus.synthetic import LABEL_RATE, speak_and_rate
+from ser_ray.corpus.store.schema import SAMPLE_RATE
+from ser_ray.corpus.synthetic.generate import LABEL_RATE, speak_and_rate
 
 NOTICE = "Made up by ser_ray in this layout: a synthetic voice and simulated raters. No person was recorded or rated."
 

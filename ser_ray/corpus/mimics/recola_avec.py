@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.gold import gold_standard
+from ser_ray.corpus.gold.consensus import gold_standard
 from ser_ray.corpus.mimics.people import NOTICE, Person, at_times, person
 
 RECORDINGS = ("train_1", "train_2", "dev_1", "dev_2", "test_1")

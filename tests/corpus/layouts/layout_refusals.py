@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_ray.corpus.layouts.description import Description, Labelled, Source
+from ser_ray.corpus.source.description import Description, Labelled, Source
 from ser_ray.errors import InputError
 
 

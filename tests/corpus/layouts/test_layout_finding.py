@@ -7,7 +7,7 @@ import pytest
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.__main__ import main
-from ser_ray.corpus.ingest import import_corpus
+from ser_ray.corpus.importing.ingest import import_corpus
 from ser_ray.corpus.layouts import LAYOUTS
 from ser_ray.corpus.layouts.finding import describe
 from ser_ray.corpus.mimics import MIMICS

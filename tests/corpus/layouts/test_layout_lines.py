@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layout_refusals import refusal
 
-from ser_ray.corpus.importing.traces import Traces
 from ser_ray.corpus.layouts.lines import read_lines, to_traces, without_header
 from ser_ray.corpus.layouts.partition_table import read_partitions
 from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
+from ser_ray.corpus.source.traces import Traces
 
 
 def test_lines_have_numbers_and_fields_without_quotes_and_blanks(tmp_path):

@@ -7,7 +7,7 @@ from corpus_cases import noise
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.describing.info import summary
-from ser_ray.corpus.ingest import import_corpus
+from ser_ray.corpus.importing.ingest import import_corpus
 from ser_ray.errors import InputError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_ray.corpus.gold import gold_standard
+from ser_ray.corpus.gold.consensus import gold_standard
 from ser_ray.corpus.layouts.recola46 import read, read_two_columns
 from ser_ray.corpus.layouts.recola_split import paper_split
 from ser_ray.corpus.mimics import recola46

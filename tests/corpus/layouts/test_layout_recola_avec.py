@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_ray.corpus.gold import gold_standard
+from ser_ray.corpus.gold.consensus import gold_standard
 from ser_ray.corpus.layouts.recola_avec import read
 from ser_ray.corpus.mimics import recola_avec
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person

@@ -12,7 +12,7 @@ from ser_ray.cli import guarded
 from ser_ray.models import ModelConfig
 from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.slurm import submit
-from ser_ray.sweep import estimate
+from ser_ray.sweep.planning import hours as estimate
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig, keyed_config, trial_key
 

@@ -1,0 +1,104 @@
+"""Looks at a corpus's files: whether they are there, whole, and as they were written."""
+
+import contextlib
+import hashlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from ser_ray.corpus.store.schema import INDEX, MANIFEST, SHARDS, Shard
+from ser_ray.errors import InputError
+
+
+class AlteredError(InputError):
+    """A file of a corpus that is not what the manifest says: no result of that corpus may be trusted."""
+
+
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Have whatever Arrow or the system raises while a file is read name that file.
+
+    Args:
+        what: the file, as a message begins with it.
+
+    Raises:
+        InputError: if the file cannot be read, or is not in the format that it should be in.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{what} cannot be read ({reason}): copy it again or import the corpus again") from error
+
+
+def altered(path: Path, found: str, wanted: str) -> AlteredError:
+    """Return what is to be raised for a file whose hash is not that of the manifest.
+
+    Args:
+        path: of the file.
+        found: its SHA-256.
+        wanted: what the manifest says.
+    """
+    what = "shard " if path.parent.name == SHARDS else ""
+    return AlteredError(
+        f"{what}{path} was altered: its SHA-256 is {found}, but {MANIFEST} says {wanted}; copy it again or import the "
+        "corpus again"
+    )
+
+
+def absence(folder: Path) -> str:
+    """Return the message for a folder without a manifest.
+
+    Args:
+        folder: of the corpus that was expected.
+    """
+    if (folder / SHARDS).is_dir() or (folder / INDEX).is_file():
+        return (
+            f"{folder} is a half-written corpus: it has shards but no {MANIFEST}, which is written "
+            "last. Delete it and import again"
+        )
+    what = "is not a corpus" if folder.is_dir() else "does not exist: no corpus"
+    return (
+        f"{folder} {what} (a folder with {MANIFEST}). Make one from your recordings with\n"
+        f"  ser-ray corpus import table SRC {folder}\n"
+        "or a made-up one with\n"
+        f"  ser-ray corpus synthetic {folder}"
+    )
+
+
+def check_size(folder: Path, shard: Shard) -> None:
+    """Refuse a shard that is absent or has not the length that the manifest says.
+
+    A file cut short under a memory map ends the process without an exception: hence this look.
+
+    Args:
+        folder: of the corpus.
+        shard: as in the manifest.
+
+    Raises:
+        AlteredError: naming the shard.
+        InputError: if the system cannot tell.
+    """
+    path = folder / SHARDS / shard.name
+    try:
+        seen = path.stat()
+    except FileNotFoundError as error:
+        raise AlteredError(f"shard {path} is missing, but {MANIFEST} lists it: import the corpus again") from error
+    except OSError as error:
+        raise InputError(f"shard {path} cannot be looked at ({error.strerror or error})") from error
+    if not stat.S_ISREG(seen.st_mode):
+        raise AlteredError(f"shard {path} is no file: copy it again or import the corpus again")
+    size = seen.st_size
+    if size != shard.size_bytes:
+        raise AlteredError(
+            f"shard {path} has {size} bytes, but {MANIFEST} says {shard.size_bytes}: it was cut "
+            "short or altered; copy it again or import the corpus again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,120 @@
+"""Shards in memory maps that read from the disk what is asked for, and not what lies beside it.
+
+By itself a map reads some way around each place that is touched, 128 kB to some megabytes as the machine has it set:
+right for whoever reads on, and for random crops most of the work. So maps are told that places are random, and each
+stretch is announced in one piece before it is read.
+"""
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ser_ray.corpus.store.batches import shard_schema
+from ser_ray.corpus.store.files import naming
+from ser_ray.errors import InputError
+
+MAGIC = b"ARROW1"
+
+PIECE_BYTES = 2**17
+"""How much is announced at once: of more, Linux reads the beginning alone, as long as its read-ahead or as a request
+to the disk may be, and the rest page by page."""
+
+
+class ShardMap:
+    """A shard in memory, read when it is touched. Arrays that lie in it keep it open.
+
+    What the file says of its own structure is looked at before an array is made of it, so that a damaged one is refused
+    by name and does not end the process; what its samples are is not, which takes reading all of them.
+
+    Args:
+        path: of the file, which has the length that the manifest says.
+        targets: of the manifest.
+
+    Raises:
+        InputError: if it cannot be read, or has not the columns of these targets.
+    """
+
+    def __init__(self, path: Path, targets: Sequence[str]) -> None:
+        self.path = path
+        with naming(f"shard {path}"):
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            self._map.madvise(mmap.MADV_RANDOM)
+            _check_ends(path, self._map)
+            buffer = pa.py_buffer(self._map)
+            self._begin, self._end = buffer.address, buffer.address + buffer.size
+            self._reader = pa.ipc.open_file(pa.BufferReader(buffer))
+        found, wanted = self._reader.schema, shard_schema(targets)
+        if not found.equals(wanted):
+            raise InputError(
+                f"shard {path} has the columns {_columns(found)}, but of targets {', '.join(targets)} it must have "
+                f"{_columns(wanted)}: import the corpus again"
+            )
+
+    @property
+    def batches(self) -> int:
+        """How many record batches it has."""
+        count: int = self._reader.num_record_batches
+        return count
+
+    def batch(self, number: int) -> Any:
+        """Return a record batch of one recording, whose columns lie in the map.
+
+        Args:
+            number: from 0.
+
+        Raises:
+            InputError: if there is no such batch, or its lists do not lie within it.
+        """
+        if not 0 <= number < self.batches:
+            raise InputError(f"shard {self.path} has no batch {number}, but {self.batches}, from 0")
+        with naming(f"shard {self.path}, batch {number},"):
+            batch = self._reader.get_batch(number)
+            batch.validate()
+        if batch.num_rows != 1 or batch.column("audio").null_count:
+            raise InputError(f"shard {self.path}: batch {number} does not hold one recording")
+        return batch
+
+    def raters(self, number: int) -> Any:
+        """Return the list of raters' traces of a batch, which may be null.
+
+        Args:
+            number: of the batch, from 0.
+
+        Raises:
+            InputError: as `batch`.
+        """
+        column = self.batch(number).column("raters")
+        with naming(f"shard {self.path}, batch {number},"):
+            column.validate(full=True)  # lists within a list, which a look at the first and the last does not see
+        return column[0]
+
+    def announce(self, array: NDArray[Any]) -> None:
+        """Have the system begin to read what an array in this map holds, in as few pieces as it can.
+
+        Args:
+            array: one that lies in the map; another one is left alone.
+        """
+        first = array.__array_interface__["data"][0]
+        if self._begin <= first and first + array.nbytes <= self._end and array.nbytes:
+            start, stop = first - self._begin, first + array.nbytes - self._begin
+            for piece in range(start // mmap.PAGESIZE * mmap.PAGESIZE, stop, PIECE_BYTES):
+                self._map.madvise(mmap.MADV_WILLNEED, piece, min(PIECE_BYTES, stop - piece))
+
+
+def _check_ends(path: Path, content: mmap.mmap) -> None:
+    """Refuse a file whose ends are not those of Arrow, or whose footer does not lie in it."""
+    length = int.from_bytes(content[-len(MAGIC) - 4 : -len(MAGIC)], "little", signed=True)
+    whole = content[: len(MAGIC)] == MAGIC and content[-len(MAGIC) :] == MAGIC
+    if not whole or not 0 < length <= len(content) - 2 * len(MAGIC) - 4:
+        raise InputError(
+            f"shard {path} cannot be read (it is no whole Arrow file): copy it again or import the corpus again"
+        )
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{column.name} {column.type}" for column in schema)

@@ -1,0 +1,292 @@
+"""Reads a corpus: its recordings lie in Arrow files that are mapped, not loaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ser_ray.corpus.store.files import absence, check_size, sha256_of
+from ser_ray.corpus.store.index_file import read_index
+from ser_ray.corpus.store.manifest import read_manifest
+from ser_ray.corpus.store.maps import ShardMap
+from ser_ray.corpus.store.schema import (
+    INDEX,
+    MANIFEST,
+    PARTITIONS,
+    SHARDS,
+    Manifest,
+    Recording,
+    recordings_of,
+    samples_per_frame,
+)
+from ser_ray.errors import InputError
+
+__all__ = ["Corpus", "check_size", "normalised", "open_corpus", "sha256_of"]
+
+MOST_MAPPED = 64
+"""Of how many shards a process keeps the map at most: each takes one of its open files."""
+MOST_VIEWED = 128
+"""Of how many recordings a process keeps the place in their shard, and so its map, at most."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a recording lies: the map of its shard, its samples, and per target its gold or None where none is."""
+
+    shard: ShardMap
+    audio: NDArray[np.int16]
+    gold: tuple[NDArray[np.float32] | None, ...]
+
+
+class Corpus:
+    """A corpus on disk, read by memory map.
+
+    Made by `open_corpus`. It may be pickled: the copy maps the shards again when it needs them.
+
+    Args:
+        path: its folder.
+        manifest: what corpus.json says.
+        index: all of its index.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, index: pa.Table) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._index = index
+        self._shards = {shard.name: shard for shard in manifest.shards}
+        self._recordings: dict[str, tuple[Recording, ...]] = {}
+        self._maps: dict[str, ShardMap] = {}
+        self._places: dict[str, _Place] = {}
+        self._samples: dict[str, int] = {}
+
+    @property
+    def name(self) -> str:
+        """What the corpus is called."""
+        return self.manifest.name
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.manifest.sample_rate
+
+    @property
+    def label_rate(self) -> float:
+        """Frames per second."""
+        return self.manifest.label_rate
+
+    @property
+    def hop(self) -> int:
+        """Samples of one frame."""
+        return samples_per_frame(self.manifest.label_rate)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is labelled, in the order of the columns of gold."""
+        return self.manifest.targets
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content, the same wherever the corpus lies."""
+        return self.manifest.fingerprint
+
+    def recordings(self, partition: str) -> tuple[Recording, ...]:
+        """Return the recordings of a partition, in the order of the index.
+
+        Args:
+            partition: "train", "devel" or "test".
+
+        Raises:
+            InputError: for another name.
+        """
+        if partition not in PARTITIONS:
+            raise InputError(f"partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}")
+        if not self._recordings:
+            everyone = recordings_of(self._index)
+            self._recordings = {name: tuple(r for r in everyone if r.partition == name) for name in PARTITIONS}
+        return self._recordings[partition]
+
+    def at(self, path: Path) -> "Corpus":
+        """Return this corpus as it lies in another folder, of which nothing is read yet.
+
+        Args:
+            path: the folder of a copy.
+
+        Raises:
+            InputError: if the folder holds no corpus, or another one.
+        """
+        found = read_manifest(path / MANIFEST).fingerprint
+        if found != self.fingerprint:
+            raise InputError(f"{path} holds another corpus (fingerprint {found}) than {self.path} ({self.fingerprint})")
+        return Corpus(path, self.manifest, self._index)
+
+    def crop(
+        self, recording: Recording, start_frame: int, n_frames: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return a stretch of a recording, ready to train on.
+
+        Args:
+            recording: of this corpus.
+            start_frame: first frame, from 0.
+            n_frames: how many frames, at least 1.
+
+        Returns:
+            The waveform float32 [n_frames * hop], normalised by the mean and deviation of the whole
+            recording, and the gold float32 [n_frames, targets], NaN where labels are absent. Both
+            are copies, the caller's own.
+
+        Raises:
+            InputError: if the stretch reaches outside the recording.
+        """
+        if start_frame < 0 or n_frames < 1 or start_frame + n_frames > recording.frames:
+            raise InputError(
+                f"frames {start_frame} to {start_frame + n_frames} reach outside recording "
+                f"{recording.name}, which has {recording.frames} frames"
+            )
+        stop = start_frame + n_frames
+        waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
+        return waveform, self._gold(recording, start_frame, stop)
+
+    def waveform(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
+        """Return some samples of a recording, normalised by the mean and deviation of the whole recording.
+
+        Args:
+            recording: of this corpus.
+            start: first sample, from 0.
+            stop: one past the last sample, at most the recording's number of samples.
+
+        Returns:
+            float32 [stop - start], a copy; nothing else of the recording is read.
+        """
+        place = self._place(recording)
+        audio = place.audio[start:stop]
+        place.shard.announce(audio)
+        return normalised(audio, recording.mean, recording.std)
+
+    def gold(self, recording: Recording) -> NDArray[np.float32]:
+        """Return a recording's gold, float32 [frames, targets], NaN where labels are absent."""
+        return self._gold(recording, 0, recording.frames)
+
+    def audio(self, recording: Recording) -> NDArray[np.int16]:
+        """Return a recording's samples, int16 [samples]: a read-only view of the mapped shard."""
+        place = self._place(recording)
+        place.shard.announce(place.audio)
+        return place.audio
+
+    def ratings(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
+        """Return the single raters' traces of a recording, where the corpus has them.
+
+        Args:
+            recording: of this corpus.
+
+        Returns:
+            Per target float32 [raters, frames]; empty if no ratings are known.
+        """
+        shard = self._map(recording.shard)
+        column = shard.raters(recording.batch)
+        traces: dict[str, list[NDArray[np.float32]]] = {}
+        for entry in column if column.is_valid else ():
+            values = entry["ratings"].values.to_numpy(zero_copy_only=True)
+            shard.announce(values)
+            traces.setdefault(entry["target"].as_py(), []).append(values)
+        return {target: np.stack(rows) for target, rows in traces.items()}
+
+    def _gold(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
+        """Return a stretch of gold, [stop - start, targets], NaN where there is none."""
+        gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
+        for column, trace in enumerate(place.gold):
+            if trace is not None:
+                place.shard.announce(trace[start:stop])
+                gold[:, column] = trace[start:stop]
+        return gold
+
+    def _place(self, recording: Recording) -> _Place:
+        return _kept(self._places, recording.name, MOST_VIEWED, lambda: self._found(recording))
+
+    def _found(self, recording: Recording) -> _Place:
+        shard = self._map(recording.shard)
+        batch = shard.batch(recording.batch)
+        audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
+        gold = [batch.column(f"gold_{target}")[0] for target in self.targets]
+        traces = tuple(g.values.to_numpy(zero_copy_only=True) if g.is_valid else None for g in gold)
+        lengths = {audio.size, *(trace.size * self.hop for trace in traces if trace is not None)}
+        if lengths != {recording.samples} and lengths != {whole := self._whole_samples(recording)}:
+            said = " and ".join(f"{length} samples" for length in sorted(lengths - {whole}))
+            raise InputError(
+                f"shard {shard.path} has {said} in batch {recording.batch}, but {INDEX} says that recording "
+                f"{recording.name} has {whole}: copy it again or import the corpus again"
+            )
+        return _Place(shard, audio, traces)
+
+    def _whole_samples(self, recording: Recording) -> int:
+        """Return a recording's samples by the index: a trial may use its first seconds alone."""
+        if not self._samples:
+            self._samples = {one.name: one.samples for part in PARTITIONS for one in self.recordings(part)}
+        return self._samples.get(recording.name, recording.samples)
+
+    def _map(self, shard: str) -> ShardMap:
+        return _kept(self._maps, shard, MOST_MAPPED, lambda: self._open_shard(shard))
+
+    def _open_shard(self, shard: str) -> ShardMap:
+        if shard not in self._shards:
+            raise InputError(f"{self.path / INDEX} names shard {shard!r}, which {MANIFEST} does not list")
+        check_size(self.path, self._shards[shard])
+        return ShardMap(self.path / SHARDS / shard, self.targets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind the maps, which belong to this process, and recordings, which travel faster as their index."""
+        return {**self.__dict__, "_recordings": {}, "_maps": {}, "_places": {}}
+
+
+def open_corpus(path: str | Path) -> Corpus:
+    """Return the corpus in a folder, without reading its audio.
+
+    Args:
+        path: the folder that an import made.
+
+    Returns:
+        The corpus; its shards are mapped when first needed.
+
+    Raises:
+        InputError: if there is no whole corpus in the folder, or it was altered since it was made.
+    """
+    folder = Path(path).absolute()
+    if not (folder / MANIFEST).is_file():
+        raise InputError(absence(folder))
+    manifest = read_manifest(folder / MANIFEST)
+    index = read_index(folder, manifest)
+    for shard in manifest.shards:
+        check_size(folder, shard)
+    return Corpus(folder, manifest, index)
+
+
+def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
+    """Return samples as a network is given them: less their recording's mean, over its deviation.
+
+    Args:
+        audio: [samples], any stretch of a recording.
+        mean: of the whole recording.
+        std: of the whole recording, above 0.
+
+    Returns:
+        float32 [samples], a copy; each value depends on its own sample alone.
+    """
+    waveform = audio.astype(np.float32)
+    waveform -= np.float32(mean)
+    waveform *= np.float32(1 / std)
+    return waveform
+
+
+def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]) -> Value:
+    """Return what is kept for a key, made now if need be; beyond `most` what was asked for longest ago is dropped."""
+    value = kept.pop(key) if key in kept else make()
+    kept[key] = value  # the order of a dict is that in which keys were put in
+    while len(kept) > most:
+        del kept[next(iter(kept))]
+    return value

@@ -1,0 +1,287 @@
+"""What a corpus on disk consists of: manifest, index, shards, and the fingerprint of them all.
+
+DIR/corpus.json       the manifest, written last: a folder without it is not a corpus
+DIR/index.parquet     one row per recording
+DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recording
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import pyarrow as pa
+
+from ser_ray.corpus.store.json_rows import json_rows, rows_of
+from ser_ray.errors import InputError
+from ser_ray.plain_text import escaped_name
+
+SCHEMA_VERSION = 3
+"""3 has `index_sha256` in the manifest, 2 `preparation`; earlier ones are read."""
+
+SAMPLE_RATE = 16_000
+"""Samples per second of every corpus, whatever the rate of the audio it was imported from."""
+
+AS_PRINTED = 6e-6
+"""Relative: what a rate may lack that was typed as it is printed, with six digits."""
+
+USUAL_RATES_HZ = (1, 2, 4, 5, 8, 10, 12.5, 16, 20, 25, 32, 40, 50, 80, 100)
+"""Rates whose frames of samples have the many small factors that pools are made of."""
+
+PARTITIONS = ("train", "devel", "test")
+MANIFEST, INDEX, SHARDS = "corpus.json", "index.parquet", "shards"
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("recording", pa.string()),
+        ("partition", pa.string()),  # train | devel | test
+        ("speaker", pa.string()),
+        ("shard", pa.string()),  # file in shards/
+        ("batch", pa.int32()),  # record batch in that file
+        ("samples", pa.int64()),
+        ("frames", pa.int64()),
+        ("mean", pa.float64()),  # of the recording's int16 samples
+        ("std", pa.float64()),  # population
+        ("labelled", pa.bool_()),
+    ]
+)
+"""Columns of index.parquet; further ones are text, kept from the user's own table."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of recordings, as the manifest describes it.
+
+    Args:
+        name: file name in shards/.
+        sha256: hash of its bytes, 64 hexadecimal digits.
+        size_bytes: its length.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What corpus.json says.
+
+    Args:
+        name: of the corpus, for people.
+        label_rate: frames per second; divides the sample rate.
+        targets: what is labelled, such as arousal and valence.
+        shards: the files of recordings.
+        fingerprint: see `fingerprint`.
+        notice: licence, source and remarks that travel with the data.
+        sample_rate: samples per second.
+        preparation: how the corpus was made of the user's data, in words.
+        index_sha256: hash of the bytes of index.parquet; empty where an earlier version wrote the corpus.
+        schema_version: of the layout on disk.
+    """
+
+    name: str
+    label_rate: float
+    targets: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    fingerprint: str
+    notice: str = ""
+    sample_rate: int = SAMPLE_RATE
+    preparation: Mapping[str, str] = field(default_factory=dict, hash=False)
+    index_sha256: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a corpus: a row of its index.
+
+    Args:
+        name: unique in the corpus.
+        partition: "train", "devel" or "test".
+        speaker: who is heard.
+        samples: length in samples, a whole number of frames.
+        frames: length in frames.
+        mean: of its int16 samples.
+        std: population standard deviation of its int16 samples; above 0.
+        labelled: False where no gold exists.
+        shard: file in shards/.
+        batch: record batch in that file.
+        extra: further columns of the user's own table, as text.
+    """
+
+    name: str
+    partition: str
+    speaker: str
+    samples: int
+    frames: int
+    mean: float
+    std: float
+    labelled: bool
+    shard: str
+    batch: int
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+def samples_per_frame(label_rate: float) -> int:
+    """Return the hop: how many samples one frame covers.
+
+    Args:
+        label_rate: labels per second.
+
+    Raises:
+        InputError: if a frame is not a whole number of samples, naming the nearest rates that are.
+    """
+    if label_rate >= 1e-6:
+        hop = round(SAMPLE_RATE / label_rate)
+        if hop >= 1 and abs(SAMPLE_RATE / hop - label_rate) <= AS_PRINTED * label_rate:
+            return hop
+        ideal = SAMPLE_RATE / label_rate
+        hops = sorted({max(1, int(ideal)), int(ideal) + 1})
+        near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
+        usual = sorted(USUAL_RATES_HZ, key=lambda rate_hz: abs(math.log(rate_hz / label_rate)))[:3]
+        fits = (
+            f"rates that fit nearby: {near}; networks are easily built for {', '.join(f'{one:g}' for one in usual)} Hz"
+        )
+    else:
+        fits = "it must be above 0, by 1e-6 at least"
+    raise InputError(
+        f"label rate is {label_rate:.6g} Hz, which is not a whole number of samples per frame at "
+        f"{SAMPLE_RATE} Hz; {fits}"
+    )
+
+
+def index_table(recordings: Sequence[Recording]) -> pa.Table:
+    """Return the index of recordings as a table.
+
+    Args:
+        recordings: in the order of the index.
+
+    Returns:
+        One row per recording: the columns of INDEX_SCHEMA, then one text column per key of `extra`.
+    """
+    extra_names = list(dict.fromkeys(key for recording in recordings for key in recording.extra))
+    own = {
+        column: [getattr(r, "name" if column == "recording" else column) for r in recordings]
+        for column in INDEX_SCHEMA.names
+    }
+    extra = {key: [recording.extra.get(key) for recording in recordings] for key in extra_names}
+    schema = pa.schema([*INDEX_SCHEMA, *((key, pa.string()) for key in extra_names)])
+    return pa.table({**own, **extra}, schema=schema)
+
+
+def check_index(index: pa.Table) -> None:
+    """Refuse an index that lacks columns, or has others in their place.
+
+    Args:
+        index: a table as `index_table` makes it.
+
+    Raises:
+        InputError: naming what is missing or of another type.
+    """
+    missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
+    if missing:
+        raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
+    twice = sorted({column for column in index.column_names if index.column_names.count(column) > 1})
+    if twice:
+        raise InputError(f"{INDEX} has the columns {', '.join(twice)} more than once: import the corpus again")
+    for wanted in INDEX_SCHEMA:
+        column = index.column(wanted.name)
+        if column.type != wanted.type or column.null_count:
+            found = f"{column.type}{f' with {column.null_count} nulls' if column.null_count else ''}"
+            raise InputError(
+                f"{INDEX} has {found} in column {wanted.name}, but must have {wanted.type} without nulls: "
+                "import the corpus again"
+            )
+
+
+def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
+    """Return the rows of an index as recordings.
+
+    Args:
+        index: a table as `index_table` makes it.
+
+    Raises:
+        InputError: if a column is missing.
+    """
+    check_index(index)
+    own = [_values(index.column("recording" if name == "name" else name)) for name in _OWN_FIELDS]
+    further = _further_columns(index)
+    known: dict[tuple[str | None, ...], dict[str, str]] = {}
+    recordings = []
+    extra = rows_of([_values(index.column(column)) for column in further], len(index))
+    for values, texts in zip(zip(*own, strict=True), extra, strict=True):
+        if texts not in known:
+            known[texts] = {key: text for key, text in zip(further, texts, strict=True) if text is not None}
+        arguments: list[Any] = [*values, known[texts]]
+        recordings.append(Recording(*arguments))
+    return tuple(recordings)
+
+
+_OWN_FIELDS = tuple(one.name for one in fields(Recording) if one.name != "extra")
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values, equal texts as one object: they are half of the memory of a large corpus."""
+    values: list[Any] = column.to_pylist()  # texts become what may be shown
+    if not pa.types.is_string(column.type):
+        return values
+    known: dict[str | None, str | None] = {}
+    for value in values:
+        if value not in known:
+            known[value] = value if value is None else escaped_name(value)
+    return [known[value] for value in values]
+
+
+def fingerprint(
+    shards: Sequence[Shard],
+    recordings: Sequence[Recording],
+    *,
+    targets: Sequence[str],
+    label_rate: float,
+    sample_rate: int = SAMPLE_RATE,
+) -> str:
+    """Return a hash of a corpus's content, the same wherever it lies and whatever it is called.
+
+    Args:
+        shards: of the manifest.
+        recordings: of the index, in its order.
+        targets: of the manifest.
+        label_rate: frames per second.
+        sample_rate: samples per second.
+
+    Returns:
+        16 hexadecimal digits. The folder, the corpus's name and its notice are no part of it.
+    """
+    index = index_table(recordings)
+    return index_fingerprint(shards, index, targets=targets, label_rate=label_rate, sample_rate=sample_rate)
+
+
+def index_fingerprint(
+    shards: Sequence[Shard], index: pa.Table, *, targets: Sequence[str], label_rate: float, sample_rate: int
+) -> str:
+    """Return what `fingerprint` does, of an index whose recordings have not been made yet.
+
+    Args:
+        shards: of the manifest.
+        index: a table as `index_table` makes it.
+        targets: of the manifest.
+        label_rate: frames per second.
+        sample_rate: samples per second.
+    """
+    own = {"name" if column == "recording" else column: index.column(column) for column in INDEX_SCHEMA.names}
+    rows = json_rows(own, "extra", {column: index.column(column) for column in _further_columns(index)})
+    rest = {
+        "label_rate": float(label_rate),
+        "sample_rate": sample_rate,
+        "shards": [asdict(shard) for shard in shards],
+        "targets": list(targets),
+    }
+    text = f'{{"index":{rows},{json.dumps(rest, sort_keys=True, separators=(",", ":"))[1:]}'
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _further_columns(index: pa.Table) -> list[str]:
+    return [column for column in index.column_names if column not in INDEX_SCHEMA.names]

@@ -1,0 +1,290 @@
+"""Writes a corpus: shard by shard, whole or not at all; what is written so far may be kept and gone on with."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, takewhile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ser_ray.corpus.store.batches import moments, record_batch, shard_schema
+from ser_ray.corpus.store.destination import partial_folder
+from ser_ray.corpus.store.manifest import manifest_text
+from ser_ray.corpus.store.partial import Entry, Partial, whole_batches
+from ser_ray.corpus.store.raters import RATERS_FILE, write_raters
+from ser_ray.corpus.store.reader import sha256_of
+from ser_ray.corpus.store.schema import (
+    INDEX,
+    MANIFEST,
+    SAMPLE_RATE,
+    SHARDS,
+    Manifest,
+    Recording,
+    Shard,
+    fingerprint,
+    index_table,
+    samples_per_frame,
+)
+from ser_ray.errors import InputError
+
+SHARD_BYTES = 2**30
+"""A shard that has grown beyond this is closed and the next one begun."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be written, so that an interrupted import can go on.
+
+    Args:
+        header: what is imported how: as far as it is the same, what was written stays.
+        signatures: name and signature of each recording, in order.
+    """
+
+    header: str
+    signatures: Sequence[tuple[str, str]]
+
+
+class CorpusWriter:
+    """Writes a corpus beside its place and moves it there when it is whole.
+
+    A context manager: left without an exception it completes the corpus. Left with one it removes all traces, or with a
+    plan keeps what is written under a name that no reader takes for a corpus, for the next writer with such a plan.
+
+    Args:
+        out: the folder to make; must not exist, or be empty.
+        name: of the corpus.
+        label_rate: frames per second; divides 16 kHz.
+        targets: what is labelled.
+        notice: text that travels with the corpus.
+        preparation: how it was made, for the manifest.
+        shard_bytes: size beyond which the next shard is begun.
+        plan: what is to come; None if nothing is to be kept.
+
+    Raises:
+        InputError: if `out` is taken, the label rate does not divide the sample rate, or another process is writing.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        name: str,
+        label_rate: float,
+        targets: tuple[str, ...],
+        notice: str = "",
+        preparation: Mapping[str, str] | None = None,
+        shard_bytes: int = SHARD_BYTES,
+        plan: Plan | None = None,
+    ) -> None:
+        self.out = Path(out).resolve()  # where a link leads to: a link cannot be replaced by a folder
+        check_free(self.out)
+        self.hop = samples_per_frame(label_rate)
+        self.folder = partial_folder(self.out)
+        self._name, self._notice, self._shard_bytes = name, notice, shard_bytes
+        self._preparation = dict(preparation or {})
+        self._label_rate, self._targets = SAMPLE_RATE / self.hop, targets
+        self._schema = shard_schema(targets)
+        self._plan = plan
+        self._recordings: list[Recording] = []
+        self._shards: list[Shard] = []
+        self._writer: Any = None
+        self._batch, self._bytes = 0, 0
+
+    @property
+    def written(self) -> int:
+        """How many recordings are written, those of an earlier writer included."""
+        return len(self._recordings)
+
+    def __enter__(self) -> Self:
+        """Take the folder, and what an earlier writer with such a plan has left in it."""
+        self._partial = Partial(self.folder, self._plan.header if self._plan else "")
+        try:
+            self._take_over()
+        except BaseException:
+            self._partial.release()
+            raise
+        return self
+
+    def _take_over(self) -> None:
+        """Go on from what is planned and written: closed shards as they are, what is whole in the last one copied."""
+        planned = self._plan.signatures if self._plan else ()
+        pairs = zip(self._partial.entries(), planned, strict=False)
+        kept = [entry for entry, _ in takewhile(lambda p: (p[0].recording.name, p[0].signature) == p[1], pairs)]
+        closed = self._partial.closed()
+        self._partial.begin()
+        for name, group in groupby(kept, lambda entry: entry.recording.shard):
+            entries = list(group)
+            if closed.get(name, (None, 0))[1] != len(entries):
+                self._copy(entries, self._partial.set_aside(name))
+                break
+            for entry in entries:
+                self._note(entry)
+            self._shards.append(closed[name][0])
+            self._partial.close_shard(*closed[name])
+        under_way = [] if self._writer is None else [self._path.name]
+        self._partial.settle({*(shard.name for shard in self._shards), *under_way})
+
+    def _copy(self, entries: Sequence[Entry], shard: Path) -> None:
+        """Write recordings of an earlier writer's shard again, as far as they are whole."""
+        for entry, batch in zip(entries, whole_batches(shard), strict=False):
+            audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
+            if moments(audio) != (entry.recording.mean, entry.recording.std):
+                return  # the machine's power failed before all of it was on the disk
+            self._append(batch)
+            self._note(entry)
+
+    def add(
+        self,
+        name: str,
+        partition: str,
+        speaker: str,
+        audio: NDArray[np.int16],
+        gold: NDArray[np.float32] | None,
+        *,
+        ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]] | None = None,
+        raters: Sequence[Mapping[str, Any]] = (),
+        extra: Mapping[str, str] | None = None,
+    ) -> Recording:
+        """Append one recording.
+
+        Args:
+            name: unique in the corpus.
+            partition: "train", "devel" or "test".
+            speaker: who is heard.
+            audio: int16 [samples] at 16 kHz; what is beyond the last whole frame, or beyond the
+                gold, is dropped.
+            gold: [frames, targets], or None where no labels exist.
+            ratings: per target and rater a trace [frames], where known; NaN where a rater says nothing.
+            raters: what raters.parquet says of them, see `rater_rows`.
+            extra: further columns of the index.
+
+        Returns:
+            The recording as indexed.
+
+        Raises:
+            InputError: if it is shorter than one frame, or silent.
+        """
+        frames = audio.size // self.hop if gold is None else min(audio.size // self.hop, len(gold))
+        if frames < 1:
+            raise InputError(f"recording {name} has {audio.size} samples: less than one frame of {self.hop}")
+        audio = np.ascontiguousarray(audio[: frames * self.hop], np.int16)
+        mean, std = moments(audio)
+        if std == 0:
+            raise InputError(f"recording {name} is silent: all its samples are {audio[0]}")
+        shard, number = self._append(record_batch(self._schema, audio, gold, ratings, frames))
+        recording = Recording(
+            name=name,
+            partition=partition,
+            speaker=speaker,
+            samples=audio.size,
+            frames=frames,
+            mean=mean,
+            std=std,
+            labelled=gold is not None,
+            shard=shard,
+            batch=number,
+            extra=dict(extra or {}),
+        )
+        signature = self._plan.signatures[self.written][1] if self._plan else ""
+        self._note(Entry(recording, signature, json.dumps([dict(row) for row in raters])))
+        return recording
+
+    def _append(self, batch: pa.RecordBatch) -> tuple[str, int]:
+        """Write a batch; return the shard's name and the batch's number in it."""
+        if self._writer is not None and self._bytes + batch.nbytes > self._shard_bytes:
+            self._close_shard()
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(str(self._path), self._schema)
+        number = self._batch
+        self._writer.write_batch(batch)
+        self._batch += 1
+        self._bytes += batch.nbytes
+        return self._path.name, number
+
+    @property
+    def _path(self) -> Path:
+        """The shard that is being written."""
+        return self.folder / SHARDS / f"{len(self._shards):05d}.arrow"
+
+    def _note(self, entry: Entry) -> None:
+        self._partial.add(entry)
+        self._recordings.append(entry.recording)
+
+    def _close_shard(self) -> None:
+        self._writer.close()
+        path = self._path
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # who goes on with it does not look at its bytes again
+        shard = Shard(path.name, sha256_of(path), path.stat().st_size)
+        self._partial.close_shard(shard, self._batch)
+        self._shards.append(shard)
+        self._writer, self._batch, self._bytes = None, 0, 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Complete the corpus and move it to its place, or leave or remove what was written."""
+        done = False
+        try:
+            if kind is None:
+                self._complete()
+                done = True
+            elif self._writer is not None:
+                # its end is not needed to go on, and may find no room; what it holds is in the file already
+                with contextlib.suppress(OSError):
+                    self._writer.close()
+        finally:
+            self._partial.release()
+            if not done and not (self._plan and self.written):
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _complete(self) -> None:
+        if self._writer is not None:
+            self._close_shard()
+        pq.write_table(index_table(self._recordings), self.folder / INDEX)
+        write_raters(self.folder / RATERS_FILE, self._partial.rater_rows())
+        manifest = Manifest(
+            name=self._name,
+            label_rate=self._label_rate,
+            targets=self._targets,
+            shards=tuple(self._shards),
+            fingerprint=fingerprint(self._shards, self._recordings, targets=self._targets, label_rate=self._label_rate),
+            notice=self._notice,
+            preparation=self._preparation,
+            index_sha256=sha256_of(self.folder / INDEX),
+        )
+        check_free(self.out)
+        (self.folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+        self._partial.finish()
+        os.replace(self.folder, self.out)
+
+
+def check_free(out: Path) -> None:
+    """Refuse a place for a new corpus that is taken.
+
+    Args:
+        out: the folder to be made.
+
+    Raises:
+        InputError: if it is a file, a folder with something in it, or the top of a file system.
+    """
+    if out.is_mount():
+        raise InputError(f"{out} is the top of a file system, which cannot be made anew: choose a folder in it")
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists():
+        raise InputError(
+            f"{out} exists and is not empty: a corpus is never written over; choose another folder or delete it"
+        )

@@ -1,0 +1,1 @@
+"""The built-in corpus: made-up voices with known arousal and valence."""

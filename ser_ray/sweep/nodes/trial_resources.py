@@ -1,0 +1,81 @@
+"""What each trial gets of the nodes that are there."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ser_ray import allocation, provenance, triton_host
+from ser_ray.errors import InputError
+from ser_ray.gpus.listed import EXCLUSIVE, listed_gpus, named_gpus
+from ser_ray.sweep.nodes import mps
+from ser_ray.sweep.planning.slots import taken
+from ser_ray.sweep.spec.config import Resources
+from ser_ray.trial import Trial
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.nodes.cluster import Cluster
+
+
+def gpus_are_exclusive() -> bool:
+    """Return whether the GPUs of this node let in one process at a time, so that trials cannot share them."""
+    if mps.is_running():  # all compute by one process, the service
+        return False
+    return any(gpu.mode == EXCLUSIVE for gpu in named_gpus(listed_gpus(), allocation.gpus_named()))
+
+
+def with_resources(
+    trial: Trial,
+    asked: Resources,
+    there: "Cluster",
+    say: Callable[[str], None],
+    exclusive: Callable[[], bool] = gpus_are_exclusive,
+) -> Trial:
+    """Return a trial with the cores and the share of a GPU that each is given.
+
+    Without a GPU one core, since it trains in one thread. In a scheduler's job that has fewer cores than a trial asks
+    for beside its GPU, those that are there: the job has waited in a queue, and a GPU trial needs them for little.
+
+    Args:
+        trial: any of the sweep's.
+        asked: what the sweep asks for.
+        there: what the cluster has.
+        say: told where the cores keep GPUs waiting, or trials are given more of a GPU than is asked.
+        exclusive: tells whether GPUs of this node let in one process at a time.
+
+    Raises:
+        InputError: if no node has as much, so that trials would wait for ever, or this one lacks what the fused back
+            end needs on a GPU: each trial would fail.
+    """
+    cpus, share = taken(asked, there.gpus)
+    if not share:
+        return dataclasses.replace(trial, cpus=cpus, gpus=share)
+    if asked.backend == "fused":
+        triton_host.refuse_fused()
+    if asked.gpus < 1 and exclusive():
+        say(
+            "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
+            f"not {asked.gpus:g} of it; resources.mps: true lets trials share, as does the default mode "
+            "(nvidia-smi -c 0)"
+        )
+        asked = dataclasses.replace(asked, gpus=1.0)
+    most = max((int(cpus) for cpus, gpus in there.nodes if gpus >= asked.gpus), default=0)
+    if provenance.job_id() is not None and 0 < most < cpus:
+        cpus = float(most)
+    at_once, by_gpus = there.slots(cpus, asked.gpus), there.slots(1e-9, asked.gpus)
+    if not at_once:
+        raise InputError(
+            f"resources: a trial asks for cpus {asked.cpus} and gpus {asked.gpus:g}, but no node has "
+            f"as much (nodes have {_in_words(there.nodes)}); ask for less, with --set resources.cpus=N or "
+            "resources.gpus=N"
+        )
+    if at_once < by_gpus:
+        say(
+            f"CPUS      {at_once} trials run at once, though there is room on the GPUs for {by_gpus}: the nodes have "
+            f"{_in_words(there.nodes)}, a trial is given {cpus:g} of {asked.cpus} CPUs that it asks for; ask for more "
+            "CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
+        )
+    return dataclasses.replace(trial, cpus=cpus, gpus=float(asked.gpus))
+
+
+def _in_words(nodes: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(nodes)))

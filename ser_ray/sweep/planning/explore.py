@@ -1,0 +1,193 @@
+"""From a sweep to its configurations: items multiply, what stands in one item goes together."""
+
+import functools
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ser_ray.errors import InputError
+from ser_ray.models import ModelConfig
+from ser_ray.overlap import designs, nearest_pools
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.sweep.spec.config import SweepConfig
+from ser_ray.sweep.spec.items import Design, GuidedSearch, Item, RandomSearch
+from ser_ray.sweep.spec.reading import plain_message
+from ser_ray.sweep.spec.space import MOST_CONFIGURATIONS
+from ser_ray.training.config import TrainingConfig
+from ser_ray.trial import TrialConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One explored value: the dotted field that it sets, and the place it came from."""
+
+    path: str
+    value: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One point of the exploration: the resolved trial and the settings that distinguish it."""
+
+    trial: TrialConfig
+    settings: tuple[Setting, ...]
+
+
+def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
+    """Return every configuration that a sweep explores, in the order of its file.
+
+    Args:
+        sweep: the sweep.
+        hop: samples of one frame of its corpus, for designs that name none.
+
+    Returns:
+        The product of the items, the last varying fastest; seeds of replicates are not in it yet. What a guided
+        search will propose is not known here, see `ser_ray.sweep.planning.guided`.
+
+    Raises:
+        InputError: if a design has no pools, values do not go together, or there are too many.
+    """
+    axes = [_choices(sweep, index, item, hop) for index, item in enumerate(sweep.explore)]
+    total = math.prod(map(len, axes))
+    if total * sweep.replicates > MOST_CONFIGURATIONS:
+        raise InputError(
+            f"{sweep.source.where(('explore',))}: {' x '.join(str(len(axis)) for axis in axes)} configurations "
+            f"with {sweep.replicates} seeds each are {total * sweep.replicates} trials; "
+            f"at most {MOST_CONFIGURATIONS} are planned, so explore less"
+        )
+    build = resolver(sweep)
+    return [build(tuple(itertools.chain(*choices))) for choices in itertools.product(*axes)]
+
+
+def resolver(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], Configuration]:
+    """Return a function from settings to the configuration that they make of a sweep's trial.
+
+    Args:
+        sweep: the sweep.
+
+    Returns:
+        The function; equal models and trainings are made but once. It raises InputError if values do not go together.
+    """
+
+    def cached(section: str, owner: Callable[..., T]) -> Callable[[tuple[Setting, ...]], T]:
+        base = sweep.trial.get(section, {})
+
+        @functools.cache
+        def made(settings: tuple[Setting, ...]) -> T:
+            explored = {setting.path.split(".")[1]: setting.value for setting in settings}
+            try:
+                return owner(**(base | explored))
+            except ValidationError as error:
+                message = plain_message(error)
+                place = _place_of(sweep, section, settings, message)
+                raise InputError(f"{place}: {section}: {message}") from None
+
+        return made
+
+    model = cached("model", ModelConfig)
+    training = cached("training", TrainingConfig)
+    search = cached("search", SearchConfig)(())
+
+    def build(settings: tuple[Setting, ...]) -> Configuration:
+        trial = TrialConfig(
+            model=model(tuple(_of(settings, "model."))),
+            training=training(tuple(_of(settings, "training."))),
+            search=search,
+        )
+        return Configuration(trial, settings)
+
+    return build
+
+
+def evenly_spread(values: Sequence[T], count: int) -> list[T]:
+    """Return so many of some values, the first and the last among them, evenly spread between.
+
+    Args:
+        values: what to choose from.
+        count: how many to choose, at least 1; all values if there are no more.
+
+    Returns:
+        The chosen ones in their order.
+    """
+    if count >= len(values):
+        return list(values)
+    if count == 1:
+        return [values[0]]
+    last = len(values) - 1
+    return [values[(2 * index * last + count - 1) // (2 * (count - 1))] for index in range(count)]
+
+
+def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple[Setting, ...]]:
+    """Return the choices of one item, each the settings that go together."""
+    where = sweep.source.where
+    if isinstance(item, Design):
+        place = where(("explore", index, "design"))
+        _check_layers(sweep, item, index, place)
+        return [
+            (Setting("model.kernels", kernels, place), Setting("model.pools", pools, place))
+            for kernels, pools in _designed(item, item.hop or hop, index, place)
+        ]
+    if isinstance(item, GuidedSearch):
+        return []
+    if isinstance(item, RandomSearch):
+        places = {path: where(("explore", index, *item.place(path))) for path in item.paths}
+        return [tuple(Setting(path, value, places[path]) for path, value in drawn.items()) for drawn in item.draws()]
+    columns = [
+        [Setting(path, value, where(("explore", index, path, row))) for row, value in enumerate(values)]
+        for path, values in item.values.items()
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _designed(design: Design, hop: int, index: int, place: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return kernels and pools of a design, without those that rounding made equal."""
+    found = []
+    for ratio in design.overlap_ratio:
+        fitting = [
+            (kernels, pools)
+            for kernels, pools in designs(hop, design.layers, design.smallest_pool, ratio)
+            if design.largest_pool is None or max(pools) <= design.largest_pool
+        ]
+        found += evenly_spread(fitting, design.count or len(fitting)) if fitting else []
+    if not found:
+        largest = f" to {design.largest_pool}" if design.largest_pool else " or more"
+        even = [max(1, round(hop ** (1 / design.layers)))] * design.layers
+        near = ", ".join(str(list(pools)) for pools in nearest_pools(even, hop))
+        raise InputError(
+            f"{place}: explore[{index}].design: no {design.layers} pools of {design.smallest_pool}{largest} multiply "
+            f"to the hop of {hop} samples; such pools are, for instance, {near}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _check_layers(sweep: SweepConfig, design: Design, index: int, place: str) -> None:
+    if any("model.channels" in item.paths for item in sweep.explore):
+        return
+    channels = sweep.given("model.channels", ModelConfig().channels)
+    if len(channels) != design.layers:
+        raise InputError(
+            f"{place}: explore[{index}].design has {design.layers} layers, but trial.model.channels "
+            f"{list(channels)} has {len(channels)}; give trial.model.channels {design.layers} numbers"
+        )
+
+
+def _of(settings: tuple[Setting, ...], section: str) -> Iterator[Setting]:
+    return (setting for setting in settings if setting.path.startswith(section))
+
+
+def _place_of(sweep: SweepConfig, section: str, settings: tuple[Setting, ...], message: str) -> str:
+    """Return where the first field that a message names was set."""
+    words = set(re.findall(r"\w+", message))
+    for setting in settings:
+        if setting.path.split(".")[1] in words:
+            return setting.place
+    given = (field for field in sweep.trial.get(section, {}) if field in words)
+    return sweep.source.where(("trial", section, *itertools.islice(given, 1)))

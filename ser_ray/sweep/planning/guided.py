@@ -1,0 +1,303 @@
+"""A guided search: Optuna's TPE proposes configurations while the sweep runs, by what came out of those before.
+
+What was proposed stands in a file of the sweep's folder, a JSON object a line, and what came out in the trials' rows;
+the study is made anew of both for every proposal. So a search that was interrupted goes on as if it had not been, and
+nothing but plain text and parquet is ever read back. A proposal follows from the seed, its number, and what had come
+out when it was asked for.
+"""
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import statistics
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder, read_table
+from ser_ray.sweep.planning.explore import resolver
+from ser_ray.sweep.planning.plan import (
+    PlannedCorpus,
+    PlannedTrial,
+    check_space,
+    most_proposals,
+    plan_trial,
+    settings_of,
+)
+from ser_ray.sweep.spec.config import SweepConfig
+from ser_ray.sweep.spec.space import Axis, Choices, Space, Span, size_of
+from ser_ray.unwritable import naming
+
+if TYPE_CHECKING:
+    import optuna
+
+_ATTEMPTS = 20
+"""How often another configuration is asked for when one was proposed before."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration that was proposed.
+
+    Args:
+        number: counts the proposals of a sweep, from 0.
+        values: by dotted field.
+    """
+
+    number: int
+    values: dict[str, Any]
+
+
+class Guided:
+    """The guided search of a sweep: which trials it has proposed, and which are next.
+
+    Args:
+        sweep: a sweep with a guided search.
+        corpus: what it runs on.
+        file: where proposals are recorded, results/<sweep>/suggested.jsonl; beside it lie the trials' rows, which are
+            read once. Nothing is written before the first `ask`, and only one process at a time may ask.
+
+    Attributes:
+        notes: what is to be said of the proposals recorded, such as how many lie outside the space; a text each.
+
+    Raises:
+        InputError: if the space holds what does not go together or does not fit the corpus, the file has a broken
+            line, or Optuna is not installed.
+    """
+
+    def __init__(self, sweep: SweepConfig, corpus: PlannedCorpus, file: Path) -> None:
+        if sweep.guided is None:
+            raise ValueError(f"sweep {sweep.name} has no guided search")
+        if importlib.util.find_spec("optuna") is None:
+            place = sweep.source.where(("explore", 0, "guided"))
+            raise InputError(f"{place}: guided needs Optuna, which is not installed; pip install 'ser-ray[optuna]'")
+        self._sweep, self._corpus, self._search = sweep, corpus, sweep.guided
+        self._most = most_proposals(sweep, self._search)
+        check_space(sweep, self._search, corpus)
+        self._build = resolver(sweep)
+        self._log = _Log(file)
+        self._outcomes: dict[str, float | None] = {}
+        self._proposals: list[Proposal] = []
+        self._keys: dict[tuple[Any, ...], tuple[str, ...]] = {}
+        self._trials: dict[str, PlannedTrial] = {}
+        self._next = 0
+        self.notes = self._take_recorded()
+        self._read_rows(SweepFolder(file.parent))
+
+    @property
+    def recorded(self) -> tuple[PlannedTrial, ...]:
+        """The trials of what was proposed and lies inside the space, the replicates of each together."""
+        return tuple(self._trials.values())
+
+    @property
+    def remaining(self) -> int:
+        """How many configurations are still to be proposed, at most."""
+        left = self._most - len(self._proposals)
+        size = size_of(self._search.space)
+        return max(0, left if size is None else min(left, size - len(self._keys)))
+
+    def ask(self) -> tuple[PlannedTrial, ...]:
+        """Return the replicates of a configuration that was not proposed before; none if none remains.
+
+        Raises:
+            OSError: if the proposal cannot be recorded; it counts as not made then.
+        """
+        while self.remaining:
+            values = self._proposed(self._next)
+            proposal = Proposal(self._next, values)
+            self._log.append({"number": proposal.number, "values": values, "space": space_hash(self._search.space)})
+            new = self._take(proposal)
+            if new:
+                return new
+        return ()
+
+    def tell(self, key: str, status: str, score: float | None) -> None:
+        """Take note of how a trial ended.
+
+        Args:
+            key: of one of the trials recorded or asked for.
+            status: "finished", "stopped" or "failed".
+            score: its best devel CCC, the mean of the targets; None if there is none. One that was stopped counts with
+                what it had reached.
+        """
+        if key not in self._trials:
+            raise ValueError(f"{key} is no trial of this search")
+        if status not in ("finished", "stopped", "failed"):
+            raise ValueError(f"a trial ends finished, stopped or failed, not {status}")
+        self._outcomes[key] = score if score is not None and math.isfinite(score) else None
+
+    def _take_recorded(self) -> tuple[str, ...]:
+        """Take up what is recorded and return what is to be said of it."""
+        recorded, space = self._log.read(), self._search.space
+        self._next = max((proposal.number for proposal in recorded), default=-1) + 1
+        inside = [Proposal(one.number, values) for one in recorded if (values := _inside(space, one.values))]
+        for proposal in inside[: self._most]:
+            self._take(proposal)
+        counts = {
+            "outside the space now": len(recorded) - len(inside),
+            "above the count now": len(inside[self._most :]),
+        }
+        return tuple(
+            f"proposed before, but {why} and left out: {count} of {len(recorded)}"
+            for why, count in counts.items()
+            if count
+        )
+
+    def _take(self, proposal: Proposal) -> tuple[PlannedTrial, ...]:
+        """Take up a proposal and return its trials, none if there was an equal one."""
+        self._next = max(self._next, proposal.number + 1)
+        self._proposals.append(proposal)
+        values = tuple(proposal.values.values())
+        if values in self._keys:
+            return ()
+        configuration = self._build(settings_of(self._sweep, self._search, proposal.values))
+        trials = tuple(plan_trial(configuration, one, self._corpus) for one in range(self._sweep.replicates))
+        self._keys[values] = tuple(trial.key for trial in trials)
+        self._trials |= {trial.key: trial for trial in trials}
+        return trials
+
+    def _read_rows(self, folder: SweepFolder) -> None:
+        # a damaged row counts as none: the run sets it aside before it asks for anything, and a listing names it
+        columns = ["key", "status", "ccc_devel_mean"]
+        rows = read_table(folder, "trials", keys=self._trials, columns=columns, damaged_too=False)
+        for row in rows.to_pylist():
+            self.tell(row["key"], row["status"], row["ccc_devel_mean"])
+
+    def _proposed(self, number: int) -> dict[str, Any]:
+        """Return the values that Optuna proposes: new ones, if some come up in a number of attempts."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name every study
+        space = {path: _distribution(axis) for path, axis in self._search.space.items()}
+        study = optuna.create_study(direction="maximize")
+        for proposal in self._proposals:
+            state, value = self._outcome(tuple(proposal.values.values()))
+            params = {path: self._search.space[path].position(one) for path, one in proposal.values.items()}
+            study.add_trial(optuna.create_trial(state=state, value=value, params=params, distributions=space))
+        for attempt in range(_ATTEMPTS):
+            study.sampler = self._sampler(number, attempt)
+            trial = study.ask(space)
+            values = {path: axis.at(trial.params[path]) for path, axis in self._search.space.items()}
+            if tuple(values.values()) not in self._keys:
+                break
+            state, value = self._outcome(tuple(values.values()))
+            if state.is_finished():
+                study.tell(trial, value, state)
+        return values
+
+    def _outcome(self, values: tuple[Any, ...]) -> "tuple[optuna.trial.TrialState, float | None]":
+        """Return what came out of a proposal: the mean over its replicates when all have ended."""
+        from optuna.trial import TrialState
+
+        keys = self._keys[values]
+        if not all(key in self._outcomes for key in keys):
+            return TrialState.RUNNING, None
+        scores = [score for key in keys if (score := self._outcomes[key]) is not None]
+        return (TrialState.COMPLETE, statistics.fmean(scores)) if scores else (TrialState.FAIL, None)
+
+    def _sampler(self, number: int, attempt: int) -> "optuna.samplers.BaseSampler":
+        import optuna
+
+        digest = hashlib.sha256(f"{self._search.seed}/{number}/{attempt}".encode()).digest()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of Optuna 4; 5 takes them for good
+            return optuna.samplers.TPESampler(
+                multivariate=True,
+                constant_liar=True,
+                n_startup_trials=self._search.startup,
+                seed=int.from_bytes(digest[:4], "big"),
+            )
+
+
+def space_hash(space: Space) -> str:
+    """Return 12 hexadecimal digits that change with a space's fields and their values, whatever their order."""
+    written = {path: axis.written() for path, axis in space.items()}
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _inside(space: Space, values: dict[str, Any]) -> dict[str, Any] | None:
+    """Return recorded values as the space has them, in its order; None if they lie outside."""
+    if values.keys() != space.keys():
+        return None
+    positions = {path: axis.position(values[path]) for path, axis in space.items()}
+    if None in positions.values():
+        return None
+    return {path: axis.at(position) for path, axis in space.items() if (position := positions[path]) is not None}
+
+
+def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
+    """Return how Optuna sees an axis: by position, so that lists of lists and steps are exact."""
+    from optuna import distributions
+
+    if axis.size is None:
+        return distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
+    if isinstance(axis, Span) and axis.log:
+        return distributions.IntDistribution(int(axis.low), int(axis.high), log=True)
+    if isinstance(axis, Choices) and not axis.ascending:
+        return distributions.CategoricalDistribution(tuple(range(axis.size)))
+    return distributions.IntDistribution(0, axis.size - 1)
+
+
+class _Log:
+    """The file of proposals: lines are appended whole, and what a crash left of one is cut off."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.length = file, 0
+
+    def read(self) -> list[Proposal]:
+        """Return what is recorded; a half last line is no line."""
+        try:
+            data = self.file.read_bytes()
+        except FileNotFoundError:
+            return []
+        proposals = []
+        lines = data.splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            proposal = _parsed(line)
+            if proposal is None and number < len(lines):
+                raise InputError(
+                    f"{self.file}:{number}: no proposal, {line[:60]!r}; delete the line and run the sweep again"
+                )
+            if proposal is not None:
+                proposals.append(proposal)
+                self.length += len(line)
+        return proposals
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write an entry to the disk after those that are whole."""
+        new = not self.file.exists()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(entry).encode() + b"\n"
+        with naming(self.file), open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+            file.truncate(self.length)
+            file.seek(max(0, self.length - 1))
+            if file.read(1) not in (b"", b"\n"):
+                line = b"\n" + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.length += len(line)
+        if new:
+            _sync_folder(self.file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name last, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parsed(line: bytes) -> Proposal | None:
+    try:
+        entry = json.loads(line)
+        number, values = entry["number"], entry["values"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return Proposal(number, values) if isinstance(number, int) and isinstance(values, dict) else None

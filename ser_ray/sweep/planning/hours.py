@@ -1,0 +1,289 @@
+"""How long trials will take: from trials that were measured, else from a training step measured on this host."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import secrets
+import time
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from ser_ray.models import ModelConfig
+from ser_ray.models.conv_pool import Backend, choose, reference
+from ser_ray.models.network import build
+from ser_ray.provenance import cpu_name, host_name
+from ser_ray.results import SweepFolder
+from ser_ray.sweep.planning.measured import DeviceClass, Speeds, read_speeds
+from ser_ray.sweep.planning.slots import at_once_on_a_gpu
+from ser_ray.sweep.planning.trial_audio import TrialAudio
+from ser_ray.training.config import TrainingConfig
+from ser_ray.training.loss import ccc_loss
+from ser_ray.training.numerics import effective_precision, in_precision, prepare_process, weights_dtype
+from ser_ray.trial import TRIAL_VERSION, Trial
+
+MEASURED_S = 2.0
+"""Length of the sequences in the measured step; its time is scaled to the trial's."""
+
+
+@dataclass(frozen=True)
+class DeviceHours:
+    """What is to do, on one class of devices.
+
+    Args:
+        device: its name, precision and back end.
+        measured: how many trials the estimate is made of; 0 for a step that was measured on this host.
+        hours: of one device, on which as many trials run at once as it has room for.
+        at_once: how many these are: those that share a GPU, 1 on a core.
+    """
+
+    device: str
+    measured: int
+    hours: float
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long trials will take at most; patience and early stopping can only shorten it.
+
+    Args:
+        hours: of each trial on one device of this host, beside as many others as share it, in the order of the trials.
+        devices: what is to do, on each class of devices that something is known of.
+    """
+
+    hours: tuple[float, ...]
+    devices: tuple[DeviceHours, ...]
+
+
+class MeasuredHours:
+    """How long each of some trials takes on a class of devices that others were measured on.
+
+    Args:
+        device: the class.
+        speeds: how fast these were.
+        trials: those that are to take it.
+        audio: how much audio they use.
+    """
+
+    def __init__(self, device: DeviceClass, speeds: Speeds, trials: Sequence[Trial], audio: TrialAudio) -> None:
+        self.device = device
+        self._speeds, self._trials, self._audio = speeds, trials, audio
+        self._known: dict[float, tuple[float, ...]] = {}
+
+    @property
+    def measured(self) -> int:
+        """Return how many trials the estimate is made of."""
+        return len(self._speeds.trials)
+
+    @property
+    def rough(self) -> bool:
+        """Return whether all of these had other networks, to whose multiply-adds the hours are in proportion."""
+        return not any(self._speeds.knows(model) for model in {trial.config.model for trial in self._trials})
+
+    def hours(self, share: float = 1.0) -> tuple[float, ...]:
+        """Return the hours of each trial, in the order in which they were given.
+
+        Args:
+            share: of a GPU that each has, at most 1; 1 on a CPU.
+        """
+        if share not in self._known:
+            own = (self._audio.measured_hours(trial, self._speeds, share) for trial in self._trials)
+            self._known[share] = tuple(own)
+        return self._known[share]
+
+
+def measured_hours(trials: Sequence[Trial], measured: Sequence[SweepFolder]) -> list[MeasuredHours]:
+    """Return how long trials take at most on each class of devices that others were measured on; measures nothing.
+
+    Args:
+        trials: any number of trials.
+        measured: sweeps whose finished trials tell how fast devices are.
+
+    Returns:
+        The classes, sorted; none where nothing was measured.
+    """
+    audio = TrialAudio()
+    return [MeasuredHours(device, known, trials, audio) for device, known in read_speeds(measured).items()]
+
+
+def forecast(
+    trials: Sequence[Trial],
+    to_do: Set[str],
+    measured: Sequence[SweepFolder],
+    cache: Path,
+    backend: Backend = "auto",
+    *,
+    gpus: float = 1.0,
+) -> Forecast:
+    """Return how long trials will take.
+
+    On a GPU each has the share that is left to it by the others that are to do: hours of a device are those of all
+    trials at that share, divided by how many of them run on it at once.
+
+    Args:
+        trials: any number of trials.
+        to_do: keys of those that are still to be trained.
+        measured: sweeps whose finished trials tell how fast devices are.
+        cache: folder in which steps measured on this host are kept, for trials like which it has trained none.
+        backend: what is to compute the convolutional blocks.
+        gpus: the least share of a GPU that a trial is given where there is one, or whole GPUs; 0 for none.
+
+    Returns:
+        The forecast.
+    """
+    speeds = read_speeds(measured)
+    audio, here = TrialAudio(), _Here(backend, gpus > 0)
+    at_once = at_once_on_a_gpu(gpus, len(to_do))
+    own_at_once = at_once if here.device.type == "cuda" else 1
+    unknown = [trial for trial in trials if here.device_class(trial) not in speeds]
+    steps = estimate_hours(unknown, cache, backend, on_gpu=gpus > 0)  # each alone on its device
+    stepped = {trial.key: own_at_once * hours for trial, hours in zip(unknown, steps, strict=True)}
+    hours = tuple(
+        stepped[trial.key]
+        if trial.key in stepped
+        else audio.measured_hours(trial, speeds[here.device_class(trial)], 1 / own_at_once)
+        for trial in trials
+    )
+    left = [trial for trial in trials if trial.key in to_do]
+    devices = []
+    for device, known in speeds.items():
+        beside = at_once if device.is_gpu else 1
+        all_hours = math.fsum(audio.measured_hours(trial, known, 1 / beside) for trial in left)
+        devices.append(DeviceHours(str(device), len(known.trials), all_hours / beside, beside))
+    if any(trial.key in stepped for trial in left):
+        own = math.fsum(h for trial, h in zip(trials, hours, strict=True) if trial.key in to_do)
+        devices.insert(0, DeviceHours(f"this host: {here.name}", 0, own / own_at_once, own_at_once))
+    return Forecast(hours, tuple(devices))
+
+
+def estimate_hours(
+    trials: Sequence[Trial], cache: Path, backend: Backend = "auto", *, on_gpu: bool = True
+) -> list[float]:
+    """Return how many hours each trial takes at most on one device of this host that it has for itself.
+
+    One step of each design is measured, forward and backward, with the trial's precision and batch size on a few
+    seconds of audio, and scaled to the corpus: in proportion to the audio for training, a third of it for evaluation,
+    which has no backward pass. Patience and early stopping can only shorten it.
+
+    Args:
+        trials: any number of trials.
+        cache: folder in which measured steps are kept, one file per host.
+        backend: what is to compute the convolutional blocks.
+        on_gpu: whether trials are given a share of a GPU where there is one.
+
+    Returns:
+        Hours, in the order of the trials.
+    """
+    here, audio = _Here(backend, on_gpu), TrialAudio()
+    path = cache / f"{host_name()}.json"
+    known = _read_known(path) if trials else {}
+    identities = [here.identity(trial) for trial in trials]
+    missing = {identity: trial for identity, trial in zip(identities, trials, strict=True) if identity not in known}
+    console = Console(stderr=True)
+    if missing:
+        note = f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time"
+        console.print(note, soft_wrap=True)
+    for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
+        known[identity] = _measure(missing[identity], audio.largest_batch(missing[identity]), here.device, backend)
+    if missing:
+        try:
+            _keep(path, known)
+        except OSError as error:
+            console.print(f"the measured steps are not kept: {error}", markup=False)
+    return [
+        audio.of(trial).hours(known[identity], trial.config.training.epochs, padded=True)
+        for identity, trial in zip(identities, trials, strict=True)
+    ]
+
+
+class _Here:
+    """The device of this host that a sweep would train on, and what is in effect there."""
+
+    def __init__(self, backend: Backend, on_gpu: bool) -> None:
+        self.backend = backend
+        self.device = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
+        gpu = self.device.type == "cuda"
+        self.name = torch.cuda.get_device_name(self.device) if gpu else f"cpu: {cpu_name()}"
+        self._in_effect: dict[tuple[str, str], DeviceClass] = {}
+        self._identities: dict[tuple[ModelConfig, str, bool, int, float], str] = {}
+
+    def device_class(self, trial: Trial) -> DeviceClass:
+        """Return the class that a trial's row would name if it were trained here."""
+        pooling, precision = trial.config.model.pooling, trial.config.training.precision
+        if (pooling, precision) not in self._in_effect:
+            with in_precision(precision, self.device):
+                chosen = choose(self.backend, self.device, torch.float32)
+            fused = pooling == "max" and chosen is not reference.conv_pool
+            self._in_effect[pooling, precision] = DeviceClass(
+                self.name, effective_precision(precision, self.device), "fused" if fused else "reference"
+            )
+        return self._in_effect[pooling, precision]
+
+    def identity(self, trial: Trial) -> str:
+        """Return the name under which a trial's step is kept: trials whose steps take as long have the same."""
+        model, training = trial.config.model, trial.config.training
+        shown = min(MEASURED_S, training.sequence_s)
+        design = model, training.precision, training.deterministic, training.batch_size, shown
+        if design not in self._identities:
+            content = {
+                "in_effect": self.device_class(trial),
+                "deterministic": training.deterministic or self.device.type == "cpu",
+                "torch": torch.__version__,
+                "trial_version": TRIAL_VERSION,
+                "model": dataclasses.asdict(model),
+                "batch_size": training.batch_size,
+                "sequence_s": shown,
+            }
+            text = json.dumps(content, sort_keys=True)
+            self._identities[design] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._identities[design]
+
+
+def _read_known(path: Path) -> dict[str, float]:
+    """Return the steps measured before; none where the file is damaged, so that they are measured anew."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    pairs = content.items() if isinstance(content, dict) else ()
+    return {identity: step for identity, step in pairs if isinstance(step, float) and 0 < step < math.inf}
+
+
+def _keep(path: Path, known: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _measure(trial: Trial, batch_size: int, device: torch.device, backend: Backend) -> float:
+    """Return seconds of one step per second of audio."""
+    model_config: ModelConfig = trial.config.model
+    training: TrainingConfig = trial.config.training
+    prepare_process(training.precision, deterministic=training.deterministic)
+    frames = max(1, int(min(MEASURED_S, training.sequence_s) * trial.corpus.label_rate))
+    model = build(model_config, backend).to(device, weights_dtype(training.precision))
+    waveform = torch.randn(batch_size, frames * trial.corpus.hop, device=device)
+    gold = torch.randn(batch_size, frames, len(model_config.targets), device=device)
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        with in_precision(training.precision, device):
+            prediction = model(waveform)
+        loss = ccc_loss(prediction, gold)
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - begin)
+    # the first steps also fetch memory and choose kernels; of the others the faster is less disturbed by the rest
+    return min(seconds[1:]) / (batch_size * frames / trial.corpus.label_rate)

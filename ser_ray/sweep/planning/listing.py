@@ -1,0 +1,229 @@
+"""A plan in words: what is planned, each trial in a line, and how long it will take."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ser_ray.corpus import Corpus
+from ser_ray.errors import InputError
+from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
+from ser_ray.report.terminal import natural_width, open_console
+from ser_ray.results import SweepFolder
+from ser_ray.sweep.planning.measured import sweeps_beside
+from ser_ray.sweep.planning.plan import Plan, PlannedTrial
+from ser_ray.sweep.planning.reuse import reusable
+from ser_ray.sweep.planning.states import read_standing
+from ser_ray.trial import Trial
+
+if TYPE_CHECKING:
+    from ser_ray.sweep.planning.hours import DeviceHours
+
+MOST_SHOWN = 200
+SHOWN_AT_ENDS = 30
+"""Of a plan with more trials than MOST_SHOWN, so many of the first and of the last are shown."""
+
+Row = tuple[PlannedTrial, float, str]
+"""A trial, its hours, and what stands of it."""
+
+
+def labels(plan: Plan) -> dict[str, str]:
+    """Return what distinguishes each trial in its sweep.
+
+    Args:
+        plan: the plan.
+
+    Returns:
+        Key -> text such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0".
+    """
+    return {trial.key: label_of(trial) for trial in plan.trials}
+
+
+def label_of(trial: PlannedTrial) -> str:
+    """Return what distinguishes a trial in its sweep, its seed last.
+
+    Args:
+        trial: the trial.
+    """
+    model = trial.config.model
+    design = f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"
+    others = [
+        f"{path.split('.')[-1]} {_plain(value)}"
+        for path, value in trial.explored
+        if path not in ("model.kernels", "model.pools", "training.seed")
+    ]
+    return ", ".join([design, *others, f"seed {trial.seed}"])
+
+
+def describe_plan(plan: Plan, corpus: Corpus, folder: SweepFolder) -> str:
+    """Return what a plan comes to, in a few lines.
+
+    Args:
+        plan: the plan.
+        corpus: what it runs on.
+        folder: where its results go.
+
+    Returns:
+        The text.
+    """
+    recordings = {partition: len(corpus.recordings(partition)) for partition in ("train", "devel", "test")}
+    parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
+    extra = f"; {plan.collapsed} equal ones are planned once" if plan.collapsed else ""
+    extra += f"; {plan.left_out} configurations are left out" if plan.left_out else ""
+    proposed = f" and {plan.to_propose} trials still to be proposed" if plan.to_propose else ""
+    notes = "".join(f"\n{note}" for note in plan.notes)
+    return (
+        f"sweep {plan.sweep.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
+        f"x {plan.sweep.replicates} seeds{extra}){proposed} -> {folder.path}\n"
+        f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz{notes}"
+    )
+
+
+def list_trials(
+    plan: Plan,
+    trials: Sequence[Trial],
+    folder: SweepFolder,
+    cache: Path,
+    donors: Sequence[SweepFolder] = (),
+    *,
+    everything: bool = False,
+) -> None:
+    """Print the trials of a plan, each in a line with what stands of it and its hours, and the sum for each device.
+
+    Args:
+        plan: the plan.
+        trials: its trials, in the same order.
+        folder: the sweep's folder.
+        cache: where measured steps are kept.
+        donors: sweeps whose trials are to be taken over.
+        everything: show every trial also of a plan with more than MOST_SHOWN.
+
+    Raises:
+        InputError: if a part of this sweep or of a donor cannot be read.
+    """
+    from ser_ray.sweep.planning.hours import forecast
+
+    resources = plan.sweep.resources
+    states = _states(folder, trials, donors)
+    to_do = {trial.key for trial in trials} - set(states)
+    measured = [*sweeps_beside(folder), *donors]
+    with only_visible(_usable_gpus() if to_do and resources.gpus else UsableGpus(())):
+        found = forecast(trials, to_do, measured, cache, resources.backend, gpus=resources.gpus)
+    rows = [
+        (planned, hours, states.get(planned.key, "to do"))
+        for planned, hours in zip(plan.trials, found.hours, strict=True)
+    ]
+    if everything or len(rows) <= MOST_SHOWN:
+        _print_rows(rows)
+    else:
+        _print_rows([*rows[:SHOWN_AT_ENDS], None, *rows[-SHOWN_AT_ENDS:]])
+        left_out = len(rows) - 2 * SHOWN_AT_ENDS
+        print(f"{left_out} of {len(rows)} trials are left out where the dots are (--all shows them)")
+    if not to_do:
+        print("nothing is to be trained")
+        return
+    print(f"{len(to_do)} to do, on one device at most (patience and early stopping shorten it):")
+    _print_devices(found.devices)
+
+
+def _usable_gpus() -> UsableGpus:
+    """Return the GPUs that a run here would use, and tell of the others as it does; where there is none, at once."""
+    try:
+        found = usable_gpus()
+    except InputError as error:  # for which the run would not begin; its hours are those of a CPU
+        print(f"GPU       not used: {error}")
+        return UsableGpus((), all_visible=False)
+    for unusable in found.unusable:
+        print(f"GPU       not used: {unusable}")
+    return found
+
+
+def _states(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
+    """Return key -> what stands of a trial, of those that need no training."""
+    standing = read_standing(folder, trials)
+    return {
+        **dict.fromkeys(reusable(folder, trials, donors), "reuse"),
+        **dict.fromkeys((trial.key for trial in standing.to_search), "to search"),
+        **dict.fromkeys(standing.finished, "done"),
+        **dict.fromkeys(standing.stopped, "stopped"),
+        **dict.fromkeys(standing.failed, "failed"),
+    }
+
+
+def _print_rows(rows: Sequence[Row | None]) -> None:
+    console = open_console()
+    table = _wide_table(rows)
+    width = natural_width(console, table)
+    if not console.is_terminal:
+        console.width = max(width, console.width)
+    elif width > console.width:
+        table = _narrow_table(rows)
+    console.print(table)
+
+
+def _print_devices(devices: "Sequence[DeviceHours]") -> None:
+    console = open_console()
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("device", overflow="fold")
+    table.add_column("measured trials", justify="right")
+    table.add_column("at once", justify="right")
+    table.add_column("hours", justify="right", no_wrap=True)
+    for device in devices:
+        measured = str(device.measured or "a step")
+        table.add_row(device.device, measured, str(device.at_once), f"{device.hours:.3g}")
+    console.print(table)
+
+
+def _wide_table(rows: Sequence[Row | None]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    for column in ("key", "kernels", "pools", "overlap ratios"):
+        table.add_column(column, no_wrap=True)
+    for column in ("parameters", "field ms", "sequence s", "seed", "hours"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("also varied", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for row in rows:
+        table.add_row(*(["..."] if row is None else [*_row(row[0], row[1]), row[2]]))
+    return table
+
+
+def _narrow_table(rows: Sequence[Row | None]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("key", no_wrap=True)
+    table.add_column("trial", overflow="fold")
+    table.add_column("hours", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for row in rows:
+        table.add_row(*(["..."] if row is None else [row[0].key, label_of(row[0]), f"{row[1]:.3g}", row[2]]))
+    return table
+
+
+def _row(planned: PlannedTrial, hours: float) -> list[str]:
+    model, training = planned.config.model, planned.config.training
+    shown = ("model.kernels", "model.pools", "training.sequence_s", "training.seed")
+    varied = [f"{path} {_plain(value)}" for path, value in planned.explored if path not in shown]
+    return [
+        planned.key,
+        _sizes(model.kernels),
+        _sizes(model.pools),
+        " ".join(f"{ratio:.2f}" for ratio in model.overlap_ratios),
+        f"{planned.parameters:,}",
+        f"{planned.receptive_field_ms:.1f}",
+        f"{training.sequence_s:g}",
+        str(planned.seed),
+        f"{hours:.3g}",
+        ", ".join(varied),
+    ]
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return "-".join(map(str, sizes))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(dict(value))
+    if isinstance(value, (tuple, list)):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,77 @@
+"""A sweep as it ran, with every default filled in, as the text of a sweep file."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ser_ray.sweep.planning.plan import Plan
+from ser_ray.sweep.spec.items import Design, Item, Together
+from ser_ray.trial import TrialConfig
+
+
+def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
+    """Return the sweep file that plans the same trials again, whatever defaults become later.
+
+    Args:
+        plan: what is run.
+        comments: further lines for the head of the file, such as the command.
+
+    Returns:
+        YAML text: the sweep with overrides and all defaults, ranges of values as lists, designs with their hop.
+    """
+    sweep = plan.sweep
+    contents = {
+        "name": sweep.name,
+        "corpus": sweep.corpus,
+        "trial": _trial(plan),
+        "explore": [_item(item, plan.hop) for item in sweep.explore],
+        "replicates": sweep.replicates,
+        "schedule": dataclasses.asdict(sweep.schedule),
+        "resources": dataclasses.asdict(sweep.resources),
+    }
+    head = [
+        f"the sweep as run, trials: {len(plan.trials)}",
+        f"corpus fingerprint: {plan.corpus_fingerprint}",
+        *comments,
+    ]
+    lines = [f"# {line}" for comment in head for line in comment.splitlines()]
+    return "\n".join(lines + _block(contents)) + "\n"
+
+
+def _trial(plan: Plan) -> dict[str, Any]:
+    """Return the trial with its defaults, less what is explored."""
+    explored = {path for item in plan.sweep.explore for path in item.paths}
+    return {
+        section: {
+            field: plan.sweep.given(f"{section}.{field}", default)
+            for field, default in fields.items()
+            if f"{section}.{field}" not in explored
+        }
+        for section, fields in dataclasses.asdict(TrialConfig()).items()
+    }
+
+
+def _item(item: Item, hop: int) -> dict[str, Any]:
+    if isinstance(item, Design):
+        return {"design": dataclasses.asdict(item) | {"hop": item.hop or hop}}
+    if isinstance(item, Together):
+        return dict(item.values)
+    return {item.kind: item.options | {path: axis.written() for path, axis in item.space.items()}}
+
+
+def _block(contents: Mapping[str, Any]) -> list[str]:
+    """Return a mapping as YAML lines: sections indented, everything deeper on one line as JSON, which is YAML too."""
+    lines = []
+    for key, value in contents.items():
+        if isinstance(value, dict):
+            lines.append(f"{key}:")
+            lines += [f"  {line}" for line in _block(value)]
+        elif key == "explore" and value:
+            lines.append(f"{key}:")
+            lines += [
+                f"  {'- ' if not line else '  '}{text}" for item in value for line, text in enumerate(_block(item))
+            ]
+        else:
+            lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
+    return lines

@@ -1,0 +1,271 @@
+"""`ser-ray postprocess DIR`: search the post-processing of a sweep's trials again, from their predictions alone."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ser_ray import kernel_cache, provenance
+from ser_ray.corpus.progress import Bar
+from ser_ray.errors import InputError
+from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import METHODS, SweepFolder, ccc_column, crossfit_column, open_sweep, read_table, upgrade_parts
+from ser_ray.results.compact import compact_what_is_listed
+from ser_ray.results.parts import write_whole
+from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.heartbeat import Pace, Presence, refuse_others
+from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
+from ser_ray.sweep.planning.slots import search_actors
+from ser_ray.sweep.running.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from ser_ray.sweep.spec.config import read_sweep
+from ser_ray.sweep.spec.document import Document, read_document
+from ser_ray.unwritable import results_cannot_be_written
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Search trials again and say what it changed.
+
+    Args:
+        argv: arguments of the command line.
+
+    Returns:
+        0 if all were searched, 1 if some could not be, whose rows stand as they were, 75 if it was interrupted.
+
+    Raises:
+        InputError: if there is no such sweep or trial, nothing to search, a setting is wrong, or the sweep is running.
+    """
+    options = _parser().parse_args(argv)
+    folder = open_sweep(options.folder)
+    folder = SweepFolder(folder.path.resolve())  # actors have other working directories
+    config = _config(folder, options)
+    refuse_others(folder, print)
+    try:
+        upgrade_parts(folder)
+        keys = _keys(folder, options.keys)
+        _note(folder, config, options.keys)
+    except OSError as error:
+        raise InputError(
+            f"results cannot be written to {folder.path}: {error.strerror or error}; make room, or get leave to write "
+            "there, and run the same command again"
+        ) from error
+    print(f"searching {len(keys)} trials again: {_said(config)}", flush=True)
+    before = _figures(folder, keys)
+    again = _Again(folder, config, keys)
+    with contextlib.suppress(KeyboardInterrupt):
+        again.run(options.actors)
+    with contextlib.suppress(OSError):  # where it cannot be made, the parts are enough
+        compact_what_is_listed(folder)
+    for line in _changes(before, _figures(folder, again.done), config):
+        print(line)
+    for key, reason in again.failed.items():
+        print(f"FAILED    {key}  {type(reason).__name__}: {reason}")
+    left = len(keys) - len(again.done) - len(again.failed)
+    if left:
+        print(f"{left} of {len(keys)} trials are not searched again yet: run the same command again")
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if again.failed else EXIT_DONE
+
+
+class _Again:
+    """Searches of trials by a pool of actors on a cluster.
+
+    Args:
+        folder: the sweep's folder.
+        config: what to search with.
+        keys: of the trials.
+    """
+
+    def __init__(self, folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
+        self._folder, self._config, self._keys = folder, config, keys
+        self.done: list[str] = []
+        self.failed: dict[str, Exception] = {}
+        self._began = time.monotonic()
+
+    def run(self, actors: int | None) -> None:
+        """Search the trials, until all are or the user wants it to end.
+
+        Args:
+            actors: how many processes; None for as many as there are cores.
+
+        Raises:
+            KeyboardInterrupt: if it was asked a second time to end.
+        """
+        prepare_environment()
+        from ser_ray.postprocess.running_median import warm
+        from ser_ray.sweep.nodes.cluster import cluster
+        from ser_ray.sweep.nodes.node_watch import NodeWatch
+        from ser_ray.sweep.running.search_pool import SearchPool
+
+        ending = Ending(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")
+        presence = Presence(self._folder, self._pace, lambda: None)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._tidy)
+            stack.callback(ending.close)
+            stack.enter_context(presence.shown(self._outcome))
+            stack.enter_context(on_signals(ending))
+            stack.enter_context(told(ending, print, lambda: "what is searched stands"))
+            warm()
+            words = kernel_cache.describe_private_folder()
+            if words is not None:
+                print(words, flush=True)
+            address = os.environ.get("RAY_ADDRESS") or None
+            machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
+            stack.enter_context(NodeWatch(lambda: ending.ask(RAY_LOST, now=True), address))
+            bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
+
+            def on_done(key: str, error: Exception | None) -> None:
+                if error is None:
+                    self.done.append(key)
+                elif results_cannot_be_written(
+                    error, self._folder.path
+                ):  # no fault of the trial, which stays to be searched
+                    ending.ask(f"{MAKE_ROOM} ({error.strerror})")
+                else:
+                    self.failed[key] = error
+                bar.advance()
+
+            pool = SearchPool(self._folder, search_actors(actors, machines.cpus, 0.0), on_done, config=self._config)
+            for key in self._keys:
+                pool.submit(key)
+            pool.close(now=lambda: ending.wanted)
+
+    def _pace(self) -> Pace:
+        standing = len(self.done) + len(self.failed)
+        per_trial = (time.monotonic() - self._began) / standing if standing else None
+        left = None if per_trial is None else per_trial * (len(self._keys) - standing)
+        return Pace(len(self._keys), standing, 0, 0, left)
+
+    def _outcome(self) -> str:
+        if len(self.done) + len(self.failed) < len(self._keys):
+            return "interrupted"
+        return "failed" if self.failed else "done"
+
+    def _tidy(self) -> None:
+        """Remove what ended searches left half written."""
+        with contextlib.suppress(OSError):
+            for left in self._folder.tmp.glob("*.parquet.*"):
+                left.unlink(missing_ok=True)
+            self._folder.tmp.rmdir()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ser-ray postprocess",
+        description="Search the post-processing of a sweep's trials again, from their stored predictions, and write "
+        "their chains and rows anew. What is not said is searched as the sweep has it.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
+    parser.add_argument("keys", metavar="KEY", nargs="*", help="only these trials; all that have predictions if unsaid")
+    parser.add_argument("--method", choices=METHODS, action="append", dest="methods", help="may be given again")
+    parser.add_argument(
+        "--choice", choices=("per_target", "joint"), help="each target's own steps, or the same for all"
+    )
+    parser.add_argument("--max-window-s", type=float, metavar="S", help="the longest median window")
+    parser.add_argument("--max-shift-s", type=float, metavar="S", help="the largest shift")
+    parser.add_argument(
+        "--forward-only",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="leave shifts backward in time out of the exhaustive search",
+    )
+    parser.add_argument("--actors", type=int, metavar="N", help="processes that search; one per core if unsaid")
+    return parser
+
+
+def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
+    """Return what to search with: what the options say, and else what the sweep's file has.
+
+    Raises:
+        InputError: if an option is wrong.
+    """
+    if options.actors is not None and options.actors < 1:
+        raise InputError(f"--actors is {options.actors}, but must be at least 1")
+    names = [field.name for field in dataclasses.fields(SearchConfig)]
+    trial = read_document(folder.sweep_file).data.get("trial")
+    swept = trial.get("search") if isinstance(trial, dict) else None
+    given = {name: value for name, value in (swept or {}).items() if name in names}
+    said = {name: value for name in names if (value := getattr(options, name)) is not None}
+    # read as a sweep file is, so that what is wrong is told as it is there
+    origins: dict[tuple[str | int, ...], str] = {
+        ("trial", "search", name): f"--{name.replace('_', '-')} {value}" for name, value in said.items()
+    }
+    document = Document(str(folder.sweep_file), {"name": "again", "trial": {"search": given | said}}, origins)
+    return SearchConfig(**read_sweep(document).trial["search"])
+
+
+def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
+    """Return the trials that are searched: those that have predictions, of these those asked for.
+
+    Raises:
+        InputError: if there are none, or one that is asked for is not among them.
+    """
+    stored = folder.keys("predictions")
+    for key in asked:
+        if key not in stored:
+            known = "its predictions are gone" if key in folder.keys("trials") else "there is no such trial"
+            raise InputError(f"trial {key} of {folder.path} cannot be searched: {known}")
+    if not stored:
+        raise InputError(f"{folder.path} has no trial with predictions, and there is nothing else to search")
+    lost = len(folder.keys("trials") - stored)
+    if lost and not asked:
+        print(f"{lost} trials have no predictions (they failed, were stopped, or these are gone): left as they are")
+    return sorted(dict.fromkeys(asked)) if asked else sorted(stored)
+
+
+def _note(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
+    """Have the sweep's file say what its trials, or some of them, were searched with last."""
+    text = folder.sweep_file.read_text(encoding="utf-8")
+    if not keys:
+        values = [f"    {name}: {json.dumps(value)}\n" for name, value in dataclasses.asdict(config).items()]
+        text = re.sub(r"(?m)^  search:\n(?:    .*\n)*", lambda _: "".join(["  search:\n", *values]), text, count=1)
+    which = f" ({' '.join(keys)} alone)" if keys else ""
+    said = f"# searched again{which} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {_said(config)}\n"
+    head = re.match(r"(?:#.*\n)*", text)
+    place = head.end() if head else 0
+    whole = text[:place] + said + text[place:]
+    write_whole(folder, folder.sweep_file, lambda path: path.write_text(whole, encoding="utf-8"))
+
+
+def _said(config: SearchConfig) -> str:
+    return ", ".join(
+        f"{name} {' and '.join(value) if isinstance(value, tuple) else json.dumps(value)}"
+        for name, value in dataclasses.asdict(config).items()
+    ).replace('"', "")
+
+
+def _figures(folder: SweepFolder, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    columns = [ccc_column(partition, "mean", stage=method) for method in METHODS for partition in ("devel", "test")]
+    columns += [crossfit_column(method, "mean") for method in METHODS]
+    rows = read_table(folder, "trials", keys=list(keys), columns=["key", *columns]).to_pylist()
+    return {row["key"]: row for row in rows}
+
+
+def _changes(
+    before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]], config: SearchConfig
+) -> Iterator[str]:
+    """Yield a line per method: mean figures of trials before and after."""
+    for method in config.methods:
+        columns = {
+            "devel": ccc_column("devel", "mean", stage=method),
+            "unseen (estimated)": crossfit_column(method, "mean"),
+            "test": ccc_column("test", "mean", stage=method),
+        }
+        parts = [
+            f"{name} {old} -> {new}"
+            for name, column in columns.items()
+            for old, new in [(_mean(before, after, column), _mean(after, after, column))]
+            if (old, new) != ("-", "-")
+        ]
+        if parts:
+            yield f"{method:<10} mean CCC of {len(after)} trials: {', '.join(parts)}"
+
+
+def _mean(rows: dict[str, dict[str, Any]], keys: Collection[str], column: str) -> str:
+    values = [rows[key][column] for key in keys if key in rows and rows[key][column] is not None]
+    return f"{sum(values) / len(values):.3f}" if values else "-"

@@ -1,0 +1,80 @@
+"""Trials whose processes give no sign of life and do not end by themselves: stopped, or stuck in a dead file system."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_ray.sweep.running.attempt import HUNG
+
+CACHED_S = 60.0
+"""For so long a network file system may show an old time of a file."""
+
+
+@dataclass
+class _Watched:
+    log: Path
+    kill: Callable[[], None]
+    seen: int
+    since: float
+
+
+class Silence:
+    """Ends the processes of trials whose logs were not touched for too long.
+
+    A process that hangs usually ends by itself and says where it stood; this is for those that cannot.
+
+    Args:
+        silence_s: how long a process has to end by itself.
+        clock: seconds, going steadily.
+    """
+
+    def __init__(self, silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s = silence_s + min(CACHED_S, silence_s)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._watched: dict[str, _Watched] = {}
+
+    def watch(self, key: str, log: Path, kill: Callable[[], None]) -> None:
+        """Watch a trial from now on.
+
+        Args:
+            key: its key.
+            log: its log, which it touches every second.
+            kill: ends its process.
+        """
+        with self._lock:
+            self._watched[key] = _Watched(log, kill, _touched(log), self._clock())
+
+    def forget(self, key: str) -> None:
+        """Watch a trial no longer."""
+        with self._lock:
+            self._watched.pop(key, None)
+
+    def look(self) -> list[str]:
+        """End the processes that are silent for too long, and return their trials' keys."""
+        ended = []
+        with self._lock:
+            for key, trial in list(self._watched.items()):
+                touched = _touched(trial.log)
+                if touched != trial.seen:
+                    trial.seen, trial.since = touched, self._clock()
+                elif self._clock() - trial.since > self._limit_s:
+                    del self._watched[key]
+                    self._end(trial)
+                    ended.append(key)
+        return ended
+
+    def _end(self, trial: _Watched) -> None:
+        with contextlib.suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
+            log.write(f"{HUNG}no sign of life for {self._limit_s:.0f} s: its process is ended from outside)\n")
+        trial.kill()
+
+
+def _touched(log: Path) -> int:
+    try:
+        return log.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,67 @@
+"""Changes to a sweep file from the command line: --set KEY=VALUE."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from ser_ray.errors import InputError
+from ser_ray.sweep.spec.document import Document, KeyPath, in_part, parse_value
+from ser_ray.sweep.spec.wording import closest_path
+
+
+def override(document: Document, assignments: Sequence[str], keys: Sequence[str]) -> Document:
+    """Return a document with some of its values replaced.
+
+    Args:
+        document: a sweep file's contents.
+        assignments: texts KEY=VALUE, applied in order: KEY is a dotted key from the top of the file, such as
+            schedule.max_hours, or from within `trial`, such as training.epochs; VALUE is read as YAML.
+        keys: every key that can be set, dotted from the top.
+
+    Returns:
+        A new document, whose messages name the option for what it changed.
+
+    Raises:
+        InputError: naming the option and the key that is closest to what it says.
+    """
+    data = copy.deepcopy(document.data)
+    origins = dict(document.origins)
+    for assignment in assignments:
+        option = f"--set {in_part(assignment, 200)}"
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise InputError(f"{option}: no '='; write --set KEY=VALUE, such as --set training.epochs=5")
+        path = _path(key.strip(), option, keys)
+        _put(data, path, parse_value(value, option), option)
+        origins = {known: place for known, place in origins.items() if known[: len(path)] != path}
+        origins[path] = option
+    return Document(document.name, data, origins)
+
+
+def _path(key: str, option: str, keys: Sequence[str]) -> KeyPath:
+    for full in (key, f"trial.{key}"):
+        if full in keys:
+            return tuple(full.split("."))
+    inner = [known for known in keys if known.startswith((f"{key}.", f"trial.{key}."))]
+    short = [known.removeprefix("trial.") for known in keys]
+    if inner:
+        raise InputError(f"{option}: {key} is a section; set one of its keys, such as {inner[0]}")
+    if key.startswith("explore"):
+        raise InputError(
+            f"{option}: explore is a list and set as a whole, such as "
+            "--set 'explore=[{training.sequence_s: [6, 20]}]'; to plan fewer trials, set schedule.max_configurations"
+        )
+    meant = closest_path(key, short)
+    raise InputError(f"{option}: unknown key {key}" + (meant or f" (known: {', '.join(short)})"))
+
+
+def _put(data: dict[str, Any], path: KeyPath, value: Any, option: str) -> None:
+    for depth, step in enumerate(path[:-1]):
+        inner = data.get(str(step))
+        if inner is None:
+            inner = data[str(step)] = {}
+        if not isinstance(inner, dict):
+            section = ".".join(map(str, path[: depth + 1]))
+            raise InputError(f"{option}: {section} is no mapping in the sweep file; mend that first")
+        data = inner
+    data[str(path[-1])] = value

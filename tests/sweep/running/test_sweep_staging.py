@@ -1,0 +1,189 @@
+"""Trials that read their corpus from a copy on their node's own disk."""
+
+import dataclasses
+import os
+
+import pytest
+
+from ser_ray.corpus import open_corpus
+from ser_ray.corpus.store import verifying
+from ser_ray.corpus.store.files import AlteredError
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder, read_table
+from ser_ray.sweep.running import staging as sweep_staging
+from ser_ray.sweep.running.attempt import Terms, attempt
+from ser_ray.sweep.running.staging import Staging, staging_of, with_staged_corpus
+from ser_ray.sweep.running.verifying import with_verified_corpus
+from ser_ray.sweep.spec.config import Resources
+
+
+@pytest.fixture
+def two_file_systems(monkeypatch, tiny_corpus):
+    """The corpus lies on one, everything else on another."""
+    monkeypatch.setattr(sweep_staging, "_device", lambda path: path == tiny_corpus.path)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return tmp_path / "disk"
+
+
+@pytest.fixture
+def trial(make_trial, tiny_config):
+    return make_trial(tiny_config())
+
+
+def terms(tmp_path, staging=None):
+    go = tmp_path / "go"
+    go.touch()
+    return Terms(go=go, silence_s=600.0, save_every_s=600.0, staging=staging)
+
+
+def log_of(trial):
+    return trial.folder.log(trial.key).read_text()
+
+
+def refusal(read, text):
+    with pytest.raises(InputError) as refused:
+        read(text)
+    return str(refused.value)
+
+
+def test_it_is_off_unless_a_folder_is_named(read):
+    assert read("name: x").resources.staging is None
+    assert staging_of(Resources()) is None
+    resources = read("name: x\nresources: {staging: $TMPDIR/ser_ray, staging_gb: 1.5}").resources
+    assert staging_of(resources) == Staging("$TMPDIR/ser_ray", 1_500_000_000)
+    assert staging_of(Resources(staging="~/x")) == Staging("~/x", None)
+
+
+@pytest.mark.parametrize("given", ["local/disk", '""', "7", "[/local]"])
+def test_a_folder_that_depends_on_where_it_is_read_is_refused(read, given):
+    said = refusal(read, f"name: x\nresources: {{staging: {given}}}")
+    assert "resources.staging" in said
+    assert "must be an absolute path, which may begin with ~ or with a variable of the nodes' environment" in said
+
+
+def test_a_bound_must_bound_something(read):
+    said = refusal(read, "name: x\nresources: {staging_gb: 50}")
+    assert "staging_gb is 50, but bounds nothing without staging: name a folder" in said
+    assert "staging_gb is 0, but must be a number above 0" in refusal(
+        read, "name: x\nresources: {staging: /local, staging_gb: 0}"
+    )
+
+
+def test_a_trial_reads_the_copy_and_stays_the_same_trial(trial, disk, two_file_systems):
+    said = []
+    near = with_staged_corpus(trial, Staging(str(disk)), lambda: None, said.append)
+    assert near.corpus.path == disk / f"ser_ray-corpora-{os.getuid()}" / trial.corpus.fingerprint
+    assert said[-1] == f"the corpus is read from {near.corpus.path}"
+    assert dataclasses.replace(near, corpus=trial.corpus) == trial
+    assert (near.corpus.fingerprint, near.corpus.name) == (trial.corpus.fingerprint, trial.corpus.name)
+    assert open_corpus(near.corpus.path).fingerprint == trial.corpus.fingerprint
+    assert near.corpus.recordings("train") == trial.corpus.recordings("train")
+
+
+def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypatch):
+    monkeypatch.setenv("JOB_DISK", str(disk))
+    monkeypatch.setenv("HOME", str(disk / "home"))
+    for given, place in (("$JOB_DISK/a", disk / "a"), ("${JOB_DISK}/b", disk / "b"), ("~/c", disk / "home" / "c")):
+        near = with_staged_corpus(trial, Staging(given), lambda: None)
+        assert near.corpus.path.is_relative_to(place)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("$NOT_HERE/x", "NOT_HERE is not set on this node"),
+        ("/x/${NOT_HERE}", "NOT_HERE is not set on this node"),
+        ("$RELATIVE", "that is here, no absolute path, on this node"),
+    ],
+)
+def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, monkeypatch, given, why):
+    monkeypatch.setenv("RELATIVE", "here")
+    monkeypatch.delenv("NOT_HERE", raising=False)
+    said = []
+    assert with_staged_corpus(trial, Staging(given), lambda: None, said.append) is trial
+    assert said == [f"resources.staging is {given}, but {why}: the corpus is read from {trial.corpus.path}"]
+
+
+def test_on_the_file_system_of_the_corpus_nothing_is_copied(trial, disk):
+    said = []
+    assert with_staged_corpus(trial, Staging(str(disk)), lambda: None, said.append) is trial
+    assert said == [
+        f"resources.staging is {disk}, on the file system where the corpus lies: it is read from {trial.corpus.path}"
+    ]
+    assert not disk.exists()
+
+
+def predictions(trial):
+    return read_table(trial.folder, "predictions", keys=[trial.key])
+
+
+def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, monkeypatch):
+    assert attempt(trial, False, terms(tmp_path), lambda report: None) is None
+    staged_trial = dataclasses.replace(trial, folder=SweepFolder(tmp_path / "staged"))
+    opened = []
+    original = type(trial.corpus).crop
+    monkeypatch.setattr(
+        type(trial.corpus), "crop", lambda corpus, *place: opened.append(corpus.path) or original(corpus, *place)
+    )
+    assert attempt(staged_trial, False, terms(tmp_path, Staging(str(disk))), lambda report: None) is None
+    assert predictions(staged_trial).equals(predictions(trial))
+    assert len(set(opened)) == 1
+    assert opened[0].is_relative_to(disk)
+    log = log_of(staged_trial)
+    assert log.index("copying corpus tiny (") < log.index(f"the corpus is read from {opened[0]}")
+    assert str(disk) not in str(predictions(staged_trial).schema.metadata)
+
+
+def test_without_room_it_trains_all_the_same_and_says_so(trial, disk, tmp_path, two_file_systems):
+    assert attempt(trial, False, terms(tmp_path, Staging(str(disk), 100)), lambda report: None) is None
+    assert trial.folder.part("predictions", trial.key).exists()
+    assert "corpus tiny is not staged: it takes " in log_of(trial)
+    assert f"it is read from {trial.corpus.path}" in log_of(trial)
+
+
+def test_an_altered_shard_is_named_and_fails_no_trial(
+    make_trial, tiny_config, tiny_corpus, tmp_path, monkeypatch, disk
+):
+    import shutil
+
+    shutil.copytree(tiny_corpus.path, tmp_path / "altered")
+    monkeypatch.setattr(sweep_staging, "_device", lambda path: path == tmp_path / "altered")
+    shard = tmp_path / "altered" / "shards" / "00000.arrow"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    trial = make_trial(tiny_config(), open_corpus(tmp_path / "altered"))
+    with pytest.raises(AlteredError, match=rf"shard {shard} was altered: its SHA-256 is "):
+        attempt(trial, False, terms(tmp_path, Staging(str(disk))), lambda report: None)
+    assert not trial.folder.part("trials", trial.key).exists()
+
+
+def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
+    trial, disk, tmp_path, two_file_systems, monkeypatch
+):
+    staging, hashed = Staging(str(disk)), []
+    take = verifying._Hashing._hash
+    monkeypatch.setattr(
+        verifying._Hashing, "_hash", lambda self, path, **how: hashed.append(path) or take(self, path, **how)
+    )
+    near = with_staged_corpus(trial, staging, lambda: None)
+    assert with_verified_corpus(near, True, lambda: None).corpus_verified
+    assert hashed == []
+    shard = near.corpus.path / "shards" / "00000.arrow"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(AlteredError, match=rf"shard {shard} was altered"):
+        with_verified_corpus(with_staged_corpus(trial, staging, lambda: None), True, lambda: None)
+
+
+def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file_systems, monkeypatch):
+    given = terms(tmp_path, Staging(str(disk)))
+    monkeypatch.setattr("ser_ray.sweep.running.attempt._seldom", lambda ask: lambda: True)
+    assert attempt(trial, False, given, lambda report: None) is None
+    assert "asked to end: before its first step, while its corpus was being copied" in log_of(trial)
+    assert not trial.folder.part("trials", trial.key).exists()
+    assert not list(disk.rglob("corpus.json"))

@@ -1,0 +1,171 @@
+"""Trials on GPUs that are not there: Ray is told of four, and a stand-in for the training tells where it was put.
+
+No trial goes on before all have their first place, however long their processes take to start: a machine that has much
+else to do would place the last ones where the first were.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray import cloudpickle
+
+from ser_ray.sweep.nodes.cluster import OWN_CHOICE
+from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.stop import Ending
+from ser_ray.sweep.running import tune, worker
+from ser_ray.sweep.running.attempt import DeviceFaultError, Terms
+from ser_ray.sweep.running.queue import Supply
+from ser_ray.sweep.spec.config import Schedule
+from ser_ray.trial.place import NOWHERE
+
+pytestmark = pytest.mark.slow
+
+LONGEST_S = 400
+"""What no machine takes to start eight processes: a trial that waits so long fails, and says so."""
+
+
+@pytest.fixture(scope="module")
+def four_gpus():
+    prepare_environment()
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.init(
+        num_cpus=8,
+        num_gpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+        runtime_env={"env_vars": {**OWN_CHOICE, "OMP_NUM_THREADS": "1"}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def gpus(four_gpus):
+    """Takes back what trials told each other of the node's GPUs, such as that one is set aside."""
+    yield
+    shutil.rmtree(Path(ray._private.worker._global_node.get_session_dir_path()) / "ser_ray_gpus")
+
+
+class Told:
+    """In the place of what a run makes of its trials' ends."""
+
+    def __init__(self):
+        self.faults, self.failures, self.lefts, self.shares = [], {}, [], {}
+
+    def started(self, key, kill):
+        pass
+
+    def place(self, key):
+        return NOWHERE
+
+    def epoch(self, key, figures):
+        self.shares[key] = figures["gpus"]
+
+    def faulted(self, key, fault):
+        self.faults.append((key, fault))
+
+    def failed(self, key, reason):
+        self.failures[key] = reason
+
+    def left(self, key):
+        self.lefts.append(key)
+
+
+def stand_in(folder, bad, trials):
+    """Return what takes the place of an attempt: it notes its GPU, and waits until all trials have; bad ones fault."""
+
+    def attempt(trial, on_gpu, terms, report, placed):
+        gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+        written = folder / f".{trial.key}"
+        written.write_text(json.dumps({"key": trial.key, "gpu": gpu, "share": trial.gpus}))
+        written.rename(folder / f"{trial.key}.{time.monotonic_ns()}")
+        began = time.monotonic()
+        while len({path.stem for path in folder.glob("[!.]*")}) < trials:
+            assert time.monotonic() - began < LONGEST_S, "not all trials were given a place"
+            time.sleep(0.05)
+        if gpu in bad or trial.config.training.seed in bad:
+            raise DeviceFaultError("CUDA error: uncorrectable ECC error encountered")
+        pooled = {"mean": 0.5, "arousal": 0.5, "valence": 0.5}
+        report(
+            SimpleNamespace(
+                epoch=1, train_loss=0.5, devel=SimpleNamespace(pooled=pooled), train_seconds=1.0, evaluate_seconds=1.0
+            )
+        )
+
+    return attempt
+
+
+@pytest.fixture
+def train(gpus, make_trial, tiny_config, tmp_path, monkeypatch):
+    """Returns what trains so many trials, and returns what they noted, and what was told."""
+
+    def run(trials, *, bad=(), wrong="a convolution is off"):
+        noted = tmp_path / "noted"
+        noted.mkdir()
+        monkeypatch.setattr(worker, "attempt", stand_in(noted, bad, trials))
+        monkeypatch.setattr(worker, "wrong_with", lambda gpu: wrong)
+        for module in (tune, worker):  # with the stand-ins
+            cloudpickle.register_pickle_by_value(module)
+        ours = [make_trial(tiny_config(seed=seed)) for seed in range(1, trials + 1)]
+        ending = Ending(tmp_path / "go")
+        told = Told()
+        shared = tune.dataclasses.replace(ours[0], cpus=1.0, gpus=0.25)
+        terms = Terms(go=ending.go, silence_s=600.0, save_every_s=600.0)
+        supply = Supply(ours, shared, slots=8)
+        try:
+            tune.train_trials(supply, Schedule(), 3, shared, terms, told, ending, tmp_path / "scratch")
+        finally:
+            for module in (tune, worker):
+                cloudpickle.unregister_pickle_by_value(module)
+        told.ending, told.given = ending, supply.given
+        return [json.loads(path.read_text()) for path in sorted(noted.iterdir())], told
+
+    return run
+
+
+def test_six_trials_use_all_of_four_gpus_at_once_and_their_rows_know_their_shares(train):
+    noted, told = train(6)
+    assert sorted(Counter(one["gpu"] for one in noted).values()) == [1, 1, 2, 2]
+    assert sorted(one["share"] for one in noted) == [0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
+    assert {one["key"]: one["share"] for one in noted} == told.shares
+    assert told.shares == {key: trial.gpus for key, trial in told.given.items()}
+
+
+def test_a_faulty_gpu_is_set_aside_and_named_and_its_trials_go_on_elsewhere(train):
+    noted, told = train(8, bad=("0",))
+    assert not told.failures
+    assert len(told.shares) == 8
+    assert not told.ending.wanted
+    aside = [fault for _, fault in told.faults if fault.set_aside]
+    assert [fault.gpu for fault in aside] == ["0"]
+    assert aside[0].set_aside.endswith("faults in a row; a convolution is off")
+    assert {fault.gpu for _, fault in told.faults} == {"0"}
+    met = {key for key, _ in told.faults}
+    assert all({one["gpu"] for one in noted if one["key"] == key} - {"0"} for key in met)
+
+
+def test_a_trial_that_faults_wherever_it_is_put_fails_alone(train):
+    noted, told = train(4, bad=(2,))
+    ((key, reason),) = told.failures.items()
+    assert reason.startswith("its GPU was at fault 3 times (")
+    assert reason.endswith("): CUDA error: uncorrectable ECC error encountered")
+    assert len({one["gpu"] for one in noted if one["key"] == key}) >= 2
+    assert len(told.shares) == 3
+
+
+def test_without_a_gpu_that_works_the_run_ends_and_its_trials_stay_open(train):
+    noted, told = train(8, bad=("0", "1", "2", "3"))
+    assert told.ending.reason == "no GPU is left that works: look at them with ser-ray doctor"
+    aside = [fault for _, fault in told.faults if fault.set_aside]
+    assert {fault.gpu for fault in aside} == {one["gpu"] for one in noted} == {"0", "1", "2", "3"}
+    assert not told.shares
+    assert told.lefts
