@@ -236,6 +236,6 @@ def _tracked(outputs: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:
 
 
 if __name__ == "__main__":
-    from ser_ray.cli import run
+    from ser_ray.process import run
 
     run(main)

@@ -1,11 +1,11 @@
 """Results that cannot be written: which errors say so, however the file system came to it."""
 
-import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeGuard
+
+from ser_ray.errors import InputError
 
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM, errno.EACCES, errno.ESTALE, errno.EIO})
 """A full disk or quota, a read-only or protected file system, an expired ticket, a lost server, a broken disk."""
@@ -44,16 +44,8 @@ def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[O
     return unnamed or names_place_in(folder, error)
 
 
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have an error of writing a file name it: to write and to sync name none, by which results are known.
-
-    Args:
-        path: of the file.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+def results_unwritable(folder: Path, error: OSError) -> InputError:
+    """Return what a user should read when a sweep's folder cannot be written."""
+    return InputError(
+        f"results cannot be written to {folder}: {error.strerror or error}; choose another folder with --results DIR"
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_ray import __version__, cli
+from ser_ray import __version__, cli, process
 from ser_ray.errors import InputError
 from ser_ray.signals import taken_by
 
@@ -83,7 +83,7 @@ def test_a_mistake_is_one_message_and_exits_2(capsys):
     def wrong(argv):
         raise InputError(f"epochs is {argv[0]}, but must be at least 1")
 
-    assert cli.guarded(wrong, ["0"]) == 2
+    assert process.guarded(wrong, ["0"]) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "error: epochs is 0, but must be at least 1\n")
 
@@ -93,13 +93,13 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
         raise KeyError("ours")
 
     with pytest.raises(KeyError, match="ours"):
-        cli.guarded(broken)
+        process.guarded(broken)
 
 
 @pytest.mark.parametrize("code", [0, 1, 75])
 def test_run_exits_with_the_commands_code(code):
     with taken_by(signal.default_int_handler), pytest.raises(SystemExit) as left:  # puts the handlers in again
-        cli.run(lambda argv: code)
+        process.run(lambda argv: code)
     assert left.value.code == code
 
 
@@ -161,7 +161,7 @@ def test_what_a_terminal_cannot_show_is_replaced(encoding, monkeypatch):
         print("Zoë – 张伟")
         raise InputError("no recording 张伟")
 
-    assert cli.guarded(command) == 2
+    assert process.guarded(command) == 2
     err.flush()
     shown, said = out.buffer.getvalue().decode(encoding), err.buffer.getvalue().decode(encoding)
     expected = "Zoë – 张伟".encode(encoding, "backslashreplace").decode(encoding)

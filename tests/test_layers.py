@@ -11,47 +11,68 @@ PACKAGE = Path(__file__).parents[1] / "ser_ray"
 
 FLOORS = {
     "errors": 0,
-    "shadows": -1,
-    "signals": -1,
-    "plain_text": -1,
-    "results": 1,
+    "signals": 0,
+    "plain_text": 0,
+    "shadows": 0,
+    "files": 0,
+    "unwritable": 1,
+    "allocation": 1,
+    "provenance": 1,
     "metrics": 1,
     "overlap": 1,
-    "provenance": 1,
-    "unwritable": 0,
-    "allocation": 0,
-    "kernel_cache": 1,
-    "triton_host": 1.5,
-    "models": 2,
-    "corpus": 2,
-    "postprocess": 2,
-    "report": 3,
-    "training": 3,
-    "gpus": 4,
-    "trial": 4,
-    "trained": 4,
-    "predict": 5,
-    "agreement": 5,
-    "sweep": 5,
-    "reproduce": 6,
-    "doctor": 6,
-    "slurm": 6,
-    "cli": 7,
-    "__main__": 7,
-    "__init__": 0,
+    "process": 1,
+    "results": 2,
+    "kernel_cache": 2,
+    "triton_host": 3,
+    "models": 4,
+    "corpus": 4,
+    "postprocess": 4,
+    "report": 5,
+    "training": 5,
+    "gpus": 6,
+    "trial": 6,
+    "trained": 6,
+    "predict": 7,
+    "agreement": 7,
+    "sweep": 7,
+    "reproduce": 8,
+    "doctor": 8,
+    "slurm": 8,
+    "cli": 9,
+    "__main__": 10,
+    "__init__": 1,
 }
+ROOMS = {
+    "sweep": {"spec": 0, "planning": 1, "nodes": 2, "running": 3, "command": 4, "__main__": 5, "__init__": 0},
+    "corpus": {
+        "progress": 0,
+        "workers": 0,
+        "source": 1,
+        "gold": 1,
+        "store": 2,
+        "synthetic": 3,
+        "describing": 3,
+        "layouts": 3,
+        "mimics": 4,
+        "importing": 4,
+        "__init__": 5,
+        "__main__": 5,
+    },
+}
+"""The rooms inside two large ones, by floor."""
 RAY_FILES = {"sweep/running/tune.py", "sweep/running/search_pool.py", "sweep/nodes/cluster.py"}
 TORCH_ROOMS = {"models", "training", "trial", "predict", "sweep"}
 TORCHAUDIO_FILES = {"corpus/importing/audio.py", "gpus/probe.py"}
 """Resampling, which torchaudio does on tensors; and what tries whether both can be imported."""
-DOORS = {"cli"}
-"""What a room's `__main__` may import from above: the door that says its user's mistakes."""
-DOOR_FILES = {"__main__.py", "predict.py", "node.py"}
-"""What `python -m` runs: the `__main__` of rooms, the one room that is a file, and what a job runs on each node."""
 
 
 def modules():
     return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_names():
+    names = {".".join(("ser_ray", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in modules()}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
 
 
 def room_of(path):
@@ -60,7 +81,7 @@ def room_of(path):
 
 
 def imports(path):
-    """Every import in a file, also inside functions, as dotted names."""
+    """Every import in a file, inside functions and for type checkers too, as dotted names."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -70,17 +91,22 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def violations(floors):
+def violations(floors, inside=""):
+    """Imports that do not run downwards between the rooms of the package, or of one of its rooms."""
+    depth = 2 if inside else 1
     found = []
-    for path in modules():
-        room = room_of(path)
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] != "ser_ray" or len(parts) < 2 or parts[1] not in floors or parts[1] == room:
+    for name, path in module_names().items():
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if inside and parts[0] != inside:
+            continue
+        room = parts[depth - 1]
+        for imported in imports(path):
+            others = imported.split(".")
+            if others[0] != "ser_ray" or (inside and others[1:2] != [inside]) or len(others) <= depth:
                 continue
-            door = parts[1] in DOORS and path.name in DOOR_FILES
-            if floors[parts[1]] >= floors[room] and not door:
-                found.append(f"{path.relative_to(PACKAGE)} imports {name}")
+            other = others[depth]
+            if other in floors and other != room and floors[other] >= floors[room]:
+                found.append(f"{name} imports {imported}")
     return found
 
 
@@ -92,8 +118,16 @@ def test_imports_run_downwards_only():
     assert violations(FLOORS) == []
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_inside_a_room_run_downwards_only(room):
+    inner = {path.relative_to(PACKAGE / room).parts[0].removesuffix(".py") for path in (PACKAGE / room).rglob("*.py")}
+    assert inner == set(ROOMS[room])
+    assert violations(ROOMS[room], room) == []
+
+
 def test_the_check_finds_an_import_upwards():
-    assert violations({**FLOORS, "metrics": 7})
+    assert violations({**FLOORS, "metrics": 9})
+    assert violations({**ROOMS["sweep"], "spec": 9}, "sweep")
 
 
 def test_ray_is_imported_in_three_files_alone():
@@ -144,18 +178,11 @@ def test_that_check_can_fail():
 
 
 def test_no_circles_between_files():
-    """Imports at the top of files, outside TYPE_CHECKING, followed to their end."""
-    names = {".".join(("ser_ray", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in modules()}
-    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
-
-    def top_level(path):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    whole = f"{node.module}.{alias.name}"
-                    yield whole if whole in names else node.module
-
-    graph = {name: {n for n in top_level(path) if n in names and n != name} for name, path in names.items()}
+    """Imports inside functions and for type checkers count, too."""
+    names = module_names()
+    graph = {name: {n for n in imports(path) if n in names and n != name} for name, path in names.items()}
+    for name, others in graph.items():  # `from package import submodule` is an import of the submodule alone
+        graph[name] = {n for n in others if not any(other.startswith(f"{n}.") for other in others)}
     done, under_way = set(), []
 
     def visit(name):

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from ser_ray import cli
+from ser_ray import process
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped, escaped_name, is_plain_name, spreadsheet_cell
 from ser_ray.predict import write_csv
@@ -39,7 +39,7 @@ def test_what_acts_is_escaped(text, shown, capsys):
     def command(argv):
         raise InputError(f"recording {text} is wrong\n  and more")
 
-    assert cli.guarded(command) == 2
+    assert process.guarded(command) == 2
     assert capsys.readouterr().err == f"error: recording {shown} is wrong\n  and more\n"
 
 

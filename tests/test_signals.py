@@ -12,11 +12,11 @@ from ser_ray.signals import SCHEDULER, taken_by
 NAMES = ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"]
 DOOR = """
 import atexit, os, signal, sys, time
-from ser_ray import cli
+from ser_ray import process
 number = signal.{name}
 def command(argv):
     {body}
-cli.run(command)
+process.run(command)
 """
 
 

@@ -207,6 +207,6 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    from ser_ray.cli import run
+    from ser_ray.process import run
 
     run(main)

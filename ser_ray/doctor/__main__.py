@@ -115,6 +115,6 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    from ser_ray.cli import run
+    from ser_ray.process import run
 
     run(main)

@@ -89,6 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ser_ray.cli import run
+    from ser_ray.process import run
 
     run(main)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_ray.errors import InputError
+from ser_ray.files import naming
 from ser_ray.results.folder import PART, SweepFolder
 from ser_ray.results.schemas import ADDED_COLUMNS, OLDEST_READABLE, SCHEMA_VERSION, SCHEMAS
 from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular
-from ser_ray.unwritable import naming
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a file that is no parquet file, or a damaged one."""

@@ -245,6 +245,6 @@ def _answers(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    from ser_ray.cli import run
+    from ser_ray.process import run
 
     run(main)

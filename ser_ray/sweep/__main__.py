@@ -1,8 +1,16 @@
 """`python -m ser_ray.sweep` is `ser-ray sweep`; it loads nothing before signals are taken."""
 
-import sys
+from collections.abc import Sequence
 
-from ser_ray.cli import start
+from ser_ray.process import run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sweep command, and return its exit code."""
+    from ser_ray.sweep.command import main
+
+    return main(argv)
+
 
 if __name__ == "__main__":
-    start(["sweep", *sys.argv[1:]])
+    run(main)

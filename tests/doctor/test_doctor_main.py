@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ser_ray import allocation, cli
+from ser_ray import allocation, process
 from ser_ray.doctor import __main__ as doctor
 from ser_ray.doctor.finding import fail, ok, warn
 from ser_ray.gpus.asking import Answer
@@ -119,10 +119,10 @@ def test_summaries():
 
 def test_a_record_that_cannot_be_written_is_the_users_mistake(tmp_path, capsys):
     command = ["--results", str(tmp_path), "--record", str(tmp_path / "none" / "x")]
-    assert cli.guarded(doctor.main, command) == 2
+    assert process.guarded(doctor.main, command) == 2
     assert f"--record {tmp_path}/none/x cannot be written" in capsys.readouterr().err
     (tmp_path / "folder").mkdir()
-    assert cli.guarded(doctor.main, ["--results", str(tmp_path), "--record", str(tmp_path / "folder")]) == 2
+    assert process.guarded(doctor.main, ["--results", str(tmp_path), "--record", str(tmp_path / "folder")]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

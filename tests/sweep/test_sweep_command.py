@@ -2,8 +2,8 @@
 
 import pytest
 
-from ser_ray.cli import guarded
 from ser_ray.errors import InputError
+from ser_ray.process import guarded
 from ser_ray.signals import AskedToEnd
 from ser_ray.sweep import command
 from ser_ray.sweep.nodes.rendezvous import Meeting

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_ray.errors import InputError
+from ser_ray.files import naming
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep.planning.explore import resolver
 from ser_ray.sweep.planning.plan import (
@@ -30,7 +31,6 @@ from ser_ray.sweep.planning.plan import (
 )
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.sweep.spec.space import Axis, Choices, Space, Span, size_of
-from ser_ray.unwritable import naming
 
 if TYPE_CHECKING:
     import optuna

@@ -13,10 +13,10 @@ from ser_ray.sweep.planning.gold_check import check_gold, gold_warnings
 from ser_ray.sweep.planning.guided import Guided
 from ser_ray.sweep.planning.listing import describe_plan
 from ser_ray.sweep.planning.plan import Plan, make_plan
-from ser_ray.sweep.running.run import results_unwritable
 from ser_ray.sweep.spec.config import SweepConfig, load_sweep
 from ser_ray.sweep.spec.quick import shrink
 from ser_ray.trial import Trial, TrialConfig
+from ser_ray.unwritable import results_unwritable
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _template(config: SweepConfig, corpus: Corpus, folder: SweepFolder, *, keep:
     try:
         changes = keep_changes(folder) if keep else None
     except OSError as error:
-        raise results_unwritable(folder, error) from error
+        raise results_unwritable(folder.path, error) from error
     return Trial(
         key="",
         config=TrialConfig(),

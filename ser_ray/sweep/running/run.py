@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.errors import InputError
 from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, upgrade_parts, write_planned, write_whole
 from ser_ray.results.compact import compact_what_is_listed
@@ -23,7 +22,7 @@ from ser_ray.sweep.planning.reuse import searched_with, take_over
 from ser_ray.sweep.planning.states import Standing, forget_failed, read_standing
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.trial import Trial
-from ser_ray.unwritable import is_unwritable, names_place_in
+from ser_ray.unwritable import is_unwritable, names_place_in, results_unwritable
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
 LEFT_FOR_GOOD_S = 7 * 86400.0
@@ -135,7 +134,7 @@ class SweepRun:
         try:
             taken = take_over(self.folder, self.trials, self.donors) if self.donors else {}
         except OSError as error:
-            raise results_unwritable(self.folder, error) from error
+            raise results_unwritable(self.folder.path, error) from error
         for donor in sorted(set(taken.values())):
             print(f"{sum(one == donor for one in taken.values())} trials are taken over from {donor}")
 
@@ -149,7 +148,7 @@ class SweepRun:
             write_whole(self.folder, self.folder.sweep_file, lambda path: path.write_text(self.resolved))
             self.record_plan()
         except OSError as error:
-            raise results_unwritable(self.folder, error) from error
+            raise results_unwritable(self.folder.path, error) from error
         if upgraded:
             print(f"{upgraded} parts of an earlier version are brought to the present columns")
 
@@ -208,16 +207,3 @@ def _remove_left(folder: Path, age_s: float) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
-
-
-def results_unwritable(folder: SweepFolder, error: OSError) -> InputError:
-    """Return what a user should read when a sweep's folder cannot be written.
-
-    Args:
-        folder: the sweep's folder.
-        error: what was raised.
-    """
-    return InputError(
-        f"results cannot be written to {folder.path}: {error.strerror or error}; "
-        "choose another folder with --results DIR"
-    )

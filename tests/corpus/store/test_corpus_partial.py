@@ -213,7 +213,7 @@ def test_a_process_that_is_ended(tmp_path, number):
     for i, name in enumerate(source.partitions):
         soundfile.write(source.folder / "audio" / f"{name}.wav", noise(2 * 44100, i), 44100)
     options = ["table", str(source.folder), str(tmp_path / "out"), "--name", "n", "--jobs", "2"]
-    code = "from ser_ray.corpus import ingest; ingest.ALONE_S = 0; from ser_ray.cli import start; start()"
+    code = "from ser_ray.corpus.importing import ingest; ingest.ALONE_S = 0; from ser_ray.cli import start; start()"
     command = [sys.executable, "-c", code, "corpus", "import", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / ".out.partial" / "progress.jsonl"

@@ -8,8 +8,8 @@ import sys
 import pytest
 from submit_cases import CPU, FRAMES, SWEEP
 
-from ser_ray.cli import guarded
 from ser_ray.models import ModelConfig
+from ser_ray.process import guarded
 from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.slurm import submit
 from ser_ray.sweep.planning import hours as estimate

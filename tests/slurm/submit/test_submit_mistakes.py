@@ -5,7 +5,7 @@ import os
 import pytest
 from submit_cases import GUIDED
 
-from ser_ray.cli import guarded
+from ser_ray.process import guarded
 from ser_ray.slurm import submit
 
 

@@ -66,7 +66,7 @@ def test_all_of_them_are_waited_for(thread):
 
 LEFT = """
 import sys, time
-from ser_ray.cli import run
+from ser_ray.process import run
 
 def command(argv):
     from ser_ray.sweep.nodes.environment import prepare_environment
