@@ -25,7 +25,7 @@ def whole_file(path: Path, *, temporary_dir: Path | None = None) -> Iterator[Pat
         folder.mkdir(parents=True, exist_ok=True)
     temporary = (temporary_dir or path.parent) / f".{path.name}.{secrets.token_hex(6)}"
     try:
-        with naming(path):
+        with errors_naming(path):
             yield temporary
             sync(temporary)
             os.replace(temporary, path)
@@ -62,7 +62,7 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def errors_naming(path: Path) -> Iterator[None]:
     """Have an error of writing a file name it: to write and to sync name none, by which results are known."""
     try:
         yield

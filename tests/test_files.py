@@ -26,9 +26,14 @@ def test_a_file_takes_the_place_of_another(tmp_path):
 def test_what_fails_leaves_everything_as_it_was(tmp_path, error):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(type(error)), whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail():
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

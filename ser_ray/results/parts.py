@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_ray.errors import InputError
-from ser_ray.files import naming
+from ser_ray.files import errors_naming
 from ser_ray.results.folder import PART, SweepFolder
 from ser_ray.results.schemas import ADDED_COLUMNS, OLDEST_READABLE, SCHEMA_VERSION, SCHEMAS
 from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular
@@ -123,7 +123,7 @@ def write_whole(folder: SweepFolder, path: Path, write: Callable[[Path], object]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.tmp / f"{path.name}.{secrets.token_hex(6)}"
     try:
-        with naming(path):
+        with errors_naming(path):
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
@@ -144,7 +144,7 @@ def read_part(path: Path, name: str, columns: Sequence[str] | None = None) -> pa
         Its rows, of the present schema; None if there is no such file.
 
     Raises:
-        DamagedPartError: if it is damaged, or not this trial's part of this table, naming the file.
+        DamagedPartError: if it is damaged, or not this trial's part of this table, errors_naming the file.
         InputError: if it is of a schema version that is not read, or its file system does not give it.
     """
     expected = table_schema(name, columns)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_ray.errors import InputError
-from ser_ray.files import naming
+from ser_ray.files import errors_naming
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep.planning.explore import resolver
 from ser_ray.sweep.planning.plan import (
@@ -272,7 +272,7 @@ class _Log:
         new = not self.file.exists()
         self.file.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(entry).encode() + b"\n"
-        with naming(self.file), open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        with errors_naming(self.file), open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             file.truncate(self.length)
             file.seek(max(0, self.length - 1))
             if file.read(1) not in (b"", b"\n"):
