@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import read_drivers
+from ser_ray.sweep.planning.listing import describe_plan
 from ser_ray.sweep.planning.measured import sweeps_beside
 from ser_ray.sweep.planning.prepare import prepare, read_config
 from ser_ray.sweep.planning.reuse import reusable
-from ser_ray.sweep.planning.states import read_standing
+from ser_ray.sweep.planning.states import read_states
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.trial import Trial
 
@@ -54,21 +55,24 @@ def read_pending(options: argparse.Namespace) -> Pending:
     """
     config, shrunk = read_config(options)
     _check_writable(SweepFolder(options.results / config.name))
-    sweep = prepare(options, config, keep=False)
-    folder, trials = sweep.folder, sweep.trials
-    standing = read_standing(folder, trials)
-    again = set(standing.failed) if options.retry_failed else set()
-    to_train = {trial.key for trial in standing.to_train} | again
+    plan = prepare(options, config, keep=False)
+    described = describe_plan(plan, options.results / config.name)
+    folder, trials = plan.folder, plan.trials
+    states = read_states(folder, trials)
+    again = set(states.failed) if options.retry_failed else set()
+    to_train = {trial.key for trial in states.to_train} | again
     return Pending(
         config=config,
         folder=SweepFolder(options.results / config.name),
         trials=trials,
-        to_train=frozenset(to_train - set(reusable(folder, trials, sweep.donors))),
-        open=len(to_train) + len(standing.to_search),
-        failed=len(standing.failed) - len(again),
-        to_propose=sweep.plan.to_propose,
-        measured=(*sweeps_beside(folder), *sweep.donors),
-        text="\n".join([*filter(None, [shrunk]), sweep.text, *_drivers(folder)]),
+        to_train=frozenset(to_train - set(reusable(folder, trials, plan.source_sweeps))),
+        open=len(to_train) + len(states.to_search),
+        failed=len(states.failed) - len(again),
+        to_propose=plan.to_propose,
+        measured=(*sweeps_beside(folder), *plan.source_sweeps),
+        text="\n".join(
+            [*filter(None, [shrunk]), describe_plan(plan, options.results / config.name), *_drivers(folder)]
+        ),
     )
 
 

@@ -11,18 +11,15 @@ from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.nodes.rendezvous import Meeting
 from ser_ray.sweep.nodes.share import Share, read_share
-from ser_ray.sweep.planning.listing import labels, list_trials
-from ser_ray.sweep.planning.prepare import Prepared, add_options, prepare, read_config
-from ser_ray.sweep.planning.resolved import resolved_yaml
-from ser_ray.sweep.running.run import SweepRun
+from ser_ray.sweep.planning.listing import describe_plan, list_trials
+from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
+from ser_ray.sweep.running.options import RunOptions
+from ser_ray.sweep.running.run import run_sweep
 from ser_ray.sweep.spec.config import SweepConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep command.
-
-    Args:
-        argv: its arguments; None takes those of this process.
 
     Returns:
         0 when every planned trial is finished or was stopped by the schedule, 1 if some failed, 75 if interrupted.
@@ -34,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     meeting = None if options.meeting is None else Meeting(options.meeting, options.nodes)
     try:
         code = _run(options, argv, meeting)
-    except (InputError, KeyboardInterrupt):  # which the door says
+    except (InputError, KeyboardInterrupt):  # which end the command as it means to
         _tell_outcome(meeting)
         raise
     _tell_outcome(meeting)
@@ -49,31 +46,19 @@ def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Meeti
         return 0
     if shrunk is not None:
         print(shrunk)
-    sweep = prepare(options, config, keep=not options.dry_run)
-    print(sweep.text)
+    plan = prepare(options, config, keep=not options.dry_run)
+    print(describe_plan(plan, options.results / config.name))
     if options.dry_run:
-        cache = options.results / ".cache" / "steps"
-        list_trials(sweep.plan, sweep.trials, sweep.folder, cache, donors=sweep.donors, everything=options.all)
+        list_trials(plan, options.results / ".cache" / "steps", everything=options.all)
         return 0
-    own = share.keys(trial.key for trial in sweep.trials)
-    if not share.whole:
-        print(f"share {share}: {len(own)} of the {len(sweep.trials)} trials")
-    run = SweepRun(
-        config=config,
-        resolved=_resolved(sweep, argv),
-        folder=sweep.folder,
-        trials=[trial for trial in sweep.trials if trial.key in own],
-        labels={key: label for key, label in labels(sweep.plan).items() if key in own},
-        template=sweep.template,
-        guided=sweep.guided,
-        to_propose=sweep.plan.to_propose,
-        donors=sweep.donors,
-        tensorboard=options.tensorboard,
+    run_options = RunOptions(
+        command=shlex.join(["python", "-m", "ser_ray.sweep", *(sys.argv[1:] if argv is None else argv)]),
+        retry_failed=options.retry_failed,
         share=share,
         meeting=meeting,
-        planned=frozenset(trial.key for trial in sweep.trials),
+        tensorboard=options.tensorboard,
     )
-    code = run.run(retry_failed=options.retry_failed)
+    code = run_sweep(plan, run_options)
     with contextlib.suppress(KeyboardInterrupt):  # the sweep is over: its code stands
         _show_leaderboard(SweepFolder(options.results / config.name))
     return code
@@ -112,11 +97,6 @@ def _share(text: str, config: SweepConfig) -> Share:
             "out: run it as one job, on several nodes (sbatch --nodes=N) instead of an array"
         )
     return share
-
-
-def _resolved(sweep: Prepared, argv: Sequence[str] | None) -> str:
-    command = shlex.join(["python", "-m", "ser_ray.sweep", *(sys.argv[1:] if argv is None else argv)])
-    return resolved_yaml(sweep.plan, [f"corpus: {sweep.corpus.name} in {sweep.corpus.path}", f"command: {command}"])
 
 
 def _show_leaderboard(folder: SweepFolder) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -37,7 +37,7 @@ class TrialConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial of a sweep: what to compute and where its results go.
+    """One trial of a sweep: what to compute, on which corpus, and where its results go.
 
     Args:
         key: its name, see `trial_key`.
@@ -45,11 +45,9 @@ class Trial:
         corpus: what it trains on.
         sweep: name of the sweep.
         folder: the sweep's folder.
+        explored: the fields that the sweep varies and their values here, such as ("training.sequence_s", 6.0).
         git_commit: of the code that runs it, if known.
         git_diff: name of the code's uncommitted changes, if it has any.
-        cpus: cores that it is given.
-        gpus: share of a GPU that it is given, or whole GPUs.
-        corpus_verified: whether the shards were compared with their hashes where it runs; None while that is open.
     """
 
     key: str
@@ -57,23 +55,24 @@ class Trial:
     corpus: "Corpus"
     sweep: str
     folder: "SweepFolder"
+    explored: tuple[tuple[str, Any], ...] = ()
     git_commit: str | None = None
     git_diff: str | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
-    corpus_verified: bool | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return this trial: it cannot change, and Tune copies what it is given several times."""
+        return self
+
+    @property
+    def receptive_field_ms(self) -> float:
+        """The receptive field of the convolutional part, at the corpus's sample rate."""
+        return 1000 * self.config.model.receptive_field / self.corpus.sample_rate
 
 
 def keyed_config(config: TrialConfig, corpus_fingerprint: str) -> dict[str, Any]:
-    """Return what a trial's key is made of, as plain data.
+    """Return what a trial's key is made of: model, training, the corpus's fingerprint and TRIAL_VERSION.
 
-    Args:
-        config: the trial's configuration, all defaults filled in.
-        corpus_fingerprint: of the corpus it trains on.
-
-    Returns:
-        The model's and the training's fields, the corpus fingerprint and TRIAL_VERSION. Not the search: its result
-        can be made again from stored predictions.
+    Not the search: its result can be made again from stored predictions.
     """
     return {
         "trial_version": TRIAL_VERSION,
@@ -88,25 +87,12 @@ def _fields(part: ModelConfig | TrainingConfig) -> dict[str, Any]:
 
 
 def trial_key(config: TrialConfig, corpus_fingerprint: str) -> str:
-    """Return the name of a trial: a hash of its resolved configuration and corpus.
-
-    Args:
-        config: the trial's configuration.
-        corpus_fingerprint: of the corpus it trains on.
-
-    Returns:
-        12 hexadecimal digits, equal for equal configurations whatever the order of their keys.
-    """
+    """Return the name of a trial: 12 hexadecimal digits, a hash of its resolved configuration and corpus."""
     return _hash(keyed_config(config, corpus_fingerprint))
 
 
 def configuration_key(config: TrialConfig, corpus_fingerprint: str) -> str:
-    """Return the name of a trial's configuration: a hash as `trial_key`, equal for all its seeds.
-
-    Args:
-        config: the trial's configuration.
-        corpus_fingerprint: of the corpus it trains on.
-    """
+    """Return the name of a trial's configuration: a hash as `trial_key`, equal for all its seeds."""
     keyed = keyed_config(config, corpus_fingerprint)
     del keyed["training"]["seed"]
     return _hash(keyed)

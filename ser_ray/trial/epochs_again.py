@@ -9,20 +9,16 @@ from ser_ray.results import SweepFolder, make_table, read_table, read_trial, wri
 def write_epochs_again(folder: SweepFolder, key: str) -> str | None:
     """Write a trial's part of `epochs` from its newest checkpoint that holds them all.
 
-    Args:
-        folder: the sweep's folder; what stands there of the trial says how many epochs it has.
-        key: the trial's.
-
     Returns:
         The name of the checkpoint; None if none holds them.
 
     Raises:
-        InputError: if what stands of the trial cannot be read.
+        InputError: if the trial's row or predictions, which say how many epochs it has, cannot be read.
         OSError: if the part cannot be written.
     """
     from ser_ray.training.checkpoint import LAST, PREVIOUS, load_checkpoint
     from ser_ray.training.state import read_reports
-    from ser_ray.trial.rows import report_row
+    from ser_ray.trial.rows import epoch_row
 
     known = _known(folder, key)
     for name in (LAST, PREVIOUS):
@@ -31,7 +27,7 @@ def write_epochs_again(folder: SweepFolder, key: str) -> str | None:
         except (FileNotFoundError, InputError):
             continue
         if reports and known.get("epochs") in (None, len(reports)):
-            rows = [report_row(key, known.get("gpus"), report) for report in reports]
+            rows = [epoch_row(key, known.get("gpus"), report) for report in reports]
             write_part(folder, "epochs", key, make_table("epochs", rows))
             return name
     return None

@@ -12,18 +12,19 @@ class OutOfMemoryError(RuntimeError):
     """A trial that did not fit into its device's memory; the message says what to change."""
 
 
-def out_of_memory(trial: Trial, device: "torch.device", error: BaseException) -> OutOfMemoryError:
+def out_of_memory(trial: Trial, device: "torch.device", gpus: float, error: BaseException) -> OutOfMemoryError:
     """Return what a user should read: where the memory ended, with which batch, and what to change.
 
     Args:
-        trial: the trial.
+        trial: that ran out of it.
         device: where it ran.
+        gpus: its share of a GPU.
         error: what PyTorch raised.
     """
     model, training = trial.config.model, trial.config.training
     on_gpu = device.type == "cuda"
     name = _gpu_name(device) if on_gpu else "this host's CPU"
-    share = f", of which a trial has {trial.gpus:g}" if on_gpu and trial.gpus < 1 else ""
+    share = f", of which a trial has {gpus:g}" if on_gpu and gpus < 1 else ""
     others = "a larger resources.gpus, so that fewer trials share a GPU" if on_gpu else "fewer trials at once"
     asked = " ".join(str(error).split())[:200]
     return OutOfMemoryError(

@@ -1,11 +1,10 @@
-"""Where a trial runs: told by its process, and kept in its row whoever writes that."""
+"""Where a trial runs and what it was given: told by its process, and kept in its row whoever writes that."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from ser_ray import provenance
-from ser_ray.trial.config import Trial
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +22,7 @@ class Place:
         gpu_driver: version of NVIDIA's driver; None on a CPU, like the next two.
         cuda_version: that PyTorch was built with.
         cudnn_version: that PyTorch uses.
+        corpus_verified: whether the corpus was compared with its hashes here; None while that is open.
     """
 
     host: str | None = None
@@ -32,6 +32,7 @@ class Place:
     gpu_driver: str | None = None
     cuda_version: str | None = None
     cudnn_version: str | None = None
+    corpus_verified: bool | None = None
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Self:
@@ -42,16 +43,13 @@ class Place:
 NOWHERE = Place()
 
 
-def place_of(trial: Trial, device: "torch.device") -> Place:
-    """Return where this process trains a trial.
-
-    Args:
-        trial: the trial, with the cores and the share of a GPU that it was given.
-        device: where it trains.
-    """
+def place_here(
+    device: "torch.device", cpus: float = 1.0, gpus: float = 0.0, *, corpus_verified: bool | None = None
+) -> Place:
+    """Return the place of a trial that this process trains on a device, with what it was given."""
     import torch
 
-    place = Place(host=provenance.host_name(), cpus=trial.cpus, gpus=trial.gpus)
+    place = Place(host=provenance.host_name(), cpus=cpus, gpus=gpus, corpus_verified=corpus_verified)
     if device.type != "cuda":
         return dataclasses.replace(place, device=f"cpu: {provenance.cpu_name()}")
     try:

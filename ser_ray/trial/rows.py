@@ -15,7 +15,7 @@ from ser_ray.corpus import Recording
 from ser_ray.training.config import whole_frames
 from ser_ray.trial.config import Trial, configuration_key, keyed_config
 from ser_ray.trial.log import starts
-from ser_ray.trial.place import NOWHERE, Place, place_of
+from ser_ray.trial.place import NOWHERE, Place
 
 if TYPE_CHECKING:
     import torch
@@ -27,14 +27,7 @@ SCORED_PARTITIONS = ("devel", "test")
 
 
 def configured_columns(trial: Trial) -> dict[str, Any]:
-    """Return the columns of a trial's row that its configuration and corpus determine.
-
-    Args:
-        trial: the trial.
-
-    Returns:
-        Column -> value.
-    """
+    """Return the columns of a trial's row that its configuration and corpus determine."""
     model, training, corpus = trial.config.model, trial.config.training, trial.corpus
     return {
         "key": trial.key,
@@ -64,7 +57,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "seed": training.seed,
         "max_epochs": training.epochs,
         "parameters": model.parameters,
-        "receptive_field_ms": 1000 * model.receptive_field / corpus.sample_rate,
+        "receptive_field_ms": trial.receptive_field_ms,
         "job_id": provenance.job_id(),
         "restarts": max(0, len(starts(trial.folder.log(trial.key))) - 1),
         "git_commit": trial.git_commit,
@@ -72,22 +65,12 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "versions": provenance.versions(),
         "corpus": corpus.name,
         "corpus_fingerprint": corpus.fingerprint,
-        "corpus_verified": trial.corpus_verified,
         "config": json.dumps(keyed_config(trial.config, corpus.fingerprint), sort_keys=True),
     }
 
 
-def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") -> dict[str, Any]:
-    """Return the columns of a trial's row that its training determines.
-
-    Args:
-        trial: the trial.
-        trained: the training's result.
-        device: where it was trained.
-
-    Returns:
-        Column -> value.
-    """
+def trained_columns(trial: Trial, trained: "Trained", device: "torch.device", place: Place) -> dict[str, Any]:
+    """Return the columns of a trial's row that its training on a device determines."""
     import torch
 
     from ser_ray.training.numerics import effective_precision
@@ -113,35 +96,13 @@ def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") ->
         "peak_memory_bytes": peak,
         "precision": effective_precision(config.precision, device),
         "backend": trained.backend,
-        **vars(place_of(trial, device)),
+        **vars(place),
         "started_at": first.ended_at - timedelta(seconds=first.train_seconds + first.evaluate_seconds),
     }
 
 
-def epoch_row(trial: Trial, report: "EpochReport") -> dict[str, Any]:
-    """Return a row of `epochs`.
-
-    Args:
-        trial: the trial.
-        report: of the epoch.
-
-    Returns:
-        Column -> value.
-    """
-    return report_row(trial.key, trial.gpus, report)
-
-
-def report_row(key: str, gpus: float | None, report: "EpochReport") -> dict[str, Any]:
-    """Return a row of `epochs` of a trial that is known by its key alone.
-
-    Args:
-        key: the trial's.
-        gpus: its share of a GPU; None if that is not known.
-        report: of the epoch.
-
-    Returns:
-        Column -> value.
-    """
+def epoch_row(key: str, gpus: float | None, report: "EpochReport") -> dict[str, Any]:
+    """Return a row of `epochs`; `gpus` is the trial's share of a GPU, None if that is not known."""
     return {
         "key": key,
         "epoch": report.epoch,
@@ -163,17 +124,14 @@ def prediction_rows(
     prediction: NDArray[np.floating],
     gold: NDArray[np.floating],
 ) -> pa.Table:
-    """Return the rows of `predictions` of one recording.
+    """Return the rows of `predictions` of one recording, raw.
 
     Args:
-        recording: the recording.
+        recording: its name and partition are kept.
         targets: what was predicted, names of the columns.
         label_rate: frames per second.
-        prediction: [frames, targets], raw.
+        prediction: [frames, targets].
         gold: [frames, targets]; NaN where there is no label.
-
-    Returns:
-        The table.
     """
     frames = len(prediction)
     columns: dict[str, Any] = {
@@ -194,7 +152,7 @@ def write_unfinished(trial: Trial, status: str, error: str | None, place: Place 
     """Write the row of a trial that was stopped early or failed.
 
     Args:
-        trial: the trial.
+        trial: without a row.
         status: "stopped" or "failed".
         error: why it failed, in one or a few lines; None for a stopped one.
         place: where it ran, as its own process told.

@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 
 from ser_ray import results
+from ser_ray.corpus import Corpus
 from ser_ray.models.conv_pool import Backend
 from ser_ray.training.config import whole_frames
 from ser_ray.training.evaluate import gold_of, predict_recordings
@@ -17,6 +18,7 @@ from ser_ray.training.segments import recordings_of
 from ser_ray.training.state import EpochReport
 from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 from ser_ray.trial.config import Trial
+from ser_ray.trial.place import Place, place_here
 from ser_ray.trial.rows import (
     SCORED_PARTITIONS,
     configured_columns,
@@ -31,6 +33,8 @@ def train_trial(
     device: torch.device,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     *,
+    place: Place | None = None,
+    corpus: Corpus | None = None,
     backend: Backend = "auto",
     supervision: Supervision | None = None,
 ) -> None:
@@ -39,9 +43,11 @@ def train_trial(
     Goes on from its last checkpoint where one exists.
 
     Args:
-        trial: the trial.
+        trial: what to train.
         device: where to train.
         on_epoch: called after each epoch, its row written, with its report.
+        place: what its rows say of where it runs; by default a core or a whole GPU of this host.
+        corpus: a copy of the trial's corpus to read instead.
         backend: what is to compute the convolutional blocks; it changes rounding alone, as a device does.
         supervision: how the training is watched.
 
@@ -50,6 +56,8 @@ def train_trial(
         TrainingInterruptedError: if the supervision asked for the end; what is done is saved.
     """
     watch = supervision or Supervision()
+    here = place or place_here(device, gpus=1.0 if device.type == "cuda" else 0.0)
+    config, corpus = trial.config, corpus or trial.corpus
 
     def look_up() -> None:
         watch.alive()
@@ -57,11 +65,10 @@ def train_trial(
             raise TrainingInterruptedError("saved after its last epoch")
 
     def record(reports: tuple[EpochReport, ...]) -> None:
-        table = results.make_table("epochs", [epoch_row(trial, report) for report in reports])
+        table = results.make_table("epochs", [epoch_row(trial.key, here.gpus, report) for report in reports])
         results.write_part(trial.folder, "epochs", trial.key, table)
         on_epoch(reports[-1])
 
-    config, corpus = trial.config, trial.corpus
     trained = train(
         config.model,
         config.training,
@@ -85,7 +92,7 @@ def train_trial(
             prediction_rows(recording, config.model.targets, corpus.label_rate, p, g)
             for recording, p, g in zip(recordings, predictions, gold, strict=True)
         ]
-    row = {**configured_columns(trial), **trained_columns(trial, trained, device)}
+    row = {**configured_columns(trial), **trained_columns(trial, trained, device, here)}
     results.write_part(
         trial.folder,
         "predictions",

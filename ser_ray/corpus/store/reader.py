@@ -48,15 +48,15 @@ class _Place:
 class Corpus:
     """A corpus on disk, read by memory map.
 
-    Made by `open_corpus`. It may be pickled: the copy maps the shards again when it needs them.
+    Made by `open_corpus`. Pickled it is small: the copy reads the index and maps the shards again when it needs them.
 
     Args:
         path: its folder.
         manifest: what corpus.json says.
-        index: all of its index.
+        index: all of its index; None to read it when it is needed.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, index: pa.Table) -> None:
+    def __init__(self, path: Path, manifest: Manifest, index: pa.Table | None) -> None:
         self.path = path
         self.manifest = manifest
         self._index = index
@@ -108,6 +108,8 @@ class Corpus:
         if partition not in PARTITIONS:
             raise InputError(f"partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}")
         if not self._recordings:
+            if self._index is None:
+                self._index = read_index(self.path, self.manifest)
             everyone = recordings_of(self._index)
             self._recordings = {name: tuple(r for r in everyone if r.partition == name) for name in PARTITIONS}
         return self._recordings[partition]
@@ -240,8 +242,8 @@ class Corpus:
         return ShardMap(self.path / SHARDS / shard, self.targets)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind the maps, which belong to this process, and recordings, which travel faster as their index."""
-        return {**self.__dict__, "_recordings": {}, "_maps": {}, "_places": {}}
+        """Leave behind what belongs to this process, and what the copy can read for itself."""
+        return {**self.__dict__, "_index": None, "_recordings": {}, "_maps": {}, "_places": {}, "_samples": {}}
 
 
 def open_corpus(path: str | Path) -> Corpus:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ser_ray import allocation, provenance, triton_host
@@ -10,7 +11,6 @@ from ser_ray.gpus.listed import EXCLUSIVE, listed_gpus, named_gpus
 from ser_ray.sweep.nodes import mps
 from ser_ray.sweep.planning.slots import taken
 from ser_ray.sweep.spec.config import Resources
-from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
     from ser_ray.sweep.nodes.cluster import Cluster
@@ -23,20 +23,26 @@ def gpus_are_exclusive() -> bool:
     return any(gpu.mode == EXCLUSIVE for gpu in named_gpus(listed_gpus(), allocation.gpus_named()))
 
 
-def with_resources(
-    trial: Trial,
+@dataclass(frozen=True)
+class TrialResources:
+    """The cores of a trial, and the least share of a GPU or the whole GPUs that it is given; 0 trains on the CPU."""
+
+    cpus: float
+    gpus: float
+
+
+def trial_resources(
     asked: Resources,
     there: "Cluster",
     say: Callable[[str], None],
     exclusive: Callable[[], bool] = gpus_are_exclusive,
-) -> Trial:
-    """Return a trial with the cores and the share of a GPU that each is given.
+) -> TrialResources:
+    """Return the cores and the share of a GPU that each trial is given.
 
     Without a GPU one core, since it trains in one thread. In a scheduler's job that has fewer cores than a trial asks
     for beside its GPU, those that are there: the job has waited in a queue, and a GPU trial needs them for little.
 
     Args:
-        trial: any of the sweep's.
         asked: what the sweep asks for.
         there: what the cluster has.
         say: told where the cores keep GPUs waiting, or trials are given more of a GPU than is asked.
@@ -48,7 +54,7 @@ def with_resources(
     """
     cpus, share = taken(asked, there.gpus)
     if not share:
-        return dataclasses.replace(trial, cpus=cpus, gpus=share)
+        return TrialResources(cpus, share)
     if asked.backend == "fused":
         triton_host.refuse_fused()
     if asked.gpus < 1 and exclusive():
@@ -74,7 +80,7 @@ def with_resources(
             f"{_in_words(there.nodes)}, a trial is given {cpus:g} of {asked.cpus} CPUs that it asks for; ask for more "
             "CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
         )
-    return dataclasses.replace(trial, cpus=cpus, gpus=float(asked.gpus))
+    return TrialResources(cpus, float(asked.gpus))
 
 
 def _in_words(nodes: Sequence[tuple[float, float]]) -> str:

@@ -10,27 +10,20 @@ import hashlib
 import importlib.util
 import json
 import math
-import os
 import statistics
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_ray.errors import InputError
-from ser_ray.files import errors_naming
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.planning.explore import resolver
-from ser_ray.sweep.planning.plan import (
-    PlannedCorpus,
-    PlannedTrial,
-    check_space,
-    most_proposals,
-    plan_trial,
-    settings_of,
-)
+from ser_ray.sweep.planning.explore import Setting, resolver
+from ser_ray.sweep.planning.fit import CorpusFit
+from ser_ray.sweep.planning.proposals import Proposal, ProposalLog
+from ser_ray.sweep.planning.trials import TrialFactory
 from ser_ray.sweep.spec.config import SweepConfig
+from ser_ray.sweep.spec.items import GuidedSearch
 from ser_ray.sweep.spec.space import Axis, Choices, Space, Span, size_of
+from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -39,27 +32,11 @@ _ATTEMPTS = 20
 """How often another configuration is asked for when one was proposed before."""
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A configuration that was proposed.
-
-    Args:
-        number: counts the proposals of a sweep, from 0.
-        values: by dotted field.
-    """
-
-    number: int
-    values: dict[str, Any]
-
-
 class Guided:
     """The guided search of a sweep: which trials it has proposed, and which are next.
 
-    Args:
-        sweep: a sweep with a guided search.
-        corpus: what it runs on.
-        file: where proposals are recorded, results/<sweep>/suggested.jsonl; beside it lie the trials' rows, which are
-            read once. Nothing is written before the first `ask`, and only one process at a time may ask.
+    Proposals are recorded in results/<sweep>/suggested.jsonl; beside it lie the trials' rows, which are read once.
+    Nothing is written before the first `ask`, and only one process at a time may ask.
 
     Attributes:
         notes: what is to be said of the proposals recorded, such as how many lie outside the space; a text each.
@@ -69,27 +46,27 @@ class Guided:
             line, or Optuna is not installed.
     """
 
-    def __init__(self, sweep: SweepConfig, corpus: PlannedCorpus, file: Path) -> None:
-        if sweep.guided is None:
-            raise ValueError(f"sweep {sweep.name} has no guided search")
+    def __init__(self, config: SweepConfig, factory: TrialFactory) -> None:
+        if config.guided is None:
+            raise ValueError(f"sweep {config.name} has no guided search")
         if importlib.util.find_spec("optuna") is None:
-            place = sweep.source.where(("explore", 0, "guided"))
+            place = config.source.where(("explore", 0, "guided"))
             raise InputError(f"{place}: guided needs Optuna, which is not installed; pip install 'ser-ray[optuna]'")
-        self._sweep, self._corpus, self._search = sweep, corpus, sweep.guided
-        self._most = most_proposals(sweep, self._search)
-        check_space(sweep, self._search, corpus)
-        self._build = resolver(sweep)
-        self._log = _Log(file)
+        self._config, self._factory, self._search = config, factory, config.guided
+        self._most = _most_proposals(config, self._search)
+        _check_space(config, self._search, CorpusFit(config, factory.corpus))
+        self._build = resolver(config)
+        self._log = ProposalLog(factory.folder.path / "suggested.jsonl")
         self._outcomes: dict[str, float | None] = {}
         self._proposals: list[Proposal] = []
         self._keys: dict[tuple[Any, ...], tuple[str, ...]] = {}
-        self._trials: dict[str, PlannedTrial] = {}
+        self._trials: dict[str, Trial] = {}
         self._next = 0
         self.notes = self._take_recorded()
-        self._read_rows(SweepFolder(file.parent))
+        self._read_rows(factory.folder)
 
     @property
-    def recorded(self) -> tuple[PlannedTrial, ...]:
+    def recorded(self) -> tuple[Trial, ...]:
         """The trials of what was proposed and lies inside the space, the replicates of each together."""
         return tuple(self._trials.values())
 
@@ -100,7 +77,7 @@ class Guided:
         size = size_of(self._search.space)
         return max(0, left if size is None else min(left, size - len(self._keys)))
 
-    def ask(self) -> tuple[PlannedTrial, ...]:
+    def ask(self) -> tuple[Trial, ...]:
         """Return the replicates of a configuration that was not proposed before; none if none remains.
 
         Raises:
@@ -147,15 +124,15 @@ class Guided:
             if count
         )
 
-    def _take(self, proposal: Proposal) -> tuple[PlannedTrial, ...]:
+    def _take(self, proposal: Proposal) -> tuple[Trial, ...]:
         """Take up a proposal and return its trials, none if there was an equal one."""
         self._next = max(self._next, proposal.number + 1)
         self._proposals.append(proposal)
         values = tuple(proposal.values.values())
         if values in self._keys:
             return ()
-        configuration = self._build(settings_of(self._sweep, self._search, proposal.values))
-        trials = tuple(plan_trial(configuration, one, self._corpus) for one in range(self._sweep.replicates))
+        configuration = self._build(_settings(self._config, self._search, proposal.values))
+        trials = tuple(self._factory.trial(configuration, one) for one in range(self._config.replicates))
         self._keys[values] = tuple(trial.key for trial in trials)
         self._trials |= {trial.key: trial for trial in trials}
         return trials
@@ -242,62 +219,32 @@ def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
     return distributions.IntDistribution(0, axis.size - 1)
 
 
-class _Log:
-    """The file of proposals: lines are appended whole, and what a crash left of one is cut off."""
-
-    def __init__(self, file: Path) -> None:
-        self.file, self.length = file, 0
-
-    def read(self) -> list[Proposal]:
-        """Return what is recorded; a half last line is no line."""
-        try:
-            data = self.file.read_bytes()
-        except FileNotFoundError:
-            return []
-        proposals = []
-        lines = data.splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            proposal = _parsed(line)
-            if proposal is None and number < len(lines):
-                raise InputError(
-                    f"{self.file}:{number}: no proposal, {line[:60]!r}; delete the line and run the sweep again"
-                )
-            if proposal is not None:
-                proposals.append(proposal)
-                self.length += len(line)
-        return proposals
-
-    def append(self, entry: dict[str, Any]) -> None:
-        """Write an entry to the disk after those that are whole."""
-        new = not self.file.exists()
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(entry).encode() + b"\n"
-        with errors_naming(self.file), open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-            file.truncate(self.length)
-            file.seek(max(0, self.length - 1))
-            if file.read(1) not in (b"", b"\n"):
-                line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        self.length += len(line)
-        if new:
-            _sync_folder(self.file.parent)
+def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
+    """Return how many configurations are proposed at most, by the search's count and by the schedule."""
+    schedule = config.schedule
+    if schedule.max_trials is not None and schedule.max_trials < config.replicates:
+        raise InputError(
+            f"{config.source.where(('schedule', 'max_trials'))}: schedule.max_trials is {schedule.max_trials}, but "
+            f"each configuration has replicates: {config.replicates}; allow for at least one configuration"
+        )
+    trials = None if schedule.max_trials is None else schedule.max_trials // config.replicates
+    return min(bound for bound in (search.count, schedule.max_configurations, trials) if bound is not None)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name last, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _check_space(config: SweepConfig, search: GuidedSearch, fit: CorpusFit) -> None:
+    """Refuse a space that holds configurations which do not go together or do not fit a corpus.
+
+    Each field's values are tried beside the first of the others: that finds every misfit, since lists that must have
+    one length have that of the first, and all else concerns one field alone.
+    """
+    build = resolver(config)
+    first = {path: axis.probes[0] for path, axis in search.space.items()}
+    for path, axis in search.space.items():
+        for value in axis.probes:
+            fit.check(build(_settings(config, search, first | {path: value})))
 
 
-def _parsed(line: bytes) -> Proposal | None:
-    try:
-        entry = json.loads(line)
-        number, values = entry["number"], entry["values"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return Proposal(number, values) if isinstance(number, int) and isinstance(values, dict) else None
+def _settings(config: SweepConfig, search: GuidedSearch, values: dict[str, Any]) -> tuple[Setting, ...]:
+    """Return a value for each field of the space as settings, in the order of the space."""
+    where = config.source.where  # the search is the only item
+    return tuple(Setting(path, values[path], where(("explore", 0, *search.place(path)))) for path in search.space)

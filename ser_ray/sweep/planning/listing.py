@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from ser_ray.corpus import Corpus
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
 from ser_ray.report.terminal import natural_width, open_console
-from ser_ray.results import SweepFolder
 from ser_ray.sweep.planning.measured import sweeps_beside
-from ser_ray.sweep.planning.plan import Plan, PlannedTrial
+from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.planning.reuse import reusable
-from ser_ray.sweep.planning.states import read_standing
+from ser_ray.sweep.planning.states import read_states
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
@@ -24,28 +22,12 @@ MOST_SHOWN = 200
 SHOWN_AT_ENDS = 30
 """Of a plan with more trials than MOST_SHOWN, so many of the first and of the last are shown."""
 
-Row = tuple[PlannedTrial, float, str]
+Row = tuple[Trial, float, str]
 """A trial, its hours, and what stands of it."""
 
 
-def labels(plan: Plan) -> dict[str, str]:
-    """Return what distinguishes each trial in its sweep.
-
-    Args:
-        plan: the plan.
-
-    Returns:
-        Key -> text such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0".
-    """
-    return {trial.key: label_of(trial) for trial in plan.trials}
-
-
-def label_of(trial: PlannedTrial) -> str:
-    """Return what distinguishes a trial in its sweep, its seed last.
-
-    Args:
-        trial: the trial.
-    """
+def label_of(trial: Trial) -> str:
+    """Return what distinguishes a trial in its sweep, such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0"."""
     model = trial.config.model
     design = f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"
     others = [
@@ -53,20 +35,12 @@ def label_of(trial: PlannedTrial) -> str:
         for path, value in trial.explored
         if path not in ("model.kernels", "model.pools", "training.seed")
     ]
-    return ", ".join([design, *others, f"seed {trial.seed}"])
+    return ", ".join([design, *others, f"seed {trial.config.training.seed}"])
 
 
-def describe_plan(plan: Plan, corpus: Corpus, folder: SweepFolder) -> str:
-    """Return what a plan comes to, in a few lines.
-
-    Args:
-        plan: the plan.
-        corpus: what it runs on.
-        folder: where its results go.
-
-    Returns:
-        The text.
-    """
+def describe_plan(plan: Plan, shown: Path) -> str:
+    """Return what a plan comes to, in a few lines; `shown` is its folder as the user named it."""
+    corpus = plan.corpus
     recordings = {partition: len(corpus.recordings(partition)) for partition in ("train", "devel", "test")}
     parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
     extra = f"; {plan.collapsed} equal ones are planned once" if plan.collapsed else ""
@@ -74,46 +48,32 @@ def describe_plan(plan: Plan, corpus: Corpus, folder: SweepFolder) -> str:
     proposed = f" and {plan.to_propose} trials still to be proposed" if plan.to_propose else ""
     notes = "".join(f"\n{note}" for note in plan.notes)
     return (
-        f"sweep {plan.sweep.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
-        f"x {plan.sweep.replicates} seeds{extra}){proposed} -> {folder.path}\n"
+        f"sweep {plan.config.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
+        f"x {plan.config.replicates} seeds{extra}){proposed} -> {shown}\n"
         f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz{notes}"
     )
 
 
-def list_trials(
-    plan: Plan,
-    trials: Sequence[Trial],
-    folder: SweepFolder,
-    cache: Path,
-    donors: Sequence[SweepFolder] = (),
-    *,
-    everything: bool = False,
-) -> None:
+def list_trials(plan: Plan, steps_dir: Path, *, everything: bool = False) -> None:
     """Print the trials of a plan, each in a line with what stands of it and its hours, and the sum for each device.
 
     Args:
-        plan: the plan.
-        trials: its trials, in the same order.
-        folder: the sweep's folder.
-        cache: where measured steps are kept.
-        donors: sweeps whose trials are to be taken over.
+        plan: whose trials are listed.
+        steps_dir: where measured steps are kept.
         everything: show every trial also of a plan with more than MOST_SHOWN.
 
     Raises:
-        InputError: if a part of this sweep or of a donor cannot be read.
+        InputError: if a part of this sweep or of a source sweep cannot be read.
     """
     from ser_ray.sweep.planning.hours import forecast
 
-    resources = plan.sweep.resources
-    states = _states(folder, trials, donors)
+    resources, trials = plan.config.resources, plan.trials
+    states = _states(plan)
     to_do = {trial.key for trial in trials} - set(states)
-    measured = [*sweeps_beside(folder), *donors]
+    measured = [*sweeps_beside(plan.folder), *plan.source_sweeps]
     with only_visible(_usable_gpus() if to_do and resources.gpus else UsableGpus(())):
-        found = forecast(trials, to_do, measured, cache, resources.backend, gpus=resources.gpus)
-    rows = [
-        (planned, hours, states.get(planned.key, "to do"))
-        for planned, hours in zip(plan.trials, found.hours, strict=True)
-    ]
+        found = forecast(trials, to_do, measured, steps_dir, resources.backend, gpus=resources.gpus)
+    rows = [(trial, hours, states.get(trial.key, "to do")) for trial, hours in zip(trials, found.hours, strict=True)]
     if everything or len(rows) <= MOST_SHOWN:
         _print_rows(rows)
     else:
@@ -139,15 +99,15 @@ def _usable_gpus() -> UsableGpus:
     return found
 
 
-def _states(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
+def _states(plan: Plan) -> dict[str, str]:
     """Return key -> what stands of a trial, of those that need no training."""
-    standing = read_standing(folder, trials)
+    states = read_states(plan.folder, plan.trials)
     return {
-        **dict.fromkeys(reusable(folder, trials, donors), "reuse"),
-        **dict.fromkeys((trial.key for trial in standing.to_search), "to search"),
-        **dict.fromkeys(standing.finished, "done"),
-        **dict.fromkeys(standing.stopped, "stopped"),
-        **dict.fromkeys(standing.failed, "failed"),
+        **dict.fromkeys(reusable(plan.folder, plan.trials, plan.source_sweeps), "reuse"),
+        **dict.fromkeys((trial.key for trial in states.to_search), "to search"),
+        **dict.fromkeys(states.finished, "done"),
+        **dict.fromkeys(states.stopped, "stopped"),
+        **dict.fromkeys(states.failed, "failed"),
     }
 
 
@@ -199,19 +159,19 @@ def _narrow_table(rows: Sequence[Row | None]) -> Table:
     return table
 
 
-def _row(planned: PlannedTrial, hours: float) -> list[str]:
-    model, training = planned.config.model, planned.config.training
+def _row(trial: Trial, hours: float) -> list[str]:
+    model, training = trial.config.model, trial.config.training
     shown = ("model.kernels", "model.pools", "training.sequence_s", "training.seed")
-    varied = [f"{path} {_plain(value)}" for path, value in planned.explored if path not in shown]
+    varied = [f"{path} {_plain(value)}" for path, value in trial.explored if path not in shown]
     return [
-        planned.key,
+        trial.key,
         _sizes(model.kernels),
         _sizes(model.pools),
         " ".join(f"{ratio:.2f}" for ratio in model.overlap_ratios),
-        f"{planned.parameters:,}",
-        f"{planned.receptive_field_ms:.1f}",
+        f"{model.parameters:,}",
+        f"{trial.receptive_field_ms:.1f}",
         f"{training.sequence_s:g}",
-        str(planned.seed),
+        str(training.seed),
         f"{hours:.3g}",
         ", ".join(varied),
     ]

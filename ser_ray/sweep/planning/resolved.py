@@ -20,19 +20,19 @@ def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
     Returns:
         YAML text: the sweep with overrides and all defaults, ranges of values as lists, designs with their hop.
     """
-    sweep = plan.sweep
+    config = plan.config
     contents = {
-        "name": sweep.name,
-        "corpus": sweep.corpus,
+        "name": config.name,
+        "corpus": config.corpus,
         "trial": _trial(plan),
-        "explore": [_item(item, plan.hop) for item in sweep.explore],
-        "replicates": sweep.replicates,
-        "schedule": dataclasses.asdict(sweep.schedule),
-        "resources": dataclasses.asdict(sweep.resources),
+        "explore": [_item(item, plan.corpus.hop) for item in config.explore],
+        "replicates": config.replicates,
+        "schedule": dataclasses.asdict(config.schedule),
+        "resources": dataclasses.asdict(config.resources),
     }
     head = [
         f"the sweep as run, trials: {len(plan.trials)}",
-        f"corpus fingerprint: {plan.corpus_fingerprint}",
+        f"corpus fingerprint: {plan.corpus.fingerprint}",
         *comments,
     ]
     lines = [f"# {line}" for comment in head for line in comment.splitlines()]
@@ -41,10 +41,10 @@ def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
 
 def _trial(plan: Plan) -> dict[str, Any]:
     """Return the trial with its defaults, less what is explored."""
-    explored = {path for item in plan.sweep.explore for path in item.paths}
+    explored = {path for item in plan.config.explore for path in item.paths}
     return {
         section: {
-            field: plan.sweep.given(f"{section}.{field}", default)
+            field: plan.config.given(f"{section}.{field}", default)
             for field, default in fields.items()
             if f"{section}.{field}" not in explored
         }

@@ -19,21 +19,21 @@ from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, 
 from ser_ray.trial import Trial, keyed_config
 
 
-def reusable(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
+def reusable(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
     """Return the trials that would be taken over, each with the first sweep that has finished it.
 
     Args:
         folder: the sweep's folder; it need not exist yet.
         trials: the plan's trials.
-        donors: other sweeps.
+        sources: other sweeps.
 
     Returns:
-        Key -> donor, of trials of which nothing stands in `folder`: no row, and no predictions of its own.
+        Key -> source, of trials of which nothing stands in `folder`: no row, and no predictions of its own.
 
     Raises:
-        InputError: if a part of a donor cannot be read.
+        InputError: if a part of a source cannot be read.
     """
-    others = _others(folder, donors)
+    others = _others(folder, sources)
     if not others:
         return {}
     ended, predictions = folder.keys("trials"), folder.keys("predictions")
@@ -43,57 +43,57 @@ def reusable(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[Swee
         if trial.key not in ended and (trial.key not in predictions or _is_taken_over(folder, trial.key))
     }
     found: dict[str, SweepFolder] = {}
-    for donor in others:
-        rows = read_table(donor, "trials", keys=wanted, columns=["key", "status"]).to_pylist()
+    for source in others:
+        rows = read_table(source, "trials", keys=wanted, columns=["key", "status"]).to_pylist()
         finished = {row["key"] for row in rows if row["status"] == "finished"} - set(found)
-        searched = searched_with(donor, finished)
-        trained = donor.keys("predictions")
-        found |= {key: donor for key in finished if key in trained or _covers(searched.get(key), wanted[key])}
+        searched = searched_with(source, finished)
+        trained = source.keys("predictions")
+        found |= {key: source for key in finished if key in trained or _covers(searched.get(key), wanted[key])}
     return {trial.key: found[trial.key] for trial in trials if trial.key in found}
 
 
-def take_over(folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder]) -> dict[str, str]:
+def take_over(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, str]:
     """Take over what other sweeps have finished of a plan.
 
-    A trial's row is written last, and only if the donor has searched it as is asked for here;
+    A trial's row is written last, and only if the source has searched it as is asked for here;
     else it is left trained, to be searched. Ended in between, the same call takes over the rest.
 
     Args:
         folder: the sweep's folder.
         trials: the plan's trials; none of them may be running.
-        donors: other sweeps; the first that has finished a trial gives it. They are only read.
+        sources: other sweeps; the first that has finished a trial gives it. They are only read.
 
     Returns:
-        Key -> path of the donor.
+        Key -> path of the source.
 
     Raises:
-        InputError: if a part of a donor cannot be read.
+        InputError: if a part of a source cannot be read.
         OSError: if the results cannot be written.
     """
     by_key = {trial.key: trial for trial in trials}
-    taken = reusable(folder, trials, donors)
-    for key, donor in taken.items():
-        _take(folder, by_key[key], donor)
-    return {key: str(donor.path) for key, donor in taken.items()}
+    taken = reusable(folder, trials, sources)
+    for key, source in taken.items():
+        _take(folder, by_key[key], source)
+    return {key: str(source.path) for key, source in taken.items()}
 
 
 def adopt_checkpoints(
-    folder: SweepFolder, trials: Sequence[Trial], donors: Sequence[SweepFolder] = ()
+    folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder] = ()
 ) -> dict[str, str]:
     """Give each trial without a checkpoint the one of a finished trial that differs from it by fewer epochs alone.
 
     Args:
         folder: the sweep's folder.
         trials: trials that are to be trained.
-        donors: other sweeps whose trials may be gone on from; of equally long ones this sweep's own is taken.
+        sources: other sweeps whose trials may be gone on from; of equally long ones this sweep's own is taken.
 
     Returns:
         Key -> the trial that it goes on from: its key, and " of DIR" behind it where it is another sweep's.
     """
     shorter: dict[str, list[tuple[int, SweepFolder, str]]] = {}
-    for donor in (folder, *_others(folder, donors)):
-        for epochs, key, config in _finished_with_checkpoints(donor):
-            shorter.setdefault(_without_epochs(config), []).append((epochs, donor, key))
+    for source in (folder, *_others(folder, sources)):
+        for epochs, key, config in _finished_with_checkpoints(source):
+            shorter.setdefault(_without_epochs(config), []).append((epochs, source, key))
     adopted = {}
     for trial in trials:
         if any((folder.checkpoints(trial.key) / name).exists() for name in ("last.pt", "previous.pt")):
@@ -101,14 +101,14 @@ def adopt_checkpoints(
         config = json.loads(json.dumps(keyed_config(trial.config, trial.corpus.fingerprint)))
         fitting = [d for d in shorter.get(_without_epochs(config), []) if d[0] < trial.config.training.epochs]
         if fitting:
-            _, donor, key = max(fitting, key=lambda d: d[0])  # the first of the longest
-            _link_folder(folder, donor.checkpoints(key), folder.checkpoints(trial.key))
-            adopted[trial.key] = key if donor is folder else f"{key} of {donor.path}"
+            _, source, key = max(fitting, key=lambda d: d[0])  # the first of the longest
+            _link_folder(folder, source.checkpoints(key), folder.checkpoints(trial.key))
+            adopted[trial.key] = key if source is folder else f"{key} of {source.path}"
     return adopted
 
 
-def _others(folder: SweepFolder, donors: Sequence[SweepFolder]) -> list[SweepFolder]:
-    return [donor for donor in donors if donor.path.resolve() != folder.path.resolve()]
+def _others(folder: SweepFolder, sources: Sequence[SweepFolder]) -> list[SweepFolder]:
+    return [source for source in sources if source.path.resolve() != folder.path.resolve()]
 
 
 def _is_taken_over(folder: SweepFolder, key: str) -> bool:
@@ -137,22 +137,22 @@ def _covers(searched: SearchConfig | None, trial: Trial) -> bool:
     return searched is not None and searched.covers(trial.config.search)
 
 
-def _take(folder: SweepFolder, trial: Trial, donor: SweepFolder) -> None:
+def _take(folder: SweepFolder, trial: Trial, source: SweepFolder) -> None:
     key = trial.key
-    covered = _covers(searched_with(donor, [key]).get(key), trial)
-    own = {"sweep": trial.sweep, "reused_from": str(donor.path.resolve())}
+    covered = _covers(searched_with(source, [key]).get(key), trial)
+    own = {"sweep": trial.sweep, "reused_from": str(source.path.resolve())}
     for name in ("epochs", "postprocessing") if covered else ("epochs",):
-        write_part(folder, name, key, read_table(donor, name, keys=[key]))
-    if donor.checkpoints(key).is_dir():
-        _link_folder(folder, donor.checkpoints(key), folder.checkpoints(key))
-    if key in donor.keys("predictions"):
-        part = donor.part("predictions", key)
+        write_part(folder, name, key, read_table(source, name, keys=[key]))
+    if source.checkpoints(key).is_dir():
+        _link_folder(folder, source.checkpoints(key), folder.checkpoints(key))
+    if key in source.keys("predictions"):
+        part = source.part("predictions", key)
         metadata = read_metadata(part) | {"trial": json.dumps({**read_trial(part), **own})}
         if not covered:
             metadata["search"] = json.dumps(asdict(trial.config.search))
-        write_part(folder, "predictions", key, read_table(donor, "predictions", keys=[key]), metadata=metadata)
+        write_part(folder, "predictions", key, read_table(source, "predictions", keys=[key]), metadata=metadata)
     if covered:
-        (row,) = read_table(donor, "trials", keys=[key]).to_pylist()
+        (row,) = read_table(source, "trials", keys=[key]).to_pylist()
         write_part(folder, "trials", key, make_table("trials", [{**row, **own}]))
 
 

@@ -1,14 +1,14 @@
 """What of a plan stands already, read from the sweep's folder alone."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.trial import Trial
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialStates:
     """The trials of a plan, by what has become of them.
 
     Args:
@@ -19,22 +19,25 @@ class Standing:
         to_train: the others.
     """
 
-    finished: frozenset[str]
-    stopped: frozenset[str]
-    failed: dict[str, str]
-    to_search: tuple[Trial, ...]
-    to_train: tuple[Trial, ...]
+    finished: frozenset[str] = frozenset()
+    stopped: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    to_search: tuple[Trial, ...] = ()
+    to_train: tuple[Trial, ...] = ()
+
+    @property
+    def ended(self) -> int:
+        """How many trials need nothing any more."""
+        return len(self.finished) + len(self.stopped) + len(self.failed)
+
+    @property
+    def open(self) -> int:
+        """How many are to be trained or searched."""
+        return len(self.to_search) + len(self.to_train)
 
 
-def read_standing(folder: SweepFolder, trials: Sequence[Trial]) -> Standing:
-    """Return what of a plan stands.
-
-    Args:
-        folder: the sweep's folder; it need not exist yet.
-        trials: the plan's trials.
-
-    Returns:
-        The standing.
+def read_states(folder: SweepFolder, trials: Sequence[Trial]) -> TrialStates:
+    """Return the states of trials in a sweep's folder, which need not exist yet.
 
     Raises:
         InputError: if a part cannot be read.
@@ -46,7 +49,7 @@ def read_standing(folder: SweepFolder, trials: Sequence[Trial]) -> Standing:
     unchained = {key for key, value in status.items() if value == "finished" and key in trained}
     unchained -= folder.keys("postprocessing")
     open_trials = [trial for trial in trials if trial.key not in status or trial.key in unchained]
-    return Standing(
+    return TrialStates(
         finished=frozenset(key for key, value in status.items() if value == "finished") - unchained,
         stopped=frozenset(key for key, value in status.items() if value == "stopped"),
         failed={row["key"]: row["error"] for row in rows if row["status"] == "failed"},
@@ -60,10 +63,6 @@ def forget_failed(folder: SweepFolder, keys: Iterable[str]) -> None:
 
     Checkpoints stay: a trial that failed for want of memory or disk goes on from its last epoch, and one that diverged
     would do so again from the start as well.
-
-    Args:
-        folder: the sweep's folder.
-        keys: of the failed trials.
     """
     for key in keys:
         folder.part("trials", key).unlink(missing_ok=True)

@@ -1,30 +1,30 @@
 """One attempt at a trial in the process that it was given: its log, its signs of life, and what is made of its end."""
 
 import contextlib
+import dataclasses
 import faulthandler
 import gc
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ser_ray import provenance
 from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
-from ser_ray.sweep.running.staging import Staging, with_staged_corpus
-from ser_ray.sweep.running.verifying import with_verified_corpus
+from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.staging import staged_corpus
+from ser_ray.sweep.running.verifying import verify_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import epoch_line, opening, starts
-from ser_ray.trial.place import Place, place_of
+from ser_ray.trial.place import Place, place_here
 from ser_ray.unwritable import results_cannot_be_written
 
 if TYPE_CHECKING:
     import torch
 
-    from ser_ray.sweep.spec.config import Backend
     from ser_ray.training.state import EpochReport
 
 LOOK_S = 1.0
@@ -39,42 +39,21 @@ class DeviceFaultError(RuntimeError):
     """A fault of the GPU that a trial ran on, which is none of the trial's: it is still open, and goes on elsewhere."""
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What an attempt keeps to.
-
-    Args:
-        go: a file; when it is gone, the trial is saved and ends.
-        silence_s: a process that gives no sign of life for so long is taken for hung, and ended.
-        save_every_s: how much of a training may be lost.
-        backend: what computes the convolutional blocks.
-        staging: where the corpus is copied to before it is read, if anywhere.
-        verify_corpus: whether the corpus is compared with its hashes first.
-    """
-
-    go: Path
-    silence_s: float
-    save_every_s: float
-    backend: "Backend" = "auto"
-    staging: Staging | None = None
-    verify_corpus: bool = False
-
-
 def attempt(
     trial: Trial,
-    on_gpu: bool,
-    terms: Terms,
+    gpus: float,
+    options: WorkerOptions,
     report: Callable[["EpochReport"], None],
     placed: Callable[[Place], None] = lambda place: None,
 ) -> str | None:
     """Train a trial here, or write the row that says why it failed.
 
     Args:
-        trial: the trial.
-        on_gpu: whether it was given a GPU, or a share of one.
-        terms: what it keeps to.
-        report: told of each epoch.
-        placed: told where the trial runs, before it begins.
+        trial: to train.
+        gpus: its share of a GPU, or whole GPUs; 0 trains on the CPU.
+        options: how.
+        report: called with each epoch.
+        placed: called with where the trial runs, before it begins.
 
     Returns:
         None if the trial left what it had to, or was asked to end; else why its results cannot be written, which is no
@@ -85,8 +64,8 @@ def attempt(
         AlteredError: if the corpus is not what its manifest says, which is no fault of the trial's either.
     """
     try:
-        with _logged(trial.folder.log(trial.key)) as log, _watched(log, terms.silence_s) as alive:
-            _attempt(trial, on_gpu, terms, report, placed, alive)
+        with _logged(trial.folder.log(trial.key)) as log, _watched(log, options.silence_s) as alive:
+            _attempt(trial, gpus, options, report, placed, alive)
     except OSError as error:
         if not results_cannot_be_written(error, trial.folder.path):
             raise
@@ -96,8 +75,8 @@ def attempt(
 
 def _attempt(
     trial: Trial,
-    on_gpu: bool,
-    terms: Terms,
+    gpus: float,
+    options: WorkerOptions,
     report: Callable[["EpochReport"], None],
     placed: Callable[[Place], None],
     alive: Callable[[], None],
@@ -109,12 +88,14 @@ def _attempt(
     from ser_ray.trial import train_trial
 
     # by what the trial was given, not by what is there: Ray leaves GPUs visible to processes that got none
-    device = torch.device("cuda:0" if on_gpu else "cpu")
+    device = torch.device("cuda:0" if gpus else "cpu")
     print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
-    supervision = Supervision(alive=alive, stop=_seldom(lambda: _is_gone(terms.go)), save_every_s=terms.save_every_s)
-    if _is_gone(terms.go):
+    supervision = Supervision(
+        alive=alive, stop=_seldom(lambda: _is_gone(options.go)), save_every_s=options.save_every_s
+    )
+    if _is_gone(options.go):
         return
-    place = place_of(trial, device)
+    place = place_here(device, options.cpus, gpus, corpus_verified=None if options.verify_corpus else False)
     placed(place)
 
     def look() -> None:
@@ -126,14 +107,18 @@ def _attempt(
         print(epoch_line(epoch, trial.config.training.epochs), flush=True)
         report(epoch)
 
+    def train() -> None:
+        train_trial(
+            trial, device, told, place=verified, corpus=corpus, backend=options.backend, supervision=supervision
+        )
+
     # Whatever a trial raises ends that trial alone, with its reason in its row.
     try:
-        near = with_verified_corpus(with_staged_corpus(trial, terms.staging, look), terms.verify_corpus, look)
-        _with_memory(
-            trial,
-            device,
-            lambda: train_trial(near, device, told, backend=terms.backend, supervision=supervision),
-        )
+        corpus = staged_corpus(trial.corpus, options.staging, look)
+        if options.verify_corpus:
+            verify_corpus(corpus, look)
+        verified = dataclasses.replace(place, corpus_verified=options.verify_corpus)
+        _with_memory(trial, device, gpus, train)
     except TrainingInterruptedError as interruption:
         print(f"asked to end: {interruption}", flush=True)
     except AlteredError as error:
@@ -148,7 +133,7 @@ def _attempt(
         write_unfinished(trial, "failed", one_line(error), place)
 
 
-def _with_memory(trial: Trial, device: "torch.device", train: Callable[[], None]) -> None:
+def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Callable[[], None]) -> None:
     """Train, and once more where memory was short that others may have given back since."""
     import torch
 
@@ -157,14 +142,14 @@ def _with_memory(trial: Trial, device: "torch.device", train: Callable[[], None]
 
     for again in (True, False):
         try:
-            if device.type == "cuda" and trial.gpus < 1:
+            if device.type == "cuda" and gpus < 1:
                 # a trial must not take its neighbours' share; this is also where CUDA itself first takes memory
-                torch.cuda.set_per_process_memory_fraction(trial.gpus, device)
+                torch.cuda.set_per_process_memory_fraction(gpus, device)
             return train()
         except Exception as error:
             if verdict(error) != "memory":
                 raise
-            failure = out_of_memory(trial, device, error)
+            failure = out_of_memory(trial, device, gpus, error)
             if not again:
                 raise failure from error
         # here, where the frames that hold the failed step's buffers are gone

@@ -1,12 +1,11 @@
-"""The part of a run in which Ray is there: trials train, their predictions are searched, and the user is told."""
+"""Drives a run on Ray: trials train, their predictions are searched, and the user is told."""
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
+from ser_ray.results import SweepFolder
 from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster, wait_for_nodes
 from ser_ray.sweep.nodes.heartbeat import Presence
 from ser_ray.sweep.nodes.mps import shared_gpus
@@ -22,23 +22,25 @@ from ser_ray.sweep.nodes.ray_thread import RayThread
 from ser_ray.sweep.nodes.rendezvous import Meeting
 from ser_ray.sweep.nodes.share import Share
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
-from ser_ray.sweep.nodes.trial_resources import with_resources
-from ser_ray.sweep.planning.plan import PlannedTrial
+from ser_ray.sweep.nodes.trial_resources import TrialResources, trial_resources
+from ser_ray.sweep.planning.listing import label_of
+from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.planning.reuse import adopt_checkpoints
 from ser_ray.sweep.planning.slots import search_actors
-from ser_ray.sweep.planning.states import Standing
-from ser_ray.sweep.running.attempt import Terms
-from ser_ray.sweep.running.events import Outcomes, proposed_trial
+from ser_ray.sweep.planning.states import TrialStates
+from ser_ray.sweep.running.events import TrialEvents
+from ser_ray.sweep.running.options import RunOptions, WorkerOptions
 from ser_ray.sweep.running.progress import Progress
-from ser_ray.sweep.running.queue import Supply
+from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.search_pool import SearchPool
 from ser_ray.sweep.running.staging import staging_of
-from ser_ray.sweep.running.tune import train_trials
+from ser_ray.sweep.running.tune import TuneOptions, train_trials
 from ser_ray.sweep.running.verifying import CorpusVerification
+from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
-    from ser_ray.sweep.running.run import SweepRun
+    from ser_ray.sweep.running.tensorboard import TensorBoard
 
 LOOK_S = 0.2
 NOT_BEGUN = "no trial has begun"
@@ -50,27 +52,37 @@ LEAVE_S = 15.0
 """How long Tune may take to leave at once; after that it is left behind."""
 
 
-class Work:
-    """What one run does on a cluster.
+class Driver:
+    """Trains and searches trials of a plan on a cluster.
 
     Args:
-        run: the sweep that is run.
-        standing: what of its plan stands already.
+        plan: the whole plan.
+        trials: those of it that are run here.
+        states: of these trials.
+        options: how they are run.
+
+    Attributes:
+        proposed: trials that a guided search has proposed since.
     """
 
-    def __init__(self, run: "SweepRun", standing: Standing) -> None:
-        self._run, self._standing = run, standing
-        self._folder, self._config = run.folder, run.config
-        self._trials = {trial.key: trial for trial in run.trials}
-        self._ending = Ending(self._folder.tmp / f"go-{_driver_name()}")
+    def __init__(self, plan: Plan, trials: Sequence[Trial], states: TrialStates, options: RunOptions) -> None:
+        self._plan, self._states, self._options = plan, states, options
+        self._folder, self._config = plan.folder, plan.config
+        self._trials = {trial.key: trial for trial in trials}
+        self._stop = Ending(self._folder.tmp / f"go-{_driver_name()}")
         self._doing = NOT_BEGUN
         self.proposed: list[Trial] = []
-        epochs = {trial.key: trial.config.training.epochs for trial in standing.to_train}
-        done = len(run.trials) - len(standing.to_train) - len(standing.to_search)
         # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
-        log = self._folder.path / _log_name(run.share)
-        self._progress = Progress(run.labels, epochs, done, log, sys.stdout, run.to_propose, self._on_unwritable)
-        self._outcomes: Outcomes | None = None
+        self._progress = Progress(
+            {trial.key: label_of(trial) for trial in trials},
+            {trial.key: trial.config.training.epochs for trial in states.to_train},
+            len(trials) - states.open,
+            self._folder.path / _log_name(options.share),
+            sys.stdout,
+            plan.to_propose,
+            self._on_unwritable,
+        )
+        self._events: TrialEvents | None = None
 
     def run(self, outcome: Callable[[], str]) -> None:
         """Train and search what does not stand.
@@ -82,14 +94,14 @@ class Work:
             InputError: if no node has what a trial asks for, or the corpus is not what its manifest says.
             KeyboardInterrupt: if the run was asked a second time to end.
         """
-        presence = Presence(self._folder, self._progress.pace, self._keep_house, self._run.share)
+        presence = Presence(self._folder, self._progress.pace, self._keep_house, self._options.share)
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
-            stack.callback(self._ending.close)
+            stack.callback(self._stop.close)
             stack.enter_context(self._progress)
             stack.enter_context(presence.shown(outcome))
-            stack.enter_context(on_signals(self._ending))
-            stack.enter_context(told(self._ending, self._progress.say, lambda: self._doing))
+            stack.enter_context(on_signals(self._stop))
+            stack.enter_context(told(self._stop, self._progress.say, lambda: self._doing))
             self._adopt()
             try:
                 self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
@@ -102,19 +114,19 @@ class Work:
         return self._folder.tmp / f"tune-{_driver_name()}"
 
     def _on_unwritable(self, reason: str) -> None:
-        self._ending.ask(f"{MAKE_ROOM} ({reason})")
+        self._stop.ask(f"{MAKE_ROOM} ({reason})")
 
     def _keep_house(self) -> None:
-        if self._outcomes is not None:
-            self._outcomes.keep_house()
+        if self._events is not None:
+            self._events.keep_house()
 
     def _adopt(self) -> None:
-        for key, donor in adopt_checkpoints(self._folder, self._standing.to_train, self._run.donors).items():
+        for key, donor in adopt_checkpoints(self._folder, self._states.to_train, self._plan.source_sweeps).items():
             self._progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
 
     def _on_cluster(self, beside: ThreadPoolExecutor) -> None:
         say, resources = self._progress.say, self._config.resources
-        meeting = self._run.meeting
+        meeting = self._options.meeting
         if resources.mps and meeting is not None and meeting.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
             raise InputError(
                 "resources.mps is true, but on several nodes each starts CUDA MPS before it knows of the sweep: write "
@@ -122,15 +134,15 @@ class Work:
             )
         say("starting Ray")
         address = self._address()  # before the kernels, whose compilation a run without a cluster would wait for
-        if self._ending.wanted:
+        if self._stop.wanted:
             return
-        trains = bool(self._standing.to_train or self._run.to_propose)
+        trains = bool(self._states.to_train or self._plan.to_propose)
         compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
         gpus = usable_gpus() if address is None and trains and resources.gpus else UsableGpus(())
         for unusable in gpus.unusable:
             say(f"GPU       not used: {unusable}")
         # a copy on the node's own disk is verified as it is made
-        here = self._run.template.corpus if trains and resources.verify_corpus and resources.staging is None else None
+        here = self._plan.corpus if trains and resources.verify_corpus and resources.staging is None else None
         with (
             only_visible(gpus),
             CorpusVerification(here, say) as verification,
@@ -143,40 +155,39 @@ class Work:
             given = allocation.gpus_given()
             if given and trains and resources.gpus and not machines.gpus:
                 raise gpus_unusable(given, None)  # on several nodes: the doctor has said there what it found
-            shared = with_resources(self._run.template, resources, machines, say)
-            if not resources.verify_corpus:
-                shared = dataclasses.replace(shared, corpus_verified=False)
+            each = trial_resources(resources, machines, say)
             say(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
-                f"{shared.cpus:g} CPU" + (f" and {shared.gpus:g} GPU" if shared.gpus else "")
+                f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
             )
             self._wait_for(compiled)
-            verification.wait(lambda: self._ending.wanted)
-            slots = machines.slots(shared.cpus, shared.gpus)
-            supply = Supply(self._standing.to_train, shared, self._run.guided, slots, self._on_proposed)
-            training = slots * shared.cpus if trains else 0.0
-            with self._searching(search_actors(resources.search_actors, machines.cpus, training), supply) as outcomes:
-                for trial in self._standing.to_search:
-                    outcomes.trained(trial.key)
-                if trains and not self._ending.wanted:
-                    self._train(supply, shared, outcomes)
-            if outcomes.corpus_altered is not None:
-                raise InputError(outcomes.corpus_altered)
+            verification.wait(lambda: self._stop.wanted)
+            slots = machines.slots(each.cpus, each.gpus)
+            queue = TrialQueue(self._states.to_train, self._plan.guided, slots, self._on_proposed)
+            training = slots * each.cpus if trains else 0.0
+            with self._searching(search_actors(resources.search_actors, machines.cpus, training), queue) as events:
+                for trial in self._states.to_search:
+                    events.trained(trial.key)
+                if trains and not self._stop.wanted:
+                    self._train(queue, each, events)
+            if events.corpus_altered is not None:
+                raise InputError(events.corpus_altered)
 
     @contextlib.contextmanager
-    def _searching(self, actors: int, supply: Supply) -> Iterator[Outcomes]:
+    def _searching(self, actors: int, queue: TrialQueue) -> Iterator[TrialEvents]:
         """Have a pool search what is trained, until all of that is searched; yield what trials' ends are told to."""
-        pool = SearchPool(self._folder, actors, lambda key, error: outcomes.searched(self._trials[key], error))
-        outcomes = Outcomes(self._run, self._progress, self._ending, supply, pool.submit)
-        self._outcomes, self._doing = outcomes, SEARCHING
+        pool = SearchPool(self._folder, actors, lambda key, error: events.searched(self._trials[key], error))
+        board = _tensorboard(self._folder) if self._options.tensorboard else None
+        events = TrialEvents(self._plan, queue, self._stop, self._progress, pool.submit, board)
+        self._events, self._doing = events, SEARCHING
         try:
-            yield outcomes
+            yield events
         finally:
             try:
-                pool.close(now=lambda: self._ending.now)
+                pool.close(now=lambda: self._stop.now)
             finally:
-                self._outcomes = None  # no process is ended any more by way of Ray, which is about to be left
-                outcomes.close()
+                self._events = None  # no process is ended any more by way of Ray, which is about to be left
+                events.close()
 
     def _wait_for(self, compiled: "Future[None]") -> None:
         if not compiled.done():
@@ -186,22 +197,25 @@ class Work:
         if words is not None:
             self._progress.say(words)
 
-    def _train(self, supply: Supply, shared: Trial, outcomes: Outcomes) -> None:
+    def _train(self, queue: TrialQueue, each: TrialResources, events: TrialEvents) -> None:
         schedule, resources = self._config.schedule, self._config.resources
-        terms = Terms(
-            go=self._ending.go,
-            silence_s=60 * schedule.silence_minutes,
-            save_every_s=60 * schedule.checkpoint_minutes,
-            backend=resources.backend,
-            staging=staging_of(resources),
-            verify_corpus=resources.verify_corpus,
+        given = self._config.given("training.epochs", TrainingConfig().epochs)
+        options = TuneOptions(
+            schedule=schedule,
+            most_epochs=max((trial.config.training.epochs for trial in self._states.to_train), default=given),
+            resources=each,
+            worker=WorkerOptions(
+                go=self._stop.go,
+                cpus=each.cpus,
+                silence_s=60 * schedule.silence_minutes,
+                save_every_s=60 * schedule.checkpoint_minutes,
+                backend=resources.backend,
+                staging=staging_of(resources),
+                verify_corpus=resources.verify_corpus,
+            ),
+            folder=self._scratch,
         )
-        given = self._config.given("training.epochs", shared.config.training.epochs)
-        most = max((trial.config.training.epochs for trial in self._standing.to_train), default=given)
-        training = RayThread(
-            lambda: train_trials(supply, schedule, most, shared, terms, outcomes, self._ending, self._scratch),
-            "training",
-        )
+        training = RayThread(lambda: train_trials(queue, events, self._stop, options), "training")
         self._doing = SAVING
         training.start()
         self._attend(training)
@@ -212,9 +226,9 @@ class Work:
         began = time.monotonic()
         most_s = None if self._config.schedule.max_hours is None else 3600 * self._config.schedule.max_hours
         try:
-            while not training.wait(LOOK_S) and not (self._ending.now and self._ending.since > LEAVE_S):
+            while not training.wait(LOOK_S) and not (self._stop.now and self._stop.since > LEAVE_S):
                 if most_s is not None and time.monotonic() - began > most_s:
-                    self._ending.ask(f"schedule.max_hours ({self._config.schedule.max_hours:g}) is over")
+                    self._stop.ask(f"schedule.max_hours ({self._config.schedule.max_hours:g}) is over")
         except KeyboardInterrupt:
             training.wait(LEAVE_S)
         if not training.running:
@@ -222,11 +236,11 @@ class Work:
 
     def _address(self) -> str | None:
         """Return where the cluster is, once its head has told; None to start one here."""
-        meeting = self._run.meeting
+        meeting = self._options.meeting
         if meeting is None or meeting.nodes == 1:
             return os.environ.get("RAY_ADDRESS") or None
         deadline = time.monotonic() + HEAD_S
-        while (address := meeting.address()) is None and not self._ending.wanted:
+        while (address := meeting.address()) is None and not self._stop.wanted:
             # the head runs on this node, and nothing on another one can take its place
             if meeting.left < 1 or provenance.host_name() in meeting.unfit() or time.monotonic() > deadline:
                 raise InputError(_no_head(meeting))
@@ -235,10 +249,10 @@ class Work:
 
     def _all_nodes(self, machines: Cluster) -> Cluster:
         """Return what the cluster has when the nodes of the job have come, or as many as will."""
-        meeting = self._run.meeting
+        meeting = self._options.meeting
         if meeting is None or meeting.nodes == 1:
             return machines
-        machines = wait_for_nodes(lambda: 0 if self._ending.wanted else meeting.left)
+        machines = wait_for_nodes(lambda: 0 if self._stop.wanted else meeting.left)
         for node, reason in sorted(meeting.unfit().items()):
             self._progress.say(f"NODE      {node} takes no part: {reason}")
         if len(machines.nodes) < meeting.nodes:
@@ -246,14 +260,14 @@ class Work:
         return machines
 
     def _on_lost_node(self) -> None:
-        if self._run.meeting is not None:
+        if self._options.meeting is not None:
             with contextlib.suppress(OSError):  # the run ends all the same
-                self._run.meeting.tell_lost()
-        self._ending.ask(RAY_LOST, now=True)
+                self._options.meeting.tell_lost()
+        self._stop.ask(RAY_LOST, now=True)
 
-    def _on_proposed(self, planned: PlannedTrial) -> None:
-        self._run.record_plan([*(trial.key for trial in self.proposed), planned.key])
-        trial = proposed_trial(self._run, self._progress, planned)
+    def _on_proposed(self, trial: Trial) -> None:
+        self._plan.record([*(other.key for other in self.proposed), trial.key])
+        self._progress.proposed(trial.key, label_of(trial), trial.config.training.epochs)
         self._trials[trial.key] = trial
         self.proposed.append(trial)
 
@@ -284,3 +298,10 @@ def _compile_kernels(training: bool) -> None:
         from ser_ray.models import kernels
 
         kernels.warm()
+
+
+def _tensorboard(folder: SweepFolder) -> "TensorBoard":
+    # its library imports PyTorch, for seconds, which a driver has no other use for
+    from ser_ray.sweep.running.tensorboard import TensorBoard
+
+    return TensorBoard(folder.path / "tensorboard")

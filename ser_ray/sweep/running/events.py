@@ -1,9 +1,7 @@
-"""What a run makes of what its trials come to: it is told to the user, the search, the budget and who proposes."""
+"""What a run does when its trials start, end an epoch, or end: tells the user, the search, the budget, the queue."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -13,50 +11,55 @@ from ser_ray.results import SweepFolder, read_table, read_trial
 from ser_ray.results.compact import compact_what_is_listed
 from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, Ending
-from ser_ray.sweep.planning.listing import label_of
-from ser_ray.sweep.planning.plan import PlannedTrial
+from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.running.progress import Progress
-from ser_ray.sweep.running.queue import Supply
+from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.watchdog import Silence
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 from ser_ray.unwritable import results_cannot_be_written
 
 if TYPE_CHECKING:
-    from ser_ray.sweep.running.run import SweepRun
     from ser_ray.sweep.running.tensorboard import TensorBoard
 
 
-class Outcomes:
+class TrialEvents:
     """What is done when a trial starts, ends an epoch, or ends.
 
     Args:
-        run: the sweep that is run.
-        progress: told of everything.
-        ending: asked for the end where a budget is spent or results cannot be written.
-        supply: told how trials ended.
+        plan: whose trials run.
+        queue: told how trials ended.
+        stop: asked to end the run where a budget is spent or results cannot be written.
+        progress: shows everything to the user.
         submit: takes the key of a trained trial that is to be searched.
+        board: draws figures, if wanted.
     """
 
     def __init__(
-        self, run: "SweepRun", progress: Progress, ending: Ending, supply: Supply, submit: Callable[[str], None]
+        self,
+        plan: Plan,
+        queue: TrialQueue,
+        stop: Ending,
+        progress: Progress,
+        submit: Callable[[str], None],
+        board: "TensorBoard | None" = None,
     ) -> None:
-        self._run, self._folder, self._schedule = run, run.folder, run.config.schedule
-        self._progress, self._ending, self._supply, self._submit = progress, ending, supply, submit
-        self._silence = Silence(60 * run.config.schedule.silence_minutes)
+        self._folder, self._schedule = plan.folder, plan.config.schedule
+        self._progress, self._stop, self._queue, self._submit = progress, stop, queue, submit
+        self._watchdog = Silence(60 * self._schedule.silence_minutes)
         self._too_late: set[str] = set()
         self._places: dict[str, Place] = {}
         self.corpus_altered: str | None = None
-        self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(run.folder)
-        self._board = _board(run.folder.path / "tensorboard") if run.tensorboard else None
+        self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(plan.folder)
+        self._board = board
 
     def started(self, key: str, kill: Callable[[], None]) -> None:
         """A trial has its resources; `kill` ends its process."""
-        if self._ending.wanted:
+        if self._stop.wanted:
             self._too_late.add(key)  # it ends as soon as it sees that, with nothing done
         else:
             self._progress.started(key)
-        self._silence.watch(key, self._folder.log(key), kill)
+        self._watchdog.watch(key, self._folder.log(key), kill)
 
     def placed(self, key: str, place: Place) -> None:
         """A trial's process told where it is."""
@@ -77,37 +80,37 @@ class Outcomes:
         self._gpu_seconds += figures["seconds"] * figures["gpus"]
         if most is not None and self._gpu_seconds >= 3600 * most:
             spent = self._gpu_seconds / 3600
-            self._ending.ask(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
+            self._stop.ask(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
 
     def trained(self, key: str) -> None:
         """A trial's predictions are written."""
-        self._silence.forget(key)
+        self._watchdog.forget(key)
         self._progress.trained(key)
         self._submit(key)
 
     def stopped(self, key: str) -> None:
         """The scheduler ended a trial early, and its row is written."""
-        self._silence.forget(key)
+        self._watchdog.forget(key)
         (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
-        self._supply.ended(key, "stopped", row["ccc_devel_mean"])
+        self._queue.ended(key, "stopped", row["ccc_devel_mean"])
         self._progress.stopped(key)
         self._draw(lambda board: board.finished(key, row))
 
     def failed(self, key: str, reason: str) -> None:
         """A trial failed, and its row is written."""
-        self._silence.forget(key)
-        self._supply.ended(key, "failed", None)
+        self._watchdog.forget(key)
+        self._queue.ended(key, "failed", None)
         self._progress.failed(key, reason)
 
     def left(self, key: str) -> None:
         """A trial ended before its end, and is still open."""
-        self._silence.forget(key)
+        self._watchdog.forget(key)
         if key not in self._too_late:
             self._progress.left(key)
 
     def faulted(self, key: str, fault: DeviceFault) -> None:
         """The GPU of a trial was at fault: the trial is still open, and goes on elsewhere if it goes on."""
-        self._silence.forget(key)
+        self._watchdog.forget(key)
         self._progress.say(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.said}")
         if fault.set_aside is not None:
             self._progress.say(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
@@ -115,20 +118,20 @@ class Outcomes:
     def unwritable(self, key: str, reason: str) -> None:
         """The results of a trial cannot be written."""
         self._progress.say(f"DISK      {key}  results cannot be written: {reason}")
-        self._ending.ask(MAKE_ROOM)
+        self._stop.ask(MAKE_ROOM)
 
     def altered(self, key: str, reason: str) -> None:
         """A trial found that the corpus is not what its manifest says: no trial can be trusted."""
         self._progress.say(f"CORPUS    {key}  {reason}")
         self.corpus_altered = self.corpus_altered or reason
-        self._ending.ask("the corpus is not what its manifest says")
+        self._stop.ask("the corpus is not what its manifest says")
 
     def searched(self, trial: Trial, error: Exception | None) -> None:
         """A trial's post-processing is searched, or its search ended with an error."""
         key = trial.key
         if error is None:
             (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
-            self._supply.ended(key, "finished", row["ccc_devel_mean"])
+            self._queue.ended(key, "finished", row["ccc_devel_mean"])
             self._progress.finished(key, row)
             self._draw(lambda board: board.finished(key, row))
         elif results_cannot_be_written(error, self._folder.path):
@@ -151,7 +154,7 @@ class Outcomes:
 
     def keep_house(self) -> None:
         """Now and then: end processes that hang, and keep the table in one file up to date."""
-        for key in self._silence.look():
+        for key in self._watchdog.look():
             self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
         with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
             compact_what_is_listed(self._folder)
@@ -169,25 +172,6 @@ class Outcomes:
         except OSError as error:
             self._progress.say(f"DISK      no further files for TensorBoard: {error.strerror or error}")
             self._board = None
-
-
-def proposed_trial(run: "SweepRun", progress: Progress, planned: PlannedTrial) -> Trial:
-    """Return a trial that a guided search has proposed, and tell of it.
-
-    Args:
-        run: the sweep that is run.
-        progress: told of it.
-        planned: what was proposed.
-    """
-    progress.proposed(planned.key, label_of(planned), planned.config.training.epochs)
-    return dataclasses.replace(run.template, key=planned.key, config=planned.config)
-
-
-def _board(folder: Path) -> "TensorBoard":
-    # its library imports PyTorch, for seconds, which a driver has no other use for
-    from ser_ray.sweep.running.tensorboard import TensorBoard
-
-    return TensorBoard(folder)
 
 
 def _gpu_seconds_of(folder: SweepFolder) -> float:

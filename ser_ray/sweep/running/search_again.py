@@ -11,13 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ser_ray import kernel_cache, provenance
+from ser_ray import files, kernel_cache, provenance
 from ser_ray.corpus.progress import Bar
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, crossfit_column, open_sweep, read_table, upgrade_parts
 from ser_ray.results.compact import compact_what_is_listed
-from ser_ray.results.parts import write_whole
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.heartbeat import Pace, Presence, refuse_others
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
@@ -229,7 +228,7 @@ def _note(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> Non
     head = re.match(r"(?:#.*\n)*", text)
     place = head.end() if head else 0
     whole = text[:place] + said + text[place:]
-    write_whole(folder, folder.sweep_file, lambda path: path.write_text(whole, encoding="utf-8"))
+    files.write_text(folder.sweep_file, whole, temporary_dir=folder.tmp)
 
 
 def _said(config: SearchConfig) -> str:

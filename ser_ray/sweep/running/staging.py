@@ -1,6 +1,5 @@
 """Where a trial reads its corpus: where it lies, or from a copy on the disk of the trial's own node."""
 
-import dataclasses
 import os
 import re
 from collections.abc import Callable
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 from ser_ray.corpus.store.local_copy import staged
 
 if TYPE_CHECKING:
+    from ser_ray.corpus import Corpus
     from ser_ray.sweep.spec.config import Resources
-    from ser_ray.trial import Trial
 
 GB = 1e9
 
@@ -37,16 +36,14 @@ def staging_of(resources: "Resources") -> Staging | None:
     return Staging(resources.staging, None if resources.staging_gb is None else int(GB * resources.staging_gb))
 
 
-def with_staged_corpus(
-    trial: "Trial", staging: Staging | None, look: Callable[[], None], say: Callable[[str], None] = print
-) -> "Trial":
-    """Return a trial that reads its corpus from this node's own disk, where that can be.
-
-    Its key and its results do not depend on it.
+def staged_corpus(
+    corpus: "Corpus", staging: Staging | None, look: Callable[[], None], say: Callable[[str], None] = print
+) -> "Corpus":
+    """Return a corpus as it lies on this node's own disk, where that can be; nothing depends on it but speed.
 
     Args:
-        trial: any.
-        staging: where to; None leaves the trial as it is.
+        corpus: as it lies on shared storage.
+        staging: where to copy it; None leaves it where it is.
         look: called again and again meanwhile; what it raises ends it.
         say: takes a line for the trial's log.
 
@@ -54,23 +51,23 @@ def with_staged_corpus(
         InputError: if the corpus was altered since it was imported.
     """
     if staging is None:
-        return trial
-    path = trial.corpus.path
+        return corpus
+    path = corpus.path
     given = os.path.expanduser(os.path.expandvars(staging.folder))
     unset = re.search(r"\$\{?(\w+)", given)
     if unset or not os.path.isabs(given):
         why = f"{unset[1]} is not set" if unset else f"that is {given}, no absolute path,"
         say(f"resources.staging is {staging.folder}, but {why} on this node: the corpus is read from {path}")
-        return trial
+        return corpus
     folder = Path(given)
     if _device(folder) == _device(path):
         say(f"resources.staging is {folder}, on the file system where the corpus lies: it is read from {path}")
-        return trial
+        return corpus
     copy = staged(path, folder, staging.limit_bytes, say, look)
     if copy == path:
-        return trial
+        return corpus
     say(f"the corpus is read from {copy}")
-    return dataclasses.replace(trial, corpus=trial.corpus.at(copy))
+    return corpus.at(copy)
 
 
 def _device(path: Path) -> int | None:

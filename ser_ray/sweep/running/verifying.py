@@ -1,6 +1,5 @@
 """A run's corpus is compared with its hashes: by the driver beside Ray's start, by each trial where it runs."""
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -10,7 +9,6 @@ from ser_ray.corpus.store.verifying import verified_shards, verify_shards
 
 if TYPE_CHECKING:
     from ser_ray.corpus import Corpus
-    from ser_ray.trial import Trial
 
 LOOK_S = 0.2
 
@@ -62,25 +60,18 @@ class CorpusVerification:
             if self._stop.is_set():
                 raise _StoppedError
 
-        verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), look=look, say=self._say)
+        verify_corpus(corpus, look, self._say)
 
 
-def with_verified_corpus(
-    trial: "Trial", wanted: bool, look: Callable[[], None], say: Callable[[str], None] = print
-) -> "Trial":
-    """Return a trial whose corpus is what its manifest says, on this host and where it is read from.
+def verify_corpus(corpus: "Corpus", look: Callable[[], None], say: Callable[[str], None] = print) -> None:
+    """Compare a corpus, which may be a copy, with its hashes, unless this host has done so before.
 
     Args:
-        trial: any; its corpus may be a copy.
-        wanted: False leaves the corpus unread, and the trial as it is.
+        corpus: where it is read from.
         look: called again and again meanwhile; what it raises ends it.
         say: takes a line for the trial's log.
 
     Raises:
-        AlteredError: naming the shard that is not.
+        AlteredError: naming the shard that is not what the manifest says.
     """
-    if not wanted:
-        return trial
-    path = trial.corpus.path
-    verify_shards(path, trial.corpus.manifest, verified_shards(path), look=look, say=say)
-    return dataclasses.replace(trial, corpus_verified=True)
+    verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), look=look, say=say)

@@ -11,7 +11,8 @@ from ser_ray.corpus.store.files import AlteredError
 from ser_ray.gpus.usable import wrong_with
 from ser_ray.sweep.nodes.cluster import own_gpus
 from ser_ray.sweep.nodes.device_faults import DeviceFault
-from ser_ray.sweep.running.attempt import DeviceFaultError, Terms, attempt
+from ser_ray.sweep.running.attempt import DeviceFaultError, attempt
+from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.trial import Trial
 from ser_ray.trial.place import Place
 
@@ -31,36 +32,41 @@ ALTERED = "altered"
 """In a report: what of the corpus is not what its manifest says."""
 
 
-def train_one(config: Mapping[str, Any], shared: Trial, terms: Terms, report: Report) -> None:
+def train_one(config: Mapping[str, Any], options: WorkerOptions, report: Report) -> None:
     """Train one trial in the process that Tune gave it.
 
     Args:
-        config: the trial's key, its configuration, its share of a GPU and the GPUs that it is to avoid.
-        shared: a trial with what all have in common.
-        terms: what each attempt keeps to.
+        config: the trial, its share of a GPU and the GPUs that it is to avoid.
+        options: how.
         report: tells Tune of an epoch, or of why the trial ended here while it is still open.
     """
-    trial = dataclasses.replace(shared, key=config["key"], config=config["trial"], gpus=config["gpus"])
-    if not trial.gpus:
-        _attempt(trial, terms, report)
+    trial, gpus = config["trial"], config["gpus"]
+    if not gpus:
+        _attempt(trial, gpus, options, report)
         return
-    meant, gpus = own_gpus()
-    if trial.gpus > 1:
+    meant, node_gpus = own_gpus()
+    if gpus > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(meant)
-        _attempt(trial, terms, report)
+        _attempt(trial, gpus, options, report)
         return
     host = provenance.host_name()
     avoid = [gpu for place, _, gpu in (one.rpartition("/") for one in config["avoid"]) if place == host]
-    with gpus.place(meant[0], trial.gpus, avoid) as gpu:
+    with node_gpus.place(meant[0], gpus, avoid) as gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA is not used yet: this process is the trial's alone
         try:
-            _attempt(trial, terms, report, on_epoch=lambda: gpus.worked(gpu))
+            _attempt(trial, gpus, options, report, on_epoch=lambda: node_gpus.worked(gpu))
         except DeviceFaultError as error:
-            fault = DeviceFault(str(error), host, gpu, gpus.fault(gpu, lambda: wrong_with(gpu)))
+            fault = DeviceFault(str(error), host, gpu, node_gpus.fault(gpu, lambda: wrong_with(gpu)))
             report({"epoch": 0, METRIC: -1.0, FAULT: dataclasses.asdict(fault)})
 
 
-def _attempt(trial: Trial, terms: Terms, report: Report, on_epoch: Callable[[], None] = lambda: None) -> None:
+def _attempt(
+    trial: Trial,
+    gpus: float,
+    options: WorkerOptions,
+    report: Report,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> None:
     """Attempt a trial, and tell Tune of its epochs and of results that cannot be written."""
 
     def tell(epoch: "EpochReport") -> None:
@@ -72,7 +78,7 @@ def _attempt(trial: Trial, terms: Terms, report: Report, on_epoch: Callable[[], 
                 "train_loss": epoch.train_loss,
                 METRIC: -1.0 if math.isnan(pooled["mean"]) else pooled["mean"],  # schedulers cannot compare NaN
                 "seconds": epoch.train_seconds + epoch.evaluate_seconds,
-                "gpus": trial.gpus,
+                "gpus": gpus,
                 **{f"ccc_devel_{target}": value for target, value in pooled.items() if target != "mean"},
             }
         )
@@ -81,7 +87,7 @@ def _attempt(trial: Trial, terms: Terms, report: Report, on_epoch: Callable[[], 
         report({"epoch": 0, METRIC: -1.0, PLACE: vars(place)})
 
     try:
-        trouble = attempt(trial, trial.gpus > 0, terms, tell, tell_place)
+        trouble = attempt(trial, gpus, options, tell, tell_place)
     except AlteredError as error:
         report({"epoch": 0, METRIC: -1.0, ALTERED: str(error)})
         return
