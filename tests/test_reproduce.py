@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from plans import make_plan
 
 from ser_ray import cli, provenance, reproduce
 from ser_ray.corpus import CorpusWriter, open_corpus
@@ -18,7 +19,6 @@ from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, make_table, open_sweep, read_table, write_part
 from ser_ray.sweep.planning import changes
 from ser_ray.sweep.planning.changes import changes_file, changes_name, keep_changes
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.sweep.spec.config import load_sweep
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key, write_unfinished
 

@@ -13,7 +13,7 @@ from ser_ray.report import leaderboard, logs, status
 from ser_ray.reproduce import main as reproduce
 from ser_ray.results import SCHEMAS, DamagedPartError, SweepFolder, upgrade_parts
 from ser_ray.sweep.planning.reuse import reusable, take_over
-from ser_ray.sweep.planning.states import read_standing
+from ser_ray.sweep.planning.states import read_states
 from ser_ray.trained import find_checkpoint, read_chains
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key
 
@@ -72,7 +72,7 @@ READERS = {
         [str(folder.path), trial.key, "--print", "--corpus", str(trial.corpus.path)]
     ),
     "--reuse": taken_over,
-    "--dry-run": lambda folder, trial: read_standing(folder, [trial]),
+    "--dry-run": lambda folder, trial: read_states(folder, [trial]),
 }
 NEEDS = {
     "status": {"trials"},

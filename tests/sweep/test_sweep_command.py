@@ -58,8 +58,8 @@ def test_asked_to_end_while_it_clears_up_a_sweep_still_ends_as_it_came_out(tiny_
     file = tmp_path / "x.yaml"
     sizes = "trial: {model: {kernels: [4, 6], pools: [8, 8], channels: [3, 4]}}"
     file.write_text(f"name: x\ncorpus: {tiny_corpus.path}\n{sizes}\nresources: {{gpus: 0}}\n")
-    finished = run.Standing(frozenset(["k"]), frozenset(), {}, (), ())
-    monkeypatch.setattr(run, "read_standing", lambda *_: finished)
+    finished = run.TrialStates(frozenset(["k"]), frozenset(), {}, (), ())
+    monkeypatch.setattr(run, "read_states", lambda *_: finished)
     monkeypatch.setattr(run, "searched_with", lambda *_: {})
     for module, name in ((run, "compact_what_is_listed"), (command, "_show_leaderboard")):
         monkeypatch.setattr(module, name, raises(AskedToEnd("SIGTERM")))

@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 
 import pytest
+from plans import make_plan
 
 from ser_ray.models import ModelConfig
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.sweep.spec.config import load_sweep
 from ser_ray.sweep.spec.quick import shrink
 from ser_ray.trial import TrialConfig

@@ -5,13 +5,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from plans import make_plan
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.synthetic.generate import built_in
 from ser_ray.results import CCC_COLUMNS, SweepFolder, read_table
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.sweep.spec.config import load_sweep
-from ser_ray.trial import Trial, search_trial, train_trial
+from ser_ray.trial import search_trial, train_trial
 
 KEPT = Path(__file__).parents[2] / "results" / "reference"
 
@@ -29,9 +29,7 @@ def again(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     corpus = open_corpus(built_in("synthetic-demo", folder / "corpora"))
     sweep = SweepFolder(folder / "reference")
-    plan = make_plan(load_sweep(KEPT / "reference.yaml"), corpus)
-    for planned in plan.trials:
-        trial = Trial(key=planned.key, config=planned.config, corpus=corpus, sweep="reference", folder=sweep)
+    for trial in make_plan(load_sweep(KEPT / "reference.yaml"), corpus, sweep.path).trials:
         train_trial(trial, torch.device("cpu"))
         search_trial(sweep, trial.key)
     return sweep

@@ -17,7 +17,7 @@ from ser_ray.training.loop import Trained
 from ser_ray.training.numerics import effective_precision
 from ser_ray.training.state import EpochReport
 from ser_ray.trial import TrialConfig, keyed_config, write_unfinished
-from ser_ray.trial.place import NOWHERE, Place
+from ser_ray.trial.place import Place, place_here
 from ser_ray.trial.rows import configured_columns, epoch_row, prediction_rows, trained_columns
 
 ENDED = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -110,7 +110,7 @@ def test_the_networks_size_is_in_the_row(make_trial):
 
 def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config())
-    columns = trained_columns(trial, TRAINED, CPU)
+    columns = trained_columns(trial, TRAINED, CPU, place_here(CPU))
     assert set(columns) <= set(SCHEMAS["trials"].names)
     assert (columns["epochs"], columns["best_epoch"]) == (3, 2)
     assert columns["train_seconds"] == 30.0
@@ -128,25 +128,24 @@ def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
 )
 def test_the_precision_in_effect_and_the_one_asked_for_are_both_kept(make_trial, tiny_config, asked, in_effect):
     trial = make_trial(tiny_config(precision=asked))
-    assert trained_columns(trial, TRAINED, CPU)["precision"] == in_effect
+    assert trained_columns(trial, TRAINED, CPU, place_here(CPU))["precision"] == in_effect
     assert json.loads(configured_columns(trial)["config"])["training"]["precision"] == asked
 
 
 def test_random_segments_count_with_their_own_length(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config(segments="random"))  # 20 frames: 3, 3 and 2 whole ones of 60, 45 and 37 frames
-    columns = trained_columns(trial, TRAINED, CPU)
+    columns = trained_columns(trial, TRAINED, CPU, place_here(CPU))
     assert columns["samples_per_second"] == pytest.approx(3 * 8 * 20 * tiny_corpus.hop / 24)
 
 
 def test_limits_count_only_what_was_trained_on(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config(limit_recordings=2, limit_s=0.1))
-    columns = trained_columns(trial, TRAINED, CPU)
+    columns = trained_columns(trial, TRAINED, CPU, place_here(CPU))
     assert columns["samples_per_second"] == pytest.approx(3 * 2 * 25 * tiny_corpus.hop / 24)
 
 
-def test_an_epoch_is_a_row(make_trial, tiny_config):
-    trial = dataclasses.replace(make_trial(tiny_config()), key="k", gpus=0.25)
-    table = make_table("epochs", [epoch_row(trial, REPORTS[1])])
+def test_an_epoch_is_a_row():
+    table = make_table("epochs", [epoch_row("k", 0.25, REPORTS[1])])
     (row,) = table.to_pylist()
     assert None not in row.values()
     expected = {

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
+from plans import factory, make_plan
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep.planning import guided as room
 from ser_ray.sweep.planning.guided import Guided
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.trial import trial_key
 
 SPACE = {
@@ -30,15 +30,19 @@ SPACE = {
 }
 
 
+def sweep_of(read, count, replicates=1, space=SPACE, more="", top=""):
+    inner = ", ".join(f"{path}: {axis}" for path, axis in space.items())
+    head = f"name: g\nreplicates: {replicates}\n{top}"
+    return read(f"{head}\nexplore: [{{guided: {{count: {count}, startup: 3, {more} {inner}}}}}]")
+
+
 @pytest.fixture
 def search(read, corpus, tmp_path):
     """Opens the guided search of a sweep in a folder of results."""
 
-    def opened(count=12, replicates=1, space=SPACE, folder=tmp_path / "g", more="", top=""):
-        inner = ", ".join(f"{path}: {axis}" for path, axis in space.items())
-        head = f"name: g\nreplicates: {replicates}\n{top}"
-        sweep = read(f"{head}\nexplore: [{{guided: {{count: {count}, startup: 3, {more} {inner}}}}}]")
-        return Guided(sweep, corpus, folder / "suggested.jsonl")
+    def opened(*, folder=tmp_path / "g", count=12, **options):
+        sweep = sweep_of(read, count, **options)
+        return Guided(sweep, factory(sweep, corpus, folder))
 
     return opened
 
@@ -94,7 +98,7 @@ def test_proposals_lie_in_the_space_and_are_trials_of_the_sweep(search, corpus):
     asked = run(search(count=15, replicates=2))
     assert len(asked) == 15
     for first, second in asked:
-        assert (first.seed, second.seed) == (0, 1)
+        assert (first.config.training.seed, second.config.training.seed) == (0, 1)
         assert [path for path, _ in first.explored] == list(SPACE)
         for trial in (first, second):
             assert trial.key == trial_key(trial.config, corpus.fingerprint)
@@ -333,11 +337,11 @@ def test_another_set_of_fields_is_another_space(search, tmp_path):
 def test_the_plan_holds_what_was_proposed_and_counts_what_is_to_come(search, read, corpus, tmp_path):
     run(search(count=4, replicates=2))
     opened = search(count=7, replicates=2)
-    plan = make_plan(opened._sweep, corpus, opened)
+    plan = make_plan(sweep_of(read, 7, replicates=2), corpus, tmp_path / "g")
     assert plan.trials == opened.recorded
     assert (len(plan.trials), plan.configurations, plan.to_propose) == (8, 4, 6)
     fewer = search(count=3, replicates=2)
-    assert make_plan(fewer._sweep, corpus, fewer).notes == fewer.notes != ()
+    assert make_plan(sweep_of(read, 3, replicates=2), corpus, tmp_path / "g").notes == fewer.notes != ()
 
 
 @pytest.mark.parametrize(
@@ -410,7 +414,7 @@ def test_without_optuna_its_installation_is_said(search, monkeypatch):
 
 def test_a_sweep_without_a_guided_search_has_none(read, corpus, tmp_path):
     with pytest.raises(ValueError, match="no guided search"):
-        Guided(read("name: x"), corpus, tmp_path / "suggested.jsonl")
+        Guided(read("name: x"), factory(read("name: x"), corpus, tmp_path))
 
 
 def test_optuna_is_imported_only_when_asked():

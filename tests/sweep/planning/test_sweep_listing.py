@@ -1,5 +1,6 @@
 """A plan in words: labels, the lines before a run, and the listing of a dry run."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -7,6 +8,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from plans import make_plan
 from rich.console import Console
 
 from ser_ray.errors import InputError
@@ -15,9 +17,7 @@ from ser_ray.results import SweepFolder, make_table, write_part
 from ser_ray.sweep.planning import hours as estimate
 from ser_ray.sweep.planning import listing
 from ser_ray.sweep.planning.hours import DeviceHours, Forecast
-from ser_ray.sweep.planning.listing import describe_plan, labels, list_trials
-from ser_ray.sweep.planning.plan import make_plan
-from ser_ray.trial import Trial
+from ser_ray.sweep.planning.listing import describe_plan, label_of, list_trials
 
 SWEEP = """
 name: small
@@ -47,11 +47,8 @@ def folder(tmp_path):
     return SweepFolder(tmp_path / "results" / "small")
 
 
-def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25, donors=(), **options):
-    trials = [
-        Trial(key=planned.key, config=planned.config, corpus=corpus, sweep="small", folder=folder)
-        for planned in plan.trials
-    ]
+def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25, sources=(), **options):
+    plan = dataclasses.replace(plan, folder=folder, source_sweeps=sources)
     asked = []
 
     def forecast(given, to_do, measured, cache, backend, *, gpus):
@@ -61,15 +58,15 @@ def list_all(plan, folder, corpus, monkeypatch, capsys, hours=lambda trial: 0.25
         return Forecast(own, (DeviceHours("this host: a cpu", 0, left), DeviceHours("a gpu", 12, left / 8, 4)))
 
     monkeypatch.setattr(estimate, "forecast", forecast)
-    list_trials(plan, trials, folder, folder.path.parent / "cache", donors, **options)
+    list_trials(plan, folder.path.parent / "cache", **options)
     own = [folder] if folder.path.exists() else []
-    resources = plan.sweep.resources
-    assert asked == [([*own, *donors], folder.path.parent / "cache", resources.backend, resources.gpus)]
+    resources = plan.config.resources
+    assert asked == [([*own, *sources], folder.path.parent / "cache", resources.backend, resources.gpus)]
     return capsys.readouterr().out.splitlines()
 
 
 def test_a_label_says_what_is_varied_and_the_seed(plan):
-    found = labels(plan)
+    found = {trial.key: label_of(trial) for trial in plan.trials}
     assert list(found) == [trial.key for trial in plan.trials]
     assert sorted(found.values()) == sorted(
         f"{design}, sequence_s {sequence_s}, learning_rate {rate}, channels {channels}, seed {seed}"
@@ -82,7 +79,7 @@ def test_a_label_says_what_is_varied_and_the_seed(plan):
 
 def test_a_sweep_without_exploration_is_told_by_its_network(read, corpus):
     plan = make_plan(read("name: one\nreplicates: 2"), corpus)
-    assert list(labels(plan).values()) == [
+    assert [label_of(trial) for trial in plan.trials] == [
         "kernels 8-6-6 pools 10-8-8, seed 0",
         "kernels 8-6-6 pools 10-8-8, seed 1",
     ]
@@ -90,7 +87,7 @@ def test_a_sweep_without_exploration_is_told_by_its_network(read, corpus):
 
 def test_explored_seeds_are_said_once(read, corpus):
     plan = make_plan(read("name: one\nexplore:\n  - training.seed: [3, 5]"), corpus)
-    assert [label.split(", ", 1)[1] for label in labels(plan).values()] == ["seed 3", "seed 5"]
+    assert [label.split(", ", 1)[1] for label in map(label_of, plan.trials)] == ["seed 3", "seed 5"]
 
 
 def test_a_plan_is_described_with_its_corpus(read, corpus, folder):
@@ -208,16 +205,16 @@ def test_a_sweep_without_gpus_is_forecast_on_the_cpu(read, folder, corpus, monke
     assert len(list_all(plan, folder, corpus, monkeypatch, capsys)) == 1 + 1 + 4
 
 
-def test_what_donors_have_finished_is_to_be_reused(plan, folder, corpus, monkeypatch, capsys):
-    donor = SweepFolder(folder.path.parent.parent / "elsewhere" / "donor")
+def test_what_source_sweeps_have_finished_is_to_be_reused(plan, folder, corpus, monkeypatch, capsys):
+    source = SweepFolder(folder.path.parent.parent / "elsewhere" / "source")
     first, second, third = plan.trials[:3]
     for trial in (first, second, third):
         status = "stopped" if trial is third else "finished"
-        write_part(donor, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": status}]))
+        write_part(source, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": status}]))
         found = [{"key": trial.key, "method": method, "target": "arousal"} for method in ("greedy", "exhaustive")]
-        write_part(donor, "postprocessing", trial.key, make_table("postprocessing", found))
+        write_part(source, "postprocessing", trial.key, make_table("postprocessing", found))
     write_part(folder, "trials", second.key, make_table("trials", [{"key": second.key, "status": "finished"}]))
-    out = list_all(plan, folder, corpus, monkeypatch, capsys, donors=(donor,))
+    out = list_all(plan, folder, corpus, monkeypatch, capsys, sources=(source,))
     assert states(out)[:4] == ["reuse", "done", "to do", "to do"]
     assert out[25].startswith("22 to do, ")
 
@@ -248,9 +245,9 @@ def test_of_a_long_plan_both_ends_are_shown(read, folder, corpus, monkeypatch, c
 
 
 def test_trials_still_to_be_proposed_are_said(plan, folder):
-    described = SimpleNamespace(name="tiny", targets=("arousal",), label_rate=25.0, recordings=lambda name: [None])
-    guided = SimpleNamespace(**{**vars(plan), "to_propose": 7})
-    text = describe_plan(guided, described, folder)
+    corpus = SimpleNamespace(name="tiny", targets=("arousal",), label_rate=25.0, recordings=lambda name: [None])
+    guided = SimpleNamespace(**{**vars(plan), "corpus": corpus, "to_propose": 7})
+    text = describe_plan(guided, folder.path)
     assert text.startswith(
         f"sweep small: 24 trials (12 configurations x 2 seeds) and 7 trials still to be proposed -> {folder.path}\n"
     )

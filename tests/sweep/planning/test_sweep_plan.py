@@ -7,11 +7,11 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import make_plan
 
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig, trial_key
 
@@ -94,7 +94,7 @@ explore: [{training.sequence_s: [6, 20]}]
 replicates: 3
 """
     plan = make_plan(read(text), corpus)
-    found = [(trial.seed, trial.config.training.sequence_s) for trial in plan.trials]
+    found = [(trial.config.training.seed, trial.config.training.sequence_s) for trial in plan.trials]
     assert found == [(5, 6), (5, 20), (6, 6), (6, 20), (7, 6), (7, 20)]
     assert (plan.configurations, plan.collapsed, plan.left_out) == (2, 0, 0)
     assert plan.corpus_fingerprint == corpus.fingerprint
@@ -115,7 +115,7 @@ def test_equal_configurations_are_planned_once_and_counted(read, corpus):
 
 def test_explored_seeds_are_configurations(read, corpus):
     plan = make_plan(read("name: x\nexplore: [{training.seed: {from: 3, to: 5, step: 1}}]"), corpus)
-    assert [trial.seed for trial in plan.trials] == [3, 4, 5]
+    assert [trial.config.training.seed for trial in plan.trials] == [3, 4, 5]
 
 
 def test_most_configurations_are_spread_over_the_distinct_ones(read, corpus):
@@ -221,7 +221,7 @@ explore:
 replicates: 2
 """
     keyed, models, trainings = Mock(wraps=trial_key), Mock(wraps=ModelConfig), Mock(wraps=TrainingConfig)
-    monkeypatch.setattr("ser_ray.sweep.planning.plan.trial_key", keyed)
+    monkeypatch.setattr("ser_ray.sweep.planning.trials.trial_key", keyed)
     monkeypatch.setattr("ser_ray.sweep.planning.explore.ModelConfig", models)
     monkeypatch.setattr("ser_ray.sweep.planning.explore.TrainingConfig", trainings)
     plan = make_plan(read(text), corpus)

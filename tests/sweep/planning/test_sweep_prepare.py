@@ -7,7 +7,9 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.sweep.planning import prepare as module
+from ser_ray.sweep.planning.listing import describe_plan
 from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
+from ser_ray.trial import trial_key
 
 SWEEP = """
 name: tiny
@@ -36,11 +38,13 @@ def asked(tmp_path, tiny_corpus):
 def test_trials_have_the_plans_keys_and_all_else_in_common(asked, tiny_corpus, tmp_path):
     options = asked()
     sweep = prepare(options, read_config(options)[0], keep=False)
-    assert [trial.key for trial in sweep.trials] == [one.key for one in sweep.plan.trials]
+    assert [trial.key for trial in sweep.trials] == [
+        trial_key(trial.config, tiny_corpus.fingerprint) for trial in sweep.trials
+    ]
     assert [trial.config.training.learning_rate for trial in sweep.trials] == [1e-3, 2e-3]
     assert {trial.folder.path for trial in sweep.trials} == {sweep.folder.path} == {tmp_path / "results" / "tiny"}
     assert {trial.corpus.fingerprint for trial in sweep.trials} == {tiny_corpus.fingerprint}
-    assert sweep.text.startswith("sweep tiny: 2 trials")
+    assert describe_plan(sweep, sweep.folder.path).startswith("sweep tiny: 2 trials")
 
 
 def test_paths_are_absolute_since_trials_run_elsewhere(asked, tiny_corpus, tmp_path, monkeypatch):
@@ -48,15 +52,15 @@ def test_paths_are_absolute_since_trials_run_elsewhere(asked, tiny_corpus, tmp_p
     options = asked("--results", "here", "--corpus", os.path.relpath(tiny_corpus.path))
     sweep = prepare(options, read_config(options)[0], keep=False)
     assert sweep.folder.path == tmp_path / "here" / "tiny"
-    assert sweep.template.corpus.path.is_absolute()
+    assert all(trial.corpus.path.is_absolute() for trial in sweep.trials)
 
 
 def test_planning_writes_nothing_and_running_keeps_the_changes_of_the_code(asked, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_ray.provenance.git_changes", lambda: "a patch")
     options = asked()
-    assert prepare(options, read_config(options)[0], keep=False).template.git_diff is None
+    assert prepare(options, read_config(options)[0], keep=False).trials[0].git_diff is None
     assert not (tmp_path / "results").exists()
-    kept = prepare(options, read_config(options)[0], keep=True).template.git_diff
+    kept = prepare(options, read_config(options)[0], keep=True).trials[0].git_diff
     assert (tmp_path / "results" / "tiny" / "provenance" / f"{kept}.diff").read_text() == "a patch"
 
 

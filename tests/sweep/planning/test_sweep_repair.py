@@ -22,7 +22,7 @@ from ser_ray.results import (
     write_part,
 )
 from ser_ray.sweep.planning.repair import repair
-from ser_ray.sweep.planning.states import read_standing
+from ser_ray.sweep.planning.states import read_states
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key
 
 TABLES = tuple(SCHEMAS)
@@ -94,7 +94,7 @@ def test_a_damaged_part_is_set_aside_and_its_trial_goes_on(folder, finished, tab
     assert {part: part.read_bytes() for part in others} == others, "nothing that is sound is touched"
     assert find_damaged(folder) == ()
     assert upgrade_parts(folder) == 0
-    standing = read_standing(folder, [finished])
+    standing = read_states(folder, [finished])
     if table == "epochs":
         assert line.endswith("written again from last.pt")
         assert rows(folder, "epochs") == before["epochs"]
@@ -115,7 +115,7 @@ def test_a_row_and_chains_made_again_are_those_that_were_lost(folder, finished, 
     repaired(folder, finished.key)
     search_trial(folder, finished.key)
     assert {name: rows(folder, name) for name in TABLES} == before
-    assert read_standing(folder, [finished]).finished == {finished.key}
+    assert read_states(folder, [finished]).finished == {finished.key}
 
 
 @pytest.mark.parametrize("kind", kinds("predictions"))
@@ -126,7 +126,7 @@ def test_a_trial_without_row_is_trained_on_where_its_predictions_are_damaged(fol
     kinds("predictions")[kind](folder.part("predictions", finished.key))
     (line,) = repaired(folder, finished.key)
     assert line.endswith("it is trained on")
-    assert read_standing(folder, [finished]).to_train == (finished,)
+    assert read_states(folder, [finished]).to_train == (finished,)
     if kind == "a folder":  # one that cannot be renamed over
         train_trial(Trial(**{**vars(finished), "folder": folder}), torch.device("cpu"))
         search_trial(folder, finished.key)
@@ -148,7 +148,7 @@ def test_everything_damaged_at_once_is_trained_on(folder, finished):
     (folder.checkpoints(finished.key) / "last.pt").write_bytes(b"")
     said = repaired(folder, finished.key)
     assert [line.split()[1].split("/")[0] for line in said] == list(TABLES)
-    assert read_standing(folder, [finished]).to_train == (finished,)
+    assert read_states(folder, [finished]).to_train == (finished,)
 
 
 @pytest.mark.parametrize("gone", ["previous.pt", "last.pt", "all", "all but of one epoch less"])

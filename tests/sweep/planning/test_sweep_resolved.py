@@ -1,8 +1,8 @@
 import dataclasses
 
 import pytest
+from plans import make_plan
 
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.sweep.planning.resolved import resolved_yaml
 from ser_ray.sweep.spec.document import parse_document
 from ser_ray.sweep.spec.items import Search
@@ -35,12 +35,13 @@ def test_the_resolved_file_plans_the_same_again(read, corpus, text, quick):
     plan = make_plan(sweep, corpus)
     resolved = resolved_yaml(plan)
     again = make_plan(read(resolved), corpus)
-    assert dataclasses.replace(again, sweep=plan.sweep) == plan
-    searches, same = ([one for one in sweep.explore if isinstance(one, Search)] for sweep in (sweep, again.sweep))
+    assert dataclasses.replace(again, config=plan.config, guided=plan.guided) == plan
+    assert (again.guided is None, again.to_propose) == (plan.guided is None, plan.to_propose)
+    searches, same = ([one for one in sweep.explore if isinstance(one, Search)] for sweep in (sweep, again.config))
     assert searches == same
-    assert again.sweep.schedule == plan.sweep.schedule
-    assert again.sweep.resources == plan.sweep.resources
-    assert (again.sweep.name, again.sweep.corpus) == (plan.sweep.name, plan.sweep.corpus)
+    assert again.config.schedule == plan.config.schedule
+    assert again.config.resources == plan.config.resources
+    assert (again.config.name, again.config.corpus) == (plan.config.name, plan.config.corpus)
     assert resolved_yaml(again) == resolved
 
 

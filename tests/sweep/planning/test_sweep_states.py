@@ -9,7 +9,7 @@ from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, make_table, read_table, write_part
-from ser_ray.sweep.planning.states import forget_failed, read_standing
+from ser_ray.sweep.planning.states import forget_failed, read_states
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial, TrialConfig, keyed_config, trial_key
 
@@ -77,7 +77,7 @@ def checkpoint_of(folder, trial):
 
 def test_a_plan_without_a_folder_is_all_to_train(folder, trial):
     trials = [trial(seed=n) for n in range(3)]
-    standing = read_standing(folder, trials)
+    standing = read_states(folder, trials)
     assert standing.to_train == tuple(trials)
     assert (standing.finished, standing.stopped, standing.failed, standing.to_search) == (set(), set(), {}, ())
     assert not folder.path.exists()
@@ -101,7 +101,7 @@ def test_the_files_say_what_became_of_each_trial(folder, trial):
     write_epochs(folder, begun)
     stranger = trial(seed=99)  # of an earlier plan
     write_row(folder, stranger)
-    standing = read_standing(folder, list(reversed(trials)))
+    standing = read_states(folder, list(reversed(trials)))
     assert standing.finished == {finished.key, bare.key}
     assert standing.stopped == {stopped.key}
     assert standing.failed == {
@@ -117,7 +117,7 @@ def test_a_damaged_row_is_named(folder, trial):
     write_row(folder, one)
     folder.part("trials", one.key).write_bytes(b"PAR1")
     with pytest.raises(InputError, match=rf"{one.key}.parquet cannot be read"):
-        read_standing(folder, [one])
+        read_states(folder, [one])
 
 
 def test_forgotten_trials_are_trained_or_searched_again(folder, trial):
@@ -128,7 +128,7 @@ def test_forgotten_trials_are_trained_or_searched_again(folder, trial):
         write_epochs(folder, one)
     write_predictions(folder, search_failed)
     forget_failed(folder, [diverged.key, search_failed.key])
-    standing = read_standing(folder, [diverged, search_failed, other])
+    standing = read_states(folder, [diverged, search_failed, other])
     assert standing.to_train == (diverged,)
     assert standing.to_search == (search_failed,)
     assert set(standing.failed) == {other.key}

@@ -1,6 +1,5 @@
 """One attempt at a trial in this process, or in one that may die of it."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -15,7 +14,8 @@ from ruamel.yaml import YAML
 
 from ser_ray.results import read_table
 from ser_ray.sweep.running import attempt as attempts
-from ser_ray.sweep.running.attempt import DeviceFaultError, Terms, attempt, one_line, was_hung
+from ser_ray.sweep.running.attempt import DeviceFaultError, attempt, one_line, was_hung
+from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial import keyed_config
 from ser_ray.trial.log import starts
@@ -27,7 +27,7 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 def terms(tmp_path):
     go = tmp_path / "go"
     go.touch()
-    return Terms(go=go, silence_s=600.0, save_every_s=600.0)
+    return WorkerOptions(go=go, silence_s=600.0, save_every_s=600.0)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def raising(error, times=10**9):
 
 def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, terms):
     epochs = []
-    assert attempt(trial, False, terms, lambda report: epochs.append(report.epoch)) is None
+    assert attempt(trial, 0.0, terms, lambda report: epochs.append(report.epoch)) is None
     assert epochs == [1, 2, 3]
     assert trial.folder.part("predictions", trial.key).exists()
     (start,) = starts(trial.folder.log(trial.key))
@@ -63,14 +63,14 @@ def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, terms):
 
 def test_what_a_trial_raises_is_its_own_failure(trial, terms, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no\nframes")))
-    assert attempt(trial, False, terms, print) is None
+    assert attempt(trial, 0.0, terms, print) is None
     row = row_of(trial)
     assert (row["status"], row["error"], row["restarts"]) == ("failed", "ZeroDivisionError: no frames", 0)
     assert "Traceback" in trial.folder.log(trial.key).read_text()
 
 
 def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial, terms):
-    assert attempt(trial, False, terms, lambda report: None) is None
+    assert attempt(trial, 0.0, terms, lambda report: None) is None
     opened, *lines = trial.folder.log(trial.key).read_text().splitlines()
     assert opened.startswith(f"trial {trial.key} on cpu (")
     told = YAML(typ="safe").load("\n".join(line for line in lines if line.startswith("  ")))
@@ -93,20 +93,20 @@ def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial
 def test_every_start_is_counted(trial, terms, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
     for _ in range(3):
-        attempt(trial, False, terms, print)
+        attempt(trial, 0.0, terms, print)
     assert row_of(trial)["restarts"] == 2
 
 
 def test_a_full_disk_is_no_failure_of_the_trial(trial, terms, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(NO_SPACE))
-    assert attempt(trial, False, terms, print) == f"No space left on device ({trial.folder.path})"
+    assert attempt(trial, 0.0, terms, print) == f"No space left on device ({trial.folder.path})"
     assert not trial.folder.part("trials", trial.key).exists()
 
 
 def test_a_disk_that_fills_up_while_a_failure_is_written_is_told_as_well(trial, terms, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
     monkeypatch.setattr("ser_ray.results.parts.os.fsync", lambda _: (_ for _ in ()).throw(NO_SPACE))
-    assert "No space left" in attempt(trial, False, terms, print)
+    assert "No space left" in attempt(trial, 0.0, terms, print)
     assert not trial.folder.part("trials", trial.key).exists()
 
 
@@ -114,17 +114,17 @@ def test_a_log_on_a_full_disk_does_not_hide_that_it_is_full(trial, terms):
     log = trial.folder.log(trial.key)
     log.parent.mkdir(parents=True)
     log.symlink_to("/dev/full")
-    assert "No space left" in attempt(trial, False, terms, print)
+    assert "No space left" in attempt(trial, 0.0, terms, print)
 
 
 def test_what_cannot_be_read_elsewhere_is_the_trials_own_trouble(trial, terms, monkeypatch):
     denied = PermissionError(errno.EACCES, "Permission denied", "/corpora/shards/0.arrow")
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(denied))
-    assert attempt(trial, False, terms, print) is None
+    assert attempt(trial, 0.0, terms, print) is None
     assert "Permission denied" in row_of(trial)["error"]
     ours = PermissionError(errno.EACCES, "Permission denied", str(trial.folder.path / "epochs"))
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ours))
-    assert "Permission denied" in attempt(trial, False, terms, print)
+    assert "Permission denied" in attempt(trial, 0.0, terms, print)
 
 
 def allocate(gigabytes):
@@ -139,7 +139,7 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
         allocate(2**25)
 
     monkeypatch.setattr("ser_ray.trial.train.train_trial", train)
-    assert attempt(trial, False, terms, print) is None
+    assert attempt(trial, 0.0, terms, print) is None
     error = row_of(trial)["error"]
     assert error.startswith("out of memory on this host's CPU, with batches of 3 x 0.08 s and ")
     assert "try a smaller training.batch_size or training.sequence_s, or fewer trials at once" in error
@@ -159,7 +159,7 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
 )
 def test_memory_that_is_there_the_second_time_is_no_failure(trial, terms, monkeypatch, error):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(error, times=1))
-    assert attempt(trial, False, terms, print) is None
+    assert attempt(trial, 0.0, terms, print) is None
     assert (trial.folder.path / "trained").is_dir()
     assert not trial.folder.part("trials", trial.key).exists()
 
@@ -169,7 +169,7 @@ def test_a_trial_that_shares_a_gpu_is_held_to_its_share_of_the_memory(trial, mon
     fractions = []
     monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda share, device: fractions.append(share))
     done = []
-    attempts._with_memory(dataclasses.replace(trial, gpus=gpus), torch.device(device), lambda: done.append(1))
+    attempts._with_memory(trial, torch.device(device), gpus, lambda: done.append(1))
     assert (fractions, done) == (held, [1])
 
 
@@ -179,7 +179,7 @@ def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, terms,
 
     monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", no_context)
     monkeypatch.setattr("torch.cuda.get_device_name", no_context)
-    assert attempt(dataclasses.replace(trial, gpus=0.25), True, terms, print) is None
+    assert attempt(trial, 0.25, terms, print) is None
     assert row_of(trial)["error"].startswith(
         "out of memory on the GPU, of which a trial has 0.25, with batches of 3 x "
     )
@@ -189,10 +189,10 @@ def test_a_fault_of_the_gpu_is_no_failure_of_the_trial(trial, terms, monkeypatch
     fault = RuntimeError("CUDA error: an illegal memory access was encountered\nadvice")
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(fault))
     with pytest.raises(DeviceFaultError, match="illegal memory access was encountered advice"):
-        attempt(dataclasses.replace(trial, gpus=1.0), True, terms, print)
+        attempt(trial, 1.0, terms, print)
     assert not trial.folder.part("trials", trial.key).exists()
     assert "Traceback" in trial.folder.log(trial.key).read_text()
-    assert attempt(trial, False, terms, print) is None  # on a CPU there is no such fault
+    assert attempt(trial, 0.0, terms, print) is None  # on a CPU there is no such fault
     assert row_of(trial)["status"] == "failed"
 
 
@@ -205,7 +205,7 @@ def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, terms, mak
         if report.epoch == 2:
             terms.go.unlink()
 
-    assert attempt(long, False, terms, stop_soon) is None
+    assert attempt(long, 0.0, terms, stop_soon) is None
     assert 2 <= attempts_made[-1] < 400
     assert not long.folder.part("trials", long.key).exists()
     assert "asked to end: saved in epoch" in long.folder.log(long.key).read_text()
@@ -215,7 +215,7 @@ def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, terms, mak
 
 def test_a_trial_whose_run_has_ended_does_not_begin(trial, terms):
     terms.go.unlink()
-    assert attempt(trial, False, terms, print) is None
+    assert attempt(trial, 0.0, terms, print) is None
     assert not trial.folder.checkpoints(trial.key).exists()
 
 
@@ -225,6 +225,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from types import SimpleNamespace
 from ser_ray.sweep.running import attempt as attempts
+from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.results import SweepFolder
 from ser_ray.trial import TrialConfig
 
@@ -239,9 +240,9 @@ def train(trial, device, report, supervision=None, **options):
 
 import ser_ray.trial.train
 ser_ray.trial.train.train_trial = train
-trial = SimpleNamespace(key="k", config=TrialConfig(), cpus=1, gpus=0.0, folder=SweepFolder(Path({folder!r})))
-terms = attempts.Terms(go=Path(__file__), silence_s=2.0, save_every_s=60.0)
-attempts.attempt(trial, False, terms, print)
+trial = SimpleNamespace(key="k", config=TrialConfig(), corpus=None, folder=SweepFolder(Path({folder!r})))
+terms = WorkerOptions(go=Path(__file__), silence_s=2.0, save_every_s=60.0)
+attempts.attempt(trial, 0.0, terms, print)
 """
 
 

@@ -1,7 +1,6 @@
 """What a run makes of what it is told, without Ray's processes."""
 
 import contextlib
-import dataclasses
 import errno
 import os
 import signal
@@ -21,153 +20,129 @@ from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError
 from ser_ray.sweep.nodes.ray_thread import RayThread
 from ser_ray.sweep.nodes.rendezvous import Meeting
 from ser_ray.sweep.nodes.stop import told
-from ser_ray.sweep.nodes.trial_resources import with_resources
-from ser_ray.sweep.planning.states import Standing
+from ser_ray.sweep.planning.plan import Plan
+from ser_ray.sweep.planning.states import TrialStates
 from ser_ray.sweep.running import driver as works
-from ser_ray.sweep.running.driver import SAVING, Work
-from ser_ray.sweep.running.run import SweepRun
-from ser_ray.sweep.spec.config import Resources, Schedule
+from ser_ray.sweep.running.driver import SAVING, Driver
+from ser_ray.sweep.running.options import RunOptions
+from ser_ray.sweep.running.run import run_sweep
+from ser_ray.sweep.spec.config import Resources, Schedule, SweepConfig
 
 
 @pytest.fixture
-def begin(folder, make_trial, tiny_config):
-    """Returns the work of a run of one trial, with resources and schedule as given."""
+def begin(folder, make_trial, tiny_config, tiny_corpus):
+    """Returns the driver of a plan of one trial, with resources and schedule as given."""
 
     made = []
 
-    def make(**sections):
+    def make(options=None, **sections):
         trial = make_trial(tiny_config())
-        config = SimpleNamespace(resources=Resources(), schedule=Schedule(), replicates=1)
-        vars(config).update(sections)
-        run = SweepRun(
-            config=config, resolved="", folder=folder, trials=(trial,), labels={trial.key: "it, seed 1"}, template=trial
-        )
-        made.append(Work(run, Standing(frozenset(), frozenset(), {}, (), (trial,))))
+        config = SweepConfig(name="tiny", **sections)
+        plan = Plan(config=config, corpus=tiny_corpus, folder=folder, trials=(trial,), configurations=1)
+        made.append(Driver(plan, [trial], TrialStates(to_train=(trial,)), options or RunOptions()))
         return made[-1]
 
     yield make
-    for work in made:
-        work._progress.__exit__()
+    for driver in made:
+        driver._progress.__exit__()
 
 
 def machines(*nodes):
     return Cluster(sum(c for c, _ in nodes), sum(g for _, g in nodes), tuple(nodes))
 
 
-@pytest.mark.parametrize(
-    ("nodes", "asked", "given"),
-    [
-        ([(8, 0)], {"cpus": 4, "gpus": 0.25}, (1.0, 0.0)),
-        ([(8, 0), (8, 2)], {"cpus": 4, "gpus": 0.25}, (4.0, 0.25)),
-        ([(8, 2)], {"cpus": 4, "gpus": 0.0}, (1.0, 0.0)),
-    ],
-)
-def test_a_trial_takes_its_share_of_a_gpu_or_one_core_without(begin, nodes, asked, given):
-    shared = with_resources(begin()._run.template, Resources(**asked), machines(*nodes), print)
-    assert (shared.cpus, shared.gpus) == given
-
-
-@pytest.mark.parametrize("asked", [{"cpus": 9, "gpus": 1.0}, {"cpus": 1, "gpus": 3.0}])
-def test_a_trial_larger_than_any_node_is_refused_and_does_not_wait_for_ever(begin, asked):
-    with pytest.raises(InputError, match=r"no node has as much \(nodes have 8 CPUs and 2 GPUs\)"):
-        with_resources(begin()._run.template, Resources(**asked), machines((8, 2), (8, 2)), print)
-
-
 @pytest.fixture
 def meet(begin, tmp_path):
-    """Returns the work of a job of three nodes, and what it says."""
+    """Returns the driver of a job of three nodes, and what it says."""
     said = []
-    work = begin()
-    work._run = dataclasses.replace(work._run, meeting=Meeting(tmp_path, 3))
-    work._progress.say = said.append
-    return work, work._run.meeting, said
+    meeting = Meeting(tmp_path, 3)
+    driver = begin(RunOptions(meeting=meeting))
+    driver._progress.say = said.append
+    return driver, meeting, said
 
 
 def test_the_cluster_is_where_the_head_of_the_job_tells(meet, monkeypatch):
-    work, meeting, _ = meet
+    driver, meeting, _ = meet
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
     monkeypatch.setattr(works, "LOOK_S", 0.01)
     threading.Timer(0.1, lambda: meeting.announce("10.0.0.1:20001")).start()
-    assert work._address() == "10.0.0.1:20001"
+    assert driver._address() == "10.0.0.1:20001"
 
 
-def test_a_job_of_one_node_starts_its_own(meet, monkeypatch):
-    work, meeting, _ = meet
+def test_a_job_of_one_node_starts_its_own(begin, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    work._run = dataclasses.replace(work._run, meeting=dataclasses.replace(meeting, nodes=1))
-    assert work._address() is None
+    assert begin(RunOptions(meeting=Meeting(tmp_path, 1)))._address() is None
 
 
 def test_where_no_node_is_fit_the_reasons_are_told(meet):
-    work, meeting, _ = meet
+    driver, meeting, _ = meet
     for number in range(3):
         meeting.refuse(f"n{number}", f"reason {number}")
     with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  n0: reason 0\n  n1: reason 1"):
-        work._address()
+        driver._address()
 
 
 def test_where_all_steps_are_over_sruns_words_are_told_at_once(meet):
-    work, meeting, _ = meet
+    driver, meeting, _ = meet
     for number in range(3):
         (meeting.folder / f"ended-n{number}").write_text("srun: error: Unable to create step for job 7")
     with pytest.raises(
         InputError, match=r"all steps were over .* on the 3 nodes of this job\n  n0: srun: error: Unable"
     ):
-        work._address()
+        driver._address()
 
 
 def test_what_a_node_says_itself_is_told_rather_than_that_its_step_is_over(meet):
-    work, meeting, _ = meet
+    driver, meeting, _ = meet
     for number in range(3):
         (meeting.folder / f"ended-n{number}").write_text("srun: error: task 0: Exited with exit code 1")
         meeting.refuse(f"n{number}.cluster", "no disk")
     with pytest.raises(
         InputError, match=r"no head .* on the 3 nodes of this job\n  n0.cluster: no disk\n  n1"
     ) as raised:
-        work._address()
+        driver._address()
     assert "srun" not in str(raised.value)
 
 
 def test_without_the_first_node_the_others_are_not_waited_for(meet):
-    work, meeting, _ = meet
+    driver, meeting, _ = meet
     meeting.refuse(provenance.host_name(), "no disk")
     with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  .*: no disk$"):
-        work._address()
+        driver._address()
 
 
-def test_on_several_nodes_mps_is_the_sites_to_say(meet, monkeypatch):
-    work, _, _ = meet
+def test_on_several_nodes_mps_is_the_sites_to_say(begin, tmp_path, monkeypatch):
     monkeypatch.delenv("SER_RAY_MPS", raising=False)
-    work._config.resources = Resources(mps=True)
+    driver = begin(RunOptions(meeting=Meeting(tmp_path, 3)), resources=Resources(mps=True))
     with pytest.raises(InputError, match=r"resources.mps is true, but on several nodes .* SER_RAY_MPS=1"):
-        work._on_cluster(None)
+        driver._on_cluster(None)
 
 
 def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(meet, monkeypatch):
-    work, _, _ = meet
+    driver, _, _ = meet
     monkeypatch.setattr(works, "LOOK_S", 0.01)
     monkeypatch.setattr(works, "HEAD_S", 0.05)
     with pytest.raises(InputError, match=r"no head of a Ray cluster came up on the 3 nodes of this job$"):
-        work._address()
-    work._ending.ask("asked to end")
-    assert work._address() is None
+        driver._address()
+    driver._stop.ask("asked to end")
+    assert driver._address() is None
 
 
 def test_a_run_goes_on_with_fewer_nodes_and_says_which_and_why(meet, monkeypatch):
-    work, meeting, said = meet
+    driver, meeting, said = meet
     meeting.refuse("n3", "no disk")
     wanted = []
     monkeypatch.setattr(works, "wait_for_nodes", lambda nodes: wanted.append(nodes()) or machines((4, 0), (4, 0)))
-    assert work._all_nodes(machines((4, 0))) == machines((4, 0), (4, 0))
+    assert driver._all_nodes(machines((4, 0))) == machines((4, 0), (4, 0))
     assert wanted == [2]
     assert said == ["NODE      n3 takes no part: no disk", "NODE      going on with 2 of 3 nodes"]
 
 
 def test_a_lost_cluster_is_told_at_the_meeting(meet):
-    work, meeting, _ = meet
-    work._on_lost_node()
+    driver, meeting, _ = meet
+    driver._on_lost_node()
     assert (meeting.folder / "lost").exists()
-    assert work._ending.now
+    assert driver._stop.now
 
 
 class Stuck:
@@ -181,23 +156,23 @@ class Stuck:
 
 
 def test_hours_that_are_over_end_the_run_and_it_waits_for_what_is_saved(begin, monkeypatch, capsys):
-    work, stuck = begin(schedule=Schedule(max_hours=1e-9)), Stuck(monkeypatch)
+    driver, stuck = begin(schedule=Schedule(max_hours=1e-9)), Stuck(monkeypatch)
     threading.Timer(0.2, stuck.over.set).start()
-    with told(work._ending, work._progress.say, lambda: SAVING):
-        work._attend(stuck.thread)
-    assert work._ending.reason == "schedule.max_hours (1e-09) is over"
-    assert not work._ending.now
+    with told(driver._stop, driver._progress.say, lambda: SAVING):
+        driver._attend(stuck.thread)
+    assert driver._stop.reason == "schedule.max_hours (1e-09) is over"
+    assert not driver._stop.now
     assert "trials save what they have" in capsys.readouterr().out
 
 
 def test_what_does_not_save_in_time_is_left(begin, monkeypatch):
     monkeypatch.setattr(ending, "SAVE_S", 0.05)
     monkeypatch.setattr(works, "LEAVE_S", 0.05)
-    work, stuck = begin(schedule=Schedule(max_hours=1e-9)), Stuck(monkeypatch)
+    driver, stuck = begin(schedule=Schedule(max_hours=1e-9)), Stuck(monkeypatch)
     begun = time.monotonic()
-    with told(work._ending, work._progress.say, lambda: SAVING):
-        work._attend(stuck.thread)
-    assert work._ending.now
+    with told(driver._stop, driver._progress.say, lambda: SAVING):
+        driver._attend(stuck.thread)
+    assert driver._stop.now
     assert time.monotonic() - begun < 5
     stuck.over.set()
 
@@ -243,11 +218,11 @@ class NoPool:
         pass
 
 
-def go(work, monkeypatch):
+def go(driver, monkeypatch):
     monkeypatch.setattr(works, "SearchPool", NoPool)
-    monkeypatch.setattr(work, "_train", lambda *_: None)
+    monkeypatch.setattr(driver, "_train", lambda *_: None)
     with ThreadPoolExecutor(1) as beside:
-        work._on_cluster(beside)
+        driver._on_cluster(beside)
 
 
 class SlowPool(NoPool):
@@ -267,11 +242,10 @@ def test_a_wish_to_end_is_said_and_kept_while_only_searches_are_left(begin, star
     monkeypatch.setattr(ending, "LOOK_S", 0.01)
     monkeypatch.setattr(ending, "SAVE_S", 0.1)
     monkeypatch.setattr(works, "SearchPool", SlowPool)
-    work = begin()
-    trial = work._run.template
-    work._standing = Standing(frozenset(), frozenset(), {}, (trial,), ())
-    work.run(lambda: "interrupted")
-    assert work._ending.now
+    driver = begin()
+    driver._states = TrialStates(to_search=driver._plan.trials)
+    driver.run(lambda: "interrupted")
+    assert driver._stop.now
     out = capsys.readouterr().out
     assert "ending    asked to end by SIGTERM: what is trained is searched, for two minutes at most; once more" in out
     assert "ending    at once" in out
@@ -304,8 +278,8 @@ def test_a_cluster_without_gpus_in_a_job_that_was_given_some_is_not_used(begin, 
 
 
 def breaks(error):
-    def run(work, outcome):
-        work._progress.__exit__()
+    def run(driver, outcome):
+        driver._progress.__exit__()
         raise error
 
     return run
@@ -313,33 +287,33 @@ def breaks(error):
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EROFS", "EACCES", "ESTALE", "EIO"])
 def test_results_that_cannot_be_written_any_more_end_the_run_wherever_it_is(begin, monkeypatch, capsys, name):
-    run = begin()._run
-    error = OSError(getattr(errno, name), "in trouble", str(run.folder.path / "plan.json"))
-    monkeypatch.setattr(Work, "run", breaks(error))
-    assert run.run() == 75
+    plan = begin()._plan
+    error = OSError(getattr(errno, name), "in trouble", str(plan.folder.path / "plan.json"))
+    monkeypatch.setattr(Driver, "run", breaks(error))
+    assert run_sweep(plan, RunOptions()) == 75
     out = capsys.readouterr().out
     assert f"{ending.MAKE_ROOM} (in trouble: {error.filename})" in out
 
 
 def test_an_error_of_another_place_is_not_taken_for_it(begin, monkeypatch):
-    run = begin()._run
+    plan = begin()._plan
     error = OSError(errno.EIO, "in trouble", "/elsewhere")
-    monkeypatch.setattr(Work, "run", breaks(error))
+    monkeypatch.setattr(Driver, "run", breaks(error))
     with pytest.raises(OSError, match="in trouble"):
-        run.run()
+        run_sweep(plan, RunOptions())
 
 
-def test_what_is_proposed_belongs_to_the_plan_from_then_on(begin, monkeypatch):
-    work = begin()
-    work._run.record_plan()
-    monkeypatch.setattr(
-        works, "proposed_trial", lambda run, progress, planned: dataclasses.replace(run.template, key=planned.key)
-    )
-    (known,), plans = [trial.key for trial in work._run.trials], [read_planned(work._folder)]
-    for key in ("p1", "p2"):
-        work._on_proposed(SimpleNamespace(key=key))
-        plans.append(read_planned(work._folder))
-    assert plans == [{known}, {known, "p1"}, {known, "p1", "p2"}]
+def test_what_is_proposed_belongs_to_the_plan_from_then_on(begin, make_trial, tiny_config):
+    driver = begin()
+    driver._plan.record()
+    (known,), plans = [trial.key for trial in driver._plan.trials], [read_planned(driver._folder)]
+    proposed = [make_trial(tiny_config(seed=seed)) for seed in (8, 9)]
+    for trial in proposed:
+        driver._on_proposed(trial)
+        plans.append(read_planned(driver._folder))
+    first, second = (trial.key for trial in proposed)
+    assert plans == [{known}, {known, first}, {known, first, second}]
+    assert driver.proposed == proposed
 
 
 def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, monkeypatch, capsys):
@@ -350,7 +324,7 @@ def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, 
 
     monkeypatch.setattr(works, "cluster", late)
     monkeypatch.setattr(works, "_compile_kernels", lambda training: None)
-    begin()._run.run()
+    run_sweep(begin()._plan, RunOptions())
     out = capsys.readouterr().out
     assert "RAY       Ray did not start in time" in out
     assert "1 of 1 trials are open: run the same command again" in out

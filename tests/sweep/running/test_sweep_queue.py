@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from ser_ray.sweep.running.queue import Supply
+from ser_ray.sweep.running.queue import TrialQueue
 
 
 class Guided:
@@ -16,53 +16,49 @@ class Guided:
             return ()
         self.remaining -= 1
         self.number += 1
-        return tuple(SimpleNamespace(key=f"g{self.number}{seed}", config=f"c{self.number}") for seed in "ab")
+        return tuple(SimpleNamespace(key=f"g{self.number}{seed}") for seed in "ab")
 
     def tell(self, key, status, score):
         self.told.append((key, status, score))
 
 
-def trials_of(*keys, tiny):
-    return [tiny(key) for key in keys]
-
-
 def test_trials_come_in_their_order_and_then_no_more(make_trial, tiny_config):
     trials = [make_trial(tiny_config(seed=seed)) for seed in (1, 2, 3)]
-    supply = Supply(trials)
-    assert [supply.next() for _ in range(4)] == [*trials, None]
-    assert supply.exhausted
-    assert list(supply.given) == [trial.key for trial in trials]
+    queue = TrialQueue(trials)
+    assert [queue.next() for _ in range(4)] == [*trials, None]
+    assert queue.exhausted
+    assert list(queue.given) == [trial.key for trial in trials]
 
 
 def test_nothing_is_proposed_before_there_is_room_for_it(make_trial, tiny_config):
     known, guided, seen = make_trial(tiny_config()), Guided(3), []
-    supply = Supply([known], known, guided, slots=2, on_proposed=lambda planned: seen.append(planned.key))
-    assert supply.next() == known
-    first = supply.next()
-    assert (first.key, first.config, first.folder) == ("g1a", "c1", known.folder)
-    second = supply.next()  # a replicate of what is proposed already waits for nobody
+    queue = TrialQueue([known], guided, slots=2, on_proposed=lambda trial: seen.append(trial.key))
+    assert queue.next() == known
+    first = queue.next()
+    assert first.key == "g1a"
+    second = queue.next()  # a replicate of what is proposed already waits for nobody
     assert second.key == "g1b"
-    assert supply.next() is None
-    assert not supply.exhausted
-    supply.ended(known.key, "finished", 0.5)
-    supply.ended("g1a", "failed", None)
-    assert supply.next().key == "g2a"
+    assert queue.next() is None
+    assert not queue.exhausted
+    queue.ended(known.key, "finished", 0.5)
+    queue.ended("g1a", "failed", None)
+    assert queue.next().key == "g2a"
     assert guided.told == [(known.key, "finished", 0.5), ("g1a", "failed", None)]
     assert seen == ["g1a", "g1b", "g2a", "g2b"]
     for key in ("g1b", "g2a"):
-        supply.ended(key, "stopped", 0.1)
-    assert [supply.next().key for _ in range(1)] == ["g2b"]
-    assert supply.next().key == "g3a"
-    assert not supply.exhausted
-    supply.next()
-    assert supply.exhausted
+        queue.ended(key, "stopped", 0.1)
+    assert [queue.next().key for _ in range(1)] == ["g2b"]
+    assert queue.next().key == "g3a"
+    assert not queue.exhausted
+    queue.next()
+    assert queue.exhausted
 
 
 def test_a_trial_that_comes_back_is_the_next(make_trial, tiny_config):
     first, second = (make_trial(tiny_config(seed=seed)) for seed in (1, 2))
-    supply = Supply([first, second])
-    assert supply.waiting == 2
-    assert supply.next() == first
-    supply.again(first.key)
-    assert [supply.next(), supply.next(), supply.next()] == [first, second, None]
-    assert Supply([first], first, Guided(3)).waiting == 4
+    queue = TrialQueue([first, second])
+    assert queue.waiting == 2
+    assert queue.next() == first
+    queue.again(first.key)
+    assert [queue.next(), queue.next(), queue.next()] == [first, second, None]
+    assert TrialQueue([first], Guided(3)).waiting == 4

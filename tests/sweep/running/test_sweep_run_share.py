@@ -12,8 +12,8 @@ from ser_ray.results import SweepFolder, read_drivers, read_planned, read_table
 from ser_ray.sweep.nodes.share import Share
 from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
 from ser_ray.sweep.running.run import LEFT_FOR_GOOD_S
-from ser_ray.sweep.running.verifying import with_verified_corpus
 from ser_ray.trial import search_trial, train_trial
+from ser_ray.trial.place import place_here
 
 pytestmark = pytest.mark.slow  # two drivers, each with a Ray of its own
 
@@ -54,7 +54,8 @@ def whole(file, tmp_path_factory):
     options = parser.parse_args([str(file), "--results", str(tmp_path_factory.mktemp("whole"))])
     sweep = prepare(options, read_config(options)[0], keep=False)
     for trial in sweep.trials:
-        train_trial(with_verified_corpus(trial, True, lambda: None), torch.device("cpu"))
+        cpu = torch.device("cpu")
+        train_trial(trial, cpu, place=place_here(cpu, corpus_verified=True))
         search_trial(sweep.folder, trial.key)
     return sweep.folder
 

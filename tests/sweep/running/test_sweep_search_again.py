@@ -17,9 +17,9 @@ from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import PREDICTIONS, SweepFolder, make_table, read_table, write_part
 from ser_ray.sweep.nodes import cluster, node_watch
-from ser_ray.sweep.planning.states import Standing
+from ser_ray.sweep.planning.states import TrialStates
 from ser_ray.sweep.running import search_again, search_pool
-from ser_ray.sweep.running.run import SweepRun
+from ser_ray.sweep.running.run import _tell_other_searches
 from ser_ray.trial import search_trial
 
 FRAMES = 200
@@ -268,8 +268,7 @@ def test_running_the_sweep_with_other_settings_says_what_stands_searched_otherwi
     def tell(**settings):
         config = SearchConfig(**{"max_window_s": 2.0, "max_shift_s": 1.0} | settings)
         trials = [SimpleNamespace(key=key, config=SimpleNamespace(search=config)) for key in ("aa", "bb")]
-        run = SimpleNamespace(folder=folder, trials=trials)
-        SweepRun._tell_other_searches(run, Standing(frozenset({"aa", "bb"}), frozenset(), {}, (), ()))
+        _tell_other_searches(folder, trials, TrialStates(finished=frozenset({"aa", "bb"})))
         return capsys.readouterr().out
 
     assert tell() == tell(methods=("greedy",)) == ""

@@ -11,9 +11,10 @@ from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep.running import staging as sweep_staging
-from ser_ray.sweep.running.attempt import Terms, attempt
-from ser_ray.sweep.running.staging import Staging, staging_of, with_staged_corpus
-from ser_ray.sweep.running.verifying import with_verified_corpus
+from ser_ray.sweep.running.attempt import attempt
+from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.staging import Staging, staged_corpus, staging_of
+from ser_ray.sweep.running.verifying import verify_corpus
 from ser_ray.sweep.spec.config import Resources
 
 
@@ -36,7 +37,7 @@ def trial(make_trial, tiny_config):
 def terms(tmp_path, staging=None):
     go = tmp_path / "go"
     go.touch()
-    return Terms(go=go, silence_s=600.0, save_every_s=600.0, staging=staging)
+    return WorkerOptions(go=go, silence_s=600.0, save_every_s=600.0, staging=staging)
 
 
 def log_of(trial):
@@ -74,21 +75,20 @@ def test_a_bound_must_bound_something(read):
 
 def test_a_trial_reads_the_copy_and_stays_the_same_trial(trial, disk, two_file_systems):
     said = []
-    near = with_staged_corpus(trial, Staging(str(disk)), lambda: None, said.append)
-    assert near.corpus.path == disk / f"ser_ray-corpora-{os.getuid()}" / trial.corpus.fingerprint
-    assert said[-1] == f"the corpus is read from {near.corpus.path}"
-    assert dataclasses.replace(near, corpus=trial.corpus) == trial
-    assert (near.corpus.fingerprint, near.corpus.name) == (trial.corpus.fingerprint, trial.corpus.name)
-    assert open_corpus(near.corpus.path).fingerprint == trial.corpus.fingerprint
-    assert near.corpus.recordings("train") == trial.corpus.recordings("train")
+    near = staged_corpus(trial.corpus, Staging(str(disk)), lambda: None, said.append)
+    assert near.path == disk / f"ser_ray-corpora-{os.getuid()}" / trial.corpus.fingerprint
+    assert said[-1] == f"the corpus is read from {near.path}"
+    assert (near.fingerprint, near.name) == (trial.corpus.fingerprint, trial.corpus.name)
+    assert open_corpus(near.path).fingerprint == trial.corpus.fingerprint
+    assert near.recordings("train") == trial.corpus.recordings("train")
 
 
 def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypatch):
     monkeypatch.setenv("JOB_DISK", str(disk))
     monkeypatch.setenv("HOME", str(disk / "home"))
     for given, place in (("$JOB_DISK/a", disk / "a"), ("${JOB_DISK}/b", disk / "b"), ("~/c", disk / "home" / "c")):
-        near = with_staged_corpus(trial, Staging(given), lambda: None)
-        assert near.corpus.path.is_relative_to(place)
+        near = staged_corpus(trial.corpus, Staging(given), lambda: None)
+        assert near.path.is_relative_to(place)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, 
     monkeypatch.setenv("RELATIVE", "here")
     monkeypatch.delenv("NOT_HERE", raising=False)
     said = []
-    assert with_staged_corpus(trial, Staging(given), lambda: None, said.append) is trial
+    assert staged_corpus(trial.corpus, Staging(given), lambda: None, said.append) is trial.corpus
     assert said == [f"resources.staging is {given}, but {why}: the corpus is read from {trial.corpus.path}"]
 
 
 def test_on_the_file_system_of_the_corpus_nothing_is_copied(trial, disk):
     said = []
-    assert with_staged_corpus(trial, Staging(str(disk)), lambda: None, said.append) is trial
+    assert staged_corpus(trial.corpus, Staging(str(disk)), lambda: None, said.append) is trial.corpus
     assert said == [
         f"resources.staging is {disk}, on the file system where the corpus lies: it is read from {trial.corpus.path}"
     ]
@@ -121,14 +121,14 @@ def predictions(trial):
 
 
 def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, monkeypatch):
-    assert attempt(trial, False, terms(tmp_path), lambda report: None) is None
+    assert attempt(trial, 0.0, terms(tmp_path), lambda report: None) is None
     staged_trial = dataclasses.replace(trial, folder=SweepFolder(tmp_path / "staged"))
     opened = []
     original = type(trial.corpus).crop
     monkeypatch.setattr(
         type(trial.corpus), "crop", lambda corpus, *place: opened.append(corpus.path) or original(corpus, *place)
     )
-    assert attempt(staged_trial, False, terms(tmp_path, Staging(str(disk))), lambda report: None) is None
+    assert attempt(staged_trial, 0.0, terms(tmp_path, Staging(str(disk))), lambda report: None) is None
     assert predictions(staged_trial).equals(predictions(trial))
     assert len(set(opened)) == 1
     assert opened[0].is_relative_to(disk)
@@ -138,7 +138,7 @@ def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, mo
 
 
 def test_without_room_it_trains_all_the_same_and_says_so(trial, disk, tmp_path, two_file_systems):
-    assert attempt(trial, False, terms(tmp_path, Staging(str(disk), 100)), lambda report: None) is None
+    assert attempt(trial, 0.0, terms(tmp_path, Staging(str(disk), 100)), lambda report: None) is None
     assert trial.folder.part("predictions", trial.key).exists()
     assert "corpus tiny is not staged: it takes " in log_of(trial)
     assert f"it is read from {trial.corpus.path}" in log_of(trial)
@@ -157,7 +157,7 @@ def test_an_altered_shard_is_named_and_fails_no_trial(
     shard.write_bytes(content)
     trial = make_trial(tiny_config(), open_corpus(tmp_path / "altered"))
     with pytest.raises(AlteredError, match=rf"shard {shard} was altered: its SHA-256 is "):
-        attempt(trial, False, terms(tmp_path, Staging(str(disk))), lambda report: None)
+        attempt(trial, 0.0, terms(tmp_path, Staging(str(disk))), lambda report: None)
     assert not trial.folder.part("trials", trial.key).exists()
 
 
@@ -169,21 +169,21 @@ def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
     monkeypatch.setattr(
         verifying._Hashing, "_hash", lambda self, path, **how: hashed.append(path) or take(self, path, **how)
     )
-    near = with_staged_corpus(trial, staging, lambda: None)
-    assert with_verified_corpus(near, True, lambda: None).corpus_verified
+    near = staged_corpus(trial.corpus, staging, lambda: None)
+    verify_corpus(near, lambda: None)
     assert hashed == []
-    shard = near.corpus.path / "shards" / "00000.arrow"
+    shard = near.path / "shards" / "00000.arrow"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)
     with pytest.raises(AlteredError, match=rf"shard {shard} was altered"):
-        with_verified_corpus(with_staged_corpus(trial, staging, lambda: None), True, lambda: None)
+        verify_corpus(staged_corpus(trial.corpus, staging, lambda: None), lambda: None)
 
 
 def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file_systems, monkeypatch):
     given = terms(tmp_path, Staging(str(disk)))
     monkeypatch.setattr("ser_ray.sweep.running.attempt._seldom", lambda ask: lambda: True)
-    assert attempt(trial, False, given, lambda report: None) is None
+    assert attempt(trial, 0.0, given, lambda report: None) is None
     assert "asked to end: before its first step, while its corpus was being copied" in log_of(trial)
     assert not trial.folder.part("trials", trial.key).exists()
     assert not list(disk.rglob("corpus.json"))

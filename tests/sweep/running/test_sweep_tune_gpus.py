@@ -20,9 +20,11 @@ from ray import cloudpickle
 from ser_ray.sweep.nodes.cluster import OWN_CHOICE
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.stop import Ending
+from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running import tune, worker
-from ser_ray.sweep.running.attempt import DeviceFaultError, Terms
-from ser_ray.sweep.running.queue import Supply
+from ser_ray.sweep.running.attempt import DeviceFaultError
+from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial.place import NOWHERE
 
@@ -83,10 +85,10 @@ class Told:
 def stand_in(folder, bad, trials):
     """Return what takes the place of an attempt: it notes its GPU, and waits until all trials have; bad ones fault."""
 
-    def attempt(trial, on_gpu, terms, report, placed):
+    def attempt(trial, share, options, report, placed):
         gpu = os.environ["CUDA_VISIBLE_DEVICES"]
         written = folder / f".{trial.key}"
-        written.write_text(json.dumps({"key": trial.key, "gpu": gpu, "share": trial.gpus}))
+        written.write_text(json.dumps({"key": trial.key, "gpu": gpu, "share": share}))
         written.rename(folder / f"{trial.key}.{time.monotonic_ns()}")
         began = time.monotonic()
         while len({path.stem for path in folder.glob("[!.]*")}) < trials:
@@ -118,15 +120,20 @@ def train(gpus, make_trial, tiny_config, tmp_path, monkeypatch):
         ours = [make_trial(tiny_config(seed=seed)) for seed in range(1, trials + 1)]
         ending = Ending(tmp_path / "go")
         told = Told()
-        shared = tune.dataclasses.replace(ours[0], cpus=1.0, gpus=0.25)
-        terms = Terms(go=ending.go, silence_s=600.0, save_every_s=600.0)
-        supply = Supply(ours, shared, slots=8)
+        options = tune.TuneOptions(
+            schedule=Schedule(),
+            most_epochs=3,
+            resources=TrialResources(1.0, 0.25),
+            worker=WorkerOptions(go=ending.go, silence_s=600.0, save_every_s=600.0),
+            folder=tmp_path / "scratch",
+        )
+        queue = TrialQueue(ours, slots=8)
         try:
-            tune.train_trials(supply, Schedule(), 3, shared, terms, told, ending, tmp_path / "scratch")
+            tune.train_trials(queue, told, ending, options)
         finally:
             for module in (tune, worker):
                 cloudpickle.unregister_pickle_by_value(module)
-        told.ending, told.given = ending, supply.given
+        told.ending = ending
         return [json.loads(path.read_text()) for path in sorted(noted.iterdir())], told
 
     return run
@@ -137,7 +144,6 @@ def test_six_trials_use_all_of_four_gpus_at_once_and_their_rows_know_their_share
     assert sorted(Counter(one["gpu"] for one in noted).values()) == [1, 1, 2, 2]
     assert sorted(one["share"] for one in noted) == [0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
     assert {one["key"]: one["share"] for one in noted} == told.shares
-    assert told.shares == {key: trial.gpus for key, trial in told.given.items()}
 
 
 def test_a_faulty_gpu_is_set_aside_and_named_and_its_trials_go_on_elsewhere(train):

@@ -15,12 +15,13 @@ from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep.running import verifying
-from ser_ray.sweep.running.attempt import Terms, attempt
-from ser_ray.sweep.running.verifying import CorpusVerification, with_verified_corpus
+from ser_ray.sweep.running.attempt import attempt
+from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.verifying import CorpusVerification, verify_corpus
 from ser_ray.sweep.running.worker import ALTERED, PLACE, TROUBLE, train_one
 from ser_ray.sweep.spec.config import Resources
 from ser_ray.trial import search_trial
-from ser_ray.trial.place import Place, place_of
+from ser_ray.trial.place import Place, place_here
 
 SWEEP = """
 name: tiny
@@ -47,7 +48,7 @@ def trial(make_trial, tiny_config, corpus):
 def terms(tmp_path):
     go = tmp_path / "go"
     go.touch()
-    return Terms(go=go, silence_s=600.0, save_every_s=600.0, verify_corpus=True)
+    return WorkerOptions(go=go, silence_s=600.0, save_every_s=600.0, verify_corpus=True)
 
 
 def alter(corpus):
@@ -71,7 +72,7 @@ def test_it_is_done_unless_the_sweep_says_otherwise(read):
 
 
 def test_a_trial_trains_on_a_corpus_that_is_what_it_was_and_its_row_says_so(trial, terms):
-    assert attempt(trial, False, terms, lambda report: None) is None
+    assert attempt(trial, 0.0, terms, lambda report: None) is None
     search_trial(trial.folder, trial.key)
     assert row_of(trial)["corpus_verified"] is True
 
@@ -79,31 +80,34 @@ def test_a_trial_trains_on_a_corpus_that_is_what_it_was_and_its_row_says_so(tria
 def test_a_trial_on_an_altered_corpus_leaves_no_figures_and_stays_open(trial, terms):
     alter(trial.corpus)
     with pytest.raises(AlteredError, match=r"shard .*/own/shards/00000.arrow was altered: its SHA-256"):
-        attempt(trial, False, terms, lambda report: None)
+        attempt(trial, 0.0, terms, lambda report: None)
     for table in ("trials", "epochs", "predictions"):
         assert not trial.folder.part(table, trial.key).exists()
     assert "00000.arrow was altered" in trial.folder.log(trial.key).read_text()
 
 
 def test_what_was_verified_before_does_not_hide_what_was_altered_since(trial, terms):
-    with_verified_corpus(trial, True, lambda: None)
+    verify_corpus(trial.corpus, lambda: None)
     alter(trial.corpus)
     with pytest.raises(AlteredError):
-        with_verified_corpus(trial, True, lambda: None)
+        verify_corpus(trial.corpus, lambda: None)
 
 
-def test_the_option_leaves_the_corpus_unread_and_the_trial_as_it_is(trial):
+def test_the_option_leaves_the_corpus_unread_and_the_row_says_so(trial, terms):
     alter(trial.corpus)
-    unverified = dataclasses.replace(trial, corpus_verified=False)
-    assert with_verified_corpus(unverified, False, lambda: None) is unverified
+    unverified = dataclasses.replace(terms, verify_corpus=False)
+    places = []
+    assert attempt(trial, 0.0, unverified, lambda report: None, places.append) is None
+    search_trial(trial.folder, trial.key)
+    assert (places[0].corpus_verified, row_of(trial)["corpus_verified"]) == (False, False)
 
 
 def test_a_worker_tells_the_driver_where_it_is_and_what_was_altered(trial, terms):
     told = []
     alter(trial.corpus)
-    train_one({"key": trial.key, "trial": trial.config, "gpus": 0.0}, trial, terms, told.append)
+    train_one({"trial": trial, "gpus": 0.0}, terms, told.append)
     place, report = told
-    assert Place(**place[PLACE]) == place_of(trial, torch.device("cpu"))
+    assert Place(**place[PLACE]) == place_here(torch.device("cpu"))
     assert "00000.arrow was altered" in report[ALTERED]
     assert TROUBLE not in report
 

@@ -1,8 +1,8 @@
 import dataclasses
 
 import pytest
+from plans import make_plan
 
-from ser_ray.sweep.planning.plan import make_plan
 from ser_ray.sweep.spec.items import GuidedSearch, RandomSearch
 from ser_ray.sweep.spec.quick import shrink
 from ser_ray.sweep.spec.space import Choices, Span

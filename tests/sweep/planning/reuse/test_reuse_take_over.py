@@ -14,7 +14,7 @@ from ser_ray.results import SCHEMA_VERSION, SCHEMAS, SweepFolder, read_metadata,
 from ser_ray.results.schemas import ADDED_COLUMNS
 from ser_ray.sweep.planning import reuse
 from ser_ray.sweep.planning.reuse import reusable, take_over
-from ser_ray.sweep.planning.states import read_standing
+from ser_ray.sweep.planning.states import read_states
 from ser_ray.trial import search_trial
 
 
@@ -32,7 +32,7 @@ def test_a_finished_trial_is_taken_over_whole(folder, donor, trial):
     (row,) = read_table(folder, "trials").to_pylist()
     assert (row["sweep"], row["reused_from"]) == ("new", str(donor.path.resolve()))
     assert row["ccc_devel_greedy_mean"] is not None
-    assert read_standing(folder, [ours, other]).finished == {ours.key}
+    assert read_states(folder, [ours, other]).finished == {ours.key}
     assert everything(donor) == before, "the donor is only read"
     assert not list(folder.tmp.iterdir())
     assert take_over(folder, [ours, other], [donor]) == {}
@@ -55,7 +55,7 @@ def test_what_is_not_searched_as_wanted_is_searched_anew(folder, donor, trial):
     ours = trial(methods=("greedy", "exhaustive"))
     finish(donor, ours, methods=("greedy",))
     assert take_over(folder, [ours], [donor]) == {ours.key: str(donor.path)}
-    standing = read_standing(folder, [ours])
+    standing = read_states(folder, [ours])
     assert standing.to_search == (ours,)
     assert folder.keys("postprocessing") == set()
     search_trial(folder, ours.key)
@@ -73,18 +73,18 @@ def test_another_grid_or_choice_is_searched_anew_with_what_is_wanted(folder, don
     ours = trial(search=search)
     finish(donor, ours)
     assert take_over(folder, [ours], [donor]) == {ours.key: str(donor.path)}
-    assert read_standing(folder, [ours]).to_search == (ours,)
+    assert read_states(folder, [ours]).to_search == (ours,)
     search_trial(folder, ours.key)
     found = read_table(folder, "postprocessing").to_pylist()
     assert {name: found[0][name] for name in search} == search
-    assert read_standing(folder, [ours]).finished == {ours.key}
+    assert read_states(folder, [ours]).finished == {ours.key}
 
 
 def test_more_methods_than_wanted_are_no_reason_to_search(folder, donor, trial):
     ours = trial(methods=("greedy",))
     finish(donor, ours, methods=("greedy", "exhaustive"))
     take_over(folder, [ours], [donor])
-    assert read_standing(folder, [ours]).finished == {ours.key}
+    assert read_states(folder, [ours]).finished == {ours.key}
     assert len(read_table(folder, "postprocessing")) == 2
 
 
@@ -163,7 +163,7 @@ def test_a_donor_without_checkpoints_gives_its_figures(folder, donor, trial):
     finish(donor, ours)
     shutil.rmtree(donor.checkpoints(ours.key))
     take_over(folder, [ours], [donor])
-    assert read_standing(folder, [ours]).finished == {ours.key}
+    assert read_states(folder, [ours]).finished == {ours.key}
     assert not folder.checkpoints(ours.key).exists()
 
 
@@ -173,7 +173,7 @@ def test_a_donor_without_predictions_gives_only_what_needs_no_search(folder, don
         finish(donor, one)
         donor.part("predictions", one.key).unlink()
     assert set(take_over(folder, [covered, uncovered], [donor])) == {covered.key}
-    assert read_standing(folder, [covered, uncovered]).finished == {covered.key}
+    assert read_states(folder, [covered, uncovered]).finished == {covered.key}
 
 
 @pytest.mark.parametrize("methods", [("greedy",), ("greedy", "exhaustive")], ids=["covered", "to search"])
@@ -199,7 +199,7 @@ def test_ended_at_any_point_it_leaves_nothing_half_and_goes_on(folder, donor, tr
         try:
             take_over(folder, [ours], [donor])
         except OSError:
-            standing = read_standing(folder, [ours])
+            standing = read_states(folder, [ours])
             assert not standing.finished, "the row comes last"
         else:
             break
