@@ -70,9 +70,7 @@ def read_pending(options: argparse.Namespace) -> Pending:
         failed=len(states.failed) - len(again),
         to_propose=plan.to_propose,
         measured=(*sweeps_beside(folder), *plan.source_sweeps),
-        text="\n".join(
-            [*filter(None, [shrunk]), describe_plan(plan, options.results / config.name), *_drivers(folder)]
-        ),
+        text="\n".join([*filter(None, [shrunk, described]), *_drivers(folder)]),
     )
 
 

@@ -17,7 +17,7 @@ from ser_ray.training.loop import Trained
 from ser_ray.training.numerics import effective_precision
 from ser_ray.training.state import EpochReport
 from ser_ray.trial import TrialConfig, keyed_config, write_unfinished
-from ser_ray.trial.place import Place, place_here
+from ser_ray.trial.place import NOWHERE, Place, place_here
 from ser_ray.trial.rows import configured_columns, epoch_row, prediction_rows, trained_columns
 
 ENDED = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 
 
 def write_epochs(trial, reports=REPORTS):
-    rows = [epoch_row(trial, one) for one in reports]
+    rows = [epoch_row(trial.key, 0.0, one) for one in reports]
     write_part(trial.folder, "epochs", trial.key, make_table("epochs", rows))
 
 

@@ -101,10 +101,12 @@ class TrialEvents:
         self._watchdog.forget(key)
         self._queue.ended(key, "failed", None)
         self._progress.failed(key, reason)
+        self._draw(lambda board: board.ended(key))
 
     def left(self, key: str) -> None:
         """A trial ended before its end, and is still open."""
         self._watchdog.forget(key)
+        self._draw(lambda board: board.ended(key))
         if key not in self._too_late:
             self._progress.left(key)
 

@@ -92,17 +92,15 @@ def test_explored_seeds_are_said_once(read, corpus):
 
 def test_a_plan_is_described_with_its_corpus(read, corpus, folder):
     counts = {"train": 16, "devel": 15, "test": 1}
-    described = SimpleNamespace(
-        name="tiny", targets=("arousal", "valence"), label_rate=25.0, recordings=lambda name: [None] * counts[name]
-    )
-    plan = make_plan(read(SWEEP), corpus)
-    assert describe_plan(plan, described, folder) == (
+    described = SimpleNamespace(**vars(corpus), name="tiny", recordings=lambda name: [None] * counts[name])
+    plan = make_plan(read(SWEEP), described)
+    assert describe_plan(plan, folder.path) == (
         f"sweep small: 24 trials (12 configurations x 2 seeds) -> {folder.path}\n"
         "corpus tiny: 16 train, 15 devel, 1 test recordings, arousal, valence at 25 Hz"
     )
     doubled = SWEEP.replace("[[64, 128, 256], [8, 16, 32]]", "[[8, 8, 8], [8, 8, 8]]")
-    limited = make_plan(read(doubled + "schedule: {max_configurations: 5}\n"), corpus)
-    assert describe_plan(limited, described, folder).startswith(
+    limited = make_plan(read(doubled + "schedule: {max_configurations: 5}\n"), described)
+    assert describe_plan(limited, folder.path).startswith(
         "sweep small: 10 trials (5 configurations x 2 seeds; 6 equal ones are planned once; "
         "1 configurations are left out)"
     )
@@ -113,7 +111,7 @@ def test_every_trial_is_a_row_with_its_design_and_hours(plan, folder, corpus, mo
     assert len(out) == 1 + 24 + 4
     first = plan.trials[0]
     assert out[1].split() == [
-        first.key, "6-6-8", "8-8-10", "0.38", "0.38", "0.41", f"{first.parameters:,}",
+        first.key, "6-6-8", "8-8-10", "0.38", "0.38", "0.41", f"{first.config.model.parameters:,}",
         f"{first.receptive_field_ms:.1f}", "6", "0", "0.15", "training.learning_rate", "0.0001,", "model.channels",
         "64-128-256", "to", "do",
     ]  # fmt: skip

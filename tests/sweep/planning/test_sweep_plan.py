@@ -83,7 +83,9 @@ def test_the_key_is_blind_to_the_order_of_keys(training, model):
 def test_the_file_s_order_of_keys_and_way_of_writing_numbers_do_not_matter(read, corpus):
     one = read("name: x\ntrial: {training: {epochs: 3, sequence_s: 6}, model: {hidden: 8}}")
     two = read("trial:\n  model: {hidden: 8}\n  training: {sequence_s: 6.0, epochs: 3}\nname: y\nreplicates: 1")
-    assert make_plan(one, corpus).trials == make_plan(two, corpus).trials
+    assert [(trial.key, trial.config) for trial in make_plan(one, corpus).trials] == [
+        (trial.key, trial.config) for trial in make_plan(two, corpus).trials
+    ]
 
 
 def test_the_first_seed_of_every_configuration_comes_before_the_second(read, corpus):
@@ -97,7 +99,7 @@ replicates: 3
     found = [(trial.config.training.seed, trial.config.training.sequence_s) for trial in plan.trials]
     assert found == [(5, 6), (5, 20), (6, 6), (6, 20), (7, 6), (7, 20)]
     assert (plan.configurations, plan.collapsed, plan.left_out) == (2, 0, 0)
-    assert plan.corpus_fingerprint == corpus.fingerprint
+    assert plan.corpus is corpus
 
 
 def test_keys_are_those_of_the_configurations_and_distinct(read, corpus):
@@ -134,7 +136,6 @@ def test_a_planned_trial_tells_what_a_listing_shows(read, corpus):
     plan = make_plan(read("name: x\nexplore: [{design: {smallest_pool: 8}}]"), corpus)
     trial = next(trial for trial in plan.trials if trial.config.model.pools == (10, 8, 8))
     assert trial.explored == (("model.kernels", (8, 6, 6)), ("model.pools", (10, 8, 8)))
-    assert trial.parameters == 1_299_906
     assert trial.receptive_field_ms == pytest.approx(68.5625)
     assert trial.config.model.overlap_ratios == pytest.approx((7 / 17, 5 / 13, 5 / 13))
 
@@ -303,7 +304,7 @@ def test_a_budget_of_trials_takes_the_first_seeds_first(read, corpus):
     for most in (1, 2, 3, 4, 8, 9, 10):
         plan = make_plan(read(f"{text}schedule: {{max_trials: {most}}}"), corpus)
         assert plan.trials == every.trials[:most]
-        assert (plan.configurations, plan.cut) == (min(most, 3), max(0, 9 - most))
+        assert plan.configurations == min(most, 3)
         left = f"schedule.max_trials {most} leaves out {9 - most} of 9 trials"
         assert plan.notes == ((left,) if most < 9 else ())
 

@@ -13,6 +13,7 @@ from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import Ending
 from ser_ray.sweep.running.events import TrialEvents
 from ser_ray.sweep.running.progress import Progress
+from ser_ray.sweep.running.tensorboard import TensorBoard
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial import train_trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place, place_here
@@ -195,13 +196,14 @@ def test_a_trial_that_has_come_to_something_is_not_taken_for_hung(begin, trial, 
         events.keep_house()
 
 
-def test_a_full_disk_ends_the_files_for_tensorboard_and_not_the_run(begin, trial, monkeypatch):
-    events, told = begin(tensorboard=True)
+def test_a_full_disk_ends_the_files_for_tensorboard_and_not_the_run(begin, folder, trial, monkeypatch):
+    events, told = begin()
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ser_ray.sweep.running.tensorboard.TensorBoard.epoch", full)
+    events._board = TensorBoard(folder.path / "tensorboard")
+    monkeypatch.setattr(TensorBoard, "epoch", full)
     events.epoch(trial.key, FIGURES)
     events.epoch(trial.key, FIGURES | {"epoch": 2})
     assert told.out.getvalue().count("no further files for TensorBoard: No space left on device") == 1

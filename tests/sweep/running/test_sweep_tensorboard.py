@@ -1,16 +1,15 @@
 """Event files: read back by TensorFlow's description of the format, and shown as TensorBoard would."""
 
 import json
+import os
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from ser_ray.results import CCC_COLUMNS
-from ser_ray.sweep.running.tensorboard import TensorBoard, _record
+from ser_ray.sweep.running.tensorboard import TensorBoard
 
 _POLYNOMIAL = 0x82F63B78
 """Castagnoli's, bits reversed."""
@@ -69,14 +68,15 @@ def curves(folder):
 @pytest.fixture
 def board(tmp_path):
     """Make a writer as another process would be: with a later file name."""
-    count = iter(range(100))
+    made = []
 
     def make():
-        writer = TensorBoard(tmp_path / "tensorboard")
-        writer._name += f".{next(count):02d}"
-        return writer
+        made.append(TensorBoard(tmp_path / "tensorboard", f".{len(made):02d}"))
+        return made[-1]
 
-    return make
+    yield make
+    for writer in made:
+        writer.close()
 
 
 def figures(epoch, scale=1.0):
@@ -176,7 +176,7 @@ def test_a_trial_that_failed_before_its_first_epoch_has_its_end(board, tmp_path)
     assert len(events(tmp_path / "tensorboard" / "k1")) == 4
 
 
-def test_nothing_is_held_open(board, tmp_path):
+def test_what_is_written_is_on_the_disk_at_once(board, tmp_path):
     writer = board()
     writer.epoch("k1", figures(1))
     (path,) = (tmp_path / "tensorboard" / "k1").iterdir()
@@ -186,9 +186,16 @@ def test_nothing_is_held_open(board, tmp_path):
     assert path.read_bytes().startswith(before)
 
 
-@given(st.binary(max_size=300))
-def test_a_record_is_framed_as_described(data):
-    assert list(records(_record(data))) == [data]
+def test_a_trial_that_has_ended_holds_no_file_open(board, tmp_path):
+    writer, before = board(), set(os.listdir("/proc/self/fd"))
+    for key, end in (("k1", writer.ended), ("k2", lambda key: writer.finished(key, {"status": "stopped"}))):
+        writer.epoch(key, figures(1))
+        assert len(set(os.listdir("/proc/self/fd")) - before) == 1
+        end(key)
+        assert not set(os.listdir("/proc/self/fd")) - before
+    writer.epoch("k3", figures(1))
+    writer.close()
+    assert not set(os.listdir("/proc/self/fd")) - before
 
 
 def test_the_checksum_of_this_test_is_the_known_one():
