@@ -42,15 +42,13 @@ class Configuration:
 
 
 def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
-    """Return every configuration that a sweep explores, in the order of its file.
+    """Return every configuration that a sweep explores, in the order of its file, without the seeds of replicates.
+
+    The product of the items, the last varying fastest. What a guided search will propose is not known here.
 
     Args:
         sweep: the sweep.
         hop: samples of one frame of its corpus, for designs that name none.
-
-    Returns:
-        The product of the items, the last varying fastest; seeds of replicates are not in it yet. What a guided
-        search will propose is not known here, see `ser_ray.sweep.planning.guided`.
 
     Raises:
         InputError: if a design has no pools, values do not go together, or there are too many.
@@ -70,11 +68,7 @@ def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
 def resolver(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], Configuration]:
     """Return a function from settings to the configuration that they make of a sweep's trial.
 
-    Args:
-        sweep: the sweep.
-
-    Returns:
-        The function; equal models and trainings are made but once. It raises InputError if values do not go together.
+    Equal models and trainings are made but once. It raises InputError if values do not go together.
     """
 
     def cached(section: str, owner: Callable[..., T]) -> Callable[[tuple[Setting, ...]], T]:
@@ -108,15 +102,7 @@ def resolver(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], Configuratio
 
 
 def evenly_spread(values: Sequence[T], count: int) -> list[T]:
-    """Return so many of some values, the first and the last among them, evenly spread between.
-
-    Args:
-        values: what to choose from.
-        count: how many to choose, at least 1; all values if there are no more.
-
-    Returns:
-        The chosen ones in their order.
-    """
+    """Return `count` of some values, evenly spread, the first and the last among them; all if there are no more."""
     if count >= len(values):
         return list(values)
     if count == 1:

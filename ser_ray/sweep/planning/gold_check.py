@@ -20,12 +20,7 @@ NEEDED_BY = {
 
 
 def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpus) -> None:
-    """Refuse a corpus that lacks what trials of a sweep would fail for in the end.
-
-    Args:
-        sweep: the sweep.
-        configs: of its trials, as far as they are known.
-        corpus: that they are to run on.
+    """Refuse a corpus that lacks gold which trials need, so that they do not fail in the end.
 
     Raises:
         InputError: if train or devel has no recording with gold of a target, devel none that is labelled throughout,
@@ -46,22 +41,12 @@ def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpu
 
 
 def gold_warnings(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
-    """Return what the plan says of gold that trials can be run on, but that may not be meant; a line each.
-
-    Args:
-        configs: of the trials.
-        corpus: that they run on.
-    """
+    """Return warnings about gold that trials can be run on, but that may not be meant; a line each."""
     return [*constant_targets(configs, corpus), *targets_beyond_scale(configs, corpus)]
 
 
 def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
-    """Return a line for each target whose gold does not move in train or devel: its CCC is 0/0, and counts 0.
-
-    Args:
-        configs: of the trials.
-        corpus: that they run on.
-    """
+    """Return a line for each target whose gold does not move in train or devel: its CCC is 0/0, and counts 0."""
     used = list(dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets))
     return [
         f"warning: gold of {target} is constant in {partition}: its CCC counts 0 and lowers the mean that chooses "
@@ -73,12 +58,7 @@ def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str
 
 
 def targets_beyond_scale(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
-    """Return a line for each target whose gold leaves [-1, 1] in train or devel.
-
-    Args:
-        configs: of the trials.
-        corpus: that they run on.
-    """
+    """Return a line for each target whose gold leaves [-1, 1] in train or devel."""
     lines = []
     for target, limit in dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets):
         for partition in NEEDED_BY:
@@ -94,7 +74,7 @@ def targets_beyond_scale(configs: Sequence[TrialConfig], corpus: Corpus) -> list
 
 
 def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], limit: int | None) -> None:
-    """Look at the recordings that trials use, one after the other, until one has gold of the targets.
+    """Refuse a partition without gold of some target.
 
     In train some is enough, and each target may have its own recording; in devel it must be there throughout.
     """

@@ -4,9 +4,8 @@ import dataclasses
 import hashlib
 import json
 import math
-import secrets
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from ser_ray.files import write_text
 from ser_ray.models import ModelConfig
 from ser_ray.models.conv_pool import Backend, choose, reference
 from ser_ray.models.network import build
@@ -33,7 +33,7 @@ MEASURED_S = 2.0
 
 @dataclass(frozen=True)
 class DeviceHours:
-    """What is to do, on one class of devices.
+    """Hours of what is to do, on one class of devices.
 
     Args:
         device: its name, precision and back end.
@@ -62,14 +62,7 @@ class Forecast:
 
 
 class MeasuredHours:
-    """How long each of some trials takes on a class of devices that others were measured on.
-
-    Args:
-        device: the class.
-        speeds: how fast these were.
-        trials: those that are to take it.
-        audio: how much audio they use.
-    """
+    """Hours of trials on a class of devices, from the speeds of other trials there."""
 
     def __init__(self, device: DeviceClass, speeds: Speeds, trials: Sequence[Trial], audio: TrialAudio) -> None:
         self.device = device
@@ -87,11 +80,7 @@ class MeasuredHours:
         return not any(self._speeds.knows(model) for model in {trial.config.model for trial in self._trials})
 
     def hours(self, share: float = 1.0) -> tuple[float, ...]:
-        """Return the hours of each trial, in the order in which they were given.
-
-        Args:
-            share: of a GPU that each has, at most 1; 1 on a CPU.
-        """
+        """Return the hours of each trial, in their order, with a share of a GPU, at most 1; 1 on a CPU."""
         if share not in self._known:
             own = (self._audio.measured_hours(trial, self._speeds, share) for trial in self._trials)
             self._known[share] = tuple(own)
@@ -99,15 +88,7 @@ class MeasuredHours:
 
 
 def measured_hours(trials: Sequence[Trial], measured: Sequence[SweepFolder]) -> list[MeasuredHours]:
-    """Return how long trials take at most on each class of devices that others were measured on; measures nothing.
-
-    Args:
-        trials: any number of trials.
-        measured: sweeps whose finished trials tell how fast devices are.
-
-    Returns:
-        The classes, sorted; none where nothing was measured.
-    """
+    """Return the hours of trials on each class of devices on which finished trials of `measured` ran, sorted."""
     audio = TrialAudio()
     return [MeasuredHours(device, known, trials, audio) for device, known in read_speeds(measured).items()]
 
@@ -116,7 +97,7 @@ def forecast(
     trials: Sequence[Trial],
     to_do: Set[str],
     measured: Sequence[SweepFolder],
-    cache: Path,
+    steps_dir: Path,
     backend: Backend = "auto",
     *,
     gpus: float = 1.0,
@@ -127,22 +108,19 @@ def forecast(
     trials at that share, divided by how many of them run on it at once.
 
     Args:
-        trials: any number of trials.
+        trials: any number.
         to_do: keys of those that are still to be trained.
         measured: sweeps whose finished trials tell how fast devices are.
-        cache: folder in which steps measured on this host are kept, for trials like which it has trained none.
+        steps_dir: where steps measured on this host are kept, for trials like which it has trained none.
         backend: what is to compute the convolutional blocks.
         gpus: the least share of a GPU that a trial is given where there is one, or whole GPUs; 0 for none.
-
-    Returns:
-        The forecast.
     """
     speeds = read_speeds(measured)
     audio, here = TrialAudio(), _Here(backend, gpus > 0)
     at_once = at_once_on_a_gpu(gpus, len(to_do))
     own_at_once = at_once if here.device.type == "cuda" else 1
     unknown = [trial for trial in trials if here.device_class(trial) not in speeds]
-    steps = estimate_hours(unknown, cache, backend, on_gpu=gpus > 0)  # each alone on its device
+    steps = estimate_hours(unknown, steps_dir, backend, on_gpu=gpus > 0)  # each alone on its device
     stepped = {trial.key: own_at_once * hours for trial, hours in zip(unknown, steps, strict=True)}
     hours = tuple(
         stepped[trial.key]
@@ -163,25 +141,16 @@ def forecast(
 
 
 def estimate_hours(
-    trials: Sequence[Trial], cache: Path, backend: Backend = "auto", *, on_gpu: bool = True
+    trials: Sequence[Trial], steps_dir: Path, backend: Backend = "auto", *, on_gpu: bool = True
 ) -> list[float]:
     """Return how many hours each trial takes at most on one device of this host that it has for itself.
 
     One step of each design is measured, forward and backward, with the trial's precision and batch size on a few
     seconds of audio, and scaled to the corpus: in proportion to the audio for training, a third of it for evaluation,
-    which has no backward pass. Patience and early stopping can only shorten it.
-
-    Args:
-        trials: any number of trials.
-        cache: folder in which measured steps are kept, one file per host.
-        backend: what is to compute the convolutional blocks.
-        on_gpu: whether trials are given a share of a GPU where there is one.
-
-    Returns:
-        Hours, in the order of the trials.
+    which has no backward pass. It is kept in a file per host, in `steps_dir`.
     """
     here, audio = _Here(backend, on_gpu), TrialAudio()
-    path = cache / f"{host_name()}.json"
+    path = steps_dir / f"{host_name()}.json"
     known = _read_known(path) if trials else {}
     identities = [here.identity(trial) for trial in trials]
     missing = {identity: trial for identity, trial in zip(identities, trials, strict=True) if identity not in known}
@@ -193,7 +162,7 @@ def estimate_hours(
         known[identity] = _measure(missing[identity], audio.largest_batch(missing[identity]), here.device, backend)
     if missing:
         try:
-            _keep(path, known)
+            write_text(path, json.dumps(known, indent=1, sort_keys=True))
         except OSError as error:
             console.print(f"the measured steps are not kept: {error}", markup=False)
     return [
@@ -255,16 +224,6 @@ def _read_known(path: Path) -> dict[str, float]:
         return {}
     pairs = content.items() if isinstance(content, dict) else ()
     return {identity: step for identity, step in pairs if isinstance(step, float) and 0 < step < math.inf}
-
-
-def _keep(path: Path, known: Mapping[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _measure(trial: Trial, batch_size: int, device: torch.device, backend: Backend) -> float:

@@ -51,7 +51,7 @@ class Speed:
         model: its network.
         batch_size: segments in a batch.
         sequence_s: length of a segment.
-        seconds_per_sample: seconds of training for each sample of audio.
+        seconds_per_sample: of training, for each sample of audio.
         share: of a GPU that it had, at most 1; 1 on a CPU.
     """
 
@@ -67,47 +67,29 @@ class Speed:
         seconds(share) = seconds(measured) x max(1, measured / share): trials on a GPU share its throughput equally, so
         that one on a quarter of it takes up to four times as long as on the whole. With a larger share it is not taken
         to be quicker than it was: a small network does not fill a GPU, and nobody has measured how far it does.
-
-        Args:
-            share: above 0, at most 1.
         """
         return self.seconds_per_sample * max(1.0, self.share / share)
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """How fast the trials of a device class trained.
-
-    Args:
-        trials: at least one.
-    """
+    """How fast the trials of a device class trained; at least one."""
 
     trials: tuple[Speed, ...]
 
     def seconds_per_sample(self, model: ModelConfig, batch_size: int, sequence_s: float, share: float = 1.0) -> float:
-        """Return the seconds that training takes for each sample of audio.
+        """Return the seconds that training takes for each sample of audio, at a share of a GPU; 1 on a CPU.
 
-        Args:
-            model: the network.
-            batch_size: segments in a batch.
-            sequence_s: length of a segment.
-            share: of a GPU, at most 1; 1 on a CPU.
-
-        Returns:
-            The median of the trials with this network, batch and sequence; where there are none, of those with this
-            network; else the median network's, in proportion to the multiply-adds. Of these, the trials that had this
-            share, if any had; else all, with the seconds that they would take at most at this share.
+        The median of the trials with this network, batch and sequence; where there are none, of those with this
+        network; else the median network's, in proportion to the multiply-adds. Of these, the trials that had this share,
+        if any had; else all, with the seconds that they would take at most at this share.
         """
         at = self._at(share)
         known = at.by_setting.get((model, batch_size, sequence_s)) or at.by_model.get(model)
         return known or at.seconds_per_multiply_add * model.multiply_adds / model.hop
 
     def knows(self, model: ModelConfig) -> bool:
-        """Return whether a trial with this network was measured.
-
-        Args:
-            model: the network.
-        """
+        """Return whether a trial with this network was measured."""
         return model in self._models
 
     @cached_property
@@ -136,13 +118,10 @@ class _Medians:
 
 
 def read_speeds(folders: Sequence[SweepFolder]) -> dict[DeviceClass, Speeds]:
-    """Return how fast the finished trials of sweeps were on each class of devices.
+    """Return how fast the finished trials of sweeps were, by class of devices; a trial in several sweeps counts once.
 
-    Args:
-        folders: of sweeps. One whose rows cannot be read, as of another version, is left out, and said on stderr.
-
-    Returns:
-        Class -> speeds; a trial that several sweeps share counts once. MOST_ROWS of each sweep are read.
+    A sweep whose rows cannot be read, as of another version, is left out, and named on stderr. Of each sweep MOST_ROWS
+    rows are read.
     """
     found: dict[DeviceClass, dict[str, Speed]] = {}
     for folder in folders:
@@ -154,11 +133,7 @@ def read_speeds(folders: Sequence[SweepFolder]) -> dict[DeviceClass, Speeds]:
 
 
 def sweeps_beside(folder: SweepFolder) -> list[SweepFolder]:
-    """Return the sweeps that lie in the same folder of results, this one first if there is one.
-
-    Args:
-        folder: a sweep's folder; it need not exist yet.
-    """
+    """Return the sweeps in the same folder of results, this one, which need not exist yet, first."""
     beside = (path.parent for path in sorted(folder.path.parent.glob("*/sweep.yaml")))
     others = [SweepFolder(path) for path in beside if path.name != folder.path.name]
     return [folder, *others] if folder.path.is_dir() else others

@@ -21,7 +21,7 @@ def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], N
     """Set aside what is damaged in a sweep's tables, and write again what can be at once.
 
     Args:
-        folder: the sweep's folder; other drivers may run other shares of the sweep.
+        folder: of the sweep, in which other drivers may run other shares.
         planned: keys of the trials that this run is for.
         say: takes a line for each damaged part: what is wrong, where it is now, and what is made of it.
 

@@ -13,12 +13,8 @@ from ser_ray.trial import TrialConfig
 def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
     """Return the sweep file that plans the same trials again, whatever defaults become later.
 
-    Args:
-        plan: what is run.
-        comments: further lines for the head of the file, such as the command.
-
-    Returns:
-        YAML text: the sweep with overrides and all defaults, ranges of values as lists, designs with their hop.
+    It has all defaults filled in, overrides applied, ranges of values as lists, designs with their hop; `comments` are
+    lines for its head, such as the command.
     """
     config = plan.config
     contents = {

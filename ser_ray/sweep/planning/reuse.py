@@ -14,24 +14,19 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ser_ray.files import replace_folder
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder, make_table, read_metadata, read_table, read_trial, write_part
 from ser_ray.trial import Trial, keyed_config
 
 
 def reusable(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
-    """Return the trials that would be taken over, each with the first sweep that has finished it.
+    """Return the trials that would be taken over: key -> the first source sweep that has finished it.
 
-    Args:
-        folder: the sweep's folder; it need not exist yet.
-        trials: the plan's trials.
-        sources: other sweeps.
-
-    Returns:
-        Key -> source, of trials of which nothing stands in `folder`: no row, and no predictions of its own.
+    They are those of which nothing stands in `folder`, which need not exist: no row, and no predictions of its own.
 
     Raises:
-        InputError: if a part of a source cannot be read.
+        InputError: if a part of a source sweep cannot be read.
     """
     others = _others(folder, sources)
     if not others:
@@ -53,18 +48,10 @@ def reusable(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[Swe
 
 
 def take_over(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, str]:
-    """Take over what other sweeps have finished of a plan.
+    """Take over what source sweeps have finished of some trials, and return key -> path of the source.
 
-    A trial's row is written last, and only if the source has searched it as is asked for here;
-    else it is left trained, to be searched. Ended in between, the same call takes over the rest.
-
-    Args:
-        folder: the sweep's folder.
-        trials: the plan's trials; none of them may be running.
-        sources: other sweeps; the first that has finished a trial gives it. They are only read.
-
-    Returns:
-        Key -> path of the source.
+    A trial's row is written last, and only if the source has searched it as is asked for here; else it is left trained,
+    to be searched. Ended in between, the same call takes over the rest. Sources are only read.
 
     Raises:
         InputError: if a part of a source cannot be read.
@@ -82,10 +69,7 @@ def adopt_checkpoints(
 ) -> dict[str, str]:
     """Give each trial without a checkpoint the one of a finished trial that differs from it by fewer epochs alone.
 
-    Args:
-        folder: the sweep's folder.
-        trials: trials that are to be trained.
-        sources: other sweeps whose trials may be gone on from; of equally long ones this sweep's own is taken.
+    Of equally long ones this sweep's own is taken.
 
     Returns:
         Key -> the trial that it goes on from: its key, and " of DIR" behind it where it is another sweep's.
@@ -118,10 +102,6 @@ def _is_taken_over(folder: SweepFolder, key: str) -> bool:
 
 def searched_with(folder: SweepFolder, keys: Collection[str]) -> dict[str, SearchConfig]:
     """Return key -> what a trial was searched with, for those that are.
-
-    Args:
-        folder: of the sweep.
-        keys: of trials.
 
     Raises:
         InputError: if a part cannot be read.
@@ -169,16 +149,13 @@ def _without_epochs(config: Mapping[str, Any]) -> str:
 
 
 def _link_folder(folder: SweepFolder, source: Path, target: Path) -> None:
-    """Put a copy of a folder of checkpoints into its place in one step, in that of what may be there."""
-    temporary = folder.tmp / f"checkpoints-{target.name}-{secrets.token_hex(6)}"
+    """Put a copy of a folder of checkpoints into its place, in that of what may be there."""
+    new = folder.tmp / f"checkpoints-{target.name}-{secrets.token_hex(6)}"
     try:
-        shutil.copytree(source, temporary / "new", copy_function=_link_or_copy, ignore=_not_checkpoints)
-        if target.exists():
-            target.rename(temporary / "old")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (temporary / "new").rename(target)
+        shutil.copytree(source, new, copy_function=_link_or_copy, ignore=_not_checkpoints)
+        replace_folder(new, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _not_checkpoints(folder: str, names: Sequence[str]) -> list[str]:

@@ -18,32 +18,25 @@ def slots(nodes: Iterable[tuple[float, float]], cpus: float, gpus: float) -> int
 
 
 def at_once_on_a_gpu(gpus: float, trials: int) -> int:
-    """Return how many trials share one GPU, each with an equal part of it.
+    """Return how many of `trials` share one GPU, each with an equal part of it that is at least `gpus`.
 
-    Args:
-        gpus: the least share of a GPU that a trial is given; whole GPUs, or 0 for none, count as a whole one.
-        trials: that there are; fewer than there is room for have larger shares.
+    Whole GPUs, or 0 for none, count as a whole one. Fewer trials than there is room for have larger shares.
     """
     return max(1, min(int(_on_gpus(1, min(gpus or 1.0, 1.0))), trials))
 
 
 def search_actors(asked: int | None, cpus: float, training: float) -> int:
-    """Return how many processes may search post-processing: as many as trials leave cores, and one in any case.
+    """Return how many processes may search post-processing: those asked for, else the cores that trials leave.
 
-    Args:
-        asked: what the sweep says; None for what is free.
-        cpus: cores of all nodes together.
-        training: those of them that trials take.
+    At least one. `cpus` are the cores of all nodes together, `training` those that trials take.
     """
     return asked or max(1, int(cpus - training))
 
 
 def taken(resources: Resources, gpus: float) -> tuple[float, float]:
-    """Return the cores and GPUs that a trial takes: without a GPU one core, since it trains in one thread.
+    """Return the cores and GPUs that a trial takes, where there are so many GPUs on all nodes together.
 
-    Args:
-        resources: what the sweep says.
-        gpus: that there are, all nodes together.
+    Without a GPU it takes one core, since it trains in one thread.
     """
     if gpus and resources.gpus:
         return float(resources.cpus), float(resources.gpus)

@@ -28,13 +28,7 @@ class Seconds(NamedTuple):
     test: float
 
     def hours(self, seconds_per_audio_second: float, epochs: int, *, padded: bool) -> float:
-        """Return the hours of a training.
-
-        Args:
-            seconds_per_audio_second: of training.
-            epochs: all that it has.
-            padded: counts short sequences as whole ones, as a measured step does.
-        """
+        """Return the hours of a training; padded counts short sequences as whole ones, as a measured step does."""
         trained = epochs * (self.padded if padded else self.trained)
         evaluated = epochs * self.devel + self.devel + self.test
         return seconds_per_audio_second * (trained + EVALUATION * evaluated) / 3600
@@ -60,13 +54,7 @@ class TrialAudio:
         return min(training.batch_size, round(self.of(trial).padded / training.sequence_s))
 
     def measured_hours(self, trial: Trial, speeds: Speeds, share: float) -> float:
-        """Return the hours of a trial on devices of known speed.
-
-        Args:
-            trial: the trial.
-            speeds: of the devices.
-            share: of a GPU that it has, at most 1; 1 on a CPU.
-        """
+        """Return the hours of a trial on devices of known speed, with a share of a GPU; 1 on a CPU."""
         model, training = trial.config.model, trial.config.training
         seconds = speeds.seconds_per_sample(model, training.batch_size, training.sequence_s, share)
         return self.of(trial).hours(seconds * trial.corpus.sample_rate, training.epochs, padded=False)
