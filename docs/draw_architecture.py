@@ -2,21 +2,31 @@
 
     python docs/draw_architecture.py
 
-A room is a folder of ser_ray or a file beside them; `sweep` and `corpus` are shown with the rooms inside. A room stands
+A room is a folder of ser_ray or a file beside them; `sweep` is shown with the rooms inside. A room stands
 one floor above the highest room that it imports. An arrow that follows from others is left out.
 """
 
 import ast
+import statistics
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "ser_ray"
 NESTED = ("sweep",)
-BASE = ("errors", "files", "signals", "plain_text", "unwritable", "provenance", "allocation", "process", "shadows")
+BASE = (
+    "errors",
+    "files",
+    "signals",
+    "plain_text",
+    "unwritable",
+    "provenance",
+    "allocation",
+    "process",
+    "shadows",
+)
 """What nearly all use; drawn as one box without arrows."""
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 150, 34, 18, 56, 20
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 130, 32, 40, 44, 20
 
 Rooms = dict[str, set[str]]
 
@@ -28,7 +38,8 @@ def read_rooms() -> Rooms:
         room = _room(path.relative_to(PACKAGE).with_suffix("").parts)
         imported = {_room(tuple(name.split(".")[1:])) for name in _imports(path)}
         rooms.setdefault(room, set()).update(imported - {room, ""})
-    del rooms["__init__"]
+    for entry in ("__init__", "__main__"):  # which nobody imports, or for the version alone
+        del rooms[entry]
     return {room: {other for other in others if other in rooms} for room, others in rooms.items()}
 
 
@@ -79,18 +90,34 @@ def arrows_of(rooms: Rooms) -> list[tuple[str, str]]:
     ]
 
 
+def columns_of(rooms: Rooms, floors: dict[str, int]) -> dict[str, int]:
+    """Return room -> column in its floor; a room stands below those that import it, as far as there is room."""
+    columns: dict[str, int] = {}
+    above: dict[str, list[str]] = {room: [] for room in rooms}
+    for room, other in arrows_of(rooms):
+        above[other].append(room)
+    for floor in range(max(floors.values()), -1, -1):
+        wished = {
+            room: statistics.fmean([columns[other] for other in above[room]] or [0])
+            for room in sorted(rooms)
+            if floors[room] == floor
+        }
+        first = round(statistics.fmean(wished.values()) - (len(wished) - 1) / 2)
+        for place, room in enumerate(sorted(wished, key=lambda room: (wished[room], room))):
+            columns[room] = first + place
+    return {room: column - min(columns.values()) for room, column in columns.items()}
+
+
 def draw(rooms: Rooms) -> str:
     """Return the picture as SVG."""
     floors = floors_of(rooms)
-    top = max(floors.values())
-    rows = [sorted(room for room in rooms if floors[room] == floor) for floor in range(top, -1, -1)]
-    width = 2 * MARGIN + max(map(len, rows)) * (BOX_WIDTH + GAP_X) - GAP_X
-    height = 2 * MARGIN + len(rows) * (BOX_HEIGHT + GAP_Y) - GAP_Y
-    places: dict[str, tuple[float, float]] = {}
-    for number, row in enumerate(rows):
-        left = (width - len(row) * (BOX_WIDTH + GAP_X) + GAP_X) / 2
-        for column, room in enumerate(row):
-            places[room] = (left + column * (BOX_WIDTH + GAP_X), MARGIN + number * (BOX_HEIGHT + GAP_Y))
+    columns, top = columns_of(rooms, floors), max(floors.values())
+    width = 2 * MARGIN + (max(columns.values()) + 1) * (BOX_WIDTH + GAP_X) - GAP_X
+    height = 2 * MARGIN + (top + 1) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    places = {
+        room: (MARGIN + columns[room] * (BOX_WIDTH + GAP_X), MARGIN + (top - floor) * (BOX_HEIGHT + GAP_Y))
+        for room, floor in floors.items()
+    }
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         'font-size="14">',
@@ -98,21 +125,23 @@ def draw(rooms: Rooms) -> str:
         '<path d="M0,0 L8,4 L0,8 z" fill="#557"/></marker></defs>',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
-    for room, other in arrows_of(rooms):
-        (x1, y1), (x2, y2) = places[room], places[other]
-        start, end = (x1 + BOX_WIDTH / 2, y1 + BOX_HEIGHT), (x2 + BOX_WIDTH / 2, y2)
-        bend = (end[1] - start[1]) / 2
+    arrows = arrows_of(rooms)
+    for room, other in arrows:
+        out = sorted((end for start, end in arrows if start == room), key=lambda end: places[end])
+        into = sorted((start for start, end in arrows if end == other), key=lambda start: places[start])
+        x1 = places[room][0] + BOX_WIDTH * (out.index(other) + 1) / (len(out) + 1)
+        x2 = places[other][0] + BOX_WIDTH * (into.index(room) + 1) / (len(into) + 1)
+        y1, y2 = places[room][1] + BOX_HEIGHT, places[other][1]
         lines.append(
-            f'<path d="M{start[0]:g},{start[1]:g} C{start[0]:g},{start[1] + bend:g} {end[0]:g},{end[1] - bend:g} '
-            f'{end[0]:g},{end[1]:g}" fill="none" stroke="#557" stroke-width="1.2" marker-end="url(#tip)"/>'
+            f'<path d="M{x1:g},{y1:g} C{x1:g},{y1 + GAP_Y:g} {x2:g},{y2 - GAP_Y:g} {x2:g},{y2:g}" fill="none" '
+            'stroke="#557" stroke-width="1.2" marker-end="url(#tip)"/>'
         )
     for room, (x, y) in places.items():
-        fill = "#e8eef7" if room.startswith("sweep") else "#eef5e8" if room.startswith("corpus") else "#f6f2ea"
-        label = escape("files, errors, signals, ..." if room == "base" else room)
+        fill = "#e8eef7" if room.startswith("sweep") else "#f6f2ea"
+        label = "files, errors, ..." if room == "base" else room
         lines.append(
             f'<rect x="{x:g}" y="{y:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="5" fill="{fill}" stroke="#557"/>'
-            f'<text x="{x + BOX_WIDTH / 2:g}" y="{y + BOX_HEIGHT / 2 + 5:g}" text-anchor="middle"'
-            f"{' font-size=' + chr(34) + '12' + chr(34) if room == 'base' else ''}>{label}</text>"
+            f'<text x="{x + BOX_WIDTH / 2:g}" y="{y + BOX_HEIGHT / 2 + 5:g}" text-anchor="middle">{label}</text>'
         )
     return "\n".join([*lines, "</svg>"]) + "\n"
 
