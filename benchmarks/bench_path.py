@@ -1,10 +1,10 @@
-"""How much code one trial passes on its way from the command to its row: files and functions of ser_ray that are called.
+"""How much code one trial passes on its way from the command to its row: files and functions that are called.
 
     python benchmarks/bench_path.py [--list]
 
-One trial of sweeps/demo.yaml with --quick, trained and searched by Ray as any other. A profile function in each process,
-driver, workers and search actors, notes every function of the package when it is called first; lambdas, comprehensions
-and the bodies of classes and modules do not count.
+One trial of sweeps/demo.yaml with --quick, trained and searched by Ray as any other. A profile function in each
+process, driver, workers and search actors, notes every function of the package when it is called first; lambdas,
+comprehensions and the bodies of classes and modules do not count.
 """
 
 import argparse
