@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped
-from ser_ray.shadows import name_shadows
+from ser_ray.shadows import report_shadowing
 from ser_ray.signals import AskedToEnd, ignore_signals, raise_on_signals
 
 EXIT_INPUT_WRONG, EXIT_INTERRUPTED = 2, 75
@@ -46,7 +46,7 @@ def guarded(command: Command, argv: Sequence[str] | None = None) -> int:
 def run(command: Command, argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command, which may be asked to end at any time, and exit with its code."""
     raise_on_signals()
-    name_shadows()
+    report_shadowing()
     try:
         code = guarded(command, argv)
     except KeyboardInterrupt:  # between two lines of `guarded`

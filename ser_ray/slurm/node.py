@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ser_ray import allocation, provenance
 from ser_ray.errors import InputError
-from ser_ray.gpus.usable import of_the_job
+from ser_ray.gpus.usable import limit_to_job
 from ser_ray.signals import taken_by
 from ser_ray.slurm.address import free_port, own_address
 from ser_ray.sweep.nodes.environment import prepare_environment
@@ -126,7 +126,7 @@ class _Node:
             raise InputError("; ".join(found["problems"]))
         # Where a site does not confine devices, PyTorch sees those of other jobs as well; where SLURM says nothing of
         # GPUs, as on sites that hand out whole nodes, what is seen is the job's.
-        self._gpus = of_the_job(found["gpu_ids"], allocation.gpus_given())
+        self._gpus = limit_to_job(found["gpu_ids"], allocation.gpus_given())
         # of several GPUs one that does not work costs no other: it is hidden from all that is started here
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
 

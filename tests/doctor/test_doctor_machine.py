@@ -1,4 +1,4 @@
-"""What is said of cores, memory, limits and the network."""
+"""Findings on cores, memory, limits and the network."""
 
 import os
 import resource
@@ -11,8 +11,8 @@ from ser_ray.doctor.machine import check_cores, check_memory, check_network, che
 ANY = resource.RLIM_INFINITY
 
 
-def cores(usable, *, there=16, bound=16, given=None, asked=None, gpus=0):
-    return check_cores(usable, there=there, bound=bound, given=given, asked=asked, gpus=gpus)
+def cores(usable, *, in_machine=16, bound=16, given=None, asked=None, gpus=0):
+    return check_cores(usable, in_machine=in_machine, bound=bound, given=given, asked=asked, gpus=gpus)
 
 
 def test_cores_that_can_be_used():
@@ -21,7 +21,7 @@ def test_cores_that_can_be_used():
     assert cores(4, bound=8).text == "4 of 16 can be used; the control group allows no more"
     assert cores(4, bound=4, given=4, asked=4).text == "4 of 16 can be used (SLURM gave 4, bound to 4)"
     assert cores(4, given=4).level == "ok"  # a site that binds nobody
-    assert cores(2, there=2, bound=2, given=4).level == "ok"  # SLURM was told of more than there are
+    assert cores(2, in_machine=2, bound=2, given=4).level == "ok"  # SLURM was told of more than there are
     assert cores(1, given=1).level == "ok"
 
 

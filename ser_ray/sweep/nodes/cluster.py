@@ -18,7 +18,7 @@ import ray
 
 from ser_ray import allocation
 from ser_ray.errors import InputError
-from ser_ray.gpus.places import NodeGpus
+from ser_ray.gpus.node_gpus import NodeGpus
 from ser_ray.signals import take_again
 from ser_ray.sweep.nodes.ray_folder import own_folder
 from ser_ray.sweep.nodes.ray_thread import ray_is_used
