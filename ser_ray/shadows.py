@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
-EXIT_INPUT_WRONG = 2
 SUFFIXES = (".py", ".so", ".pyd")
 
 
@@ -56,7 +55,7 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
         f"{words}); rename it, call from another folder, or take its folder out of PYTHONPATH",
         file=sys.stderr,
     )
-    sys.exit(EXIT_INPUT_WRONG)
+    sys.exit(2)  # as for wrong input
 
 
 def _shadowing(trace: TracebackType | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from ser_ray import __version__, cli, process
 from ser_ray.errors import InputError
-from ser_ray.signals import taken_by
+from ser_ray.signals import handle_signals
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 """As users run it: what is printed goes out in blocks, the last at the end."""
@@ -98,7 +98,7 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
 
 @pytest.mark.parametrize("code", [0, 1, 75])
 def test_run_exits_with_the_commands_code(code):
-    with taken_by(signal.default_int_handler), pytest.raises(SystemExit) as left:  # puts the handlers in again
+    with handle_signals(signal.default_int_handler), pytest.raises(SystemExit) as left:  # puts the handlers in again
         process.run(lambda argv: code)
     assert left.value.code == code
 

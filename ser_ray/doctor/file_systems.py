@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and how much space it has."""
+"""The file system on which a path lies: its kind and its space."""
 
 import os
 import re
@@ -13,14 +13,6 @@ SHARED |= {"orangefs", "pvfs2", "fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "fu
 
 
 @dataclass(frozen=True)
-class Mount:
-    """Where a file system is mounted, and its kind, such as "ext4" or "nfs4"."""
-
-    folder: str
-    kind: str
-
-
-@dataclass(frozen=True)
 class Space:
     """Bytes of a file system that this user may still use, and in all; the number of files that it can still hold."""
 
@@ -29,27 +21,27 @@ class Space:
     files: int | None  # None where it does not count them
 
 
-def mount_of(path: Path, mounts: str) -> Mount | None:
-    """Return the file system of an absolute path without links, given the text of /proc/self/mountinfo.
+def kind_of_mount(path: Path, mounts: str) -> str | None:
+    """Return the kind of file system of an absolute path without links, given the text of /proc/self/mountinfo.
 
-    It is the innermost mount above the path, the latest of those in one folder; None where none is listed.
+    It is that of the innermost mount above the path, the latest of those in one folder; None where none is listed.
     """
-    found: Mount | None = None
+    innermost, kind = "", None
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         folder = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
-        if path.is_relative_to(folder) and (found is None or len(folder) >= len(found.folder)):
-            found = Mount(folder, after.split()[0])
-    return found
+        if path.is_relative_to(folder) and len(folder) >= len(innermost):
+            innermost, kind = folder, after.split()[0]
+    return kind
 
 
-def mount_here(path: Path) -> Mount | None:
-    """Return the file system that a path, which need not exist, lies on here; None where it is not known."""
+def file_system(path: Path) -> str | None:
+    """Return the kind of file system, such as "ext4", of a path, which need not exist; None where it is not known."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return None
-    return mount_of(path.resolve(), mounts)
+    return kind_of_mount(path.resolve(), mounts)
 
 
 def space(path: Path) -> Space:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ser_ray import allocation, provenance, triton_host
-from ser_ray.doctor.file_systems import SHARED, Mount, mount_here, nearest_existing
+from ser_ray.doctor.file_systems import SHARED, file_system, nearest_existing
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.doctor.software import CUDA_12_INSTALL
 from ser_ray.gpus.nvidia_smi import EXCLUSIVE
@@ -151,7 +151,7 @@ def triton_findings(working: int, environment: Mapping[str, str] = os.environ) -
         return
     yield check_compiler(triton_host.missing_for_launchers())
     folder = triton_host.cache_folder(environment)
-    yield check_triton_cache(folder, mount_here(nearest_existing(folder)))
+    yield check_triton_cache(folder, file_system(nearest_existing(folder)))
 
 
 def check_compiler(missing: str | None) -> Finding:
@@ -162,10 +162,10 @@ def check_compiler(missing: str | None) -> Finding:
     return warn("triton", f"{missing}: {without}", triton_host.FIX)
 
 
-def check_triton_cache(folder: Path, mount: Mount | None) -> Finding:
+def check_triton_cache(folder: Path, kind: str | None) -> Finding:
     """Judge where Triton keeps what it compiles; the folder need not exist."""
-    text = f"what it compiles is kept in {folder}" + (f", {mount.kind}" if mount else "")
-    if mount and mount.kind in SHARED:
+    text = f"what it compiles is kept in {folder}" + (f", {kind}" if kind else "")
+    if kind in SHARED:
         return warn(
             "triton",
             f"{text}: not this node's own disk, where many small files are slow",

@@ -27,8 +27,8 @@ def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator
         cores,
         in_machine=os.cpu_count() or 1,
         bound=len(os.sched_getaffinity(0)),
-        given=_number(environment, "SLURM_CPUS_ON_NODE"),
-        asked=_number(environment, "SLURM_CPUS_PER_TASK"),
+        given=allocation.slurm_number("SLURM_CPUS_ON_NODE", environment),
+        asked=allocation.slurm_number("SLURM_CPUS_PER_TASK", environment),
         gpus=gpus,
     )
     yield check_memory(_memory(cores, environment), cores)
@@ -127,15 +127,13 @@ def _limit(value: int) -> str:
     return "any number" if value == resource.RLIM_INFINITY else f"{value:,}"
 
 
-def _number(environment: Mapping[str, str], name: str) -> int | None:
-    text = environment.get(name, "")
-    return int(text) if text.isdecimal() else None
-
-
 def _memory(cores: int, environment: Mapping[str, str]) -> int:
     """Return the bytes that machine, control groups and SLURM, which counts in MiB, all allow."""
     limits = [allocation.machine_memory_bytes(), allocation.memory_limit_bytes()]
-    for_node, for_core = _number(environment, "SLURM_MEM_PER_NODE"), _number(environment, "SLURM_MEM_PER_CPU")
+    for_node, for_core = (
+        allocation.slurm_number("SLURM_MEM_PER_NODE", environment),
+        allocation.slurm_number("SLURM_MEM_PER_CPU", environment),
+    )
     limits += [for_node * 2**20 if for_node else None, for_core * cores * 2**20 if for_core else None]
     return min(limit for limit in limits if limit is not None)
 

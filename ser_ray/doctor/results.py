@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, Mount, Space, mount_here, nearest_existing, space
+from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, Space, file_system, nearest_existing, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 
 SLOW_BYTES_PER_S = 10e6
@@ -46,7 +46,7 @@ def findings(folder: Path, nodes: int) -> Iterator[Finding]:
     except OSError as error:
         yield check_error(folder, nearest_existing(folder), error)
         return
-    yield check_speed(folder, speed, mount_here(folder), nodes)
+    yield check_speed(folder, speed, file_system(folder), nodes)
     yield check_space(free)
     yield check_clock(speed.clock_s)
 
@@ -104,14 +104,14 @@ def check_error(folder: Path, existing: Path, error: OSError) -> Finding:
     return fail("results", text, f"make room there or have your quota raised, or {ELSEWHERE}" if full else ELSEWHERE)
 
 
-def check_speed(folder: Path, speed: WriteSpeed, mount: Mount | None, nodes: int) -> Finding:
+def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -> Finding:
     """Judge the speed of a folder that can be written, and whether the job's other nodes see it."""
     large = "" if speed.bytes_per_s is None else f"{size(speed.bytes_per_s)}/s, "
-    on = f", {mount.kind}" if mount else ""
+    on = f", {kind}" if kind else ""
     text = f"{folder} can be written: {large}{speed.files_per_s:,.0f} small files/s{on}"
-    if mount and mount.kind in IN_MEMORY:
+    if kind in IN_MEMORY:
         return warn("results", f"{text}: it is in this node's memory, and lost when the node restarts", ELSEWHERE)
-    if mount and mount.kind in LOCAL and nodes > 1:
+    if kind in LOCAL and nodes > 1:
         return warn("results", f"{text}: it is on this node's own disk, and other nodes may not see it", ELSEWHERE)
     slow = speed.bytes_per_s is not None and speed.bytes_per_s < SLOW_BYTES_PER_S
     if slow or speed.files_per_s < SLOW_FILES_PER_S:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_ray import allocation
-from ser_ray.doctor.file_systems import SHARED, Mount, Space, mount_here, space
+from ser_ray.doctor.file_systems import SHARED, Space, file_system, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.sweep.nodes.ray_folder import LONGEST
 
@@ -34,7 +34,7 @@ def findings(folder: Path) -> Iterator[Finding]:
     except OSError as error:
         yield fail("temporary", f"{folder} cannot hold files and sockets: {error.strerror or error}", SET_TMP)
         return
-    yield check_temporary(folder, free, mount_here(folder), locks=locks)
+    yield check_temporary(folder, free, file_system(folder), locks=locks)
 
 
 def supports_locks(path: Path) -> bool:
@@ -49,13 +49,13 @@ def supports_locks(path: Path) -> bool:
     return True
 
 
-def check_temporary(folder: Path, free: Space, mount: Mount | None, *, locks: bool = True) -> Finding:
+def check_temporary(folder: Path, free: Space, kind: str | None, *, locks: bool = True) -> Finding:
     """Judge the node's temporary folder, given whether its file system supports flock."""
-    text = f"{folder}, {size(free.free)} of {size(free.total)} free" + (f", {mount.kind}" if mount else "")
+    text = f"{folder}, {size(free.free)} of {size(free.total)} free" + (f", {kind}" if kind else "")
     length = len(os.fsencode(folder))
     if length > LONGEST:
         return fail("temporary", f"{text}: {length} characters, but Ray's sockets leave {LONGEST}", SET_TMP)
-    if mount and mount.kind in SHARED:
+    if kind in SHARED:
         return warn(
             "temporary", f"{text}: not this node's own disk, on which Ray is slow and sockets are unsure", SET_TMP
         )

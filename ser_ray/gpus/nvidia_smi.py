@@ -14,19 +14,12 @@ EXCLUSIVE, PROHIBITED = "Exclusive_Process", "Prohibited"
 
 @dataclass(frozen=True)
 class ListedGpu:
-    """A GPU as nvidia-smi lists it.
+    """A GPU as nvidia-smi lists it."""
 
-    Args:
-        index: its number there, and in CUDA_VISIBLE_DEVICES.
-        uuid: such as GPU-8f2a...
-        mode: its compute mode; empty where it is not known.
-        slices: UUIDs of its MIG slices, such as MIG-5b1c...; empty if it is not partitioned.
-    """
-
-    index: str
-    uuid: str
-    mode: str = ""
-    slices: tuple[str, ...] = ()
+    index: str  # also in CUDA_VISIBLE_DEVICES
+    uuid: str  # such as GPU-8f2a...
+    mode: str = ""  # compute mode; empty where it is not known
+    slices: tuple[str, ...] = ()  # UUIDs of its MIG slices, such as MIG-5b1c...; empty if it is not partitioned
 
     def is_named(self, name: str) -> bool:
         """Return whether CUDA takes a name in CUDA_VISIBLE_DEVICES for this GPU: its number or a prefix of its UUID."""

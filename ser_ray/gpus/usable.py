@@ -16,17 +16,11 @@ ON_THE_CPU = "to train on the CPU all the same: --set resources.gpus=0"
 
 @dataclass(frozen=True)
 class UsableGpus:
-    """The GPUs of this node that trials may be given.
+    """The GPUs of this node that trials may be given."""
 
-    Args:
-        ids: as CUDA_VISIBLE_DEVICES names them.
-        all_visible: whether these are all that PyTorch sees, so that nothing has to be hidden from it.
-        unusable: what is wrong with each of the others, as far as this job has a claim to it.
-    """
-
-    ids: tuple[str, ...]
-    all_visible: bool = True
-    unusable: tuple[str, ...] = ()
+    ids: tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them
+    all_visible: bool = True  # whether PyTorch sees no others, so that none has to be hidden
+    unusable: tuple[str, ...] = ()  # what is wrong with each other one to which the job has a claim
 
 
 def usable_gpus(

@@ -34,19 +34,12 @@ class Gpu:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found.
+    """What a probe found."""
 
-    Args:
-        cuda: the CUDA version that PyTorch was built for; None for none.
-        gpus: all that PyTorch sees.
-        reason: why it sees none, in its own words.
-        crash: how the probing process failed, if it did.
-    """
-
-    cuda: str | None
-    gpus: tuple[Gpu, ...] = ()
-    reason: str | None = None
-    crash: str | None = None
+    cuda: str | None  # the version that PyTorch was built for; None for none
+    gpus: tuple[Gpu, ...] = ()  # all that PyTorch sees
+    reason: str | None = None  # why it sees none, in its own words
+    crash: str | None = None  # how the probing process failed, if it did
 
     @property
     def reason_for_none(self) -> str | None:
@@ -60,19 +53,12 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class VisibleGpus:
-    """The GPUs of this node that PyTorch sees.
+    """The GPUs of this node that PyTorch sees."""
 
-    Args:
-        result: None if PyTorch could not be imported.
-        names: of the GPUs in it, as CUDA_VISIBLE_DEVICES names each.
-        whole: number of GPUs, all slices of one that was given as a whole counted as one.
-        split: whether slices replace a GPU that was visible before.
-    """
-
-    result: ProbeResult | None
-    names: tuple[str, ...] = ()
-    whole: int = 0
-    split: bool = False
+    result: ProbeResult | None  # None if PyTorch could not be imported
+    names: tuple[str, ...] = ()  # of the GPUs in it, as CUDA_VISIBLE_DEVICES names each
+    whole: int = 0  # their number, all slices of one that was given as a whole counted as one
+    split: bool = False  # whether slices replace a GPU that was visible before
 
     @property
     def working(self) -> tuple[str, ...]:

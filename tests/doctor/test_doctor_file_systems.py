@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, SHARED, Mount, mount_here, mount_of, nearest_existing, space
+from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, SHARED, file_system, kind_of_mount, nearest_existing, space
 
 MOUNTS = """\
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -27,21 +27,20 @@ def test_the_innermost_and_latest_mount_counts():
         "/home/me": "nfs4",
         "/with blank/x": "tmpfs",
     }
-    assert {path: mount_of(Path(path), MOUNTS).kind for path in kinds} == kinds
-    assert mount_of(Path("/scratch/local/me"), MOUNTS) == Mount("/scratch/local", "xfs")
-    assert mount_of(Path("/x"), "") is None
+    assert {path: kind_of_mount(Path(path), MOUNTS) for path in kinds} == kinds
+    assert kind_of_mount(Path("/x"), "") is None
 
 
 def test_this_machine_agrees_with_findmnt(tmp_path):
     for path in (tmp_path, Path("/proc"), Path("/dev/shm")):
         found = subprocess.run(["findmnt", "-nfo", "FSTYPE", "-T", path], capture_output=True, text=True, check=True)
-        assert mount_here(path).kind == found.stdout.strip()
+        assert file_system(path) == found.stdout.strip()
 
 
 def test_a_path_that_is_not_there_lies_where_it_would_be_made(tmp_path):
-    assert mount_here(tmp_path / "a" / "b") == mount_here(tmp_path)
+    assert file_system(tmp_path / "a" / "b") == file_system(tmp_path)
     (tmp_path / "link").symlink_to("/proc/none")
-    assert mount_here(tmp_path / "link").kind == "proc"
+    assert file_system(tmp_path / "link") == "proc"
 
 
 def test_no_kind_is_both_local_and_shared():

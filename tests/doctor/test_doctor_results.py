@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ser_ray.doctor import results
-from ser_ray.doctor.file_systems import Mount, Space
+from ser_ray.doctor.file_systems import Space
 from ser_ray.doctor.results import (
     WriteSpeed,
     check_clock,
@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_written(code, fix):
     ],
 )
 def test_a_folder_that_can_be_written(speed, kind, nodes, level, text):
-    found = check_speed(FOLDER, speed, Mount("/", kind), nodes)
+    found = check_speed(FOLDER, speed, kind, nodes)
     assert found.level == level
     assert text in found.text
     assert (level == "ok") == (not found.fix)

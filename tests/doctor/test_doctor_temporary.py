@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ser_ray.doctor import temporary
-from ser_ray.doctor.file_systems import Mount, Space
+from ser_ray.doctor.file_systems import Space
 from ser_ray.doctor.temporary import check_shared_memory, check_temporary, findings, shared_memory_finding
 
 SPACE = Space(60 * 10**9, 100 * 10**9, None)
-DISK = Mount("/", "ext4")
+DISK = "ext4"
 
 
 def test_what_is_well():
@@ -45,7 +45,7 @@ def test_ray_lays_its_sockets_as_assumed():
 
 
 def test_a_shared_disk():
-    found = check_temporary(Path("/home/me"), SPACE, Mount("/home", "nfs4"))
+    found = check_temporary(Path("/home/me"), SPACE, "nfs4")
     assert (found.level, "not this node's own disk" in found.text) == ("warn", True)
 
 

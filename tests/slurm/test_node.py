@@ -1,4 +1,4 @@
-"""One node of a job, with stand-ins for the look at it and for Ray: what it runs, tells, ends and leaves behind."""
+"""One node of a job, with stand-ins for the doctor and for Ray: what it runs, prints, ends and leaves behind."""
 
 import json
 import os
@@ -83,7 +83,7 @@ class Node:
         (self.folder / "doctor.plan").write_text(json.dumps([doctor]))
         (self.folder / "ray.plan").write_text(json.dumps(list(ray)))
         arguments = [str(self.meeting.folder), "--results", str(self.folder / "the results"), *roles]
-        code = RUN.format(stand_in=str(self.stand_in), settings={"LOOK_S": 0.02, **settings}, arguments=arguments)
+        code = RUN.format(stand_in=str(self.stand_in), settings={"POLL_S": 0.02, **settings}, arguments=arguments)
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SER_RAY_", "RAY_"))}
         variables = {"SER_RAY_INTERFACE": "lo", "SER_RAY_TMP": str(self.temporary), "SLURM_JOB_ID": "4711"}
         self.process = subprocess.Popen(
@@ -172,13 +172,13 @@ def test_a_look_that_leaves_no_record_makes_a_node_unfit(node, record):
     code, out = node.start("--head", doctor={**record, "exit": 139, "says": "Illegal instruction"}).end()
     assert code == 1
     assert "Illegal instruction" in out
-    assert "the look at this node ended with 139 and without a word (" in node.meeting.unfit()[NAME]
+    assert "the check of this node ended with 139 and left no record (" in node.meeting.unfit()[NAME]
 
 
 def test_a_look_that_hangs_makes_a_node_unfit(node):
     code, _ = node.start("--head", doctor={}, CHECK_S=0.3).end()
     assert code == 1
-    assert node.meeting.unfit() == {NAME: "the look at this node did not end in 0 s (a file system hangs?)"}
+    assert node.meeting.unfit() == {NAME: "the check of this node did not end in 0 s (a file system hangs?)"}
     assert node.nothing_runs()
 
 
@@ -403,7 +403,7 @@ def test_a_meeting_that_is_over_while_the_head_comes_up_ends_well(node):
 def test_a_head_that_answers_no_more_is_gone_though_ray_has_not_noticed(node):
     with socket.create_server((HERE, 0)) as head:
         node.meeting.announce(f"{HERE}:{head.getsockname()[1]}")
-        node.start("--peer", HERE, ray=[{"child": True}], BEAT_S=0.05, GONE_S=0.5)
+        node.start("--peer", HERE, ray=[{"child": True}], HEAD_CHECK_S=0.05, GONE_S=0.5)
         node.rays()
         time.sleep(1)
         assert node.process.poll() is None

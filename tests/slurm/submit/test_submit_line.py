@@ -7,7 +7,7 @@ import pytest
 from submit_cases import line_of
 
 from ser_ray.errors import InputError
-from ser_ray.slurm.sbatch import hand_in
+from ser_ray.slurm.sbatch import submit_job
 
 
 def test_options_stand_in_the_line_as_they_were_given(run, project, tiny_corpus):
@@ -122,7 +122,7 @@ def test_an_sbatch_that_hangs_is_left_with_all_that_it_started(sbatch, tmp_path)
     with pytest.raises(
         InputError, match=r"^sbatch did not answer within 1 s: is the controller down \(scontrol ping\)"
     ):
-        hand_in(["sbatch", "x"], within_s=1)
+        submit_job(["sbatch", "x"], timeout_s=1)
     assert time.monotonic() - began < 60, "it does not wait for what holds the pipe"
     child = (tmp_path / "child").read_text().strip()
     deadline = time.monotonic() + 20

@@ -11,10 +11,11 @@ import sys
 import pytest
 import torch
 
-from ser_ray import cli, provenance, reproduce
+from ser_ray import cli, provenance
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
+from ser_ray.reproduce import command as reproduce
 from ser_ray.results import SweepFolder, make_table, open_sweep, read_table, write_part
 from ser_ray.sweep.planning import changes
 from ser_ray.sweep.planning.changes import changes_file, changes_name, keep_changes
@@ -382,7 +383,7 @@ def test_signals_reach_the_sweep(tmp_path, name):
     handler = f"signal.signal(signal.{name}, lambda *a: sys.exit(75))"
     child = f"import signal, sys, time; {handler}; print(1, flush=True); time.sleep(60)"
     script.write_text(
-        f"import sys\nfrom ser_ray import reproduce\nsys.exit(reproduce._run(['python', '-c', {child!r}]))"
+        f"import sys\nfrom ser_ray.reproduce import command\nsys.exit(command._run(['python', '-c', {child!r}]))"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"
@@ -394,7 +395,7 @@ def test_a_signal_that_the_sweep_could_not_take_yet_is_an_interruption(tmp_path)
     script = tmp_path / "parent.py"
     child = "import time; print(1, flush=True); time.sleep(60)"
     script.write_text(
-        f"import sys\nfrom ser_ray import reproduce\nsys.exit(reproduce._run(['python', '-c', {child!r}]))"
+        f"import sys\nfrom ser_ray.reproduce import command\nsys.exit(command._run(['python', '-c', {child!r}]))"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"

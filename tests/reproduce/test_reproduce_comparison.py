@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from ser_ray.agreement import TOLERANCE, compare
+from ser_ray.reproduce.comparison import TOLERANCE, compare
 from ser_ray.results import CCC_COLUMNS, EPOCHS, TRIALS
 
 VERSIONS = {"python": "3.11.7", "torch": "2.11.0"}
