@@ -60,7 +60,7 @@ def test_the_version(capsys):
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_a_room_that_tells_its_use(name, capsys):
+def test_every_command_has_a_module_that_prints_its_usage(name, capsys):
     module, _ = cli.COMMANDS[name]
     assert callable(importlib.import_module(module).main)
     with pytest.raises(SystemExit) as exited:
@@ -112,7 +112,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_seen_enough_ends_a_command_quietly(sweep_with_log):
+def test_a_closed_pipe_ends_a_command_quietly(sweep_with_log):
     writer = subprocess.Popen(
         command("logs", str(sweep_with_log), "aaaa"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

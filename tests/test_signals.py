@@ -37,7 +37,7 @@ def run(body, name="SIGTERM", **options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_that_is_asked_to_end_says_so_in_a_line(name):
+def test_a_command_that_a_signal_interrupts_prints_a_line(name):
     code, out, err = run("os.kill(os.getpid(), number); time.sleep(30)", name)
     assert (code, out) == (75, "")
     assert err == f"ended before it was done, as {name} asked for; run the same command again\n"

@@ -52,10 +52,10 @@ def check_none(
         return ok("gpu", "the job has none: trials train on the CPU")
     if not given and driver is None:
         return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
-    there = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
-    said = f" ({probed.reason.split('. ')[0]})" if probed.reason else ""  # it goes on with advice of its own
+    expected = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
+    reason = f" ({probed.reason.split('. ')[0]})" if probed.reason else ""  # CUDA goes on with advice of its own
     then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
-    return warn("gpu", f"{there}, but PyTorch sees none{said}: {then}", _fix(probed, driver, visible))
+    return warn("gpu", f"{expected}, but PyTorch sees none{reason}: {then}", _fix(probed, driver, visible))
 
 
 def _fix(probed: ProbeResult, driver: str | None, visible: str | None) -> str:

@@ -28,7 +28,7 @@ def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator
         in_machine=os.cpu_count() or 1,
         bound=len(os.sched_getaffinity(0)),
         given=allocation.slurm_number("SLURM_CPUS_ON_NODE", environment),
-        asked=allocation.slurm_number("SLURM_CPUS_PER_TASK", environment),
+        requested=allocation.slurm_number("SLURM_CPUS_PER_TASK", environment),
         gpus=gpus,
     )
     yield check_memory(_memory(cores, environment), cores)
@@ -41,7 +41,7 @@ def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator
 
 
 def check_cores(
-    usable: int, *, in_machine: int, bound: int, given: int | None, asked: int | None, gpus: int
+    usable: int, *, in_machine: int, bound: int, given: int | None, requested: int | None, gpus: int
 ) -> Finding:
     """Judge how many cores can be used.
 
@@ -50,12 +50,12 @@ def check_cores(
         in_machine: cores of the machine.
         bound: cores to which this process is bound.
         given: by SLURM to this step on this node; None outside of a job.
-        asked: for a task of the job; None where the job did not say.
+        requested: for a task of the job; None where the job did not say.
         gpus: GPUs that work.
     """
     said = "" if given is None else f" (SLURM gave {given}, bound to {bound})"
     text = f"{usable} of {in_machine} can be used{said}"
-    if given is not None and min(bound, given) < min(max(given, asked or 0), in_machine):
+    if given is not None and min(bound, given) < min(max(given, requested or 0), in_machine):
         return warn(
             "cores",
             f"{text}: a step takes fewer than its job has",
@@ -91,8 +91,8 @@ def check_open_files(soft: int, hard: int, *, nodes: int) -> Finding:
     if soft == resource.RLIM_INFINITY or soft >= LEAST_FILES:
         return ok(name, f"{_limit(soft)} may be open at once")
     if highest < LEAST_FILES:
-        ask = f"have the hard limit raised to {RAY_RAISES_TO} (limits.conf, or sbatch --propagate=NONE), then {fix}"
-        return warn(name, f"{_limit(soft)} may be open at once, at most {hard:,}: Ray's connections may fail", ask)
+        fix = f"have the hard limit raised to {RAY_RAISES_TO} (limits.conf, or sbatch --propagate=NONE), then {fix}"
+        return warn(name, f"{_limit(soft)} may be open at once, at most {hard:,}: Ray's connections may fail", fix)
     if nodes > 1:
         return warn(name, f"{_limit(soft)} may be open at once: Ray's connections may fail", fix)
     return ok(name, f"{_limit(soft)} may be open at once, which Ray raises to {highest:,}")
@@ -103,10 +103,10 @@ def check_processes(soft: int, hard: int) -> Finding:
     text = f"{_limit(soft)} may run at once, threads included"
     if soft == resource.RLIM_INFINITY or soft >= LEAST_PROCESSES:
         return ok("processes", text)
-    raised = "hard" if hard == resource.RLIM_INFINITY or hard >= LEAST_PROCESSES else None
-    fix = f"ulimit -u {LEAST_PROCESSES * 4 if hard == resource.RLIM_INFINITY else hard} {SITE_LIMITS}"
-    asked = f"have the hard limit raised above {LEAST_PROCESSES} (limits.conf), or sbatch --propagate=NONE"
-    return warn("processes", f"{text}: each of Ray's workers takes about thirty", fix if raised else asked)
+    fix = f"have the hard limit raised above {LEAST_PROCESSES} (limits.conf), or sbatch --propagate=NONE"
+    if hard == resource.RLIM_INFINITY or hard >= LEAST_PROCESSES:
+        fix = f"ulimit -u {LEAST_PROCESSES * 4 if hard == resource.RLIM_INFINITY else hard} {SITE_LIMITS}"
+    return warn("processes", f"{text}: each of Ray's workers takes about thirty", fix)
 
 
 def check_network(host: str, addresses: Sequence[str], interface: str | None, interfaces: Sequence[str]) -> Finding:
@@ -130,10 +130,8 @@ def _limit(value: int) -> str:
 def _memory(cores: int, environment: Mapping[str, str]) -> int:
     """Return the bytes that machine, control groups and SLURM, which counts in MiB, all allow."""
     limits = [allocation.machine_memory_bytes(), allocation.memory_limit_bytes()]
-    for_node, for_core = (
-        allocation.slurm_number("SLURM_MEM_PER_NODE", environment),
-        allocation.slurm_number("SLURM_MEM_PER_CPU", environment),
-    )
+    for_node = allocation.slurm_number("SLURM_MEM_PER_NODE", environment)
+    for_core = allocation.slurm_number("SLURM_MEM_PER_CPU", environment)
     limits += [for_node * 2**20 if for_node else None, for_core * cores * 2**20 if for_core else None]
     return min(limit for limit in limits if limit is not None)
 

@@ -11,8 +11,6 @@ from ser_ray.gpus import visible
 from ser_ray.gpus.nvidia_smi import ListedGpu, list_gpus
 from ser_ray.gpus.run_python import PythonOutput
 
-ON_THE_CPU = "to train on the CPU all the same: --set resources.gpus=0"
-
 
 @dataclass(frozen=True)
 class UsableGpus:
@@ -70,7 +68,8 @@ def gpus_unusable(given: int, reason: str | None) -> InputError:
     said = f" ({reason})" if reason else ""
     return InputError(
         f"this job was given {given} GPU{'s' if given > 1 else ''}, but PyTorch can use none{said}; it is not spent on "
-        f"the CPU: take other nodes, or do as `ser-ray doctor` says there; {ON_THE_CPU}"
+        f"the CPU: take other nodes, or do as `ser-ray doctor` says there; to train on the CPU all the "
+        "same: --set resources.gpus=0"
     )
 
 

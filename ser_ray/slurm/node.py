@@ -171,7 +171,7 @@ class _Node:
             if address is not None:
                 return address
             time.sleep(POLL_S)
-        raise InputError(f"the head told no address within {HEAD_S:.0f} s")
+        raise InputError(f"the head announced no address within {HEAD_S:.0f} s")
 
     @contextlib.contextmanager
     def _ray(self, folder: Path, address: str) -> "Iterator[subprocess.Popen[bytes]]":

@@ -7,7 +7,7 @@ import pytest
 from ser_ray.doctor.corpus import SAMPLE_BYTES, check_corpus, finding, read_speed
 
 
-def test_a_corpus_that_is_well(tiny_corpus):
+def test_a_corpus_without_problems(tiny_corpus):
     found = finding(tiny_corpus.path)
     recordings = sum(len(tiny_corpus.recordings(partition)) for partition in ("train", "devel", "test"))
     assert found.text.startswith(f"tiny, {recordings} recordings, read at ")

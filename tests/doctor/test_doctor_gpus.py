@@ -28,7 +28,7 @@ def none(probed=None, given=None, *, in_job=False, driver=None, visible=None):
     return check_none(probed or ProbeResult("13.0"), given, in_job=in_job, driver=driver, visible=visible)
 
 
-def test_no_gpu_is_well_where_none_was_given():
+def test_no_gpu_is_ok_where_none_was_given():
     assert none().level == none(in_job=True).level == none(given=0, in_job=True).level == "ok"
     assert "a login node needs none" in none().text
     assert none(in_job=True, driver="550.1").text == "the job has none: trials train on the CPU"

@@ -92,7 +92,7 @@ def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, monkeypatch, capsys):
     assert "SLURM gave" not in capsys.readouterr().out.replace("(SLURM gave", "")
 
 
-def test_without_pytorch_nothing_is_said_of_gpus(tmp_path, monkeypatch, capsys):
+def test_without_pytorch_there_is_no_finding_on_gpus(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((), "ended by SIGILL", 1.0), RAY))
     assert doctor.main(["--results", str(tmp_path)]) == 1
     names = [line.split()[1] for line in capsys.readouterr().out.splitlines()]

@@ -125,7 +125,7 @@ def test_a_folder_that_is_there_and_one_that_is_not(tmp_path):
         assert contents(tmp_path) == []
 
 
-def test_what_is_written_is_as_large_and_as_many_as_said(tmp_path, monkeypatch):
+def test_size_and_number_of_written_files(tmp_path, monkeypatch):
     synced = []
     sync = os.fsync
 

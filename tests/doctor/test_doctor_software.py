@@ -103,7 +103,7 @@ def test_single_files_that_shadow_pythons_library_or_what_packages_need(tmp_path
     )
 
 
-def test_what_stands_before_the_environment_is_seen_in_a_process(tmp_path, monkeypatch):
+def test_folders_before_the_environment_are_found_in_a_process(tmp_path, monkeypatch):
     (tmp_path / "scipy").mkdir()
     own = importlib.metadata.distribution("numpy").locate_file("")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{own}")
@@ -153,7 +153,7 @@ def test_numba_keeps_code_in_the_first_of_these_folders(tmp_path, monkeypatch):
     assert software._kernel_caches({"NUMBA_CACHE_DIR": str(tmp_path)})[0] == tmp_path
 
 
-def test_this_environment_is_well():
+def test_this_environment_has_no_problems():
     probe = PythonOutput(('{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}',), None, 2.0)
     found = list(software.findings(probe, PythonOutput(("2.60.0",), None, 1.0), {}))
     assert {finding.name for finding in found} >= {"python", "packages", "pytorch", "ray", "kernels"}

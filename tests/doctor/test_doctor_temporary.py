@@ -14,7 +14,7 @@ SPACE = Space(60 * 10**9, 100 * 10**9, None)
 DISK = "ext4"
 
 
-def test_what_is_well():
+def test_a_temporary_folder_without_problems():
     found = check_temporary(Path("/tmp"), SPACE, DISK)
     assert found.line() == "ok    temporary   /tmp, 60 GB of 100 GB free, ext4"
     assert check_temporary(Path("/tmp"), SPACE, None).text == "/tmp, 60 GB of 100 GB free"

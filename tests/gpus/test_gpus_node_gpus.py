@@ -54,7 +54,7 @@ def test_a_trial_runs_on_the_gpu_that_ray_assigned(gpus, held):
     assert chosen(gpus, "GPU-b", 0.5) == "GPU-b"  # Ray knows best what is free
 
 
-def test_after_a_fault_a_trial_goes_elsewhere_where_there_is_room(gpus, held):
+def test_after_a_fault_a_trial_takes_another_gpu_with_a_free_share(gpus, held):
     held("0", 0.25)
     assert chosen(gpus, "GPU-b", 0.5, ["GPU-b"]) == "2"
     process, _ = held("2", 0.75)
@@ -77,7 +77,7 @@ def test_the_second_fault_in_a_row_sets_a_gpu_aside(gpus):
     assert chosen(gpus, "2", 0.5, ["0"]) == "GPU-b"
 
 
-def test_without_room_a_trial_takes_the_emptiest_of_those_that_are_not_set_aside(gpus, held):
+def test_without_a_free_share_a_trial_takes_the_emptiest_gpu_that_is_not_set_aside(gpus, held):
     gpus.fault("2", never)
     gpus.fault("2", lambda: "wrong")
     held("0", 1.0)

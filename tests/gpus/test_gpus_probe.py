@@ -111,7 +111,7 @@ def test_an_error_without_words_has_its_name():
     assert probe.probe_gpus(none, lambda _: CPU)["reason"] == "RuntimeError"
 
 
-def test_the_process_says_what_it_imported_and_what_the_gpus_did():
+def test_the_process_prints_the_versions_and_what_the_gpus_computed():
     answer = run_python("-m", "ser_ray.gpus.probe")
     assert answer.error is None
     imported, tried = map(json.loads, answer.lines)

@@ -23,7 +23,7 @@ def test_a_silent_failure_is_named_by_its_code():
     assert run_python("-c", "raise SystemExit(3)").error == "exit code 3"
 
 
-def test_what_never_answers_is_ended_and_what_it_said_is_kept():
+def test_a_hanging_process_is_killed_and_its_output_kept():
     answer = run_python("-c", "import time; print('here', flush=True); time.sleep(600)", timeout_s=2)
     assert answer.lines == ("here",)
     assert answer.error == "no answer within 2 s"

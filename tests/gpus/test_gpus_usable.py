@@ -36,7 +36,7 @@ def never(*_):
         ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, True),
     ],
 )
-def test_where_there_is_none_nothing_is_asked(environment, devices):
+def test_without_gpus_nothing_is_probed(environment, devices):
     assert usable_gpus(environment, devices=lambda: devices, probe=never) == UsableGpus(())
 
 
@@ -88,12 +88,12 @@ def test_a_job_whose_gpus_cannot_be_used_ends_with_why_and_how_to_go_on(environm
     assert "--set resources.gpus=0" in str(raised.value)
 
 
-def test_a_machine_of_ones_own_trains_on_the_cpu_and_says_why():
+def test_outside_of_a_job_training_falls_back_to_the_cpu_and_reports_why():
     found = usable({}, answer(reason=f"{OLD}. Please update."))
     assert found == UsableGpus((), unusable=(f"the GPUs of this machine: {OLD}",))
 
 
-def test_a_pytorch_that_cannot_be_imported_is_said():
+def test_a_pytorch_that_cannot_be_imported_is_reported():
     with pytest.raises(InputError, match=r"PyTorch cannot be imported \(ended by SIGSEGV\)"):
         usable({}, PythonOutput((), "ended by SIGSEGV", 1.0))
 
@@ -174,7 +174,7 @@ def test_a_slice_that_does_not_work_costs_no_other():
     assert found == UsableGpus(("MIG-a0", "MIG-a2"), False, ("GPU MIG-a1 (H100): ECC",))
 
 
-def test_a_single_slice_is_seen_as_it_is():
+def test_a_single_slice_is_probed_as_it_is():
     cuda = Slices()
     found = usable_gpus({"CUDA_VISIBLE_DEVICES": "MIG-a1"}, devices=lambda: True, probe=cuda, list_gpus=lambda: (A100,))
     assert found == UsableGpus(("MIG-a1",))

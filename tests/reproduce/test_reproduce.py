@@ -207,7 +207,7 @@ def test_a_stopped_trial_is_trained_as_far_as_it_came(folder, make_trial, withou
     assert run(folder, trial.key) == 1
 
 
-def test_another_result_is_told_and_exits_1(folder, make_trial, without_ray, here, capsys):
+def test_another_result_is_reported_and_exits_1(folder, make_trial, without_ray, here, capsys):
     here("abc")
     trial = make_trial()
     train(trial)
@@ -323,7 +323,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
         reproduce.main([str(tmp_path), trial.key])
 
 
-def test_the_state_of_the_code_is_said_and_how_to_come_to_it(folder, make_trial, here):
+def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_trial, here):
     trial = make_trial()
     train(trial)
     kept = changes_file(folder, changes_name("the patch"))
@@ -351,7 +351,7 @@ def test_the_state_of_the_code_is_said_and_how_to_come_to_it(folder, make_trial,
     assert said("abc")[1] == "uncommitted changes: none, but here there are some; git stash"
 
 
-def test_other_versions_and_devices_are_said(folder, make_trial):
+def test_other_versions_and_devices_are_printed(folder, make_trial):
     trial = make_trial()
     train(trial)
     put_row(folder, trial.key, versions=json.dumps({"numpy": "0.1"}), device="cpu: an old one")
