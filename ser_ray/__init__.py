@@ -2,9 +2,9 @@
 
 import sys
 
-from ser_ray.shadows import name_shadows
+from ser_ray.shadows import report_shadowing
 
 __version__ = "0.1.0"
 
 if sys.argv[:1] == ["-m"]:  # which Python has there while `python -m ser_ray.ROOM` is looked for: a command begins
-    name_shadows()
+    report_shadowing()

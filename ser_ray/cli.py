@@ -1,4 +1,4 @@
-"""The command line: hands each command to its room, importing it only then."""
+"""The command line of `ser-ray`: imports the module of a command when it is called."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ COMMANDS = {
     "logs": ("ser_ray.report.logs", "what a trial printed"),
     "report": ("ser_ray.report.__main__", "a page with a sweep's figures and tables"),
     "postprocess": ("ser_ray.sweep.running.search_again", "search a sweep's post-processing again, without training"),
-    "reproduce": ("ser_ray.reproduce", "train one trial again, as it was trained, and compare"),
+    "reproduce": ("ser_ray.reproduce.command", "train one trial again, as it was trained, and compare"),
     "corpus": ("ser_ray.corpus.__main__", "make, import, describe or check a corpus"),
     "doctor": ("ser_ray.doctor.__main__", "whether this machine, or a node of a job, is fit to run sweeps"),
     "predict": ("ser_ray.predict", "a trained model's predictions for audio files"),
@@ -26,14 +26,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command of `ser-ray` and return its exit code.
-
-    Args:
-        argv: the arguments after `ser-ray`; None takes those of this process.
-
-    Returns:
-        The exit code: 2 if the input is wrong.
-    """
+    """Run one command of `ser-ray`, given the arguments after it, and return the exit code."""
     return guarded(_dispatch, sys.argv[1:] if argv is None else argv)
 
 
@@ -53,11 +46,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 
 
 def start(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command of `ser-ray` as this process, and exit with its code.
-
-    Args:
-        argv: the arguments after `ser-ray`; None takes those of this process.
-    """
+    """Run one command of `ser-ray` as this process, and exit with its code."""
     run(_dispatch, sys.argv[1:] if argv is None else argv)
 
 

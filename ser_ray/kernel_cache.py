@@ -1,4 +1,4 @@
-"""What Numba compiles, kept on disk: where Numba keeps it by itself, or else in a private folder of the node."""
+"""Compiles by Numba and keeps the code on disk: in Numba's own cache, or else in a private folder of the node."""
 
 import os
 import stat
@@ -10,23 +10,17 @@ from ser_ray import allocation
 
 
 def compiled(function: Callable[..., Any], *signature: str, **options: Any) -> Any:
-    """Return a function that Numba compiles, and keeps on disk for other processes.
+    """Return a function that Numba compiles, at once for a signature, else on its first call, and keeps on disk.
 
     Numba keeps code in NUMBA_CACHE_DIR, beside the function's file, or in the user's home. Where it can write to none
-    of them, every process of a user on a node takes the same private folder; where not even that can be had, each
-    compiles for itself.
-
-    Args:
-        function: to be compiled.
-        signature: of its arguments, for which it is compiled at once; without one, on its first call.
-        options: of numba.njit.
+    of them, all processes of a user on a node share a private folder; where that cannot be made, each compiles anew.
     """
     import numba
 
     njit: Any = numba.njit
     try:
         return njit(*signature, cache=True, **options)(function)
-    except (OSError, RuntimeError):  # no room in Numba's folder; none that can be written
+    except (OSError, RuntimeError):  # Numba's folder is full, or none can be written
         folder = make_private_folder()
     if folder is not None:
         settings: Any = numba.config
@@ -38,19 +32,13 @@ def compiled(function: Callable[..., Any], *signature: str, **options: Any) -> A
     return njit(*signature, **options)(function)
 
 
-def folder_in_use() -> Path | None:
-    """Return the private folder if this process keeps its compiled code there, else None."""
+def describe_private_folder() -> str | None:
+    """Return a line for the log on the private folder; None if this process does not keep its compiled code there."""
     import numba
 
     settings: Any = numba.config
     folder = private_folder()
-    return folder if str(folder) == settings.CACHE_DIR else None
-
-
-def describe_private_folder() -> str | None:
-    """Return what to tell of the private folder, in a line; None if this process does not keep its code there."""
-    folder = folder_in_use()
-    if folder is None:
+    if str(folder) != settings.CACHE_DIR:
         return None
     return (
         f"KERNELS   are kept in {folder}, compiled once on each node: no folder beside the code or in the home can be "
@@ -59,12 +47,12 @@ def describe_private_folder() -> str | None:
 
 
 def private_folder() -> Path:
-    """Return where a user's compiled code is kept on a node on which Numba finds no place for it."""
+    """Return the folder for a user's compiled code on a node where Numba's own folders cannot be written."""
     return allocation.temporary() / f"ser_ray_kernels_{os.getuid()}"
 
 
 def make_private_folder() -> Path | None:
-    """Return the private folder, made if need be; None if it cannot be, or if others could put code into it."""
+    """Return the private folder, made if need be; None if it cannot be made, or others could put code into it."""
     folder = private_folder()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

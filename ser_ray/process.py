@@ -1,4 +1,4 @@
-"""Runs a command as this process: takes signals from its first moment on, says a user's mistakes without traceback."""
+"""Runs a command as this process: signals are handled from its start, a user's mistakes printed without traceback."""
 
 import io
 import os
@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped
-from ser_ray.shadows import name_shadows
-from ser_ray.signals import AskedToEnd, ignore_signals, raise_on_signals
+from ser_ray.shadows import report_shadowing
+from ser_ray.signals import SignalInterrupt, ignore_signals, raise_on_signals
 
 EXIT_INPUT_WRONG, EXIT_INTERRUPTED = 2, 75
 
@@ -19,34 +19,30 @@ Command = Callable[[Sequence[str] | None], int]
 
 
 def guarded(command: Command, argv: Sequence[str] | None = None) -> int:
-    """Run a command; print an InputError, or that it was asked to end, as one message and return its exit code.
-
-    Returns:
-        The exit code: 2 if the input is wrong, 75 if the command was asked to end before it was done.
-    """
-    _replace_what_cannot_be_shown()
+    """Run a command and return its exit code; an InputError (2) or an interruption (75) is printed as one message."""
+    _escape_unencodable()
     try:
         try:
             return command(argv)
         except InputError as error:
             print(f"error: {escaped(str(error))}", file=sys.stderr)
             return EXIT_INPUT_WRONG
-        except KeyboardInterrupt as asked:
-            name = str(asked) if isinstance(asked, AskedToEnd) else "SIGINT"
+        except KeyboardInterrupt as interrupt:
+            name = str(interrupt) if isinstance(interrupt, SignalInterrupt) else "SIGINT"
             print(f"ended before it was done, as {name} asked for; run the same command again", file=sys.stderr)
             return EXIT_INTERRUPTED
         finally:
-            print(end="", flush=True)  # here, where a reader that has gone can be noticed; at the exit it cannot
+            print(end="", flush=True)  # here, where a closed pipe raises; at the exit it cannot be caught
     except BrokenPipeError:
-        # the reader (head, less) has seen enough; Python would complain once more when it closes stdout
+        # the reader (head, less) is gone; Python would print another error when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def run(command: Command, argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command, which may be asked to end at any time, and exit with its code."""
+    """Run a command, which signals may interrupt at any time, and exit with its code."""
     raise_on_signals()
-    name_shadows()
+    report_shadowing()
     try:
         code = guarded(command, argv)
     except KeyboardInterrupt:  # between two lines of `guarded`
@@ -59,8 +55,8 @@ def run(command: Command, argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _replace_what_cannot_be_shown() -> None:
-    """Let an ASCII or 8-bit terminal show what it has no sign for as an escape, instead of ending the command."""
+def _escape_unencodable() -> None:
+    """Have an ASCII or 8-bit terminal show characters that it lacks as escapes, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -15,19 +15,17 @@ from pathlib import Path
 PACKAGES = ("ser-ray", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", "pyarrow")
 
 MOST_CHANGES_BYTES = 5_000_000
-"""Uncommitted changes longer than this are cut: code is not, only a data file that was added by mistake."""
+"""Longer uncommitted changes are cut: code is never so long, only a data file that was added by mistake."""
 
 _REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 _CODE = (".", ":(top)pyproject.toml")
-"""What of the repository numbers can depend on, seen from the package's folder."""
+"""The paths of the repository that numbers can depend on, relative to the package's folder."""
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
-    """Return the commit that this package's code stands at, with "+" if the tree has changes, or None outside git.
+    """Return the commit of this package's code, with "+" if it has uncommitted changes; None outside git.
 
-    Args:
-        folder: of the code. Where git does not track it, as in an environment that lies within another project, that
-            project's commit would say nothing about it.
+    None, too, where git does not track the folder, as in an environment within another project.
     """
     try:
         if not _git(folder, "ls-files", "--", "."):
@@ -40,15 +38,10 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
 
 
 def git_changes(folder: Path = Path(__file__).parent) -> str | None:
-    """Return the uncommitted changes of the package's tracked files as a patch that `git apply` takes.
+    """Return the uncommitted changes of the package's tracked files as a patch for `git apply`; None if there are none.
 
-    Args:
-        folder: of the code, as in `git_commit`.
-
-    Returns:
-        The patch, staged changes included, binary files too; bytes that are no UTF-8 are surrogates. One above
-        MOST_CHANGES_BYTES is cut, and says so in its last line with the SHA-256 of the whole. None where nothing is
-        changed, and outside git.
+    Staged changes and binary files are included; bytes that are no UTF-8 are surrogates. A patch above
+    MOST_CHANGES_BYTES is cut, which its last line says with the SHA-256 of the whole.
     """
     try:
         if not _git(folder, "ls-files", "--", "."):
@@ -67,16 +60,16 @@ def _patch(folder: Path) -> bytes:
     plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
     index = folder / os.fsdecode(_git(folder, "rev-parse", "--git-path", "index").rstrip(b"\n"))
     with tempfile.TemporaryDirectory() as scratch:
-        # A copy, since this command writes down the times of files that it looked at whatever the locks. With its own
-        # time: git reads again what changed in the second in which the index was written, and would take it for clean
-        # by a later one.
+        # A copy, since this command stores the times of files in the index in spite of GIT_OPTIONAL_LOCKS. It keeps the
+        # index's own time: git reads again what changed in the second in which the index was written, and by a later
+        # time would take it for unchanged.
         copied = shutil.copy2(index, Path(scratch) / "index")
         return _git(folder, "diff", "HEAD", "--binary", *plain, "--", *_CODE, GIT_INDEX_FILE=str(copied))
 
 
 def _git(folder: Path, *arguments: str, **variables: str) -> bytes:
-    # Optional locks off: reading the state must not write into a repository that others use at the same time. And
-    # where a hook of git runs us, its variables would point at that hook's repository.
+    # Optional locks off: reading must not write into a repository that others use at the same time. The variables of
+    # a git hook that runs this would name the hook's own repository.
     others = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
     done = subprocess.run(
         ["git", "-C", str(folder), *arguments],
@@ -110,14 +103,10 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-def gpu_driver(told: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """Return the version of NVIDIA's driver on this host; None where there is none.
-
-    Args:
-        told: the file in which the driver says it.
-    """
+def gpu_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """Return the version of NVIDIA's driver, which it writes into a file of the system; None where there is none."""
     try:
-        text = told.read_text(encoding="utf-8", errors="replace")
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)
@@ -125,7 +114,7 @@ def gpu_driver(told: Path = Path("/proc/driver/nvidia/version")) -> str | None:
 
 
 def cpu_name() -> str:
-    """Return the processor's model name, or its architecture where the system does not tell."""
+    """Return the processor's model name, or its architecture where that is not known."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():

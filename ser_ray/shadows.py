@@ -1,7 +1,8 @@
-"""Names the files that Python imported in the place of its own or of the environment's, when a command fails.
+"""Reports files that shadow modules of Python or of the environment, when a command fails.
 
 A random.py in the folder in which `python -m ser_ray.sweep` is called, or a folder on PYTHONPATH with another build of
-a package, ends somewhere deep in a library, which names neither. Imported here is only what Python has at its start.
+a package, fails somewhere deep in a library, which names neither. Only modules that Python loads at its start are
+imported here.
 """
 
 import os
@@ -10,21 +11,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
-EXIT_INPUT_WRONG = 2
 SUFFIXES = (".py", ".so", ".pyd")
 
 
-def name_shadows() -> None:
-    """Have a command that ends in an exception say what was imported in the place of something else, if it was so."""
-    sys.excepthook = _told
+def report_shadowing() -> None:
+    """Have a command that ends in an exception name the shadowing files, if there are any."""
+    sys.excepthook = _excepthook
 
 
 def modules_in(folder: str) -> Iterator[str]:
-    """Yield the names of the modules and packages that can be imported from a folder.
-
-    Args:
-        folder: any; one that cannot be read has none.
-    """
+    """Yield the names of the modules and packages that can be imported from a folder; none if it cannot be read."""
     try:
         entries = sorted(os.listdir(folder))
     except OSError:
@@ -37,24 +33,19 @@ def modules_in(folder: str) -> Iterator[str]:
             yield entry
 
 
-def shadowed(names: Iterable[str]) -> set[str]:
-    """Return which names belong to modules of Python's library or of the environment.
-
-    Args:
-        names: of modules.
-    """
-    own = {name for folder in own_folders() for name in modules_in(folder)} | set(sys.stdlib_module_names)
+def shadowed_names(names: Iterable[str]) -> set[str]:
+    """Return which names of modules also belong to Python's library or to the environment."""
+    own = {name for folder in _site_folders() for name in modules_in(folder)} | set(sys.stdlib_module_names)
     return set(names) & own
 
 
-def own_folders() -> set[str]:
-    """Return the folders of the environment's packages."""
+def _site_folders() -> set[str]:
     return {os.path.realpath(folder) for folder in site.getsitepackages()}
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an exception; where something stood in the place of another module, that and the last line alone."""
-    files = sorted(set(_loaded(trace)))
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an exception; with shadowing files, those and its last line alone."""
+    files = sorted(set(_shadowing(trace)))
     if not files or not isinstance(error, Exception):
         sys.__excepthook__(kind, error, trace)
         return
@@ -64,11 +55,11 @@ def _told(kind: type[BaseException], error: BaseException, trace: TracebackType 
         f"{words}); rename it, call from another folder, or take its folder out of PYTHONPATH",
         file=sys.stderr,
     )
-    sys.exit(EXIT_INPUT_WRONG)
+    sys.exit(2)  # as for wrong input
 
 
-def _loaded(trace: TracebackType | None) -> Iterator[str]:
-    """Yield the files that were imported, or failed in being so, in the place of another module."""
+def _shadowing(trace: TracebackType | None) -> Iterator[str]:
+    """Yield the files that were imported, or failed to be, instead of another module."""
     files: list[tuple[str, str | None]]
     files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items() if "." not in name]
     while trace is not None:  # a module that fails while it is imported is not among the loaded ones
@@ -85,13 +76,13 @@ def _loaded(trace: TracebackType | None) -> Iterator[str]:
             folder = os.path.dirname(folder)
         if folder in before:
             candidates[name] = os.path.join(folder, base if base != "__init__.py" else name)
-    taken = shadowed(candidates)
+    taken = shadowed_names(candidates)
     yield from (file for name, file in candidates.items() if name in taken)
 
 
 def _folders_before() -> set[str]:
     """Return the folders that Python searches before its own library, or before the environment's packages."""
-    library, own = os.path.realpath(os.path.dirname(os.__file__)), own_folders()
+    library, own = os.path.realpath(os.path.dirname(os.__file__)), _site_folders()
     before: set[str] = set()
     seen: set[str] = set()
     for entry in sys.path:

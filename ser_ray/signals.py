@@ -1,4 +1,4 @@
-"""The signals that ask a process to end, and how a command takes them from its first moment to its exit."""
+"""The signals that ask a process to stop, and how a command handles them from its start to its exit."""
 
 import contextlib
 import signal
@@ -9,40 +9,40 @@ from types import FrameType
 
 KEYBOARD = signal.SIGINT
 SCHEDULER = frozenset({signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP})
-"""A scheduler's, in several customs, and that of a terminal which is closed."""
+"""Signals of various schedulers, and that of a terminal which is closed."""
 TOGETHER_S = 1.0
-"""Signals so close to each other are one wish: what starts a program often passes on what the program got as well."""
+"""Signals so close to each other count as one: a launcher often forwards what the program received as well."""
 
 Handler = Callable[[int, FrameType | None], None]
 
 
-class AskedToEnd(KeyboardInterrupt):
-    """A signal asked for the end of a command that had nothing to save; `str` is the signal's name."""
+class SignalInterrupt(KeyboardInterrupt):
+    """Raised by a signal in a command that has nothing to save; `str` is the signal's name."""
 
 
 def raise_on_signals() -> None:
-    """Have each signal that asks for the end raise `AskedToEnd` in the main thread, for as long as the process runs."""
+    """Have each of these signals raise `SignalInterrupt` in the main thread, for as long as the process runs."""
     raised_at: float | None = None
 
-    def taken(number: int, frame: FrameType | None) -> None:
+    def handler(number: int, frame: FrameType | None) -> None:
         nonlocal raised_at
         if raised_at is None or time.monotonic() - raised_at > TOGETHER_S:
             raised_at = time.monotonic()
-            raise AskedToEnd(signal.Signals(number).name)
+            raise SignalInterrupt(signal.Signals(number).name)
 
     for number in _not_ignored():
-        signal.signal(number, taken)
+        signal.signal(number, handler)
 
 
-def take_again() -> None:
-    """Put in the present handlers again, where a library has put its own below them, of which Python does not know.
+def restore_handlers() -> None:
+    """Install Python's present handlers again, after a C library has replaced them without its knowledge.
 
-    Ray's prints where the process stood, hands the signal on, and aborts the process three seconds later by an alarm.
+    Ray's prints a stack trace, forwards the signal, and aborts the process three seconds later by an alarm.
     """
     if threading.current_thread() is threading.main_thread():
         for number in _not_ignored():
             handler = signal.getsignal(number)
-            if handler is not None:  # put in by C code before Python: whoever embeds Python has it so
+            if handler is not None:  # None: installed by C code that embeds Python
                 signal.signal(number, handler)
         signal.alarm(0)
 
@@ -54,12 +54,8 @@ def ignore_signals() -> None:
 
 
 @contextlib.contextmanager
-def taken_by(handler: Handler) -> Iterator[None]:
-    """Have a handler take the signals that ask for the end; in another thread than the main one nothing changes.
-
-    Args:
-        handler: as for `signal.signal`.
-    """
+def handle_signals(handler: Handler) -> Iterator[None]:
+    """Have a handler take these signals meanwhile; in another thread than the main one nothing changes."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _not_ignored()} if main else {}
     for number in before:
@@ -72,5 +68,5 @@ def taken_by(handler: Handler) -> Iterator[None]:
 
 
 def _not_ignored() -> list[signal.Signals]:
-    """Return the signals to take: one that whoever started this process ignores, as nohup does, stays ignored."""
+    """Return the signals to handle: one that this process was started to ignore, as by nohup, stays ignored."""
     return [number for number in (KEYBOARD, *SCHEDULER) if signal.getsignal(number) is not signal.SIG_IGN]

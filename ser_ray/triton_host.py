@@ -1,6 +1,6 @@
-"""What Triton needs of its host: a C compiler with Python's headers, and a folder of the node for what it compiles.
+"""What Triton needs of its host: a C compiler with Python's headers, and a cache on the node's own disk.
 
-For each kernel Triton compiles a launcher in C, on the node that runs it, also where kernels come from its cache.
+Triton compiles a launcher in C for each kernel, on the node that runs it, even for kernels from its cache.
 """
 
 import os
@@ -16,7 +16,7 @@ from ser_ray import kernel_cache, provenance
 from ser_ray.errors import InputError
 
 COMPILE_S = 60.0
-"""How long a C compiler may take for a few lines, from a cold disk."""
+"""How long a C compiler may take for these few lines, from a cold disk."""
 FIX = (
     "install gcc and Python's headers (Debian: gcc, libc6-dev, python3-dev), or in slurm/site.env `module load gcc`, "
     "or export CC=/path/to/a/compiler"
@@ -27,16 +27,12 @@ CODE = "#include <Python.h>\n#include <dlfcn.h>\n#include <stdlib.h>\nint launch
 
 @cache
 def missing_for_launchers() -> str | None:
-    """Return what this host lacks for Triton's launchers, in a few words; None if it has all. Asked once a process."""
+    """Return what this host lacks for Triton's launchers, in a few words; None if nothing. Checked once a process."""
     return _missing(os.environ, Path(sysconfig.get_paths(scheme=_scheme())["include"]))
 
 
 def refuse_fused() -> None:
-    """Refuse the fused back end on GPUs of a host that lacks something for it.
-
-    Raises:
-        InputError: naming what it lacks.
-    """
+    """Raise InputError for the fused back end on GPUs if this host lacks something for it."""
     missing = missing_for_launchers()
     if missing is not None:
         raise InputError(
@@ -59,7 +55,7 @@ def _missing(environment: Mapping[str, str], headers: Path) -> str | None:
 
 
 def _compile(compiler: str, headers: Path, environment: Mapping[str, str]) -> str | None:
-    """Return why a shared library cannot be made as Triton makes its launchers; None if it can."""
+    """Return why a shared library cannot be compiled as Triton compiles its launchers; None if it can."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "launcher.c"
@@ -77,18 +73,15 @@ def _compile(compiler: str, headers: Path, environment: Mapping[str, str]) -> st
 
 
 def _scheme() -> str:
-    """Return where Triton looks for headers: Debian's own scheme is that of what users install."""
+    """Return the scheme in which Triton looks for headers: Debian's default one is for what users install."""
     scheme = sysconfig.get_default_scheme()
     return "posix_prefix" if scheme == "posix_local" else scheme
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where Triton keeps what it compiles: where the user says, or else in the node's private folder.
+    """Return where Triton keeps what it compiles: where the user sets it, or else in the node's private folder.
 
-    By itself it would be the home, which on clusters is a file server that all nodes would ask for many small files.
-
-    Args:
-        environment: of this process.
+    Triton's own default is the home, which on clusters is a file server, slow for many small files.
     """
     if named := environment.get("TRITON_CACHE_DIR"):
         return Path(named)
@@ -98,13 +91,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def keep_cache_on_node(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have Triton keep what it compiles in the node's private folder, unless the user names another place.
-
-    Where that folder cannot be had, or others could put code into it, Triton takes the home.
-
-    Args:
-        environment: of this process, in which Triton looks whenever it compiles.
-    """
+    """Make the node's private folder Triton's cache, unless the user sets another, or the folder is not safe."""
     if environment.get("TRITON_CACHE_DIR") or environment.get("TRITON_HOME"):
         return
     if kernel_cache.make_private_folder() is not None:

@@ -34,15 +34,15 @@ set -uo pipefail
 say() { printf '%(%H:%M:%S)T  launch.sh  %s\n' -1 "$*"; }
 refuse() { say "error: $*" >&2; exit 2; }
 
-asked='' driver='' rc=0
+stop_signal='' driver='' rc=0
 # shellcheck disable=SC2317 # called by the traps
-ask_to_end() {
+request_stop() {
     say "SLURM sent SIG$1: the sweep saves what it has"
-    [[ $asked == USR1 ]] || asked=$1
+    [[ $stop_signal == USR1 ]] || stop_signal=$1
     [[ -z $driver ]] || kill -s "$1" "$driver" 2>/dev/null
 }
-trap 'ask_to_end USR1' USR1
-trap 'ask_to_end TERM' TERM
+trap 'request_stop USR1' USR1
+trap 'request_stop TERM' TERM
 
 [[ -n ${SLURM_JOB_ID:-} ]] || refuse "this is no SLURM job: sbatch slurm/launch.sh, or python -m ser_ray.sweep"
 cd "${SLURM_SUBMIT_DIR:-.}" || refuse "the folder $SLURM_SUBMIT_DIR is not there on $(hostname)"
@@ -73,7 +73,7 @@ say "job $SLURM_JOB_ID on ${nodes[*]}, started again $restarts times: ${argument
 
 ulimit -n "$(ulimit -Hn)" # `ray start` takes what it finds
 
-# Ray's clusters ask for a token that only the processes of this job have.
+# Ray's clusters require a token that only the processes of this job have.
 unset RAY_ADDRESS
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 PYTHONUNBUFFERED=1
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
@@ -81,23 +81,23 @@ export RAY_AUTH_TOKEN
 
 # A mistake in the sweep file ends the job here, before anything is started.
 folder=$("${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --print-folder) || exit
-folder=${folder##*$'\n'} # a container may say something first
+folder=${folder##*$'\n'} # a container may print something first
 job=$folder/slurm/$SLURM_JOB_ID
 { mkdir -p "$job" && : >"$job/began-$restarts"; } ||
     refuse "$folder cannot be written: choose another folder with --results DIR"
 
-# A step of one task may use all cores that the job has on its node; to say so is an error where SLURM binds no tasks.
+# A step of one task may use all cores that the job has on its node; the option is an error where SLURM binds no tasks.
 unbound=()
 [[ ! $(scontrol show config) =~ TaskPlugin\ *=\ [^$'\n']*(affinity|cgroup) ]] || unbound=(--cpu-bind=none)
 
-# SLURM lets a job go on whose first node is lost, though the batch script ran there: the others put it back then.
+# SLURM lets a job go on whose first node is lost, though the batch script ran there: the other nodes requeue it then.
 # The signals that it sends to every process of a step must not end this shell, for with it SLURM ends all of the step.
 # shellcheck disable=SC2016 # these variables are the step's own
 on_node='trap : TERM USR1 HUP; "$@" 2>&1; code=$?; [[ $code != 76 ]] || scontrol requeue "$SER_RAY_JOB"; exit "$code"'
 export SER_RAY_JOB=$SLURM_JOB_ID
 [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || SER_RAY_JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
-# A step asks by itself for all GPUs of `--gpus=N`, which no node alone has: each is told how many are its node's own.
+# A step would ask for all GPUs of `--gpus=N`, which no node alone has: each is given the number of its own node.
 declare -A gpus_of=()
 count_gpus() {
     local line gres count node named
@@ -116,7 +116,7 @@ count_gpus() {
 of_the_job=(SLURM_GPUS SLURM_GPUS_PER_NODE SLURM_GPUS_PER_SOCKET SLURM_GPUS_PER_TASK SLURM_NTASKS_PER_GPU
     SLURM_TRES_PER_TASK)
 
-start_nodes() { # one step on each node looks whether it is fit, and runs Ray there until the file `go` is gone
+start_nodes() { # one step on each node checks whether it is fit, and runs Ray there until the file `go` is gone
     steps=()
     local node peer role gpus
     for node in "${nodes[@]}"; do
@@ -133,20 +133,20 @@ start_nodes() { # one step on each node looks whether it is fit, and runs Ray th
                 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
                 bash -c "$on_node" node "${SER_RAY_PYTHON[@]}" -m ser_ray.slurm.node "$meeting" --results "$folder" \
                 "${role[@]}"
-        ) 2>"$meeting/srun-$node.log" & # in which srun's own words are, those of the node are in the job's log
+        ) 2>"$meeting/srun-$node.log" & # srun's own messages; those of the node go to the job's log
         steps+=($!)
     done
     watch_nodes &
     watch=$!
 }
 
-watch_nodes() { # tell the job's log, and the sweep, of steps that are over before the job is, and what srun said
+watch_nodes() { # report steps that end before the job does, with srun's messages, to the job's log and to the sweep
     trap '' TERM USR1
-    local number node words told=()
+    local number node words reported=()
     while [[ -e $meeting/go ]]; do
         for number in "${!steps[@]}"; do
-            if [[ -n ${told[number]:-} ]] || kill -0 "${steps[number]}" 2>/dev/null; then continue; fi
-            node=${nodes[number]} told[number]=1
+            if [[ -n ${reported[number]:-} ]] || kill -0 "${steps[number]}" 2>/dev/null; then continue; fi
+            node=${nodes[number]} reported[number]=1
             words=$(<"$meeting/srun-$node.log")
             say "the step of node $node is over: ${words:-srun said nothing}"
             printf '%s' "$words" >"$meeting/.ended-$node" && mv "$meeting/.ended-$node" "$meeting/ended-$node"
@@ -190,11 +190,11 @@ run_sweep() { # the driver runs here, on the first node
         "${SER_RAY_PYTHON[@]}" -m ser_ray.doctor --results "$folder" || { rc=$?; return; }
     fi
     rc=75
-    if [[ -z $asked ]]; then
+    if [[ -z $stop_signal ]]; then
         : >"$meeting/running" || refuse "$meeting cannot be written"
         "${SER_RAY_PYTHON[@]}" -m ser_ray.sweep "${arguments[@]}" --meeting "$meeting" --nodes "${#nodes[@]}" &
         driver=$!
-        [[ -z $asked ]] || kill -s "$asked" "$driver" 2>/dev/null # it came before the driver had a number
+        [[ -z $stop_signal ]] || kill -s "$stop_signal" "$driver" 2>/dev/null # it came before the driver had a number
         wait_for_driver
     fi
     ((${#nodes[@]} == 1)) || end_nodes
@@ -204,13 +204,13 @@ for attempt in 0 1 2 3; do
     run_sweep "$attempt"
     lost=''
     [[ $rc == 75 && -e $meeting/lost ]] && lost='Ray was lost'
-    # a driver that ends as it means to removes that file; Ray's own code, for one, may end the process with 1
+    # a driver that ends on purpose removes that file; Ray's own code, for one, may end the process with 1
     [[ $rc != 75 && -e $meeting/running ]] && lost="the process of the sweep ended without a word ($rc)"
     [[ $rc == 137 ]] && lost='the process of the sweep was killed'
-    [[ -n $lost && -z $asked && $attempt != 3 ]] || break
+    [[ -n $lost && -z $stop_signal && $attempt != 3 ]] || break
     say "$lost: beginning again in this job, from what was saved"
 done
-if [[ -n $asked && ($rc == 129 || $rc == 138 || $rc == 143) ]]; then
+if [[ -n $stop_signal && ($rc == 129 || $rc == 138 || $rc == 143) ]]; then
     rc=75 # the signal came before the sweep could take it, and so before it began
 fi
 
@@ -231,7 +231,8 @@ requeue() {
 }
 
 # A job that is being preempted must ask for its place in the queue itself, since its end comes before SLURM's.
-if [[ $rc == 75 && -n $asked && ($asked == USR1 || $(scontrol show job "$SLURM_JOB_ID") == *PreemptTime=[0-9]*) ]]; then
+if [[ $rc == 75 && -n $stop_signal &&
+    ($stop_signal == USR1 || $(scontrol show job "$SLURM_JOB_ID") == *PreemptTime=[0-9]*) ]]; then
     requeue
 fi
 say "ends with $rc"

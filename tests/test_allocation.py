@@ -127,7 +127,7 @@ def test_a_process_outside_of_a_job_has_one_node(variables, expected):
     ("variables", "expected"),
     [({"TMPDIR": "/long"}, "/tmp"), ({"SER_RAY_TMP": "/local"}, "/local"), ({"SER_RAY_TMP": ""}, "/tmp")],
 )
-def test_short_lived_files_go_where_the_site_says(variables, expected):
+def test_short_lived_files_go_where_the_site_sets_it(variables, expected):
     assert allocation.temporary(variables) == Path(expected)
 
 

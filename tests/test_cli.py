@@ -12,7 +12,7 @@ import pytest
 
 from ser_ray import __version__, cli, process
 from ser_ray.errors import InputError
-from ser_ray.signals import taken_by
+from ser_ray.signals import handle_signals
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 """As users run it: what is printed goes out in blocks, the last at the end."""
@@ -60,7 +60,7 @@ def test_the_version(capsys):
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_a_room_that_tells_its_use(name, capsys):
+def test_every_command_has_a_module_that_prints_its_usage(name, capsys):
     module, _ = cli.COMMANDS[name]
     assert callable(importlib.import_module(module).main)
     with pytest.raises(SystemExit) as exited:
@@ -98,7 +98,7 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
 
 @pytest.mark.parametrize("code", [0, 1, 75])
 def test_run_exits_with_the_commands_code(code):
-    with taken_by(signal.default_int_handler), pytest.raises(SystemExit) as left:  # puts the handlers in again
+    with handle_signals(signal.default_int_handler), pytest.raises(SystemExit) as left:  # puts the handlers in again
         process.run(lambda argv: code)
     assert left.value.code == code
 
@@ -112,7 +112,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_seen_enough_ends_a_command_quietly(sweep_with_log):
+def test_a_closed_pipe_ends_a_command_quietly(sweep_with_log):
     writer = subprocess.Popen(
         command("logs", str(sweep_with_log), "aaaa"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

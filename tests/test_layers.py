@@ -33,7 +33,6 @@ FLOORS = {
     "trial": 6,
     "trained": 6,
     "predict": 7,
-    "agreement": 7,
     "sweep": 7,
     "reproduce": 8,
     "doctor": 8,
@@ -161,7 +160,7 @@ def test_torch_stays_in_its_rooms():
         ("import ser_ray.doctor.__main__", {"ray", "torch", "numba", "numpy", "pyarrow", "pydantic", "rich"}),
         ("import ser_ray.slurm.submit", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.slurm.node", {"ray", "torch", "numba", "matplotlib"}),
-        ("import ser_ray.reproduce", {"ray", "torch", "numba", "matplotlib"}),
+        ("import ser_ray.reproduce.command", {"ray", "torch", "numba", "matplotlib"}),
         ("import ser_ray.predict", {"ray", "torch", "scipy", "numba"}),
     ],
 )

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 SWEEP = ("-m", "ser_ray.sweep", "none.yaml")
-FAILS = "from ser_ray.shadows import name_shadows; name_shadows(); {}"
+FAILS = "from ser_ray.shadows import report_shadowing; report_shadowing(); {}"
 IMPORTS_YAML = ("-c", FAILS.format("from yaml import safe_load"))
 IMPORTS_SOUNDFILE = ("-c", FAILS.format("import soundfile"))
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ser_ray.signals import SCHEDULER, taken_by
+from ser_ray.signals import SCHEDULER, handle_signals
 
 NAMES = ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"]
 DOOR = """
@@ -37,7 +37,7 @@ def run(body, name="SIGTERM", **options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_that_is_asked_to_end_says_so_in_a_line(name):
+def test_a_command_that_a_signal_interrupts_prints_a_line(name):
     code, out, err = run("os.kill(os.getpid(), number); time.sleep(30)", name)
     assert (code, out) == (75, "")
     assert err == f"ended before it was done, as {name} asked for; run the same command again\n"
@@ -113,14 +113,14 @@ def test_the_sweep_takes_signals_before_it_loads_anything(argv, tmp_path):
 BELOW = """
 import ctypes, os, signal, time
 
-from ser_ray.signals import take_again, taken_by
+from ser_ray.signals import restore_handlers, handle_signals
 seen = []
-with taken_by(lambda number, frame: seen.append(number)):
+with handle_signals(lambda number, frame: seen.append(number)):
     ctypes.CDLL(None).signal(signal.SIGTERM, 1)  # SIG_IGN, as C code would put it in
     os.kill(os.getpid(), signal.SIGTERM)
     assert not seen
     signal.alarm(1)  # as what a library does with a signal that came meanwhile
-    take_again()
+    restore_handlers()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(1.5)
 assert seen == [signal.SIGTERM]
@@ -136,7 +136,7 @@ def test_a_handler_takes_them_all_and_the_earlier_ones_come_back():
     numbers = {number for number in (signal.SIGINT, *SCHEDULER) if signal.getsignal(number) is not signal.SIG_IGN}
     before = {number: signal.getsignal(number) for number in numbers}
     seen = []
-    with taken_by(lambda number, frame: seen.append(number)):
+    with handle_signals(lambda number, frame: seen.append(number)):
         for number in sorted(numbers):
             os.kill(os.getpid(), number)
     assert seen == sorted(numbers)

@@ -87,7 +87,7 @@ def test_a_compiler_that_works_is_called_as_triton_calls_it(tmp_path, headers):
         ({"TRITON_HOME": "/mine", "TRITON_CACHE_DIR": "/other"}, "/other"),
     ],
 )
-def test_what_the_user_says_of_the_cache_is_kept(environment, expected):
+def test_a_cache_that_the_user_sets_is_kept(environment, expected):
     kept = dict(environment)
     triton_host.keep_cache_on_node(kept)
     assert kept == environment
@@ -112,7 +112,7 @@ def test_a_folder_in_which_others_could_put_code_is_not_taken(tmp_path, monkeypa
     assert environment == {}
 
 
-def test_triton_looks_where_the_back_end_says_as_soon_as_it_is_imported(tmp_path):
+def test_triton_uses_the_cache_that_the_back_end_sets_as_soon_as_it_is_imported(tmp_path):
     code = "from ser_ray.models.conv_pool import cuda; import triton; print(triton.knobs.cache.dir)"
     environment = {**os.environ, "SER_RAY_TMP": str(tmp_path), "HOME": "/proc/none"}
     for name in ("TRITON_CACHE_DIR", "TRITON_HOME"):

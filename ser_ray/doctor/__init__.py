@@ -1,6 +1,6 @@
-"""Is this machine fit to run sweeps: `ser-ray doctor` looks, and says for each trouble what to do about it.
+"""`ser-ray doctor`: check whether this machine is fit to run sweeps, with a fix for each problem.
 
-What looks (a measurement, a subprocess, a file of the system) is apart from what judges: each judgement is a function
-of what was seen, and returns findings. Nothing but the standard library is imported until a check needs it, so that an
-environment that is broken can be looked at, too.
+What measures (a timing, a subprocess, a file of the system) is apart from what judges: each `check_...` is a function
+of what was measured, and returns findings. Nothing but the standard library is imported until a check needs it, so
+that a broken environment can be checked, too.
 """

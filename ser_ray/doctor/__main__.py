@@ -1,59 +1,45 @@
-"""`ser-ray doctor`: is this machine, or this node of a job, fit to run sweeps; a line for each check."""
+"""`ser-ray doctor`: check whether this machine, or this node of a job, is fit to run sweeps; a line for each check."""
 
 import argparse
 import json
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ser_ray import allocation, provenance
-from ser_ray.doctor import gpus, machine, reading, results, software, temporary, triton
+from ser_ray.doctor import corpus, gpus, machine, results, software, temporary
 from ser_ray.doctor.finding import Finding, in_one_line
 from ser_ray.errors import InputError
-from ser_ray.gpus import looking
-from ser_ray.gpus.asking import Answer, ask
-from ser_ray.gpus.listed import listed_gpus
-from ser_ray.gpus.looking import Look
+from ser_ray.files import write_text
+from ser_ray.gpus.nvidia_smi import list_gpus
+from ser_ray.gpus.run_python import PythonOutput, run_python
+from ser_ray.gpus.visible import VisibleGpus, probe, visible_gpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a line for each check and a summary; return 0 if the machine is fit, 1 if not.
-
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: if the record cannot be written.
-    """
+    """Print a line for each check and a summary; return 0 if the machine is fit, 1 if not."""
     arguments = _parser().parse_args(argv)
     host = provenance.host_name()
     start = host if allocation.nodes() > 1 else ""
     torch, ray = _imports()
-    there = looking.look(torch, listed_gpus())
+    visible = visible_gpus(torch, list_gpus())
     found = []
-    for finding in _findings(torch, ray, there, arguments):
+    for finding in _findings(torch, ray, visible, arguments):
         print(finding.line(start), flush=True)
         found.append(finding)
     problems = [in_one_line(f"{finding.name}: {finding.text}") for finding in found if finding.level == "FAIL"]
     if arguments.record is not None:
-        working = list(looking.working(there))
-        record = {"host": host, "fit": not problems, "cpus": allocation.cpus(), "gpus": len(working)}
-        record["gpu_ids"] = working  # as CUDA_VISIBLE_DEVICES names them
-        _write(arguments.record, json.dumps({**record, "problems": problems}) + "\n")
+        gpu_ids = visible.working  # as CUDA_VISIBLE_DEVICES names them
+        record = {"host": host, "fit": not problems, "cpus": allocation.cpus(), "gpus": len(gpu_ids)}
+        _write(arguments.record, json.dumps({**record, "gpu_ids": gpu_ids, "problems": problems}) + "\n")
     print(summary(host, found))
     return 1 if problems else 0
 
 
 def summary(host: str, found: Sequence[Finding]) -> str:
-    """Return in a sentence whether a machine is fit.
-
-    Args:
-        host: its name.
-        found: all findings.
-    """
+    """Return a sentence on whether a host is fit."""
     warned, failed = ([f for f in found if f.level == level] for level in ("warn", "FAIL"))
     warnings = f" ({len(warned)} warning{'s' if len(warned) > 1 else ''})" if warned else ""
     if failed:
@@ -72,42 +58,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _imports() -> tuple[Answer, Answer]:
-    """Have PyTorch and Ray imported, each by a process of its own, at once."""
+def _imports() -> tuple[PythonOutput, PythonOutput]:
+    """Import PyTorch, and Ray, each in a process of its own, at the same time."""
     if sys.stderr.isatty():
         print("importing PyTorch and Ray, trying the GPUs ...", file=sys.stderr)
     with ThreadPoolExecutor() as pool:
-        torch = pool.submit(looking.probe)
-        ray = pool.submit(ask, "-c", "import ray; print(ray.__version__)")
+        torch = pool.submit(probe)
+        ray = pool.submit(run_python, "-c", "import ray; print(ray.__version__)")
         return torch.result(), ray.result()
 
 
-def _findings(torch: Answer, ray: Answer, there: Look, arguments: argparse.Namespace) -> Iterator[Finding]:
+def _findings(
+    torch: PythonOutput, ray: PythonOutput, visible: VisibleGpus, arguments: argparse.Namespace
+) -> Iterator[Finding]:
     yield from software.findings(torch, ray)
-    working = len(list(looking.working(there)))
-    if there.seen is not None:
-        yield from gpus.findings(there.seen, whole=there.whole)
-        yield from triton.findings(working)
+    working = len(visible.working)
+    if visible.result is not None:
+        yield from gpus.findings(visible.result, whole=visible.whole)
+        yield from gpus.triton_findings(working)
     yield from machine.findings(working)
     yield temporary.shared_memory_finding()
-    yield from temporary.temporary_findings(allocation.temporary())
-    yield from results.results_findings(arguments.results.absolute(), allocation.nodes())
+    yield from temporary.findings(allocation.temporary())
+    yield from results.findings(arguments.results.absolute(), allocation.nodes())
     if arguments.corpus is not None:
-        yield reading.corpus_finding(arguments.corpus.absolute())
+        yield corpus.finding(arguments.corpus.absolute())
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        try:
-            with temporary_path.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary_path.replace(path)
-        finally:
-            temporary_path.unlink(missing_ok=True)
+        os.stat(f"{path.parent}/.")  # a folder that is missing is not made
+        write_text(path, text)
     except OSError as error:
         raise InputError(
             f"--record {path} cannot be written ({error.strerror}); name a file in a folder that can"

@@ -1,22 +1,16 @@
-"""What a check found: a level, what it is about, what is there, and the fix."""
+"""Findings of checks, and how they are printed."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "warn", "FAIL"]
+"""A sweep runs in spite of a warning, not after a failure."""
 NAME_WIDTH = 10
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
-
-    Args:
-        level: "ok", "warn" for what sweeps survive, "FAIL" for what they do not.
-        name: what it is about, a word or two.
-        text: what is there.
-        fix: what to do about it; empty where nothing is to be done.
-    """
+    """What a check found: the level, its subject in a word, what there is, and what to do about it."""
 
     level: Level
     name: str
@@ -24,38 +18,34 @@ class Finding:
     fix: str = ""
 
     def line(self, host: str = "") -> str:
-        """Return it as one line.
-
-        Args:
-            host: what the line begins with; empty for nothing.
-        """
+        """Return it as one line, which begins with the host if there is one."""
         start = f"{host}  " if host else ""
         fix = f"; fix: {self.fix}" if self.fix else ""
         return f"{start}{self.level:<4}  {self.name:<{NAME_WIDTH}}  {in_one_line(self.text + fix)}"
 
 
 def ok(name: str, text: str) -> Finding:
-    """Return that all is well with something."""
+    """Return a finding without a problem."""
     return Finding("ok", name, text)
 
 
 def warn(name: str, text: str, fix: str) -> Finding:
-    """Return that something is not as it should be, which sweeps survive."""
+    """Return a finding of a problem with which sweeps still run."""
     return Finding("warn", name, text, fix)
 
 
 def fail(name: str, text: str, fix: str) -> Finding:
-    """Return that something is so that no sweep can run here."""
+    """Return a finding of a problem with which no sweep can run here."""
     return Finding("FAIL", name, text, fix)
 
 
 def in_one_line(text: str) -> str:
-    """Return a text with each stretch of white space as one blank."""
+    """Return a text with each run of white space replaced by one blank."""
     return " ".join(text.split())
 
 
 def size(count: float) -> str:
-    """Return a number of bytes as people read it, in powers of 1000."""
+    """Return a number of bytes in words, with units of powers of 1000."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= factor:
             value = count / factor

@@ -1,49 +1,49 @@
-"""GPUs: what SLURM gave, what PyTorch sees, and whether each computes what it should."""
+"""Checks of GPUs: what SLURM gave, what PyTorch sees, whether each computes rightly, and what Triton needs there."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from ser_ray import allocation, provenance
+from ser_ray import allocation, provenance, triton_host
+from ser_ray.doctor.file_systems import SHARED, file_system, nearest_existing
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.doctor.software import CUDA_12_INSTALL
-from ser_ray.gpus.listed import EXCLUSIVE
-from ser_ray.gpus.seen import Gpu, Seen
+from ser_ray.gpus.nvidia_smi import EXCLUSIVE
+from ser_ray.gpus.visible import Gpu, ProbeResult
 
 OWN_BYTES = 0.8e9
-"""What CUDA itself takes on a large GPU for the process that looks."""
+"""What CUDA itself takes on a large GPU for the probing process."""
 TAKEN_SHARE = 0.1
 LEAST_DRIVER = {"12": 525, "13": 580}
 """CUDA's major version -> the oldest series of NVIDIA's driver under which it runs."""
 
 
-def findings(seen: Seen, environment: Mapping[str, str] = os.environ, *, whole: int | None = None) -> Iterator[Finding]:
-    """Yield what there is to say of the GPUs here.
-
-    Args:
-        seen: by PyTorch.
-        environment: of this process.
-        whole: how many GPUs these are, where some are slices of one; None for as many as are seen.
-    """
+def findings(
+    probed: ProbeResult, environment: Mapping[str, str] = os.environ, *, whole: int | None = None
+) -> Iterator[Finding]:
+    """Yield the findings on the GPUs here; `whole` is their number if some are slices of one GPU."""
     given, in_job = allocation.gpus_given(environment), "SLURM_JOB_ID" in environment
     driver = provenance.gpu_driver()
-    if seen.crash:
-        yield _fail(f"PyTorch ended while it tried the GPUs ({seen.crash})")
-    elif not seen.gpus:
-        yield check_none(seen, given, in_job=in_job, driver=driver, visible=environment.get("CUDA_VISIBLE_DEVICES"))
+    if probed.crash:
+        yield _fail(f"PyTorch ended while it tried the GPUs ({probed.crash})")
+    elif not probed.gpus:
+        yield check_none(probed, given, in_job=in_job, driver=driver, visible=environment.get("CUDA_VISIBLE_DEVICES"))
     else:
-        yield check_work(seen, driver)
-        yield from check_count(len(seen.gpus) if whole is None else whole, given, in_job=in_job)
-        yield from check_memory(seen.gpus)
-        yield from check_modes(seen.gpus)
+        yield check_results(probed, driver)
+        yield from check_count(len(probed.gpus) if whole is None else whole, given, in_job=in_job)
+        yield from check_memory(probed.gpus)
+        yield from check_modes(probed.gpus)
 
 
-def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | None, visible: str | None) -> Finding:
+def check_none(
+    probed: ProbeResult, given: int | None, *, in_job: bool, driver: str | None, visible: str | None
+) -> Finding:
     """Judge that PyTorch sees no GPU.
 
     Args:
-        seen: by PyTorch.
-        given: GPUs that SLURM gave the job; None where it says nothing of them.
+        probed: what PyTorch sees.
+        given: number of GPUs that SLURM gave the job; None where it does not say.
         in_job: whether this is a SLURM job.
         driver: version of NVIDIA's driver; None where there is none.
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
@@ -52,15 +52,15 @@ def check_none(seen: Seen, given: int | None, *, in_job: bool, driver: str | Non
         return ok("gpu", "the job has none: trials train on the CPU")
     if not given and driver is None:
         return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
-    there = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
-    said = f" ({seen.reason.split('. ')[0]})" if seen.reason else ""  # it goes on with advice of its own
+    expected = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
+    reason = f" ({probed.reason.split('. ')[0]})" if probed.reason else ""  # CUDA goes on with advice of its own
     then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
-    return warn("gpu", f"{there}, but PyTorch sees none{said}: {then}", _cure(seen, driver, visible))
+    return warn("gpu", f"{expected}, but PyTorch sees none{reason}: {then}", _fix(probed, driver, visible))
 
 
-def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:
+def _fix(probed: ProbeResult, driver: str | None, visible: str | None) -> str:
     """Return what is likely to let PyTorch see the GPUs."""
-    if seen.cuda is None:
+    if probed.cuda is None:
         return "this PyTorch was built for CPUs alone; install the torch and torchaudio of one CUDA version (make env)"
     if visible is not None and not visible.strip().replace("-1", "").replace("NoDevFiles", ""):
         return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides all: unset it, or ask SLURM with --gpus-per-node=N"
@@ -69,38 +69,34 @@ def _cure(seen: Seen, driver: str | None, visible: str | None) -> str:
             "no driver is visible here: start a container with its GPU option (--nv, --gpus all), or leave this node "
             "out with sbatch --exclude"
         )
-    least = LEAST_DRIVER.get(seen.cuda.partition(".")[0])
+    least = LEAST_DRIVER.get(probed.cuda.partition(".")[0])
     needed = f", which needs {least} or newer" if least else ""
     older = (
         f"install torch and torchaudio built for CUDA 12 (driver {LEAST_DRIVER['12']} or newer): {CUDA_12_INSTALL}"
-        if seen.cuda.partition(".")[0] != "12"
+        if probed.cuda.partition(".")[0] != "12"
         else "install torch and torchaudio built for an older CUDA version"
     )
-    return f"driver {driver} may be too old for CUDA {seen.cuda}{needed}: take nodes with a newer one, or {older}"
+    return f"driver {driver} may be too old for CUDA {probed.cuda}{needed}: take nodes with a newer one, or {older}"
 
 
-def check_work(seen: Seen, driver: str | None) -> Finding:
-    """Judge what the GPUs computed.
-
-    Args:
-        seen: by PyTorch, at least one GPU.
-        driver: version of NVIDIA's driver; None where it is not told.
-    """
-    wrong = [f"{number} ({gpu.name}): {gpu.wrong}" for number, gpu in enumerate(seen.gpus) if gpu.wrong]
-    if len(wrong) == len(seen.gpus):
-        return _fail(f"{len(wrong)} of {len(seen.gpus)} do not work: {'; '.join(wrong)}")
+def check_results(probed: ProbeResult, driver: str | None) -> Finding:
+    """Judge what the GPUs, of which there is at least one, computed."""
+    gpus = probed.gpus
+    wrong = [f"{number} ({gpu.name}): {gpu.wrong}" for number, gpu in enumerate(gpus) if gpu.wrong]
+    if len(wrong) == len(gpus):
+        return _fail(f"{len(wrong)} of {len(gpus)} do not work: {'; '.join(wrong)}")
     if wrong:
         return warn(
             "gpu",
-            f"{len(wrong)} of {len(seen.gpus)} do not work, and are not used: {'; '.join(wrong)}",
+            f"{len(wrong)} of {len(gpus)} do not work, and are not used: {'; '.join(wrong)}",
             "tell those who run the cluster",
         )
-    models = Counter(gpu.name for gpu in seen.gpus)
-    free, total = min(gpu.free for gpu in seen.gpus), min(gpu.total for gpu in seen.gpus)
+    models = Counter(gpu.name for gpu in gpus)
+    free, total = min(gpu.free for gpu in gpus), min(gpu.total for gpu in gpus)
     named = ", ".join(f"{count} x {name}" for name, count in models.items())
     return ok(
         "gpu",
-        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {seen.cuda}; products, "
+        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {probed.cuda}; products, "
         "convolutions and a step of an LSTM are right",
     )
 
@@ -110,13 +106,7 @@ def _fail(text: str) -> Finding:
 
 
 def check_count(visible: int, given: int | None, *, in_job: bool) -> Iterator[Finding]:
-    """Yield a warning if not as many GPUs are visible as SLURM gave.
-
-    Args:
-        visible: GPUs that PyTorch sees, at least 1.
-        given: GPUs that SLURM gave the job; None where it says nothing of them.
-        in_job: whether this is a SLURM job.
-    """
+    """Yield a warning if PyTorch sees another number of GPUs than SLURM gave the job; None where it does not say."""
     if not in_job or visible == given:
         return
     if visible > (given or 0):
@@ -134,11 +124,7 @@ def check_count(visible: int, given: int | None, *, in_job: bool) -> Iterator[Fi
 
 
 def check_memory(gpus: Sequence[Gpu]) -> Iterator[Finding]:
-    """Yield a warning if something else uses more than a tenth of a GPU's memory.
-
-    Args:
-        gpus: those that are visible.
-    """
+    """Yield a warning if other processes use more than a tenth of a GPU's memory."""
     taken = {n: gpu.total - gpu.free for n, gpu in enumerate(gpus)}
     used = [f"{size(b)} of GPU {n}" for n, b in taken.items() if b - OWN_BYTES > TAKEN_SHARE * gpus[n].total]
     if used:
@@ -148,11 +134,7 @@ def check_memory(gpus: Sequence[Gpu]) -> Iterator[Finding]:
 
 
 def check_modes(gpus: Sequence[Gpu]) -> Iterator[Finding]:
-    """Yield a warning if GPUs let in one process at a time; those that let in none do not work.
-
-    Args:
-        gpus: those that are visible.
-    """
+    """Yield a warning if GPUs are in exclusive process mode; those in prohibited mode do not work."""
     alone = [str(number) for number, gpu in enumerate(gpus) if gpu.mode == EXCLUSIVE]
     if alone:
         yield warn(
@@ -161,3 +143,32 @@ def check_modes(gpus: Sequence[Gpu]) -> Iterator[Finding]:
             "trial is given a whole GPU, whatever resources.gpus is",
             "resources.mps: true lets trials share, or those who run the cluster set it to default (nvidia-smi -c 0)",
         )
+
+
+def triton_findings(working: int, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Yield the findings on what the fused operation needs on GPUs, if any work."""
+    if not working:
+        return
+    yield check_compiler(triton_host.missing_for_launchers())
+    folder = triton_host.cache_folder(environment)
+    yield check_triton_cache(folder, file_system(nearest_existing(folder)))
+
+
+def check_compiler(missing: str | None) -> Finding:
+    """Judge what Triton lacks to compile its launchers; None for nothing."""
+    if missing is None:
+        return ok("triton", "a C compiler and Python.h are here: resources.backend may be fused")
+    without = "resources.backend fused is refused here, auto takes plain PyTorch"
+    return warn("triton", f"{missing}: {without}", triton_host.FIX)
+
+
+def check_triton_cache(folder: Path, kind: str | None) -> Finding:
+    """Judge where Triton keeps what it compiles; the folder need not exist."""
+    text = f"what it compiles is kept in {folder}" + (f", {kind}" if kind else "")
+    if kind in SHARED:
+        return warn(
+            "triton",
+            f"{text}: not this node's own disk, where many small files are slow",
+            "unset TRITON_CACHE_DIR and TRITON_HOME, or SER_RAY_TMP=DIR in slurm/site.env, on the node's own disk",
+        )
+    return ok("triton", text)

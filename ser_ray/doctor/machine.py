@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, memory, limits; and the name that other nodes find it by."""
+"""Checks of cores, memory and limits of this process, and of the name by which other nodes find this one."""
 
 import os
 import resource
@@ -12,28 +12,23 @@ MEMORY_PER_CORE = 2e9
 """A core trains one trial. Beside PyTorch itself a step takes 0.3 GB at its peak, and 2 GB in plain PyTorch, which
 networks take that have no fused operation; not all trials are at their peak at once."""
 LEAST_FILES = 4096
-"""Below, Ray warns of connections that fail (ray._private.worker)."""
+"""Below this Ray warns of connections that fail (ray._private.worker)."""
 RAY_RAISES_TO = 65536
-"""Where it starts in the driver, Ray raises the limit itself, as far as it may; `ray start` does not."""
+"""Started by a driver, Ray raises the limit itself, up to this and the hard limit; `ray start` does not."""
 LEAST_PROCESSES = 4096
 """Threads count, and one of Ray's workers has about thirty: enough for 128 of them."""
 SITE_LIMITS = "in slurm/site.env"
 
 
 def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Yield what there is to say of the machine.
-
-    Args:
-        gpus: that work.
-        environment: of this process.
-    """
+    """Yield the findings on this machine, given the number of GPUs that work."""
     cores, nodes = allocation.cpus(environment), allocation.nodes(environment)
     yield check_cores(
         cores,
-        there=os.cpu_count() or 1,
+        in_machine=os.cpu_count() or 1,
         bound=len(os.sched_getaffinity(0)),
-        given=_number(environment, "SLURM_CPUS_ON_NODE"),
-        asked=_number(environment, "SLURM_CPUS_PER_TASK"),
+        given=allocation.slurm_number("SLURM_CPUS_ON_NODE", environment),
+        requested=allocation.slurm_number("SLURM_CPUS_PER_TASK", environment),
         gpus=gpus,
     )
     yield check_memory(_memory(cores, environment), cores)
@@ -45,20 +40,22 @@ def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator
         yield check_network(host, _addresses(host), environment.get("SER_RAY_INTERFACE"), interfaces)
 
 
-def check_cores(usable: int, *, there: int, bound: int, given: int | None, asked: int | None, gpus: int) -> Finding:
+def check_cores(
+    usable: int, *, in_machine: int, bound: int, given: int | None, requested: int | None, gpus: int
+) -> Finding:
     """Judge how many cores can be used.
 
     Args:
-        usable: by this process, all considered.
-        there: in the machine.
-        bound: those that this process is bound to.
-        given: to this step on this node, by SLURM; None outside of a job.
-        asked: for a task of the job; None where it did not say.
-        gpus: that work.
+        usable: cores that this process may use, all limits considered.
+        in_machine: cores of the machine.
+        bound: cores to which this process is bound.
+        given: by SLURM to this step on this node; None outside of a job.
+        requested: for a task of the job; None where the job did not say.
+        gpus: GPUs that work.
     """
     said = "" if given is None else f" (SLURM gave {given}, bound to {bound})"
-    text = f"{usable} of {there} can be used{said}"
-    if given is not None and min(bound, given) < min(max(given, asked or 0), there):
+    text = f"{usable} of {in_machine} can be used{said}"
+    if given is not None and min(bound, given) < min(max(given, requested or 0), in_machine):
         return warn(
             "cores",
             f"{text}: a step takes fewer than its job has",
@@ -70,18 +67,13 @@ def check_cores(usable: int, *, there: int, bound: int, given: int | None, asked
             f"{text}, beside {gpus} GPUs: trials wait for cores",
             "sbatch --cpus-per-task=N, two for each trial at once",
         )
-    if usable < min(bound, there if given is None else given):
+    if usable < min(bound, in_machine if given is None else given):
         return ok("cores", f"{text}; the control group allows no more")
     return ok("cores", text)
 
 
 def check_memory(memory: int, cores: int) -> Finding:
-    """Judge the memory.
-
-    Args:
-        memory: bytes that can be used.
-        cores: that can be used.
-    """
+    """Judge the bytes of memory that can be used with so many cores."""
     text = f"{size(memory)}, {size(memory / cores)} a core"
     if memory < MEMORY_PER_CORE * cores:
         return warn(
@@ -93,50 +85,32 @@ def check_memory(memory: int, cores: int) -> Finding:
 
 
 def check_open_files(soft: int, hard: int, *, nodes: int) -> Finding:
-    """Judge how many files may be open.
-
-    Args:
-        soft: the limit of this process.
-        hard: as far as it may raise it; -1 for any.
-        nodes: of the job.
-    """
+    """Judge the limit of open files; a hard limit of -1 is none."""
     name, fix = "files", f"ulimit -n {RAY_RAISES_TO} {SITE_LIMITS}"
     highest = RAY_RAISES_TO if hard == resource.RLIM_INFINITY else min(hard, RAY_RAISES_TO)
     if soft == resource.RLIM_INFINITY or soft >= LEAST_FILES:
         return ok(name, f"{_limit(soft)} may be open at once")
     if highest < LEAST_FILES:
-        ask = f"have the hard limit raised to {RAY_RAISES_TO} (limits.conf, or sbatch --propagate=NONE), then {fix}"
-        return warn(name, f"{_limit(soft)} may be open at once, at most {hard:,}: Ray's connections may fail", ask)
+        fix = f"have the hard limit raised to {RAY_RAISES_TO} (limits.conf, or sbatch --propagate=NONE), then {fix}"
+        return warn(name, f"{_limit(soft)} may be open at once, at most {hard:,}: Ray's connections may fail", fix)
     if nodes > 1:
         return warn(name, f"{_limit(soft)} may be open at once: Ray's connections may fail", fix)
     return ok(name, f"{_limit(soft)} may be open at once, which Ray raises to {highest:,}")
 
 
 def check_processes(soft: int, hard: int) -> Finding:
-    """Judge how many processes and threads the user may have.
-
-    Args:
-        soft: the limit of this process.
-        hard: as far as it may raise it; -1 for any.
-    """
+    """Judge the limit of processes and threads of the user; a hard limit of -1 is none."""
     text = f"{_limit(soft)} may run at once, threads included"
     if soft == resource.RLIM_INFINITY or soft >= LEAST_PROCESSES:
         return ok("processes", text)
-    raised = "hard" if hard == resource.RLIM_INFINITY or hard >= LEAST_PROCESSES else None
-    fix = f"ulimit -u {LEAST_PROCESSES * 4 if hard == resource.RLIM_INFINITY else hard} {SITE_LIMITS}"
-    asked = f"have the hard limit raised above {LEAST_PROCESSES} (limits.conf), or sbatch --propagate=NONE"
-    return warn("processes", f"{text}: each of Ray's workers takes about thirty", fix if raised else asked)
+    fix = f"have the hard limit raised above {LEAST_PROCESSES} (limits.conf), or sbatch --propagate=NONE"
+    if hard == resource.RLIM_INFINITY or hard >= LEAST_PROCESSES:
+        fix = f"ulimit -u {LEAST_PROCESSES * 4 if hard == resource.RLIM_INFINITY else hard} {SITE_LIMITS}"
+    return warn("processes", f"{text}: each of Ray's workers takes about thirty", fix)
 
 
 def check_network(host: str, addresses: Sequence[str], interface: str | None, interfaces: Sequence[str]) -> Finding:
-    """Judge under which address other nodes find this one.
-
-    Args:
-        host: its name.
-        addresses: IPv4 addresses of that name.
-        interface: that the site's settings name; None for none.
-        interfaces: that there are, but for the loopback.
-    """
+    """Judge at which address other nodes reach this one, given the IPv4 addresses of its name."""
     if interface:
         if interface in interfaces:
             return ok("network", f"{host}, by the interface {interface}")
@@ -153,15 +127,11 @@ def _limit(value: int) -> str:
     return "any number" if value == resource.RLIM_INFINITY else f"{value:,}"
 
 
-def _number(environment: Mapping[str, str], name: str) -> int | None:
-    text = environment.get(name, "")
-    return int(text) if text.isdecimal() else None
-
-
 def _memory(cores: int, environment: Mapping[str, str]) -> int:
-    """Return the least that machine, control groups and SLURM allow; SLURM counts in units of 2^20 bytes."""
+    """Return the bytes that machine, control groups and SLURM, which counts in MiB, all allow."""
     limits = [allocation.machine_memory_bytes(), allocation.memory_limit_bytes()]
-    for_node, for_core = _number(environment, "SLURM_MEM_PER_NODE"), _number(environment, "SLURM_MEM_PER_CPU")
+    for_node = allocation.slurm_number("SLURM_MEM_PER_NODE", environment)
+    for_core = allocation.slurm_number("SLURM_MEM_PER_CPU", environment)
     limits += [for_node * 2**20 if for_node else None, for_core * cores * 2**20 if for_core else None]
     return min(limit for limit in limits if limit is not None)
 

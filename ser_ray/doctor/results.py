@@ -1,12 +1,15 @@
-"""The folder for results: whether it can be written, how fast, how much room it has, and what time it keeps."""
+"""Checks of the folder for results: whether and how fast it can be written, its free space, and its clock."""
 
 import errno
+import os
+import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, Mount, Room, mount_here, nearest, room
+from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, Space, file_system, nearest_existing, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
-from ser_ray.doctor.writing import Written, try_writing
 
 SLOW_BYTES_PER_S = 10e6
 """On a signal all trials of a node save within two minutes: 16 take 25 s at this speed. Much slower is too late."""
@@ -16,87 +19,121 @@ LEAST_FREE = 5e9
 """Three checkpoints of 5 to 16 MB a trial, and its predictions: 100 trials take up to 5 GB."""
 LEAST_FILES = 10_000
 CLOCK_S = 5.0
-"""Drivers say every 5 s that they are there, and count as lost after 60 s by the clock of the host that looks."""
+"""Drivers renew their heartbeat every 5 s, and count as lost after 60 s by the clock of the host that checks it."""
 ELSEWHERE = "--results DIR on a file system that all nodes see and that you may write"
+LARGE_BYTES, LARGE_FILES, LARGE_S = 16 * 2**20, 4, 10.0
+"""Written as checkpoints, which take 10 to 16 MB with the paper's network. No new one is begun after LARGE_S."""
+SMALL_BYTES, SMALL_FILES, SMALL_S = 4096, 50, 5.0
+"""Written as the row of a trial."""
+FREE_PARTS = 4
+"""At most one of so many parts of the free space is written."""
 
 
-def results_findings(folder: Path, nodes: int) -> Iterator[Finding]:
-    """Try a folder for results and yield what there is to say of it.
+@dataclass(frozen=True)
+class WriteSpeed:
+    """How fast a folder was written, and by how much its clock is ahead of this machine's."""
 
-    Args:
-        folder: need not exist; nothing is left in it.
-        nodes: of the job.
-    """
+    bytes_per_s: float | None  # in files as large as checkpoints; None where there was no space to try
+    files_per_s: float
+    clock_s: float
+
+
+def findings(folder: Path, nodes: int) -> Iterator[Finding]:
+    """Try a folder, which need not exist, for the results of a job of so many nodes; nothing is left in it."""
     try:
-        written = try_writing(folder)
-        there = room(nearest(folder))
+        speed = measure_writing(folder)
+        free = space(nearest_existing(folder))
     except OSError as error:
-        yield check_error(folder, nearest(folder), error)
+        yield check_error(folder, nearest_existing(folder), error)
         return
-    yield check_results(folder, written, mount_here(folder), nodes)
-    yield check_room(there)
-    yield check_clock(written.clock_s)
+    yield check_speed(folder, speed, file_system(folder), nodes)
+    yield check_space(free)
+    yield check_clock(speed.clock_s)
 
 
-def check_error(folder: Path, place: Path, error: OSError) -> Finding:
-    """Judge that results cannot be written.
+def measure_writing(folder: Path) -> WriteSpeed:
+    """Write, sync and rename files in a folder, read them back, and remove them.
 
-    Args:
-        folder: of them.
-        place: what is there of its path.
-        error: that trying raised.
+    A folder that does not exist is not made, but its innermost parent that does is tried, so that nodes that check at
+    once do not remove a folder that another is about to use. Raises OSError if something cannot be done there, or if
+    what is read is not what was written.
     """
-    within = f" (in {place})" if place != folder else ""
+    existing = nearest_existing(folder)
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(existing))
+    with tempfile.TemporaryDirectory(prefix=".ser_ray_doctor_", dir=existing) as own:
+        files_per_s = _files_per_s(Path(own), os.urandom(SMALL_BYTES), SMALL_FILES, SMALL_S)
+        clock_s = clock_ahead(Path(own) / "0")
+        count = min(LARGE_FILES, space(existing).free // (FREE_PARTS * LARGE_BYTES))
+        # bytes that do not repeat within a file, or a disk that compresses them would seem fast
+        rate = _files_per_s(Path(own), os.urandom(LARGE_BYTES), count, LARGE_S) if count else None
+    return WriteSpeed(None if rate is None else rate * LARGE_BYTES, files_per_s, clock_s)
+
+
+def _files_per_s(folder: Path, content: bytes, count: int, most_s: float) -> float:
+    """Write files as trials write theirs, under another name, synced and renamed; return how many a second."""
+    started = time.monotonic()
+    number = 0
+    while number < count and (not number or time.monotonic() - started < most_s):
+        temporary = folder / "temporary"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / str(number))
+        number += 1
+    rate = number / max(time.monotonic() - started, 1e-6)
+    if (folder / str(number - 1)).read_bytes() != content:
+        raise OSError(errno.EIO, "what was read back is not what was written", str(folder))
+    return rate
+
+
+def clock_ahead(file: Path) -> float:
+    """Return by how many seconds the clock that stamps a file, such as a file server's, is ahead of this machine's."""
+    before = time.time()
+    os.utime(file)
+    after = time.time()
+    return file.stat().st_mtime - (before + after) / 2
+
+
+def check_error(folder: Path, existing: Path, error: OSError) -> Finding:
+    """Judge that results cannot be written to a folder, of whose path a part exists."""
+    within = f" (in {existing})" if existing != folder else ""
     text = f"{folder} cannot be written{within}: {error.strerror or error}"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return fail("results", text, f"make room there or have your quota raised, or {ELSEWHERE}" if full else ELSEWHERE)
 
 
-def check_results(folder: Path, written: Written, mount: Mount | None, nodes: int) -> Finding:
-    """Judge the speed of a folder that can be written, and whether other nodes see it.
-
-    Args:
-        folder: of the results.
-        written: how writing went.
-        mount: the file system that it lies on; None where that is not known.
-        nodes: of the job.
-    """
-    speed = "" if written.bytes_per_s is None else f"{size(written.bytes_per_s)}/s, "
-    on = f", {mount.kind}" if mount else ""
-    text = f"{folder} can be written: {speed}{written.files_per_s:,.0f} small files/s{on}"
-    if mount and mount.kind in IN_MEMORY:
+def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -> Finding:
+    """Judge the speed of a folder that can be written, and whether the job's other nodes see it."""
+    large = "" if speed.bytes_per_s is None else f"{size(speed.bytes_per_s)}/s, "
+    on = f", {kind}" if kind else ""
+    text = f"{folder} can be written: {large}{speed.files_per_s:,.0f} small files/s{on}"
+    if kind in IN_MEMORY:
         return warn("results", f"{text}: it is in this node's memory, and lost when the node restarts", ELSEWHERE)
-    if mount and mount.kind in LOCAL and nodes > 1:
+    if kind in LOCAL and nodes > 1:
         return warn("results", f"{text}: it is on this node's own disk, and other nodes may not see it", ELSEWHERE)
-    slow = written.bytes_per_s is not None and written.bytes_per_s < SLOW_BYTES_PER_S
-    if slow or written.files_per_s < SLOW_FILES_PER_S:
+    slow = speed.bytes_per_s is not None and speed.bytes_per_s < SLOW_BYTES_PER_S
+    if slow or speed.files_per_s < SLOW_FILES_PER_S:
         return warn("results", f"{text}: trials will wait for it", "--results DIR on a faster file system (scratch)")
     return ok("results", text)
 
 
-def check_room(there: Room) -> Finding:
-    """Judge the room for results.
-
-    Args:
-        there: where they go.
-    """
-    files = "" if there.files is None else f", {there.files:,} more files"
-    text = f"{size(there.free)} of {size(there.total)} free{files}"
-    if there.free < LEAST_FREE:
+def check_space(free: Space) -> Finding:
+    """Judge the space for results."""
+    files = "" if free.files is None else f", {free.files:,} more files"
+    text = f"{size(free.free)} of {size(free.total)} free{files}"
+    if free.free < LEAST_FREE:
         return warn(
             "room", f"{text}: 100 trials take up to {size(LEAST_FREE)}", "make room, or --results DIR elsewhere"
         )
-    if there.files is not None and there.files < LEAST_FILES:
+    if free.files is not None and free.files < LEAST_FILES:
         return warn("room", f"{text}: a trial leaves about ten", "remove old files, or --results DIR elsewhere")
     return ok("room", text)
 
 
 def check_clock(ahead_s: float) -> Finding:
-    """Judge this machine's clock; no more than a warning, since it may be the file server's that is wrong.
-
-    Args:
-        ahead_s: by how much the results folder's clock is ahead of it.
-    """
+    """Judge the difference of clocks: no more than a warning, since the wrong one may be the file server's."""
     if abs(ahead_s) <= CLOCK_S:
         return ok("clock", f"agrees with that of the results folder within {max(abs(ahead_s), 0.1):.1f} s")
     which = "behind" if ahead_s > 0 else "ahead of"

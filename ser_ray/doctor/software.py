@@ -1,4 +1,4 @@
-"""Python, the packages, and what of the environment stands before them."""
+"""Checks of Python, of the packages, and of what precedes them on the path."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from ser_ray import allocation, kernel_cache
-from ser_ray.doctor.file_systems import nearest
+from ser_ray.doctor.file_systems import nearest_existing
 from ser_ray.doctor.finding import Finding, fail, ok, warn
-from ser_ray.gpus.asking import Answer
-from ser_ray.shadows import modules_in, shadowed
+from ser_ray.gpus.run_python import PythonOutput
+from ser_ray.shadows import modules_in, shadowed_names
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 SLOW_IMPORT_S = 30.0
@@ -26,14 +26,8 @@ INSTALL = "`make env` in the project's folder brings the environment up to date"
 KERNELS = Path(__file__).parents[1] / "models" / "kernels.py"
 
 
-def findings(torch: Answer, ray: Answer, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Yield what there is to say of the software here.
-
-    Args:
-        torch: of `ser_ray.gpus.probe`.
-        ray: of a process that imports Ray.
-        environment: of this process.
-    """
+def findings(torch: PythonOutput, ray: PythonOutput, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Yield the findings on the software here, given the output of the GPU probe and of a process that imports Ray."""
     yield check_python(sys.version_info[:3], sys.executable)
     wanted = _requirements()
     yield check_packages(wanted, _installed)
@@ -45,12 +39,7 @@ def findings(torch: Answer, ray: Answer, environment: Mapping[str, str] = os.env
 
 
 def check_python(found: Sequence[int], executable: str) -> Finding:
-    """Judge the version of Python.
-
-    Args:
-        found: its numbers.
-        executable: its path.
-    """
+    """Judge the version numbers of Python."""
     text = f"{'.'.join(map(str, found))}, {executable}"
     if OLDEST <= tuple(found[:2]) <= NEWEST:
         return ok("python", text)
@@ -59,10 +48,10 @@ def check_python(found: Sequence[int], executable: str) -> Finding:
 
 
 def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str | None]) -> Finding:
-    """Judge the versions of the packages that ser_ray needs.
+    """Judge the versions of the packages that ser_ray requires.
 
     Args:
-        wanted: its requirements, such as "ray[tune]==2.60.*"; None where it is not installed itself.
+        wanted: the requirements, such as "ray[tune]==2.60.*"; None where ser_ray itself is not installed.
         installed: gives the version of a package, or None where it is absent.
     """
     if wanted is None:
@@ -94,14 +83,7 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
 
 
 def check_import(name: str, what: str, seconds: float, failure: str | None) -> Finding:
-    """Judge how a package was imported.
-
-    Args:
-        name: of the finding.
-        what: was imported.
-        seconds: that it took.
-        failure: why it could not be; None if it could.
-    """
+    """Judge the import of a package, given the seconds that it took and why it failed, or None."""
     if failure is not None:
         others = "; if that changes nothing, unset LD_LIBRARY_PATH and PYTHONPATH, which modules may have set"
         return fail(name, f"{what} cannot be imported ({failure})", INSTALL + others)
@@ -112,28 +94,23 @@ def check_import(name: str, what: str, seconds: float, failure: str | None) -> F
     return ok(name, text)
 
 
-def _torch(probe: Answer) -> tuple[str, float, str | None]:
-    """Return what was imported, the seconds that it took, and why it could not be, or None."""
+def _torch(probe: PythonOutput) -> tuple[str, float, str | None]:
+    """Return what was imported, the seconds that it took, and why it failed, or None."""
     if not probe.lines:
         return "PyTorch with torchaudio", probe.seconds, _failure(probe)
     found = json.loads(probe.lines[0])
     return f"PyTorch {found['torch']} with torchaudio {found['torchaudio']}", found["seconds"], None
 
 
-def _failure(answer: Answer) -> str | None:
+def _failure(answer: PythonOutput) -> str | None:
     return None if answer.lines else answer.error or "nothing was printed"
 
 
 def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Finding]:
-    """Yield a warning for each folder that Python searches before the environment and that holds packages of its own.
-
-    Args:
-        before: such folders.
-        names: of packages that ser_ray needs.
-    """
+    """Yield a warning for each folder that Python searches before the environment and that shadows what it has."""
     for folder in before:
         whole = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
-        single = shadowed(modules_in(str(folder))) - {name.replace("-", "_") for name in whole}
+        single = shadowed_names(modules_in(str(folder))) - {name.replace("-", "_") for name in whole}
         own = [*whole, *sorted(single)]
         if own:
             yield warn(
@@ -145,13 +122,7 @@ def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Find
 
 
 def check_variables(environment: Mapping[str, str], *, nodes: int, in_job: bool) -> Iterator[Finding]:
-    """Yield warnings for variables that lead a sweep elsewhere.
-
-    Args:
-        environment: of the process.
-        nodes: of the job; with several, the launch script itself says where the cluster is.
-        in_job: whether this is a SLURM job.
-    """
+    """Yield warnings for variables that mislead a sweep; with several nodes, the job's script sets RAY_ADDRESS."""
     if environment.get("PYTHONHOME"):
         home = environment["PYTHONHOME"]
         yield warn("variables", f"PYTHONHOME={home} makes Python look there for its library", "unset PYTHONHOME")
@@ -165,13 +136,9 @@ def check_variables(environment: Mapping[str, str], *, nodes: int, in_job: bool)
 
 
 def check_kernel_cache(folders: Sequence[Path]) -> Finding:
-    """Judge whether the compiled operations of CPUs can be kept.
-
-    Args:
-        folders: where numba would keep them, the first that can be written being taken.
-    """
+    """Judge whether compiled code can be kept, given the folders that Numba tries, in order."""
     for folder in folders:
-        if os.access(nearest(folder), os.W_OK):
+        if os.access(nearest_existing(folder), os.W_OK):
             return ok("kernels", f"compiled code is kept in {folder}")
     own = kernel_cache.make_private_folder()
     elsewhere = f"compiled code cannot be kept in {' or '.join(map(str, folders))}"
@@ -185,12 +152,12 @@ def check_kernel_cache(folders: Sequence[Path]) -> Finding:
 
 
 def _release(there: str | None) -> str | None:
-    """Return a version without what it was built for, such as 2.9.1 of 2.9.1+cu128."""
+    """Return a version without its build, such as 2.9.1 of 2.9.1+cu128."""
     return None if there is None else there.partition("+")[0]
 
 
 def _split(requirement: str) -> tuple[str, str]:
-    """Return the name and the versions of a requirement."""
+    """Return the name and the version specifier of a requirement."""
     match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)", requirement)
     return (match[1], match[2].strip()) if match else (requirement, "")
 
@@ -202,7 +169,7 @@ def _satisfies(there: str, specifier: str) -> bool:
 
 
 def _requirements() -> list[str] | None:
-    """Return what ser_ray needs, without what belongs to its extras."""
+    """Return the requirements of ser_ray without those of its extras."""
     try:
         return [requirement for requirement in requires("ser-ray") or [] if "extra ==" not in requirement]
     except PackageNotFoundError:
@@ -217,7 +184,7 @@ def _installed(name: str) -> str | None:
 
 
 def _before(environment: Mapping[str, str]) -> list[Path]:
-    """Return the folders of packages that Python searches before those of its environment."""
+    """Return the folders that Python searches before its environment."""
     named = [Path(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     user = [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
@@ -226,7 +193,7 @@ def _before(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _kernel_caches(environment: Mapping[str, str]) -> list[Path]:
-    """Return where numba keeps compiled code, in the order that it tries."""
+    """Return the folders in which Numba keeps compiled code, in the order in which it tries them."""
     named = environment.get("NUMBA_CACHE_DIR")
     wide = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
     return [*([Path(named)] if named else []), KERNELS.parent / "__pycache__", wide]

@@ -1,4 +1,4 @@
-"""What Ray needs of a node: a temporary folder for its sockets and logs, and shared memory."""
+"""Checks of what Ray needs of a node: a temporary folder for its sockets and logs, and shared memory."""
 
 import fcntl
 import os
@@ -8,24 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_ray import allocation
-from ser_ray.doctor.file_systems import SHARED, Mount, Room, mount_here, room
+from ser_ray.doctor.file_systems import SHARED, Space, file_system, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.sweep.nodes.ray_folder import LONGEST
 
 RAY_FULL = 0.95
-"""Of a disk in use: above, Ray makes no object that its store has no room for (ray.exceptions.OutOfDiskError)."""
+"""Used share of a disk above which Ray spills no more objects to it (ray.exceptions.OutOfDiskError)."""
 OBJECT_STORE = 200 * 2**20
 SHM_BYTES = 300 * 2**20
 """A sweep's object store and a half more: where it does not fit, Ray keeps it in its temporary folder, on disk."""
 SET_TMP = "SER_RAY_TMP=DIR in slurm/site.env, a short path on the node's own disk"
 
 
-def temporary_findings(folder: Path) -> Iterator[Finding]:
-    """Try the node's temporary folder, in which Ray keeps its sockets and logs.
-
-    Args:
-        folder: nothing is left in it.
-    """
+def findings(folder: Path) -> Iterator[Finding]:
+    """Try the folder in which Ray keeps its sockets and logs, and yield the finding; nothing is left in it."""
     try:
         with tempfile.TemporaryDirectory(prefix="ser_ray_doctor_", dir=folder) as own:
             descriptor = os.open(own, os.O_RDONLY)
@@ -34,19 +30,15 @@ def temporary_findings(folder: Path) -> Iterator[Finding]:
                     unix.bind(f"/proc/self/fd/{descriptor}/socket")
             finally:
                 os.close(descriptor)
-            there, locks = room(Path(own)), knows_locks(Path(own) / "lock")
+            free, locks = space(Path(own)), supports_locks(Path(own) / "lock")
     except OSError as error:
         yield fail("temporary", f"{folder} cannot hold files and sockets: {error.strerror or error}", SET_TMP)
         return
-    yield check_temporary(folder, there, mount_here(folder), locks=locks)
+    yield check_temporary(folder, free, file_system(folder), locks=locks)
 
 
-def knows_locks(path: Path) -> bool:
-    """Return whether the file system of a path knows locks.
-
-    Args:
-        path: of a file, which is made.
-    """
+def supports_locks(path: Path) -> bool:
+    """Return whether the file system of a path supports flock; the file is made."""
     with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,37 +49,26 @@ def knows_locks(path: Path) -> bool:
     return True
 
 
-def check_temporary(folder: Path, there: Room, mount: Mount | None, *, locks: bool = True) -> Finding:
-    """Judge the node's temporary folder.
-
-    Args:
-        folder: its path.
-        there: its room.
-        mount: the file system that it lies on; None where that is not known.
-        locks: whether it knows locks (flock).
-    """
-    text = f"{folder}, {size(there.free)} of {size(there.total)} free" + (f", {mount.kind}" if mount else "")
+def check_temporary(folder: Path, free: Space, kind: str | None, *, locks: bool = True) -> Finding:
+    """Judge the node's temporary folder, given whether its file system supports flock."""
+    text = f"{folder}, {size(free.free)} of {size(free.total)} free" + (f", {kind}" if kind else "")
     length = len(os.fsencode(folder))
     if length > LONGEST:
         return fail("temporary", f"{text}: {length} characters, but Ray's sockets leave {LONGEST}", SET_TMP)
-    if mount and mount.kind in SHARED:
+    if kind in SHARED:
         return warn(
             "temporary", f"{text}: not this node's own disk, on which Ray is slow and sockets are unsure", SET_TMP
         )
     if not locks:
         left = "what runs leave there that are killed cannot be told from what is in use, and stays"
         return warn("temporary", f"{text}: its file system knows no locks (flock): {left}", SET_TMP)
-    if there.free < (1 - RAY_FULL) * there.total:
+    if free.free < (1 - RAY_FULL) * free.total:
         return warn("temporary", f"{text}: above {RAY_FULL:.0%} full Ray spills nothing more there", SET_TMP)
     return ok("temporary", text)
 
 
 def check_shared_memory(free: int | None) -> Finding:
-    """Judge /dev/shm.
-
-    Args:
-        free: bytes of it; None where there is none.
-    """
+    """Judge the free bytes of /dev/shm; None where it is absent."""
     text = "/dev/shm is absent" if free is None else f"{size(free)} of /dev/shm free"
     if free is not None and free >= SHM_BYTES:
         return ok("shm", text)
@@ -99,8 +80,8 @@ def check_shared_memory(free: int | None) -> Finding:
 
 
 def shared_memory_finding() -> Finding:
-    """Look at /dev/shm and return what there is to say of it."""
+    """Return the finding on this node's /dev/shm."""
     try:
-        return check_shared_memory(room(Path("/dev/shm")).free)
+        return check_shared_memory(space(Path("/dev/shm")).free)
     except OSError:
         return check_shared_memory(None)

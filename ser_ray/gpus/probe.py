@@ -1,6 +1,6 @@
-"""Imports PyTorch and has each GPU compute; run as a process of its own, since a broken one may crash or never answer.
+"""Imports PyTorch and has each GPU compute; run as a process of its own, since a broken GPU may crash or hang it.
 
-`python -m ser_ray.gpus.probe` prints two lines of JSON: what was imported, and what the GPUs did.
+`python -m ser_ray.gpus.probe` prints two lines of JSON: the versions, and what each GPU computed.
 """
 
 import json
@@ -13,13 +13,13 @@ TOLERANCE = 1e-4
 """Relative to the largest value: float32 sums of a few hundred products err by about 1e-6, TF32 by 1e-3."""
 LSTM_TOLERANCE = 1e-3
 """Likewise, of gradients through two layers of 40 steps."""
-LONGEST_REASON = 200
-"""Characters; CUDA's messages go on with advice on debugging."""
+MOST_CHARACTERS = 200
+"""Of a reason; CUDA's messages go on with advice on debugging."""
 
 
-def imported() -> dict[str, Any]:
+def import_torch() -> dict[str, Any]:
     """Import PyTorch and torchaudio; return their versions, the CUDA version (or None) and the seconds that it took."""
-    began = time.monotonic()
+    started = time.monotonic()
     import torch
     import torchaudio
 
@@ -27,24 +27,20 @@ def imported() -> dict[str, Any]:
         "torch": torch.__version__,
         "torchaudio": torchaudio.__version__,
         "cuda": torch.version.cuda,
-        "seconds": time.monotonic() - began,
+        "seconds": time.monotonic() - started,
     }
 
 
-def tried(cuda: Any, device: Callable[[int], Any]) -> dict[str, Any]:
-    """Try each GPU.
-
-    Args:
-        cuda: torch.cuda, or a stand-in.
-        device: the torch.device of a GPU's number.
+def probe_gpus(cuda: Any, device: Callable[[int], Any]) -> dict[str, Any]:
+    """Have each GPU compute, given torch.cuda and the torch.device of a GPU's number.
 
     Returns:
-        "gpus": for each visible GPU its name, its bytes of memory in all and free (before anything is put on it but
-        CUDA itself) and what is wrong with it, or None; "reason": why there is none, as PyTorch says it, or None.
+        "gpus": for each visible GPU its name, its total and free bytes of memory (before anything but CUDA itself is
+        put on it) and what is wrong with it, or None; "reason": why there is none, as PyTorch says it, or None.
     """
     if not cuda.is_available():
         return {"gpus": [], "reason": _why_none(cuda)}
-    return {"gpus": [_one(cuda, device, index) for index in range(cuda.device_count())], "reason": None}
+    return {"gpus": [_probe_gpu(cuda, device, index) for index in range(cuda.device_count())], "reason": None}
 
 
 def _why_none(cuda: Any) -> str | None:
@@ -55,7 +51,7 @@ def _why_none(cuda: Any) -> str | None:
     return None
 
 
-def _one(cuda: Any, device: Callable[[int], Any], index: int) -> dict[str, Any]:
+def _probe_gpu(cuda: Any, device: Callable[[int], Any], index: int) -> dict[str, Any]:
     gpu: dict[str, Any] = {"name": f"GPU {index}", "total": 0, "free": 0, "wrong": None}
     try:
         gpu["name"] = cuda.get_device_name(index)
@@ -67,11 +63,7 @@ def _one(cuda: Any, device: Callable[[int], Any], index: int) -> dict[str, Any]:
 
 
 def computed_wrongly(device: Any) -> str | None:
-    """Return what a device computes otherwise than the CPU in double precision, or None.
-
-    Args:
-        device: a torch.device.
-    """
+    """Return what a torch.device computes otherwise than the CPU in double precision, or None."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -119,18 +111,18 @@ def _lstm_wrongly(device: Any) -> str | None:
 
 def _short(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:LONGEST_REASON]
+    return lines[0][:MOST_CHARACTERS]
 
 
 def main() -> int:
-    """Print what was imported and what the GPUs did, a line of JSON each; return 0."""
-    print(json.dumps(imported()), flush=True)
+    """Print a line of JSON with the versions, and one with what each GPU computed; return 0."""
+    print(json.dumps(import_torch()), flush=True)
     import torch
 
     from ser_ray.training.numerics import prepare_process
 
     prepare_process()  # as a trial does: deterministic, and without TF32, whose products would pass for wrong
-    print(json.dumps(tried(torch.cuda, lambda index: torch.device("cuda", index))), flush=True)
+    print(json.dumps(probe_gpus(torch.cuda, lambda index: torch.device("cuda", index))), flush=True)
     return 0
 
 

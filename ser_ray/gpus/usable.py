@@ -7,114 +7,86 @@ from dataclasses import dataclass
 
 from ser_ray import allocation
 from ser_ray.errors import InputError
-from ser_ray.gpus import looking
-from ser_ray.gpus.asking import Answer
-from ser_ray.gpus.listed import ListedGpu, listed_gpus
-from ser_ray.gpus.seen import Seen, seen_by
-
-ON_THE_CPU = "to train on the CPU all the same: --set resources.gpus=0"
+from ser_ray.gpus import visible
+from ser_ray.gpus.nvidia_smi import ListedGpu, list_gpus
+from ser_ray.gpus.run_python import PythonOutput
 
 
 @dataclass(frozen=True)
 class UsableGpus:
-    """The GPUs of this node that trials may be given.
+    """The GPUs of this node that trials may be given."""
 
-    Args:
-        ids: as CUDA_VISIBLE_DEVICES names them.
-        all_visible: whether these are all that PyTorch sees, so that nothing has to be hidden from it.
-        unusable: what is wrong with each of the others, as far as this job has a claim to it.
-    """
-
-    ids: tuple[str, ...]
-    all_visible: bool = True
-    unusable: tuple[str, ...] = ()
+    ids: tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them
+    all_visible: bool = True  # whether PyTorch sees no others, so that none has to be hidden
+    unusable: tuple[str, ...] = ()  # what is wrong with each other one to which the job has a claim
 
 
 def usable_gpus(
     environment: Mapping[str, str] = os.environ,
     *,
     devices: Callable[[], bool] = allocation.has_gpu_devices,
-    probe: Callable[[str | None], Answer] = looking.probe,
-    listed: Callable[[], Sequence[ListedGpu]] = listed_gpus,
+    probe: Callable[[str | None], PythonOutput] = visible.probe,
+    list_gpus: Callable[[], Sequence[ListedGpu]] = list_gpus,
 ) -> UsableGpus:
-    """Return the GPUs of this node that trials may be given; of one that is cut into slices (MIG), each slice.
+    """Return the GPUs of this node that trials may be given; of one that is partitioned (MIG), each slice.
 
-    Neither NVIDIA's library nor PyTorch's count is taken for them: a driver may be too old for this PyTorch, a GPU
-    broken, or another job's. A process of its own tries each, for seconds; none is started where there is no device.
-
-    Args:
-        environment: of this process; the probe has it, too.
-        devices: tells whether there is any device.
-        probe: has each GPU compute that CUDA_VISIBLE_DEVICES names, if it is given that, and answers what it saw.
-        listed: tells what NVIDIA's program lists.
-
-    Raises:
-        InputError: if the job was given GPUs and none of them can be used, or PyTorch cannot be imported.
+    A process of its own tries each, for seconds, since neither NVIDIA's library nor PyTorch's count tells whether it
+    can be used: a driver may be too old for this PyTorch, a GPU broken, or another job's. None is started where there
+    is no device. Raises InputError if the job was given GPUs and none of them can be used.
     """
     given, named = allocation.gpus_given(environment), allocation.gpus_named(environment)
-    wanted = given or len(named or ())
-    if not wanted and (given == 0 or named == () or not devices()):
+    requested = given or len(named or ())
+    if not requested and (given == 0 or named == () or not devices()):
         return UsableGpus(())
-    answer = probe(None)
-    found = looking.look(answer, listed(), environment, probe_one=probe)
-    seen = found.seen
-    if seen is None:
-        raise InputError(f"PyTorch cannot be imported ({answer.error}); ser-ray doctor tells more")
+    output = probe(None)
+    found = visible.visible_gpus(output, list_gpus(), environment, probe_one=probe)
+    result = found.result
+    if result is None:
+        raise InputError(f"PyTorch cannot be imported ({output.error}); ser-ray doctor tells more")
     wrong = [
-        f"GPU {name} ({gpu.name}): {gpu.wrong}" for name, gpu in zip(found.names, seen.gpus, strict=True) if gpu.wrong
+        f"GPU {name} ({gpu.name}): {gpu.wrong}" for name, gpu in zip(found.names, result.gpus, strict=True) if gpu.wrong
     ]
-    ids = of_the_job(tuple(looking.working(found)), given)
-    if wanted and not ids:
-        raise gpus_unusable(wanted, "; ".join(wrong) or _reason(seen))
-    if not seen.gpus and (reason := _reason(seen)):
-        wrong = [f"the GPUs of this machine: {reason}"]
-    return UsableGpus(ids, len(ids) == len(seen.gpus) and not found.split, tuple(wrong))
+    ids = limit_to_job(found.working, given)
+    if requested and not ids:
+        raise gpus_unusable(requested, "; ".join(wrong) or result.reason_for_none)
+    if not result.gpus and result.reason_for_none:
+        wrong = [f"the GPUs of this machine: {result.reason_for_none}"]
+    return UsableGpus(ids, len(ids) == len(result.gpus) and not found.split, tuple(wrong))
 
 
-def of_the_job(names: Sequence[str], given: int | None) -> tuple[str, ...]:
-    """Return those of the GPUs of a node that are a job's.
+def limit_to_job(names: Sequence[str], given: int | None) -> tuple[str, ...]:
+    """Return those of a node's working GPUs that are the job's: the first `given`, all where SLURM gives no number.
 
-    Args:
-        names: of those that work, as CUDA_VISIBLE_DEVICES names them. Slices are the job's own: SLURM counts a GPU once
-            that the job has as a whole, and may count slices that it gives one by one.
-        given: how many SLURM gave the job; None where it says nothing.
+    Slices are all the job's own: SLURM counts a GPU once that the job has as a whole, and may count slices that it
+    gives one by one.
     """
     return tuple(names if any(name.startswith("MIG-") for name in names) else names[:given])
 
 
 def gpus_unusable(given: int, reason: str | None) -> InputError:
-    """Return what a user should read whose job was given GPUs of which none can be used.
-
-    Args:
-        given: how many.
-        reason: why, in a line; None if it is not known here.
-    """
+    """Return the error of a job that was given GPUs of which none can be used."""
     said = f" ({reason})" if reason else ""
     return InputError(
         f"this job was given {given} GPU{'s' if given > 1 else ''}, but PyTorch can use none{said}; it is not spent on "
-        f"the CPU: take other nodes, or do as `ser-ray doctor` says there; {ON_THE_CPU}"
+        f"the CPU: take other nodes, or do as `ser-ray doctor` says there; to train on the CPU all the "
+        "same: --set resources.gpus=0"
     )
 
 
 def wrong_with(gpu: str) -> str | None:
-    """Return what is wrong with a GPU of this node, tried by a process of its own; None if it computes rightly.
+    """Return what is wrong with a GPU that CUDA_VISIBLE_DEVICES may name; None if it computes rightly.
 
-    Args:
-        gpu: as CUDA_VISIBLE_DEVICES names it.
+    A process of its own tries it, for seconds.
     """
-    seen = seen_by(looking.probe(gpu))
-    if seen is None or not seen.gpus:
-        return (seen and _reason(seen)) or looking.UNSEEN
-    return seen.gpus[0].wrong
+    result = visible.read_probe(visible.probe(gpu))
+    if result is None or not result.gpus:
+        return (result and result.reason_for_none) or visible.UNSEEN
+    return result.gpus[0].wrong
 
 
 @contextlib.contextmanager
 def only_visible(usable: UsableGpus) -> Iterator[None]:
-    """Have processes that are started meanwhile see no other GPUs.
-
-    Args:
-        usable: what they may see.
-    """
+    """Hide all other GPUs from processes that are started meanwhile."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if usable.all_visible:
         yield
@@ -127,12 +99,3 @@ def only_visible(usable: UsableGpus) -> Iterator[None]:
             del os.environ["CUDA_VISIBLE_DEVICES"]
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
-
-
-def _reason(seen: Seen) -> str | None:
-    """Return why PyTorch sees no GPU; CUDA goes on with advice of its own."""
-    if seen.crash:
-        return f"the process that tried them ended: {seen.crash}"
-    if seen.cuda is None:
-        return "this PyTorch was built for CPUs alone"
-    return seen.reason.split(". ")[0] if seen.reason else None

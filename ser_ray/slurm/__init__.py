@@ -1,6 +1,6 @@
 """Sweeps as SLURM jobs.
 
-`submit` is a user's command: it looks at a sweep and prints the sbatch line for it. slurm/launch.sh is the job; where
-it has several nodes, `node` is what runs on each: it looks whether the node is fit, and runs Ray there at an `address`
-that the others reach, until the meeting of the nodes (`ser_ray.sweep.nodes.rendezvous`) is over.
+`submit` is a user's command: it estimates a sweep's time and prints the sbatch line for it. slurm/launch.sh is the job;
+where it has several nodes, it runs `node` on each, which checks the node and runs Ray there, at an `address` that the
+others reach, until the rendezvous of the nodes (`ser_ray.sweep.nodes.rendezvous`) is over.
 """

@@ -1,4 +1,4 @@
-"""At which address the other nodes of a job reach this one."""
+"""The address at which the other nodes of a job reach this one."""
 
 import fcntl
 import random
@@ -9,21 +9,16 @@ from collections.abc import Sequence
 from ser_ray.errors import InputError
 
 _SIOCGIFADDR = 0x8915
-"""The request for an interface's IPv4 address; see netdevice(7)."""
+"""Asks for an interface's IPv4 address; see netdevice(7)."""
 PORTS = range(20_000, 30_000)
 """Below those that systems give to outgoing connections (from 32,768 on Linux), which come and go."""
 _DISCARD = 9
 
 
 def own_address(peers: Sequence[str] = (), interface: str | None = None) -> str:
-    """Return this host's IPv4 address.
+    """Return this host's IPv4 address: that of a network interface such as "ib0", or at which the peers reach it.
 
-    Args:
-        peers: hosts that are to reach it: the address from which they are reached is taken.
-        interface: name of the network interface whose address is taken instead, such as "ib0".
-
-    Raises:
-        InputError: if there is no such interface, or no address but the loopback's.
+    Raises InputError if there is no such interface, or no address but the loopback's.
     """
     if interface:
         return _address_of(interface)
@@ -51,14 +46,8 @@ def own_address(peers: Sequence[str] = (), interface: str | None = None) -> str:
 def free_port(address: str) -> int:
     """Return a port at which nothing listens yet.
 
-    Another job on this node may take it before it is used; among ten thousand, chosen at random, that is rare, and
-    whoever uses it tries another then.
-
-    Args:
-        address: of this host.
-
-    Raises:
-        InputError: if none was found.
+    Another job on this node may take it before it is used; that is rare among ten thousand, and the caller then tries
+    another.
     """
     for port in random.SystemRandom().sample(PORTS, 100):
         with socket.socket() as probe:

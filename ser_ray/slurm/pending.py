@@ -1,4 +1,4 @@
-"""What of a sweep is still to do, found out as the sweep command does, with nothing run."""
+"""What of a sweep is still to do, planned as the sweep command plans it, with nothing run."""
 
 import argparse
 import os
@@ -19,40 +19,21 @@ from ser_ray.trial import Trial
 
 @dataclass(frozen=True)
 class Pending:
-    """A sweep and what of it is to do.
-
-    Args:
-        config: the sweep.
-        folder: its results.
-        trials: all that are planned, in order.
-        to_train: keys of those that are to be trained.
-        open: how many are to be run at all: trained, searched or taken over.
-        failed: how many failed and stay as they are.
-        to_propose: trials that a guided search will still propose, at most.
-        measured: sweeps whose trials tell how fast devices are.
-        text: the plan in a few lines.
-    """
+    """A sweep and what of it is to do."""
 
     config: SweepConfig
     folder: SweepFolder
-    trials: tuple[Trial, ...]
-    to_train: frozenset[str]
-    open: int
-    failed: int
-    to_propose: int
-    measured: tuple[SweepFolder, ...]
-    text: str
+    trials: tuple[Trial, ...]  # all that are planned, in order
+    to_train: frozenset[str]  # keys of trials
+    open: int  # number of trials to run at all: to be trained, searched or reused from another sweep
+    failed: int  # number of failed trials that are not run again
+    to_propose: int  # number of trials that a guided search will still propose, at most
+    measured: tuple[SweepFolder, ...]  # sweeps whose trials give the speed of devices
+    text: str  # the plan in a few lines
 
 
 def read_pending(options: argparse.Namespace) -> Pending:
-    """Return what of a sweep is to do; all that its job would refuse is refused here.
-
-    Args:
-        options: of the sweep command.
-
-    Raises:
-        InputError: if the sweep file, the corpus or an option is wrong, or results cannot be written.
-    """
+    """Return what of a sweep is to do, given options of the sweep command; all that its job would refuse is refused."""
     config, shrunk = read_config(options)
     _check_writable(SweepFolder(options.results / config.name))
     plan = prepare(options, config, keep=False)
@@ -75,10 +56,10 @@ def read_pending(options: argparse.Namespace) -> Pending:
 
 
 def _check_writable(folder: SweepFolder) -> None:
-    there = next(path for path in (folder.path.absolute(), *folder.path.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    existing = next(path for path in (folder.path.absolute(), *folder.path.absolute().parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         raise InputError(
-            f"results cannot be written to {folder.path}: {there} is no folder that you may write to; "
+            f"results cannot be written to {folder.path}: {existing} is no folder that you may write to; "
             "choose another folder with --results DIR"
         )
 

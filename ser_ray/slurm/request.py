@@ -1,4 +1,4 @@
-"""What is asked of SLURM: read from the command line, checked, and written as options of sbatch."""
+"""What is requested of SLURM: read from the command line, checked, and written as options of sbatch."""
 
 import argparse
 import math
@@ -6,50 +6,39 @@ import re
 from dataclasses import dataclass
 
 from ser_ray.errors import InputError
-from ser_ray.slurm.wall_time import FORMS, read_time
 from ser_ray.sweep.nodes.gpu_shares import GpuShares
 from ser_ray.sweep.planning.slots import slots, taken
 from ser_ray.sweep.spec.config import Resources
 
 MOST_CPUS = 16
-"""Cores asked for on a node where the user names none: most nodes have as many, and a smaller job waits less."""
-
+"""Cores requested on a node where the user names none: most nodes have as many, and a smaller job waits less."""
 LEAST_S = 300
-"""slurm/launch.sh is signalled three minutes ahead of the limit, and up to one more: SLURM looks once a minute."""
+"""slurm/launch.sh is signalled three to four minutes before the limit, which SLURM checks once a minute."""
+TIME_FORMS = "minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS"
 
 _SHORT = {"t": "time", "N": "nodes", "c": "cpus-per-task", "a": "array", "p": "partition", "A": "account", "G": "gpus"}
 _OWN = {name: name for name in ("time", "nodes", "cpus-per-task", "array", "partition", "account", "mem")}
 _OWN |= dict.fromkeys(("gpus-per-node", "gpus", "gpus-per-task"), "gpus-per-node")
-"""Option of sbatch -> option of this command that says it, so that the estimate knows of it and it stands once."""
+"""Option of sbatch -> the option of this command for it, so that the estimate knows of it and it is given once."""
 _GRES = re.compile(r"--gres=gpu(?::[^:,=]+)?:([0-9]+)")
-"""How GPUs are asked for where SLURM does not know --gpus-per-node."""
+"""How GPUs are requested where SLURM does not know --gpus-per-node."""
+_CLOCK = re.compile(r"(\d+)(?::(\d+))?(?::(\d+))?")
+_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of SLURM; None where its own default is to hold.
+    """What is requested of SLURM; None where its own default is to hold."""
 
-    Args:
-        time: the limit, in one of SLURM's forms.
-        nodes: of the job; with jobs, of each.
-        gpus_per_node: such as "4" or "a100:4".
-        cpus_per_task: cores on each node.
-        mem: memory on each node, such as "32G".
-        partition: name.
-        account: name.
-        jobs: how many jobs of an array share the sweep; None for a single job.
-        more: further options of sbatch, as they stand.
-    """
-
-    time: str | None = None
-    nodes: int = 1
-    gpus_per_node: str | None = None
-    cpus_per_task: int | None = None
-    mem: str | None = None
+    time: str | None = None  # the limit, in one of TIME_FORMS
+    nodes: int = 1  # of the job; with jobs, of each
+    gpus_per_node: str | None = None  # such as "4" or "a100:4"
+    cpus_per_task: int | None = None  # cores on each node
+    mem: str | None = None  # memory on each node, such as "32G"
     partition: str | None = None
     account: str | None = None
-    jobs: int | None = None
-    more: tuple[str, ...] = ()
+    jobs: int | None = None  # of an array, which share the sweep; None for a single job
+    more: tuple[str, ...] = ()  # further options of sbatch, as they are
 
     @property
     def gpus(self) -> int:
@@ -60,7 +49,7 @@ class Request:
 
     @property
     def options(self) -> list[str]:
-        """What sbatch is given, each with its value in one word."""
+        """The options of sbatch, each with its value in one word."""
         values = {
             "time": self.time,
             "nodes": self.nodes if self.nodes > 1 else None,
@@ -74,12 +63,7 @@ class Request:
         return [f"--{name}={value}" for name, value in values.items() if value is not None] + list(self.more)
 
     def cpus_for(self, trials: int, resources: Resources) -> int:
-        """Return the cores to ask for on each node: enough for all trials that can run there at once, or given.
-
-        Args:
-            trials: that are to do on one node, at most.
-            resources: of a trial.
-        """
+        """Return the cores to request on each node: those given, or enough for all of its trials that run at once."""
         if self.cpus_per_task is not None:
             return self.cpus_per_task
         cpus, gpus = taken(resources, self.gpus)
@@ -87,36 +71,24 @@ class Request:
         return max(1, min(trials, most)) * int(cpus)
 
     def slots(self, cpus: int, resources: Resources) -> int:
-        """Return how many trials run at once in one job.
-
-        Args:
-            cpus: cores on each node.
-            resources: of a trial; where the node has fewer cores, it is given those that are there.
-        """
+        """Return how many trials run at once in one job with so many cores on each node."""
         return slots(*self._nodes_and_needs(cpus, resources))
 
     def shares(self, cpus: int, resources: Resources) -> GpuShares:
-        """Return the shares of the GPUs of one job, none given yet.
-
-        Args:
-            cpus: cores on each node.
-            resources: of a trial; where the node has fewer cores, it is given those that are there.
-        """
+        """Return the shares of the GPUs of one job with so many cores on each node; none is taken yet."""
         return GpuShares(*self._nodes_and_needs(cpus, resources))
 
     def _nodes_and_needs(self, cpus: int, resources: Resources) -> tuple[list[tuple[int, int]], float, float]:
-        """Return (cores, GPUs) of each node, and the cores and the share of a GPU that a trial takes."""
+        """Return (cores, GPUs) of each node, and a trial's cores, at most those of the node, and share of a GPU."""
         own_cpus, own_gpus = taken(resources, self.gpus)
         return [(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is asked of SLURM.
-
-    Args:
-        parser: of the command.
-    """
-    parser.add_argument("--time", metavar="T", help=f"limit: {FORMS}; default: the estimate and half as much again")
+    """Add the options of the request."""
+    parser.add_argument(
+        "--time", metavar="T", help=f"limit: {TIME_FORMS}; default: the estimate and half as much again"
+    )
     parser.add_argument("--nodes", default="1", metavar="N", help="nodes of the job, default 1")
     parser.add_argument("--gpus-per-node", metavar="G", help="such as 4 or a100:4; default: none")
     parser.add_argument(
@@ -141,14 +113,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_request(options: argparse.Namespace) -> Request:
-    """Return what is asked of SLURM.
-
-    Args:
-        options: as parsed.
-
-    Raises:
-        InputError: naming the option, its value and what is legal.
-    """
+    """Return the request that parsed options make."""
     if options.time is not None and read_time(options.time) < LEAST_S:
         raise InputError(
             f"--time is {options.time!r}, but a job saves minutes before its limit, so that it would train nothing; "
@@ -178,7 +143,7 @@ def read_request(options: argparse.Namespace) -> Request:
         account=options.account,
         jobs=jobs,
         # argparse makes nothing of --sbatch=--
-        more=tuple(_checked(option or "--") for option in options.sbatch),
+        more=tuple(_check_further(option or "--") for option in options.sbatch),
     )
 
 
@@ -188,8 +153,8 @@ def _count(option: str, text: str, example: str) -> int:
     return int(text)
 
 
-def _checked(option: str) -> str:
-    """Return a further option of sbatch; one that is not would be taken for the script, or override this command's."""
+def _check_further(option: str) -> str:
+    """Return a further option of sbatch; other words would be taken for the script, or override this command's."""
     if not re.match(r"--?[A-Za-z]", option):
         raise InputError(
             f"--sbatch is {option!r}, but must be an option of sbatch with its value in one word, such as "
@@ -199,3 +164,30 @@ def _checked(option: str) -> str:
     if name in _OWN:
         raise InputError(f"--sbatch is {option!r}, but this command says that itself: give it as --{_OWN[name]}")
     return option
+
+
+def read_time(text: str) -> int:
+    """Return the seconds of a time in one of TIME_FORMS; as in SLURM, any field may be above 59.
+
+    Raises InputError if it has another form, or is zero, which SLURM takes for no limit.
+    """
+    if text.isascii() and (clock := _CLOCK.fullmatch(text)):
+        fields = [int(field) for field in clock.groups() if field is not None]
+        hours, minutes, seconds = {1: (0, *fields, 0), 2: (0, *fields), 3: tuple(fields)}[len(fields)]
+        days = 0
+    elif text.isascii() and (whole := _DAYS.fullmatch(text)):
+        days, hours, minutes, seconds = (int(field or 0) for field in whole.groups())
+    else:
+        raise InputError(f"--time is {text!r}, but must be {TIME_FORMS}, such as --time 4:00:00 for four hours")
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if not total:
+        raise InputError(f"--time is {text!r}, but must be above 0 ({TIME_FORMS}); leave it out to have it estimated")
+    return total
+
+
+def format_time(seconds: int) -> str:
+    """Return a time as SLURM writes it: "04:30:00", or "1-04:30:00" from a day on."""
+    minutes, s = divmod(seconds, 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    return f"{days}-{h:02}:{m:02}:{s:02}" if days else f"{h:02}:{m:02}:{s:02}"

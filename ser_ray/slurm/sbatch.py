@@ -1,4 +1,4 @@
-"""Hands a line to sbatch and returns its answer."""
+"""Submits a job by sbatch."""
 
 import os
 import re
@@ -9,23 +9,15 @@ from collections.abc import Sequence
 
 from ser_ray.errors import InputError
 
-ANSWER_S = 90.0
-"""How long sbatch may take: a busy controller answers within a minute."""
-LOOK = "look (squeue --me) before submitting it again"
+TIMEOUT_S = 90.0
+"""A busy controller answers within a minute."""
+CHECK = "look (squeue --me) before submitting it again"
 
 
-def hand_in(line: Sequence[str], within_s: float = ANSWER_S) -> tuple[str, str | None]:
-    """Submit a job.
+def submit_job(line: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[str, str | None]:
+    """Run sbatch with its arguments; return its output and the job's number, None where it names none.
 
-    Args:
-        line: sbatch and its arguments.
-        within_s: seconds after which its answer is no longer waited for.
-
-    Returns:
-        What sbatch said, and the job's number; None where it says none.
-
-    Raises:
-        InputError: if there is no sbatch here, if it refuses the job, or does not answer.
+    Raises InputError if there is no sbatch here, if it refuses the job, or does not answer.
     """
     program = shutil.which(line[0])
     if program is None:
@@ -47,21 +39,21 @@ def hand_in(line: Sequence[str], within_s: float = ANSWER_S) -> tuple[str, str |
         raise InputError(f"{program} cannot be run: {error.strerror or error}") from error
     with process:
         try:
-            said = process.communicate(timeout=within_s)[0].strip()
+            output = process.communicate(timeout=timeout_s)[0].strip()
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise InputError(
-                f"sbatch did not answer within {within_s:g} s: is the controller down (scontrol ping)? The job may be "
-                f"there all the same: {LOOK}"
+                f"sbatch did not answer within {timeout_s:g} s: is the controller down (scontrol ping)? The job may be "
+                f"there all the same: {CHECK}"
             ) from None
         except KeyboardInterrupt:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         # what the controller did not answer in time it may have done
-        unsure = f"\nThe job may be there all the same: {LOOK}" if "timed out" in said.lower() else ""
+        unsure = f"\nThe job may be there all the same: {CHECK}" if "timed out" in output.lower() else ""
         raise InputError(
-            f"sbatch refused the job (exit code {process.returncode}):\n{said or 'it said nothing'}{unsure}"
+            f"sbatch refused the job (exit code {process.returncode}):\n{output or 'it said nothing'}{unsure}"
         )
-    number = re.search(r"^Submitted batch job (\d+)", said, re.MULTILINE)
-    return said, number and number[1]
+    number = re.search(r"^Submitted batch job (\d+)", output, re.MULTILINE)
+    return output, number and number[1]

@@ -1,4 +1,4 @@
-"""`ser-ray submit FILE.yaml`: look at a sweep, estimate its time, print the sbatch line; with --go submit it."""
+"""`ser-ray submit FILE.yaml`: estimate a sweep's time and print the sbatch line for it; with --go submit it."""
 
 import argparse
 import os
@@ -11,39 +11,28 @@ from pathlib import Path
 
 from ser_ray.errors import InputError
 from ser_ray.report.times import format_age
-from ser_ray.slurm.expected import Expected, expected, shared_out
+from ser_ray.slurm.estimate import START_H, Estimate, estimate, limit_s, trials_of_jobs, wall_hours
 from ser_ray.slurm.pending import Pending, read_pending
-from ser_ray.slurm.request import Request, add_options, read_request
-from ser_ray.slurm.sbatch import hand_in
-from ser_ray.slurm.wall_time import START_H, limit_s, read_time, time_text, wall_hours
+from ser_ray.slurm.request import Request, add_options, format_time, read_request, read_time
+from ser_ray.slurm.sbatch import submit_job
 from ser_ray.sweep.planning.prepare import add_options as add_sweep_options
 
 SCRIPT, SITE = Path("slurm/launch.sh"), Path("slurm/site.env")
-_NAMING = ("-o", "--output", "-e", "--error", "-J", "--job-name", "-D", "--chdir")
-"""Options of sbatch after which the log has another name or place than slurm/launch.sh gives it."""
+_LOG_OPTIONS = ("-o", "--output", "-e", "--error", "-J", "--job-name", "-D", "--chdir")
+"""Options of sbatch that give the log another name or place than slurm/launch.sh does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the submit command.
-
-    Args:
-        argv: its arguments; None takes those of this process.
-
-    Returns:
-        0 when the line was printed, and with --go submitted, or when nothing is to do.
-
-    Raises:
-        InputError: if the sweep, an option or the working folder is wrong, or sbatch does not take the job.
-    """
+    """Run the submit command; return 0 when the line was printed (with --go submitted), or nothing is to do."""
     own, passed = _own_parser().parse_known_args(argv)
     options = _sweep_options(passed)
     request = read_request(own)
-    _check_place(Path.cwd())
+    _check_project(Path.cwd())
     pending = read_pending(options)
     print(pending.text)
     if not pending.open and not pending.to_propose:
-        stand = f"all {len(pending.trials)} trials stand already in {pending.folder.path}"
-        print(f"{stand}: nothing to submit{_failed(pending)}")
+        done = f"all {len(pending.trials)} trials stand already in {pending.folder.path}"
+        print(f"{done}: nothing to submit{_failed(pending)}")
         return 0
     request, notes = _complete(pending, request, passed)
     line = ["sbatch", *request.options, str(SCRIPT), *passed]
@@ -51,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not own.go:
         print("not submitted: the same command with --go submits it")
         return 0
-    said, number = hand_in(line)
-    print("\n".join([said, *_how_to_watch(number, pending, request)]))
+    output, number = submit_job(line)
+    print("\n".join([output, *_how_to_watch(number, pending, request)]))
     return 0
 
 
@@ -72,7 +61,7 @@ def _own_parser() -> argparse.ArgumentParser:
 
 
 def _sweep_options(passed: Sequence[str]) -> argparse.Namespace:
-    """Return the options of the sweep command, which go on to the job as they stand."""
+    """Return the options of the sweep command, which are passed on to the job as they are."""
     if passed and passed[0].startswith("-"):
         raise InputError(f"FILE.yaml must stand before {passed[0]}, as after {SCRIPT}: ser-ray submit FILE.yaml ...")
     parser = argparse.ArgumentParser(prog="ser-ray submit", add_help=False)
@@ -80,8 +69,8 @@ def _sweep_options(passed: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(passed)
 
 
-def _check_place(here: Path) -> None:
-    """Refuse a folder in which a job would not find what it runs: it starts where it was submitted."""
+def _check_project(here: Path) -> None:
+    """Refuse a working folder other than the project's: a job starts where it was submitted."""
     if (here / SCRIPT).is_file() and (here / "ser_ray" / "__init__.py").is_file():
         _check_python(here)
         return
@@ -107,7 +96,7 @@ def _check_python(here: Path) -> None:
 
 
 def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tuple[Request, list[str]]:
-    """Return the request with what the user left open, and what is to be said of it."""
+    """Return the request with what the user left open filled in, and notes on it."""
     resources = pending.config.resources
     if pending.config.guided is not None and request.jobs is not None:
         raise InputError(
@@ -119,8 +108,8 @@ def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tupl
             f"{request.gpus} GPUs are asked for on each node, but resources.gpus is 0: no trial would use them; leave "
             "them out, or give each trial a share with --set resources.gpus=0.25"
         )
-    shares = [len(part) for part in shared_out(pending, request)]
-    on_node = -(-(max(shares) + pending.to_propose) // request.nodes)
+    counts = [len(part) for part in trials_of_jobs(pending, request)]
+    on_node = -(-(max(counts) + pending.to_propose) // request.nodes)
     cpus = request.cpus_for(on_node, resources)
     slots = request.slots(cpus, resources)
     if not slots:
@@ -129,25 +118,25 @@ def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tupl
             "more with --gpus-per-node, or for less with --set resources.gpus=N"
         )
     request = replace(request, cpus_per_task=cpus)
-    notes = [_what_is_to_do(pending), _what_is_asked(request, slots, bool(resources.gpus))]
-    if min(shares) == 0 < max(shares):
-        notes.append(f"{shares.count(0)} of {len(shares)} jobs will find nothing to train: fewer are enough")
-    hours, told = _wall_time(pending, request, cpus, passed)
-    request, limit = _limited(pending, request, hours)
-    return request, [*notes, *told, *limit]
+    notes = [_describe_work(pending), _describe_job(request, slots, bool(resources.gpus))]
+    if min(counts) == 0 < max(counts):
+        notes.append(f"{counts.count(0)} of {len(counts)} jobs will find nothing to train: fewer are enough")
+    hours, time_notes = _wall_time(pending, request, cpus, passed)
+    request, limit_notes = _set_limit(pending, request, hours)
+    return request, [*notes, *time_notes, *limit_notes]
 
 
-def _what_is_to_do(pending: Pending) -> str:
-    there = f"{pending.open} of {len(pending.trials)} trials" if pending.trials else ""
+def _describe_work(pending: Pending) -> str:
+    planned = f"{pending.open} of {len(pending.trials)} trials" if pending.trials else ""
     proposed = f"{pending.to_propose} to be proposed" if pending.to_propose else ""
-    return f"to do: {' and '.join(filter(None, (there, proposed)))}{_failed(pending)}"
+    return f"to do: {' and '.join(filter(None, (planned, proposed)))}{_failed(pending)}"
 
 
 def _failed(pending: Pending) -> str:
     return f" ({pending.failed} failed: --retry-failed runs them again)" if pending.failed else ""
 
 
-def _what_is_asked(request: Request, slots: int, may_have_gpus: bool) -> str:
+def _describe_job(request: Request, slots: int, may_have_gpus: bool) -> str:
     what = f"{request.nodes} nodes, each" if request.nodes > 1 else "1 node"
     if request.jobs is not None:
         what = f"{request.jobs} jobs, each on a node"
@@ -157,29 +146,29 @@ def _what_is_asked(request: Request, slots: int, may_have_gpus: bool) -> str:
 
 
 def _wall_time(pending: Pending, request: Request, cpus: int, passed: Sequence[str]) -> tuple[float | None, list[str]]:
-    """Return the hours of the longest job on the slowest devices, None where nothing is known, and lines to say."""
+    """Return the hours of the longest job on the slowest devices, None where nothing is known, and notes on them."""
     if not pending.to_train and not pending.to_propose:
         return wall_hours([], 1), ["wall time: minutes, since no trial is to be trained"]
-    found = expected(pending, request, cpus)
+    found = estimate(pending, request, cpus)
     if not found:
-        return None, _unknown(request, passed)
-    lines = ["wall time, at most (patience and early stopping shorten it):", *map(_line, found)]
+        return None, _how_to_measure(request, passed)
+    lines = ["wall time, at most (patience and early stopping shorten it):", *map(_describe_estimate, found)]
     return max(one.wall_hours for one in found), lines
 
 
-def _line(one: Expected) -> str:
+def _describe_estimate(one: Estimate) -> str:
     alone = ", each with a GPU for itself" if one.device.is_gpu else ""
     trials = f"{one.measured} trials measured; {_age(one.hours)} of one trial after the other{alone}"
     rough = "; rough, since their networks are others: --quick measures these" if one.rough else ""
     return f"  {_age(one.wall_hours)}  on {one.device} ({trials}{rough})"
 
 
-def _unknown(request: Request, passed: Sequence[str]) -> list[str]:
+def _how_to_measure(request: Request, passed: Sequence[str]) -> list[str]:
     kind = "a GPU" if request.gpus else "a CPU"
-    asked = replace(request, time=None, nodes=1, cpus_per_task=None, mem=None, jobs=None)
-    if asked.gpus_per_node:
-        asked = replace(asked, gpus_per_node=f"{asked.gpus_per_node.rpartition(':')[0]}:1".removeprefix(":"))
-    step = shlex.join(["srun", *asked.options, "python", "-m", "ser_ray.sweep", *passed, "--dry-run"])
+    one_gpu = replace(request, time=None, nodes=1, cpus_per_task=None, mem=None, jobs=None)
+    if one_gpu.gpus_per_node:
+        one_gpu = replace(one_gpu, gpus_per_node=f"{one_gpu.gpus_per_node.rpartition(':')[0]}:1".removeprefix(":"))
+    step = shlex.join(["srun", *one_gpu.options, "python", "-m", "ser_ray.sweep", *passed, "--dry-run"])
     return [
         f"wall time: not known, since no trial like these was measured on {kind}, here or in the sweeps beside it",
         "  for a figure submit the same with --quick first, whose trials are measured; or have a step measured:",
@@ -187,8 +176,8 @@ def _unknown(request: Request, passed: Sequence[str]) -> list[str]:
     ]
 
 
-def _limited(pending: Pending, request: Request, hours: float | None) -> tuple[Request, list[str]]:
-    """Return the request with a limit, and what is to be said of it."""
+def _set_limit(pending: Pending, request: Request, hours: float | None) -> tuple[Request, list[str]]:
+    """Return the request with a time limit, and notes on it."""
     notes, most = [], pending.config.schedule.max_hours
     if hours is not None and most is not None and most + START_H < hours:
         notes.append(f"schedule.max_hours is {most:g}: the run ends before all is done; submit it again then")
@@ -196,7 +185,7 @@ def _limited(pending: Pending, request: Request, hours: float | None) -> tuple[R
     if request.time is None and hours is None:
         return request, [*notes, "limit: none in the line, so that the partition's own holds; --time T sets one"]
     if request.time is None and hours is not None:
-        request = replace(request, time=time_text(limit_s(hours)))
+        request = replace(request, time=format_time(limit_s(hours)))
         notes.append(f"limit: {request.time}, half as much again in whole quarters of an hour, a day at most")
     if request.time is not None and hours is not None and read_time(request.time) < 3600 * hours:
         notes.append(
@@ -211,7 +200,7 @@ def _how_to_watch(number: str | None, pending: Pending, request: Request) -> lis
     if number is None:
         return ["to watch it:", "  squeue --me", status]
     lines = ["to watch it:", f"  squeue -j {number}", status]
-    if not any(option.startswith(_NAMING) for option in request.more):
+    if not any(option.startswith(_LOG_OPTIONS) for option in request.more):
         several = request.jobs is not None and request.jobs > 1
         lines.append("  tail ser_ray-*.log      (one for each job)" if several else f"  tail -f ser_ray-{number}.log")
     return lines

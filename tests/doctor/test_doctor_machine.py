@@ -1,4 +1,4 @@
-"""What is said of cores, memory, limits and the network."""
+"""Findings on cores, memory, limits and the network."""
 
 import os
 import resource
@@ -11,22 +11,22 @@ from ser_ray.doctor.machine import check_cores, check_memory, check_network, che
 ANY = resource.RLIM_INFINITY
 
 
-def cores(usable, *, there=16, bound=16, given=None, asked=None, gpus=0):
-    return check_cores(usable, there=there, bound=bound, given=given, asked=asked, gpus=gpus)
+def cores(usable, *, in_machine=16, bound=16, given=None, requested=None, gpus=0):
+    return check_cores(usable, in_machine=in_machine, bound=bound, given=given, requested=requested, gpus=gpus)
 
 
 def test_cores_that_can_be_used():
     assert cores(16).line() == "ok    cores       16 of 16 can be used"
     assert cores(8, bound=8).text == "8 of 16 can be used"
     assert cores(4, bound=8).text == "4 of 16 can be used; the control group allows no more"
-    assert cores(4, bound=4, given=4, asked=4).text == "4 of 16 can be used (SLURM gave 4, bound to 4)"
+    assert cores(4, bound=4, given=4, requested=4).text == "4 of 16 can be used (SLURM gave 4, bound to 4)"
     assert cores(4, given=4).level == "ok"  # a site that binds nobody
-    assert cores(2, there=2, bound=2, given=4).level == "ok"  # SLURM was told of more than there are
+    assert cores(2, in_machine=2, bound=2, given=4).level == "ok"  # SLURM was told of more than there are
     assert cores(1, given=1).level == "ok"
 
 
 def test_a_step_with_fewer_cores_than_its_job():
-    for found in (cores(1, bound=1, given=8), cores(1, given=1, asked=8)):
+    for found in (cores(1, bound=1, given=8), cores(1, given=1, requested=8)):
         assert (found.level, "fewer than its job has" in found.text) == ("warn", True)
         assert "--cpus-per-task" in found.fix
 

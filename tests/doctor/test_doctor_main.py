@@ -11,14 +11,14 @@ import pytest
 from ser_ray import allocation, process
 from ser_ray.doctor import __main__ as doctor
 from ser_ray.doctor.finding import fail, ok, warn
-from ser_ray.gpus.asking import Answer
-from ser_ray.gpus.listed import ListedGpu
+from ser_ray.gpus.nvidia_smi import ListedGpu
+from ser_ray.gpus.run_python import PythonOutput
 
 IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
-NO_GPU = Answer((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)
+NO_GPU = PythonOutput((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)
 T4 = {"name": "T4", "total": 9, "free": 9}
 ONE_BAD = json.dumps({"gpus": [{**T4, "wrong": "why"}, {**T4, "wrong": None}], "reason": None})
-RAY = Answer(("2.60.0",), None, 1.0)
+RAY = PythonOutput(("2.60.0",), None, 1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_a_machine_that_is_not(tmp_path, capsys):
 
 
 def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_imports", lambda: (Answer((IMPORTED, ONE_BAD), None, 1.0), RAY))
+    monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((IMPORTED, ONE_BAD), None, 1.0), RAY))
     assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 0
     found = json.loads((tmp_path / "record.json").read_text())
     assert (found["gpus"], found["gpu_ids"], found["problems"]) == (1, ["1"], [])
@@ -73,17 +73,17 @@ def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
 
 
 def test_gpus_that_work_have_the_names_of_the_job(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "_imports", lambda: (Answer((IMPORTED, ONE_BAD), None, 1.0), RAY))
+    monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((IMPORTED, ONE_BAD), None, 1.0), RAY))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5a")
     doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
     assert json.loads((tmp_path / "record.json").read_text())["gpu_ids"] == ["GPU-5a"]
 
 
 def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, monkeypatch, capsys):
-    one = Answer((IMPORTED, json.dumps({"gpus": [{**T4, "wrong": None}], "reason": None})), None, 1.0)
+    one = PythonOutput((IMPORTED, json.dumps({"gpus": [{**T4, "wrong": None}], "reason": None})), None, 1.0)
     monkeypatch.setattr(doctor, "_imports", lambda: (one, RAY))
-    monkeypatch.setattr(doctor, "listed_gpus", lambda: (ListedGpu("0", "GPU-a", "Default", ("MIG-0", "MIG-1")),))
-    monkeypatch.setattr("ser_ray.gpus.looking.ask", lambda *_, variables: one)
+    monkeypatch.setattr(doctor, "list_gpus", lambda: (ListedGpu("0", "GPU-a", "Default", ("MIG-0", "MIG-1")),))
+    monkeypatch.setattr("ser_ray.gpus.visible.run_python", lambda *_, variables: one)
     for name, value in {"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": "1", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
     doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
@@ -92,8 +92,8 @@ def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, monkeypatch, capsys):
     assert "SLURM gave" not in capsys.readouterr().out.replace("(SLURM gave", "")
 
 
-def test_without_pytorch_nothing_is_said_of_gpus(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_imports", lambda: (Answer((), "ended by SIGILL", 1.0), RAY))
+def test_without_pytorch_there_is_no_finding_on_gpus(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((), "ended by SIGILL", 1.0), RAY))
     assert doctor.main(["--results", str(tmp_path)]) == 1
     names = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
     assert "pytorch" in names

@@ -1,4 +1,4 @@
-"""What is said of Python, packages and variables."""
+"""Findings on Python, packages and variables."""
 
 import importlib.metadata
 import os
@@ -16,7 +16,7 @@ from ser_ray.doctor.software import (
     check_shadows,
     check_variables,
 )
-from ser_ray.gpus.asking import Answer
+from ser_ray.gpus.run_python import PythonOutput
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_single_files_that_shadow_pythons_library_or_what_packages_need(tmp_path
     )
 
 
-def test_what_stands_before_the_environment_is_seen_in_a_process(tmp_path, monkeypatch):
+def test_folders_before_the_environment_are_found_in_a_process(tmp_path, monkeypatch):
     (tmp_path / "scipy").mkdir()
     own = importlib.metadata.distribution("numpy").locate_file("")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{own}")
     code = (
-        "from ser_ray.doctor import software as s\nfrom ser_ray.gpus.asking import Answer\n"
-        "a = Answer(('{}',), None, 1)\n"
+        "from ser_ray.doctor import software as s\nfrom ser_ray.gpus.run_python import PythonOutput\n"
+        "a = PythonOutput(('{}',), None, 1)\n"
         "s._torch = lambda probe: ('PyTorch', 1.0, None)\n"
         "print(*[f.text for f in s.findings(a, a) if f.name == 'variables'], sep='\\n')"
     )
@@ -153,17 +153,17 @@ def test_numba_keeps_code_in_the_first_of_these_folders(tmp_path, monkeypatch):
     assert software._kernel_caches({"NUMBA_CACHE_DIR": str(tmp_path)})[0] == tmp_path
 
 
-def test_this_environment_is_well():
-    probe = Answer(('{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}',), None, 2.0)
-    found = list(software.findings(probe, Answer(("2.60.0",), None, 1.0), {}))
+def test_this_environment_has_no_problems():
+    probe = PythonOutput(('{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}',), None, 2.0)
+    found = list(software.findings(probe, PythonOutput(("2.60.0",), None, 1.0), {}))
     assert {finding.name for finding in found} >= {"python", "packages", "pytorch", "ray", "kernels"}
     assert {finding.level for finding in found} == {"ok"}
     assert "PyTorch 2.11.0 with torchaudio 2.11.0 imported in 1.0 s" in [finding.text for finding in found]
 
 
 def test_a_process_that_imported_nothing_fails():
-    crash = Answer((), "ended by SIGILL", 1.0)
-    failed = [f for f in software.findings(crash, Answer((), None, 1.0), {}) if f.level == "FAIL"]
+    crash = PythonOutput((), "ended by SIGILL", 1.0)
+    failed = [f for f in software.findings(crash, PythonOutput((), None, 1.0), {}) if f.level == "FAIL"]
     assert [(f.name, f.text) for f in failed] == [
         ("pytorch", "PyTorch with torchaudio cannot be imported (ended by SIGILL)"),
         ("ray", "Ray cannot be imported (nothing was printed)"),

@@ -1,4 +1,4 @@
-"""What is said of the temporary folder and of shared memory."""
+"""Findings on the temporary folder and of shared memory."""
 
 import errno
 import socket
@@ -7,31 +7,31 @@ from pathlib import Path
 import pytest
 
 from ser_ray.doctor import temporary
-from ser_ray.doctor.file_systems import Mount, Room
-from ser_ray.doctor.temporary import check_shared_memory, check_temporary, shared_memory_finding, temporary_findings
+from ser_ray.doctor.file_systems import Space
+from ser_ray.doctor.temporary import check_shared_memory, check_temporary, findings, shared_memory_finding
 
-ROOM = Room(60 * 10**9, 100 * 10**9, None)
-DISK = Mount("/", "ext4")
+SPACE = Space(60 * 10**9, 100 * 10**9, None)
+DISK = "ext4"
 
 
-def test_what_is_well():
-    found = check_temporary(Path("/tmp"), ROOM, DISK)
+def test_a_temporary_folder_without_problems():
+    found = check_temporary(Path("/tmp"), SPACE, DISK)
     assert found.line() == "ok    temporary   /tmp, 60 GB of 100 GB free, ext4"
-    assert check_temporary(Path("/tmp"), ROOM, None).text == "/tmp, 60 GB of 100 GB free"
+    assert check_temporary(Path("/tmp"), SPACE, None).text == "/tmp, 60 GB of 100 GB free"
 
 
 def test_a_path_that_is_too_long_for_sockets():
     rest = len("/ser_ray_abcdefgh/ray/session_2026-11-22_20-04-05_123456_4194304/sockets/plasma_store")
     longest = "/" + (107 - rest - 1) * "x"
-    assert check_temporary(Path(longest), ROOM, DISK).level == "ok"
-    found = check_temporary(Path(longest + "x"), ROOM, DISK)
+    assert check_temporary(Path(longest), SPACE, DISK).level == "ok"
+    found = check_temporary(Path(longest + "x"), SPACE, DISK)
     assert found.level == "FAIL"
     assert f"{108 - rest} characters, but Ray's sockets leave {107 - rest}" in found.text
     assert "SER_RAY_TMP=DIR" in found.fix
 
 
 def test_the_length_is_counted_in_bytes():
-    assert check_temporary(Path("/" + "ä" * 15), ROOM, DISK).level == "FAIL"
+    assert check_temporary(Path("/" + "ä" * 15), SPACE, DISK).level == "FAIL"
 
 
 def test_ray_lays_its_sockets_as_assumed():
@@ -45,29 +45,29 @@ def test_ray_lays_its_sockets_as_assumed():
 
 
 def test_a_shared_disk():
-    found = check_temporary(Path("/home/me"), ROOM, Mount("/home", "nfs4"))
+    found = check_temporary(Path("/home/me"), SPACE, "nfs4")
     assert (found.level, "not this node's own disk" in found.text) == ("warn", True)
 
 
 @pytest.mark.parametrize(("free", "level"), [(4_900_000_000, "warn"), (5_100_000_000, "ok")])
 def test_a_disk_that_is_full_for_ray(free, level):
-    assert check_temporary(Path("/tmp"), Room(free, 100 * 10**9, None), DISK).level == level
+    assert check_temporary(Path("/tmp"), Space(free, 100 * 10**9, None), DISK).level == level
 
 
 def test_a_real_folder(tmp_path):
-    (found,) = temporary_findings(Path("/tmp"))
+    (found,) = findings(Path("/tmp"))
     assert found.level != "FAIL"
-    (long,) = temporary_findings(tmp_path)
+    (long,) = findings(tmp_path)
     assert (long.level, "Ray's sockets leave" in long.text) == ("FAIL", True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_whose_file_system_knows_no_locks(monkeypatch):
+def test_a_folder_whose_file_system_supports_no_locks(monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(temporary.fcntl, "flock", flock)
-    (found,) = temporary_findings(Path("/tmp"))
+    (found,) = findings(Path("/tmp"))
     assert (found.level, "its file system knows no locks (flock)" in found.text) == ("warn", True)
     assert "SER_RAY_TMP=DIR" in found.fix
 
@@ -75,7 +75,7 @@ def test_a_folder_whose_file_system_knows_no_locks(monkeypatch):
 @pytest.mark.parametrize("name", ["none", "file"])
 def test_a_folder_that_is_none(tmp_path, name):
     (tmp_path / "file").write_text("")
-    (found,) = temporary_findings(tmp_path / name)
+    (found,) = findings(tmp_path / name)
     assert found.level == "FAIL"
     assert "cannot hold files and sockets" in found.text
 
@@ -87,7 +87,7 @@ def test_a_folder_without_sockets(tmp_path, monkeypatch):
             raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(temporary.socket, "socket", NoSocket)
-    (found,) = temporary_findings(tmp_path)
+    (found,) = findings(tmp_path)
     assert (found.level, found.text) == ("FAIL", f"{tmp_path} cannot hold files and sockets: Operation not permitted")
     assert list(tmp_path.iterdir()) == []
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ser_ray.gpus import probe
-from ser_ray.gpus.asking import ask
-from ser_ray.gpus.seen import Gpu, seen_by
+from ser_ray.gpus.run_python import run_python
+from ser_ray.gpus.visible import Gpu, read_probe
 
 CPU = torch.device("cpu")
 
@@ -79,7 +79,7 @@ def test_each_gpu_is_tried_by_its_number():
         tried.append(index)
         return CPU
 
-    assert probe.tried(cuda(), device) == {
+    assert probe.probe_gpus(cuda(), device) == {
         "gpus": [
             {"name": "Model 0", "total": 40, "free": 30, "wrong": None},
             {"name": "Model 1", "total": 41, "free": 30, "wrong": None},
@@ -95,7 +95,7 @@ def test_a_gpu_that_raises_is_wrong_and_the_others_are_tried():
             raise torch.OutOfMemoryError("CUDA error: uncorrectable ECC error\nCompile with ...")
         return 30, 40
 
-    first, second = probe.tried(cuda(mem_get_info=memory), lambda _: CPU)["gpus"]
+    first, second = probe.probe_gpus(cuda(mem_get_info=memory), lambda _: CPU)["gpus"]
     assert (first["name"], first["wrong"]) == ("Model 0", "CUDA error: uncorrectable ECC error")
     assert second["wrong"] is None
 
@@ -103,20 +103,20 @@ def test_a_gpu_that_raises_is_wrong_and_the_others_are_tried():
 @pytest.mark.parametrize("error", [RuntimeError("too old\nadvice"), AssertionError("too old")])
 def test_the_reason_for_none_is_pytorchs_own(error):
     none = cuda(is_available=lambda: False, init=raises(error))
-    assert probe.tried(none, lambda _: CPU) == {"gpus": [], "reason": "too old"}
+    assert probe.probe_gpus(none, lambda _: CPU) == {"gpus": [], "reason": "too old"}
 
 
 def test_an_error_without_words_has_its_name():
     none = cuda(is_available=lambda: False, init=raises(RuntimeError()))
-    assert probe.tried(none, lambda _: CPU)["reason"] == "RuntimeError"
+    assert probe.probe_gpus(none, lambda _: CPU)["reason"] == "RuntimeError"
 
 
-def test_the_process_says_what_it_imported_and_what_the_gpus_did():
-    answer = ask("-m", "ser_ray.gpus.probe")
+def test_the_process_prints_the_versions_and_what_the_gpus_computed():
+    answer = run_python("-m", "ser_ray.gpus.probe")
     assert answer.error is None
     imported, tried = map(json.loads, answer.lines)
     assert imported["torch"] == torch.__version__
     assert imported["cuda"] == torch.version.cuda
-    seen = seen_by(answer)
+    seen = read_probe(answer)
     assert len(seen.gpus) == len(tried["gpus"]) == torch.cuda.device_count()
     assert all(isinstance(gpu, Gpu) for gpu in seen.gpus)

@@ -1,4 +1,4 @@
-"""Which GPUs trials may be given, told by stand-ins for the probe, the devices and SLURM."""
+"""Which GPUs trials may be given, with stand-ins for the probe, the devices and SLURM."""
 
 import json
 import os
@@ -6,9 +6,9 @@ import os
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.gpus.asking import Answer
-from ser_ray.gpus.listed import ListedGpu
-from ser_ray.gpus.usable import UsableGpus, of_the_job, only_visible, usable_gpus, wrong_with
+from ser_ray.gpus.nvidia_smi import ListedGpu
+from ser_ray.gpus.run_python import PythonOutput
+from ser_ray.gpus.usable import UsableGpus, limit_to_job, only_visible, usable_gpus, wrong_with
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 
@@ -16,11 +16,11 @@ OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 def answer(*wrong, reason=None, cuda="13.0"):
     gpus = [{"name": "H100", "total": 80, "free": 79, "wrong": one} for one in wrong]
     lines = {"torch": "2.11.0", "cuda": cuda}, {"gpus": gpus, "reason": reason}
-    return Answer(tuple(map(json.dumps, lines)), None, 1.0)
+    return PythonOutput(tuple(map(json.dumps, lines)), None, 1.0)
 
 
 def usable(environment, seen, *, devices=True):
-    return usable_gpus(environment, devices=lambda: devices, probe=lambda _: seen, listed=lambda: ())
+    return usable_gpus(environment, devices=lambda: devices, probe=lambda _: seen, list_gpus=lambda: ())
 
 
 def never(*_):
@@ -36,7 +36,7 @@ def never(*_):
         ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, True),
     ],
 )
-def test_where_there_is_none_nothing_is_asked(environment, devices):
+def test_without_gpus_nothing_is_probed(environment, devices):
     assert usable_gpus(environment, devices=lambda: devices, probe=never) == UsableGpus(())
 
 
@@ -76,7 +76,10 @@ def test_those_that_compute_as_many_as_given(environment, wrong, expected):
         (answer(reason=f"{OLD}. Please update."), rf"\({OLD.replace('(', '.').replace(')', '.')}\); "),
         (answer("ECC", "busy or unavailable"), r"\(GPU 0 \(H100\): ECC; GPU 1 \(H100\): busy or unavailable\); "),
         (answer(cuda=None), r"\(this PyTorch was built for CPUs alone\); "),
-        (Answer(answer().lines[:1], "no answer within 180 s", 180.0), r"that tried them ended: no answer within 180 s"),
+        (
+            PythonOutput(answer().lines[:1], "no answer within 180 s", 180.0),
+            r"that tried them ended: no answer within 180 s",
+        ),
     ],
 )
 def test_a_job_whose_gpus_cannot_be_used_ends_with_why_and_how_to_go_on(environment, seen, said):
@@ -85,14 +88,14 @@ def test_a_job_whose_gpus_cannot_be_used_ends_with_why_and_how_to_go_on(environm
     assert "--set resources.gpus=0" in str(raised.value)
 
 
-def test_a_machine_of_ones_own_trains_on_the_cpu_and_says_why():
+def test_outside_of_a_job_training_falls_back_to_the_cpu_and_reports_why():
     found = usable({}, answer(reason=f"{OLD}. Please update."))
     assert found == UsableGpus((), unusable=(f"the GPUs of this machine: {OLD}",))
 
 
-def test_a_pytorch_that_cannot_be_imported_is_said():
+def test_a_pytorch_that_cannot_be_imported_is_reported():
     with pytest.raises(InputError, match=r"PyTorch cannot be imported \(ended by SIGSEGV\)"):
-        usable({}, Answer((), "ended by SIGSEGV", 1.0))
+        usable({}, PythonOutput((), "ended by SIGSEGV", 1.0))
 
 
 @pytest.mark.parametrize("before", [None, "0,1,2"])
@@ -114,7 +117,7 @@ def test_what_is_not_usable_is_hidden_from_processes_meanwhile(monkeypatch, befo
         (answer("ECC"), "ECC"),
         (answer(reason=f"{OLD}. Please update."), OLD),
         (answer(), "PyTorch does not see it"),
-        (Answer((), "ended by SIGBUS", 1.0), "PyTorch does not see it"),
+        (PythonOutput((), "ended by SIGBUS", 1.0), "PyTorch does not see it"),
     ],
 )
 def test_one_gpu_is_tried_by_itself(monkeypatch, seen, wrong):
@@ -124,7 +127,7 @@ def test_one_gpu_is_tried_by_itself(monkeypatch, seen, wrong):
         visible.append(variables["CUDA_VISIBLE_DEVICES"])
         return seen
 
-    monkeypatch.setattr("ser_ray.gpus.looking.ask", ask)
+    monkeypatch.setattr("ser_ray.gpus.visible.run_python", ask)
     assert wrong_with("GPU-b") == wrong
     assert visible == ["GPU-b"]
 
@@ -158,7 +161,7 @@ class Slices:
 )
 def test_slices_are_counted_and_named_by_uuid_also_where_their_gpu_is_given_as_a_whole(environment, ids):
     cuda = Slices()
-    found = usable_gpus(environment, devices=lambda: True, probe=cuda, listed=lambda: (A100, WHOLE))
+    found = usable_gpus(environment, devices=lambda: True, probe=cuda, list_gpus=lambda: (A100, WHOLE))
     assert found == UsableGpus(tuple(ids), all_visible=False)
     assert cuda.asked[0] is None
     assert sorted(cuda.asked[1:]) == sorted(ids), "each is tried by a process of its own"
@@ -166,21 +169,23 @@ def test_slices_are_counted_and_named_by_uuid_also_where_their_gpu_is_given_as_a
 
 def test_a_slice_that_does_not_work_costs_no_other():
     found = usable_gpus(
-        {"CUDA_VISIBLE_DEVICES": "0"}, devices=lambda: True, probe=Slices("MIG-a1"), listed=lambda: (A100,)
+        {"CUDA_VISIBLE_DEVICES": "0"}, devices=lambda: True, probe=Slices("MIG-a1"), list_gpus=lambda: (A100,)
     )
     assert found == UsableGpus(("MIG-a0", "MIG-a2"), False, ("GPU MIG-a1 (H100): ECC",))
 
 
-def test_a_single_slice_is_seen_as_it_is():
+def test_a_single_slice_is_probed_as_it_is():
     cuda = Slices()
-    found = usable_gpus({"CUDA_VISIBLE_DEVICES": "MIG-a1"}, devices=lambda: True, probe=cuda, listed=lambda: (A100,))
+    found = usable_gpus({"CUDA_VISIBLE_DEVICES": "MIG-a1"}, devices=lambda: True, probe=cuda, list_gpus=lambda: (A100,))
     assert found == UsableGpus(("MIG-a1",))
     assert cuda.asked == [None]
 
 
 def test_a_prohibited_gpu_is_not_used_and_named_so():
     first = ListedGpu("0", "GPU-aa", "Prohibited")
-    found = usable_gpus({}, devices=lambda: True, probe=lambda _: answer("busy", None), listed=lambda: (first, WHOLE))
+    found = usable_gpus(
+        {}, devices=lambda: True, probe=lambda _: answer("busy", None), list_gpus=lambda: (first, WHOLE)
+    )
     assert found.ids == ("1",)
     assert found.unusable == ("GPU 0 (H100): its compute mode is prohibited: no process may compute on it",)
     with pytest.raises(InputError, match=r"PyTorch can use none .*its compute mode is prohibited"):
@@ -188,11 +193,11 @@ def test_a_prohibited_gpu_is_not_used_and_named_so():
             {"SLURM_GPUS_ON_NODE": "1"},
             devices=lambda: True,
             probe=lambda _: answer(reason=""),
-            listed=lambda: (first,),
+            list_gpus=lambda: (first,),
         )
 
 
 def test_a_count_of_slurms_cuts_no_slices():
-    assert of_the_job(["0", "1", "2"], 2) == ("0", "1")
-    assert of_the_job(["0", "1"], None) == ("0", "1")
-    assert of_the_job(["MIG-a0", "MIG-a1", "MIG-a2"], 1) == ("MIG-a0", "MIG-a1", "MIG-a2")
+    assert limit_to_job(["0", "1", "2"], 2) == ("0", "1")
+    assert limit_to_job(["0", "1"], None) == ("0", "1")
+    assert limit_to_job(["MIG-a0", "MIG-a1", "MIG-a2"], 1) == ("MIG-a0", "MIG-a1", "MIG-a2")

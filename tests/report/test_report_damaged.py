@@ -10,7 +10,7 @@ from part_damage import kinds
 from ser_ray.errors import InputError
 from ser_ray.report import __main__ as report
 from ser_ray.report import leaderboard, logs, status
-from ser_ray.reproduce import main as reproduce
+from ser_ray.reproduce.command import main as reproduce
 from ser_ray.results import SCHEMAS, DamagedPartError, SweepFolder, upgrade_parts
 from ser_ray.sweep.planning.reuse import reusable, take_over
 from ser_ray.sweep.planning.states import read_states

@@ -141,7 +141,7 @@ def test_a_port_at_which_something_listens_is_not_given(taken):
     assert {free_port(HERE) for _ in range(5)} == {port}
 
 
-def test_where_every_port_is_taken_it_is_said(taken):
+def test_an_error_reports_that_every_port_is_taken(taken):
     with pytest.raises(InputError, match=rf"no port from {min(taken)} to {max(taken)} is free at 127\.0\.0\.1"):
         free_port(HERE)
 

@@ -73,7 +73,7 @@ def test_a_job_goes_on_by_itself_only_so_often(job, restarts, most, again):
     assert job.meeting(restarts=int(restarts or 0)).is_dir()
 
 
-def test_where_slurm_does_not_put_it_back_it_is_said(job):
+def test_a_failed_requeue_is_reported(job):
     job.say(requeue=1)
     job.does(driver=SAVES)
     code, out = job.start().up().send(signal.SIGUSR1).end()

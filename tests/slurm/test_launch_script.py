@@ -25,7 +25,7 @@ def test_it_ends_nobody_elses_ray():
 # --- what it refuses --------------------------------------------------------------------------------------------------
 
 
-def test_outside_of_a_job_it_says_how_to_begin_one(job):
+def test_outside_of_a_job_the_error_names_how_to_submit_one(job):
     code, out = job.run(SLURM_JOB_ID=None)
     assert code == 2
     assert "error: this is no SLURM job: sbatch slurm/launch.sh" in out
@@ -38,7 +38,7 @@ def test_a_folder_that_the_node_does_not_see_is_named(job):
     assert "error: the folder /none/such is not there on " in out
 
 
-def test_without_an_environment_it_says_what_to_do(job):
+def test_without_an_environment_the_error_names_the_fix(job):
     (job.project / "slurm" / "site.env").unlink()
     code, out = job.run()
     assert code == 2
@@ -148,7 +148,7 @@ def test_an_array_with_gaps_would_leave_shares_out(job, first, last, count):
 
 
 @pytest.mark.parametrize("option", [["--share", "3/8"], ["--share=3/8"]])
-def test_a_share_that_the_user_names_stands(job, option):
+def test_a_share_that_the_user_names_is_kept(job, option):
     code, _ = job.run("x.yaml", *option, **array(0, 0, 6, 4))
     assert code == 0
     assert job.given("print") == [["-m", "ser_ray.sweep", "x.yaml", *option, "--print-folder"]]
@@ -157,7 +157,7 @@ def test_a_share_that_the_user_names_stands(job, option):
 # --- one node ---------------------------------------------------------------------------------------------------------
 
 
-def test_on_one_node_the_look_comes_first_and_no_cluster_is_started(job):
+def test_on_one_node_the_doctor_comes_first_and_no_cluster_is_started(job):
     assert job.run()[0] == 0
     assert job.order == ["print", "doctor", "driver"]
     assert job.given("doctor") == [["-m", "ser_ray.doctor", "--results", str(job.folder)]]
@@ -278,7 +278,7 @@ def test_a_step_asks_for_the_gpus_of_its_own_node_and_not_for_those_of_the_job(j
 
 
 @pytest.mark.parametrize("asked", [{}, {"SLURM_GPUS_PER_NODE": "2"}, {"SLURM_GPUS": "2"}], ids=str)
-def test_what_a_step_takes_by_itself_is_not_said(job, asked):
+def test_a_step_is_not_given_options_that_it_takes_by_itself(job, asked):
     job.say(nodes="n1\nn2")  # nor what SLURM does not tell
     assert job.run(**asked)[0] == 0
     assert not any(word.startswith("--gpus") for words in job.given("srun") for word in words)
@@ -297,7 +297,7 @@ def test_of_steps_that_cannot_start_the_log_and_the_sweep_have_sruns_own_words(j
         assert (job.meeting() / f"ended-{node}").read_text() == why
 
 
-def test_what_a_node_says_is_in_the_log_on_whichever_stream(job):
+def test_both_streams_of_a_node_are_in_the_log(job):
     job.say(nodes="n1\nn2")
     job.does(node="echo a warning >&2; echo a line", driver="pause")
     _, out = job.run()
@@ -352,7 +352,7 @@ def test_a_site_file_may_use_variables_that_are_not_set(job):
     assert job.run()[0] == 0
 
 
-def test_what_a_container_says_first_is_not_the_folder(job):
+def test_what_a_container_prints_first_is_not_the_folder(job):
     job.does(print=f"echo 'INFO: image loaded'; echo '{job.folder}'")
     assert job.run()[0] == 0
     assert job.given("doctor") == [["-m", "ser_ray.doctor", "--results", str(job.folder)]]

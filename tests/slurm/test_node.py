@@ -1,4 +1,4 @@
-"""One node of a job, with stand-ins for the look at it and for Ray: what it runs, tells, ends and leaves behind."""
+"""One node of a job, with stand-ins for the doctor and for Ray: what it runs, prints, ends and leaves behind."""
 
 import json
 import os
@@ -83,7 +83,7 @@ class Node:
         (self.folder / "doctor.plan").write_text(json.dumps([doctor]))
         (self.folder / "ray.plan").write_text(json.dumps(list(ray)))
         arguments = [str(self.meeting.folder), "--results", str(self.folder / "the results"), *roles]
-        code = RUN.format(stand_in=str(self.stand_in), settings={"LOOK_S": 0.02, **settings}, arguments=arguments)
+        code = RUN.format(stand_in=str(self.stand_in), settings={"POLL_S": 0.02, **settings}, arguments=arguments)
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SER_RAY_", "RAY_"))}
         variables = {"SER_RAY_INTERFACE": "lo", "SER_RAY_TMP": str(self.temporary), "SLURM_JOB_ID": "4711"}
         self.process = subprocess.Popen(
@@ -158,7 +158,7 @@ def _options(call):
     return dict(word[2:].split("=", 1) for word in call["arguments"] if word.startswith("--") and "=" in word)
 
 
-def test_a_node_that_is_not_fit_takes_no_part_and_says_why(node):
+def test_a_node_that_is_not_fit_takes_no_part_and_reports_why(node):
     record = json.dumps({"fit": False, "problems": ["results cannot be written", "no PyTorch"], "gpus": 0})
     code, out = node.start("--peer", HERE, doctor={"record": record, "exit": 1}).end()
     assert code == 1
@@ -168,21 +168,21 @@ def test_a_node_that_is_not_fit_takes_no_part_and_says_why(node):
 
 
 @pytest.mark.parametrize("record", [{}, {"record": ""}, {"record": '{"fit": tr'}], ids=["none", "empty", "half"])
-def test_a_look_that_leaves_no_record_makes_a_node_unfit(node, record):
+def test_a_check_that_leaves_no_record_makes_a_node_unfit(node, record):
     code, out = node.start("--head", doctor={**record, "exit": 139, "says": "Illegal instruction"}).end()
     assert code == 1
     assert "Illegal instruction" in out
-    assert "the look at this node ended with 139 and without a word (" in node.meeting.unfit()[NAME]
+    assert "the check of this node ended with 139 and left no record (" in node.meeting.unfit()[NAME]
 
 
-def test_a_look_that_hangs_makes_a_node_unfit(node):
+def test_a_check_that_hangs_makes_a_node_unfit(node):
     code, _ = node.start("--head", doctor={}, CHECK_S=0.3).end()
     assert code == 1
-    assert node.meeting.unfit() == {NAME: "the look at this node did not end in 0 s (a file system hangs?)"}
+    assert node.meeting.unfit() == {NAME: "the check of this node did not end in 0 s (a file system hangs?)"}
     assert node.nothing_runs()
 
 
-def test_the_look_is_given_the_results_and_its_lines_are_in_the_log(node):
+def test_the_doctor_is_given_the_results_and_its_lines_are_in_the_log(node):
     says = "n1  ok    cpus        4\nn1  warn  clock       3 s off"
     node.start("--head", doctor={**FIT, "says": says})
     node.wait_for(node.meeting.address)
@@ -195,7 +195,7 @@ def test_the_look_is_given_the_results_and_its_lines_are_in_the_log(node):
     assert says in out
 
 
-def test_what_is_well_on_the_other_nodes_is_not_told(node):
+def test_what_is_fine_on_the_other_nodes_is_not_logged(node):
     node.meeting.announce(f"{HERE}:20001")
     says = "n2  ok    cpus        4\nn2  warn  clock       3 s off"
     node.start("--peer", HERE, doctor={**FIT, "says": says}, ray=[{"child": True}])
@@ -222,7 +222,7 @@ def test_the_head_tells_its_address_once_it_can_be_reached(node):
     assert node.nothing_runs()
 
 
-def test_the_address_is_not_told_before_anything_listens(node):
+def test_the_address_is_not_announced_before_anything_listens(node):
     node.start("--head", "--peer", HERE, ray=[{**STAYS, "after": 0.6}])
     (call,) = node.rays()
     port = int(_options(call)["port"])
@@ -276,7 +276,7 @@ def test_others_wait_for_the_address_and_join_there(node):
     assert node.nothing_runs()
 
 
-def test_a_meeting_that_is_over_before_the_address_is_told_ends_well(node):
+def test_a_rendezvous_that_is_over_before_the_address_is_announced_exits_0(node):
     node.start("--peer", HERE)
     node.wait_for(lambda: node.calls("doctor"))
     code, _ = node.over()
@@ -288,7 +288,7 @@ def test_a_meeting_that_is_over_before_the_address_is_told_ends_well(node):
 def test_a_head_that_tells_no_address_is_not_waited_for_without_end(node):
     code, _ = node.start("--peer", HERE, HEAD_S=0.3).end()
     assert code == 1
-    assert node.meeting.unfit() == {NAME: "the head told no address within 0 s"}
+    assert node.meeting.unfit() == {NAME: "the head announced no address within 0 s"}
 
 
 def test_ray_that_ends_by_itself_is_started_again_and_in_the_end_given_up(node):
@@ -313,7 +313,7 @@ def test_ray_that_ends_once_is_back_and_the_node_fit(node):
     assert node.nothing_runs()
 
 
-def test_what_ray_is_told(node):
+def test_the_command_that_starts_ray(node):
     record = json.dumps({"fit": True, "problems": [], "gpus": 4, "gpu_ids": ["0", "1", "2", "3"]})
     given = {"SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "1", "RAY_AUTH_TOKEN": "ours"}
     node.start("--head", "--peer", HERE, doctor={"record": record, "exit": 0}, environment=given)
@@ -345,7 +345,7 @@ def test_what_ray_is_told(node):
     ("found", "given", "told"),
     [(4, "2", 2), (1, "2", 1), (0, "2", 0), (4, None, 4), (2, "2", 2)],
 )
-def test_the_gpus_are_those_that_work_and_of_them_what_slurm_says_it_gave(node, found, given, told):
+def test_the_gpus_are_those_that_work_and_as_many_as_slurm_gave(node, found, given, told):
     record = json.dumps({"fit": True, "problems": [], "gpus": found, "gpu_ids": list(map(str, range(found)))})
     environment = {} if given is None else {"SLURM_GPUS_ON_NODE": given}
     node.meeting.announce(f"{HERE}:20001")
@@ -392,7 +392,7 @@ def test_signals_to_the_whole_job_end_nothing_while_the_meeting_is_on(node):
     assert node.nothing_runs()
 
 
-def test_a_meeting_that_is_over_while_the_head_comes_up_ends_well(node):
+def test_a_rendezvous_that_is_over_while_the_head_starts_exits_0(node):
     node.start("--head", "--peer", HERE, ray=[{"child": True}], UP_S=60)
     node.rays()
     code, _ = node.over()
@@ -403,7 +403,7 @@ def test_a_meeting_that_is_over_while_the_head_comes_up_ends_well(node):
 def test_a_head_that_answers_no_more_is_gone_though_ray_has_not_noticed(node):
     with socket.create_server((HERE, 0)) as head:
         node.meeting.announce(f"{HERE}:{head.getsockname()[1]}")
-        node.start("--peer", HERE, ray=[{"child": True}], BEAT_S=0.05, GONE_S=0.5)
+        node.start("--peer", HERE, ray=[{"child": True}], HEAD_CHECK_S=0.05, GONE_S=0.5)
         node.rays()
         time.sleep(1)
         assert node.process.poll() is None

@@ -195,7 +195,7 @@ def test_a_command_that_takes_too_long_ends_with_what_it_started(slurm):
     assert "1003" not in slurm.run("ps", "-eo", "args").stdout
 
 
-def test_what_is_missing_is_said(monkeypatch):
+def test_what_is_missing_is_reported(monkeypatch):
     monkeypatch.setattr(namespaces, "path", lambda: "")
     assert namespaces.missing() == (
         "commands of SLURM's site are missing: apt-get install slurm-wlm munge iproute2 util-linux hostname"

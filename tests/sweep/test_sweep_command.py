@@ -4,7 +4,7 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.process import guarded
-from ser_ray.signals import AskedToEnd
+from ser_ray.signals import SignalInterrupt
 from ser_ray.sweep import command
 from ser_ray.sweep.nodes.rendezvous import Meeting
 from ser_ray.sweep.running import run
@@ -38,7 +38,7 @@ def test_a_sweep_that_ends_tells_the_job_that_it_did(ended, code):
     assert ended(lambda *_: code) == (code, True)
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError("no"), 2), (AskedToEnd("SIGTERM"), 75)])
+@pytest.mark.parametrize(("error", "code"), [(InputError("no"), 2), (SignalInterrupt("SIGTERM"), 75)])
 def test_what_the_door_says_is_an_outcome_too(ended, error, code):
     assert ended(raises(error)) == (code, True)
 
@@ -62,5 +62,5 @@ def test_asked_to_end_while_it_clears_up_a_sweep_still_ends_as_it_came_out(tiny_
     monkeypatch.setattr(run, "read_states", lambda *_: finished)
     monkeypatch.setattr(run, "searched_with", lambda *_: {})
     for module, name in ((run, "compact_what_is_listed"), (command, "_show_leaderboard")):
-        monkeypatch.setattr(module, name, raises(AskedToEnd("SIGTERM")))
+        monkeypatch.setattr(module, name, raises(SignalInterrupt("SIGTERM")))
     assert command.main([str(file), "--results", str(tmp_path / "results")]) == 0

@@ -18,8 +18,8 @@ import ray
 
 from ser_ray import allocation
 from ser_ray.errors import InputError
-from ser_ray.gpus.places import NodeGpus
-from ser_ray.signals import take_again
+from ser_ray.gpus.node_gpus import NodeGpus
+from ser_ray.signals import restore_handlers
 from ser_ray.sweep.nodes.ray_folder import own_folder
 from ser_ray.sweep.nodes.ray_thread import ray_is_used
 from ser_ray.sweep.nodes.stop import hold_signals
@@ -149,7 +149,7 @@ class _Connection(threading.Thread):
             except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes half a minute at most
                 asked = error
                 self._over.set()
-        take_again()
+        restore_handlers()
         if asked is not None:
             raise asked
         if self._error is None:

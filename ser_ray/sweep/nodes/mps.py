@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ser_ray import allocation
-from ser_ray.gpus.asking import ask
+from ser_ray.gpus.run_python import run_python
 
 CONTROL = "nvidia-cuda-mps-control"
 OWN_PIPES = "/tmp/nvidia-mps"
@@ -26,7 +26,7 @@ CLIENT = "import torch; torch.ones(8, device='cuda').sum().item()"
 
 def tried_client() -> str | None:
     """Return why a process of its own that computes on a GPU failed, or None."""
-    return ask("-c", CLIENT, timeout_s=CLIENT_S).error
+    return run_python("-c", CLIENT, timeout_s=CLIENT_S).error
 
 
 def is_running() -> bool:

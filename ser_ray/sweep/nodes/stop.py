@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from ser_ray import provenance
-from ser_ray.signals import SCHEDULER, TOGETHER_S, taken_by
+from ser_ray.signals import SCHEDULER, TOGETHER_S, handle_signals
 from ser_ray.unwritable import is_unwritable
 
 MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
@@ -106,7 +106,7 @@ def on_signals(ending: Ending) -> Iterator[None]:
             ending.ask("", now=True)
             raise KeyboardInterrupt
 
-    with taken_by(taken):
+    with handle_signals(taken):
         yield
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ser_ray import allocation, provenance, triton_host
 from ser_ray.errors import InputError
-from ser_ray.gpus.listed import EXCLUSIVE, listed_gpus, named_gpus
+from ser_ray.gpus.nvidia_smi import EXCLUSIVE, list_gpus, select_visible
 from ser_ray.sweep.nodes import mps
 from ser_ray.sweep.planning.slots import taken
 from ser_ray.sweep.spec.config import Resources
@@ -20,7 +20,7 @@ def gpus_are_exclusive() -> bool:
     """Return whether the GPUs of this node let in one process at a time, so that trials cannot share them."""
     if mps.is_running():  # all compute by one process, the service
         return False
-    return any(gpu.mode == EXCLUSIVE for gpu in named_gpus(listed_gpus(), allocation.gpus_named()))
+    return any(gpu.mode == EXCLUSIVE for gpu in select_visible(list_gpus(), allocation.gpus_named()))
 
 
 @dataclass(frozen=True)

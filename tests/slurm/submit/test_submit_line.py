@@ -7,10 +7,10 @@ import pytest
 from submit_cases import line_of
 
 from ser_ray.errors import InputError
-from ser_ray.slurm.sbatch import hand_in
+from ser_ray.slurm.sbatch import submit_job
 
 
-def test_options_stand_in_the_line_as_they_were_given(run, project, tiny_corpus):
+def test_the_line_has_the_options_as_they_were_given(run, project, tiny_corpus):
     (project / "a b").mkdir()
     (project / "sweeps" / "small.yaml").rename(project / "a b" / "x #1.yaml")
     out = run(
@@ -44,7 +44,7 @@ def test_options_stand_in_the_line_as_they_were_given(run, project, tiny_corpus)
     assert "'a b/x #1.yaml'" in out
 
 
-def test_with_go_exactly_the_line_is_handed_in_and_it_says_how_to_watch(run, sbatch):
+def test_with_go_exactly_the_line_is_submitted_and_the_output_names_how_to_watch(run, sbatch):
     code, out, err = run("--results", "my results", "--go", "--sbatch=--constraint=a100")
     assert (code, err) == (0, "")
     assert sbatch.given() == line_of(out)[1:]
@@ -86,7 +86,7 @@ def test_an_answer_without_a_number_is_shown_as_it_is(run, sbatch):
     assert "  squeue -j 12\n" in run("--go")[1]
 
 
-def test_what_sbatch_refuses_is_said_with_its_words(run, sbatch):
+def test_a_refusal_of_sbatch_is_printed_with_its_output(run, sbatch):
     sbatch("echo 'sbatch: error: invalid partition specified: none' >&2; exit 1")
     code, out, err = run("--go", "--partition", "none")
     assert code == 2
@@ -122,7 +122,7 @@ def test_an_sbatch_that_hangs_is_left_with_all_that_it_started(sbatch, tmp_path)
     with pytest.raises(
         InputError, match=r"^sbatch did not answer within 1 s: is the controller down \(scontrol ping\)"
     ):
-        hand_in(["sbatch", "x"], within_s=1)
+        submit_job(["sbatch", "x"], timeout_s=1)
     assert time.monotonic() - began < 60, "it does not wait for what holds the pipe"
     child = (tmp_path / "child").read_text().strip()
     deadline = time.monotonic() + 20

@@ -72,7 +72,7 @@ def test_a_guided_search_is_no_array(run, project):
     assert err.startswith("error: --array is 2, but the trials of a guided search are proposed by one process")
 
 
-def test_the_sweep_file_stands_first(project, capsys):
+def test_the_sweep_file_comes_first(project, capsys):
     assert guarded(submit.main, ["--time", "60", "--quick", "sweeps/small.yaml"]) == 2
     assert capsys.readouterr().err.startswith("error: FILE.yaml must stand before --quick, as after slurm/launch.sh")
 
@@ -118,7 +118,7 @@ def test_results_that_cannot_be_written_are_refused(run, project, monkeypatch):
     assert f"results cannot be written to results/small: {project} is no folder that you may write to" in err
 
 
-def test_the_help_says_where_the_other_options_are(capsys):
+def test_the_help_names_where_the_other_options_are(capsys):
     with pytest.raises(SystemExit):
         submit.main(["--help"])
     out = capsys.readouterr().out

@@ -9,7 +9,7 @@ from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import Driver, write_driver
 
 
-def test_nothing_to_do_is_said_without_a_line(run, put, planned, sbatch):
+def test_with_nothing_to_do_no_line_is_printed(run, put, planned, sbatch):
     for key, config in planned.items():
         put("small", key, config)
     code, out, _ = run("--go")
@@ -18,7 +18,7 @@ def test_nothing_to_do_is_said_without_a_line(run, put, planned, sbatch):
     assert sbatch.given() is None
 
 
-def test_failed_trials_are_run_again_when_asked(run, put, planned, measured):
+def test_failed_trials_are_run_again_on_request(run, put, planned, measured):
     measured(1.0)
     for number, (key, config) in enumerate(planned.items()):
         put("small", key, config, status="failed" if number < 2 else "stopped")
@@ -78,7 +78,7 @@ def test_a_guided_search_counts_what_is_still_proposed(run, project, measured):
     assert "  6 h 03 min  on cpu: A" in out
 
 
-def test_a_sweep_that_runs_is_told_of(run, project):
+def test_a_running_sweep_is_reported(run, project):
     now = datetime.now(UTC)
     driver = Driver(
         host="n1", pid=7, job_id="4710", started_at=now, seen_at=now, ended=None, planned=6, standing=0,

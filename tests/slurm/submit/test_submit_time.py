@@ -4,7 +4,7 @@ import pytest
 from submit_cases import GPU, options_of
 
 
-def test_where_nothing_was_measured_it_says_so_and_how_to_get_a_figure(run, sbatch, project, tiny_corpus):
+def test_without_measurements_the_output_names_how_to_get_them(run, sbatch, project, tiny_corpus):
     code, out, err = run()
     assert (code, err) == (0, "")
     passed = f"sweeps/small.yaml --corpus {tiny_corpus.path}"
@@ -53,7 +53,7 @@ def test_the_wall_time_is_that_of_trials_side_by_side(run, measured, options, wa
     assert f"--cpus-per-task={cpus}" in options_of(out)
 
 
-def test_what_stands_is_neither_estimated_nor_given_cores(run, measured, put, planned):
+def test_finished_trials_are_neither_estimated_nor_given_cores(run, measured, put, planned):
     measured(1.0)
     for key in list(planned)[:4]:
         put("small", key, planned[key])
@@ -80,7 +80,7 @@ def test_what_stands_is_neither_estimated_nor_given_cores(run, measured, put, pl
     ],
     ids=str,
 )  # fmt: skip
-def test_gpus_are_asked_for_with_cores_for_the_trials_that_share_them(run, measured, options, slots, wall, asked):
+def test_gpus_are_requested_with_cores_for_the_trials_that_share_them(run, measured, options, slots, wall, asked):
     measured(7.0)
     measured(1.0, GPU, "reference")
     out = run(*options)[1]
@@ -154,7 +154,7 @@ def test_a_figure_of_other_networks_is_called_rough(run, measured):
     assert " of one trial after the other; rough, since their networks are others: --quick measures these)\n" in out
 
 
-def test_a_limit_that_is_given_stands_as_it_is_and_a_short_one_is_no_loss(run, measured):
+def test_a_given_limit_is_kept_and_a_short_one_is_no_loss(run, measured):
     measured(1.0)
     out = run("--time", "90")[1]
     assert "--time=90" in options_of(out)

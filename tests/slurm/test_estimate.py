@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.slurm.wall_time import START_H, limit_s, read_time, shared_wall_hours, time_text, wall_hours
+from ser_ray.slurm.estimate import START_H, limit_s, shared_wall_hours, wall_hours
+from ser_ray.slurm.request import format_time, read_time
 from ser_ray.sweep.nodes.gpu_shares import GpuShares
 from ser_ray.sweep.planning.slots import slots
 
@@ -34,7 +35,7 @@ def test_each_of_slurms_forms_is_read(text, seconds):
 
 @given(st.integers(1, 10**7))
 def test_what_is_written_is_read_back(seconds):
-    assert read_time(time_text(seconds)) == seconds
+    assert read_time(format_time(seconds)) == seconds
 
 
 @given(FIELD, FIELD, FIELD, FIELD)
@@ -72,10 +73,10 @@ def test_no_time_which_slurm_takes_for_no_limit_is_refused(text):
 
 
 def test_times_are_written_with_days_from_a_day_on():
-    assert time_text(15 * 60) == "00:15:00"
-    assert time_text(86399) == "23:59:59"
-    assert time_text(86400) == "1-00:00:00"
-    assert time_text(3 * 86400 + 3661) == "3-01:01:01"
+    assert format_time(15 * 60) == "00:15:00"
+    assert format_time(86399) == "23:59:59"
+    assert format_time(86400) == "1-00:00:00"
+    assert format_time(3 * 86400 + 3661) == "3-01:01:01"
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,15 @@ from types import FrameType
 from typing import Any
 
 from ser_ray import provenance
-from ser_ray.agreement import TOLERANCE, compare
 from ser_ray.corpus import Corpus, open_corpus
 from ser_ray.errors import InputError
+from ser_ray.files import write_text
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
+from ser_ray.process import EXIT_INTERRUPTED
+from ser_ray.reproduce.comparison import TOLERANCE, compare
 from ser_ray.results import SweepFolder, open_sweep, read_table
-from ser_ray.signals import taken_by
+from ser_ray.signals import handle_signals
 from ser_ray.sweep.planning.changes import changes_file, changes_name
 from ser_ray.sweep.planning.reuse import searched_with
 from ser_ray.sweep.spec.document import read_document
@@ -30,26 +32,18 @@ from ser_ray.trial import TRIAL_VERSION, TrialConfig, trial_key
 
 Row = Mapping[str, Any]
 
-EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 75
+EXIT_DIFFERENT = 1
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What trains one trial again.
+    """A sweep of one trial, which trains a trial again."""
 
-    Args:
-        row: of the trial, in `trials`.
-        config: what is trained: the trial's own; of a stopped trial with the epochs that it had.
-        corpus: what it trains on.
-        out: folder for the sweep file and the results.
-        resources: of the sweep file.
-    """
-
-    row: Row
-    config: TrialConfig
+    row: Row  # of the trial, in `trials`
+    config: TrialConfig  # the trial's own; of a stopped trial with as many epochs as it had
     corpus: Corpus
-    out: Path
-    resources: Mapping[str, Any]
+    out: Path  # folder for the sweep file and the results
+    resources: Mapping[str, Any]  # of the sweep file
 
     @property
     def name(self) -> str:
@@ -58,33 +52,28 @@ class Reproduction:
 
     @property
     def folder(self) -> SweepFolder:
-        """Where its results go."""
+        """The folder of its results."""
         return SweepFolder(self.out / self.name)
 
     @property
     def key(self) -> str:
-        """The key that the trial has there."""
+        """The key of the trial there."""
         return trial_key(self.config, self.corpus.fingerprint)
 
     @property
     def command(self) -> list[str]:
-        """The command, to be run where `python` is that of ser_ray."""
+        """The command that trains it, with `python` for that of ser_ray."""
         file = str(self.out / f"{self.name}.yaml")
         return ["python", "-m", "ser_ray.sweep", file, "--corpus", str(self.corpus.path), "--results", str(self.out)]
 
     def write(self) -> None:
-        """Write the sweep file.
-
-        Raises:
-            InputError: if it cannot be written.
-        """
+        """Write the sweep file; raise InputError if it cannot be written."""
         contents: dict[str, Any] = {"name": self.name, "corpus": str(self.corpus.path)}
         lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in contents.items()]
         lines += ["trial:", *(f"  {part}: {json.dumps(values)}" for part, values in asdict(self.config).items())]
         lines += [f"resources: {json.dumps(self.resources)}"] if self.resources else []
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / f"{self.name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_text(self.out / f"{self.name}.yaml", "\n".join(lines) + "\n")
         except OSError as error:
             raise InputError(
                 f"{self.out} cannot be written: {error.strerror or error}; choose another folder with --out DIR"
@@ -94,15 +83,9 @@ class Reproduction:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the command that trains a trial again, run it, and compare.
 
-    Args:
-        argv: arguments of the command line.
-
     Returns:
-        0 if the figures are the same, or as near as another device, version or commit lets expect; 1 if not, or if
-        the training failed; 75 if it was interrupted.
-
-    Raises:
-        InputError: if there is no such trial, if it failed, or if this version or corpus cannot train it.
+        0 if the figures are equal, or as near as another device, version or commit lets expect; 1 if not, or if the
+        training failed; 75 if it was interrupted.
     """
     options = _parser().parse_args(argv)
     folder = open_sweep(options.folder)
@@ -123,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trained again it {row['status']}: {row['error']}; log: {again.folder.log(again.key)}")
         return EXIT_DIFFERENT
     stored = again.row, _rows(folder, "epochs", again.row["key"])
-    agreement = compare(stored, (row, _rows(again.folder, "epochs", again.key)), options.tolerance)
-    agreement.show()
-    return 0 if agreement.good else EXIT_DIFFERENT
+    comparison = compare(stored, (row, _rows(again.folder, "epochs", again.key)), options.tolerance)
+    comparison.show()
+    return 0 if comparison.good else EXIT_DIFFERENT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,16 +131,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def prepare(folder: SweepFolder, key: str, corpus: str | None, out: Path) -> Reproduction:
-    """Return what trains a trial again.
+    """Return what trains a trial again, given its key or the beginning of it, and its corpus, by default the sweep's.
 
-    Args:
-        folder: its sweep's folder.
-        key: its key, or the beginning of it.
-        corpus: folder or built-in name; None takes the one that the sweep had.
-        out: folder for the sweep file and the results.
-
-    Raises:
-        InputError: as `main`.
+    Raises InputError if there is no such trial, if it failed, or if this version or corpus cannot train it.
     """
     row = _find(folder, key)
     config = _config(folder, row)
@@ -168,12 +144,7 @@ def prepare(folder: SweepFolder, key: str, corpus: str | None, out: Path) -> Rep
 
 
 def conditions(folder: SweepFolder, again: Reproduction) -> list[str]:
-    """Return in lines what must be the same for the same figures, and what of it differs here.
-
-    Args:
-        folder: the sweep's folder.
-        again: what is trained again.
-    """
+    """Return lines on the code, versions, corpus and device of a trial, each with what differs here."""
     row = again.row
     ended = f"{row['status']} at {row['ended_at']:%Y-%m-%d %H:%M} UTC" if row["ended_at"] else row["status"]
     lines = [f"trial {row['key']} of sweep {row['sweep']}, {ended}"]
@@ -189,18 +160,18 @@ def conditions(folder: SweepFolder, again: Reproduction) -> list[str]:
 
 
 def _code_lines(folder: SweepFolder, row: Row) -> list[str]:
-    """Return what the code was, and how to come back to it."""
+    """Return lines on the trial's commit and uncommitted changes, and how to check them out."""
     stored, here = ((commit or "not known") for commit in (row["git_commit"], provenance.git_commit()))
     clean = stored.rstrip("+")
     lines = [
         f"commit: {clean}" + (", as here" if clean == here.rstrip("+") else f"; here: {here}; git checkout {clean}")
     ]
     patch = changes_name(provenance.git_changes())
-    there = changes_file(folder, row["git_diff"] or "")
+    kept = changes_file(folder, row["git_diff"] or "")
     if row["git_diff"] and row["git_diff"] == patch:
         lines.append("uncommitted changes: as here")
     elif row["git_diff"]:
-        known = shlex.quote(str(there)) if there.exists() else f"{there}, which is not there any more"
+        known = shlex.quote(str(kept)) if kept.exists() else f"{kept}, which is not there any more"
         lines.append(f"uncommitted changes: git apply {known}")
     elif stored.endswith("+"):
         lines.append("uncommitted changes: there were some, which were not kept")
@@ -234,11 +205,7 @@ def _rows(folder: SweepFolder, table: str, key: str) -> list[dict[str, Any]]:
 
 
 def _config(folder: SweepFolder, row: Row) -> TrialConfig:
-    """Return a trial's configuration.
-
-    Raises:
-        InputError: if this version of ser_ray gives it another meaning or key.
-    """
+    """Return a trial's configuration; refuse one to which this version of ser_ray gives another meaning or key."""
     config = json.loads(row["config"])
     checkout = f"check out the commit that trained it ({row['git_commit'] or 'not known'}) and run this there"
     if config["trial_version"] != TRIAL_VERSION:
@@ -263,11 +230,7 @@ def _config(folder: SweepFolder, row: Row) -> TrialConfig:
 
 
 def _corpus(folder: SweepFolder, row: Row, given: str | None, out: Path) -> Corpus:
-    """Return the corpus that a trial was trained on.
-
-    Raises:
-        InputError: if it is not there, or another.
-    """
+    """Return the corpus on which a trial was trained; refuse another."""
     from ser_ray.corpus.synthetic.generate import BUILT_IN, built_in
 
     if given is None:
@@ -295,7 +258,7 @@ def _corpus_of_sweep(folder: SweepFolder) -> str:
 
 
 def _resources(folder: SweepFolder, row: Row) -> dict[str, Any]:
-    """Return what a trial had, as far as its row tells: the same kind of device and back end."""
+    """Return the trial's cores, GPUs and back end from its row, and from the sweep file what the row lacks."""
     given = read_document(folder.sweep_file).data.get("resources")
     swept = given if isinstance(given, dict) else {}
     gpus = row["gpus"] if row["gpus"] is not None else 0.0 if str(row["device"]).startswith("cpu") else None
@@ -305,24 +268,21 @@ def _resources(folder: SweepFolder, row: Row) -> dict[str, Any]:
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run the sweep and return its exit code.
-
-    The signals by which a scheduler asks for the end are handed on to it, so that it saves what it has.
-    """
+    """Run the sweep and return its exit code; a scheduler's signals are forwarded, so that it saves what it has."""
     process: subprocess.Popen[bytes] | None = None
-    asked: list[int] = []
+    received: list[int] = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def forward(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:  # which the terminal has sent to the sweep, too
             return
-        asked.append(number)
+        received.append(number)
         if process is not None:
             process.send_signal(number)
 
-    with taken_by(hand_on):
+    with handle_signals(forward):
         process = subprocess.Popen([sys.executable, *command[1:]])
-        for number in asked:
+        for number in received:
             process.send_signal(number)
         with process:
             code = process.wait()
-    return EXIT_INTERRUPTED if asked and code < 0 else code  # it came before the sweep could take it
+    return EXIT_INTERRUPTED if received and code < 0 else code  # it came before the sweep could handle it

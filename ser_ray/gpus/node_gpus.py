@@ -1,8 +1,8 @@
-"""Which GPU of its node a trial runs on: the one that Ray means, unless that one was found faulty.
+"""Which GPU of its node a trial runs on: the one that Ray assigned, unless that one was found faulty.
 
-Trials are processes that know nothing of each other, and one that meets a fault ends by it. So what they tell each
-other stands in a folder of the node: a file for each that runs, locked while it lives, with its GPU and its share; and
-how many faults each GPU had in a row.
+Trials are processes that know nothing of each other, and a fault of a GPU ends the trial's process. So they share a
+folder of the node, with a file for each running trial, locked while it lives, that holds its GPU and its share; and a
+file for each GPU that counts its faults in a row.
 """
 
 import contextlib
@@ -12,15 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 FAULTS_IN_A_ROW = 2
-"""A GPU that had so many, with no epoch between, is tried by itself and set aside."""
+"""After so many, with no epoch between, a GPU is probed, and no longer used."""
 
 
 class NodeGpus:
-    """The GPUs of this node, as the trials of one cluster share them.
+    """The GPUs of this node that the trials of one cluster share, through a folder on the node.
 
-    Args:
-        folder: on this node; made if need be.
-        ids: of the GPUs, as CUDA_VISIBLE_DEVICES names them.
+    `ids` are the GPUs as CUDA_VISIBLE_DEVICES names them.
     """
 
     def __init__(self, folder: Path, ids: Sequence[str]) -> None:
@@ -28,37 +26,28 @@ class NodeGpus:
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def place(self, meant: str, share: float, avoid: Collection[str] = ()) -> Iterator[str]:
-        """Yield the GPU for a trial, which it holds for as long as the context, or this process, lasts.
+    def place(self, assigned: str, share: float, avoid: Collection[str] = ()) -> Iterator[str]:
+        """Yield the GPU for a trial, which holds its share for as long as the context, or this process, lasts.
 
-        Args:
-            meant: the GPU that Ray means.
-            share: of a GPU.
-            avoid: GPUs on which this trial met faults: not taken where another has room.
+        It is the one that Ray assigned, unless that one is set aside or to be avoided and another has room.
         """
         with contextlib.ExitStack() as stack:
             with self._locked():
-                chosen = self._choose(meant, share, avoid)
+                chosen = self._choose(assigned, share, avoid)
                 held = stack.enter_context(open(self._folder / f"trial-{os.getpid()}", "w", encoding="utf-8"))
                 fcntl.flock(held, fcntl.LOCK_EX)
                 print(chosen, share, file=held, flush=True)
             yield chosen
 
     def worked(self, gpu: str) -> None:
-        """Take note that a trial ended an epoch on a GPU."""
+        """Record that a trial finished an epoch on a GPU."""
         self._faults(gpu).unlink(missing_ok=True)
 
     def fault(self, gpu: str, wrong: Callable[[], str | None]) -> str | None:
-        """Take note of a fault of a GPU, and set it aside if it is not the first in a row.
+        """Record a fault of a GPU, and set it aside if it is not the first in a row; return why, once.
 
-        The last GPU of a node is set aside only if it computes wrongly: the faults may be the trials' own then.
-
-        Args:
-            gpu: the GPU.
-            wrong: tries it, and returns what is wrong with it, if anything.
-
-        Returns:
-            Why it is set aside, once; None if it is not, or was before.
+        `wrong` probes the GPU and returns what is wrong with it, if anything. The last GPU of a node is set aside only
+        if it computes wrongly, since otherwise the faults may be the trials' own.
         """
         with self._locked():
             file = self._faults(gpu)
@@ -78,18 +67,18 @@ class NodeGpus:
         """The GPUs that are not used any more."""
         return {path.name.removeprefix("aside-") for path in self._folder.glob("aside-*")}
 
-    def _choose(self, meant: str, share: float, avoid: Collection[str]) -> str:
-        good = [gpu for gpu in self._ids if gpu not in self.set_aside] or [meant]
-        if meant in good and meant not in avoid:
-            return meant
+    def _choose(self, assigned: str, share: float, avoid: Collection[str]) -> str:
+        good = [gpu for gpu in self._ids if gpu not in self.set_aside] or [assigned]
+        if assigned in good and assigned not in avoid:
+            return assigned
         free = self._free()
         roomy = [gpu for gpu in good if gpu not in avoid and free[gpu] >= share - 1e-4]
         if roomy:
             return max(roomy, key=lambda gpu: free[gpu])
-        return meant if meant in good else max(good, key=lambda gpu: free.get(gpu, 0.0))
+        return assigned if assigned in good else max(good, key=lambda gpu: free.get(gpu, 0.0))
 
     def _free(self) -> dict[str, float]:
-        """Return what of each GPU no living trial holds."""
+        """Return the share of each GPU that no running trial holds."""
         free = dict.fromkeys(self._ids, 1.0)
         for path in self._folder.glob("trial-*"):
             with path.open("r+", encoding="utf-8") as file:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from ser_ray.agreement import TOLERANCE, compare
+from ser_ray.reproduce.comparison import TOLERANCE, compare
 from ser_ray.results import CCC_COLUMNS, EPOCHS, TRIALS
 
 VERSIONS = {"python": "3.11.7", "torch": "2.11.0"}
@@ -101,7 +101,7 @@ def test_the_tolerance_is_for_every_ccc(name):
         ),
     ],
 )
-def test_what_was_not_the_same_is_said(stored, again, said):
+def test_reasons_for_differences_are_named(stored, again, said):
     found = compare((row(**stored), epochs()), (row(**again, ccc_test_mean=0.5), epochs()), tolerance=1.0)
     assert found.reasons == (said,)
     assert found.good

@@ -1,4 +1,4 @@
-"""Whether a trial that was trained twice came to the same, figure by figure."""
+"""Compares two trainings of a trial, figure by figure."""
 
 import json
 import math
@@ -21,21 +21,15 @@ _EPOCH_COLUMNS = ("train_loss", *(column for column in EPOCHS.names if column.st
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of both trainings.
+    """One figure of both trainings; None where a training has none."""
 
-    Args:
-        name: its column; for an epoch's, "epoch N: " before it.
-        stored: what it was; None where it does not exist.
-        again: what it is now.
-    """
-
-    name: str
+    name: str  # its column; that of an epoch after "epoch N: "
     stored: float | None
     again: float | None
 
     @property
     def difference(self) -> float:
-        """How far they are apart; infinite where one of them does not exist."""
+        """The absolute difference; infinite where one of them is missing."""
         if self.stored == self.again:
             return 0.0
         if self.stored is None or self.again is None:
@@ -44,34 +38,27 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How two trainings of a trial compare.
+class Comparison:
+    """The differences between two trainings of a trial."""
 
-    Args:
-        of_row: figures of the whole trial.
-        of_epochs: figures of each epoch.
-        reasons: what was not the same, so that rounding may differ; or is not known to have been.
-        tolerance: most that a CCC may differ where there are reasons.
-    """
-
-    of_row: tuple[Figure, ...]
-    of_epochs: tuple[Figure, ...]
-    reasons: tuple[str, ...]
-    tolerance: float
+    of_row: tuple[Figure, ...]  # figures of the whole trial
+    of_epochs: tuple[Figure, ...]  # figures of each epoch
+    reasons: tuple[str, ...]  # what differs, or is not known, so that rounding may differ
+    tolerance: float  # most that a CCC may differ where there are reasons
 
     @property
     def equal(self) -> bool:
-        """Whether every figure is the same to the last bit."""
+        """Whether all figures are equal bit for bit."""
         return self._greatest("") == 0
 
     @property
     def good(self) -> bool:
-        """Whether they are equal, or each CCC within the tolerance where something else was not the same."""
+        """Whether all are equal, or each CCC is within the tolerance where there is a reason to differ."""
         return self.equal or (bool(self.reasons) and self._greatest("ccc_") <= self.tolerance)
 
     @property
     def verdict(self) -> str:
-        """What it comes to, in a line."""
+        """The result in a line."""
         if self.equal:
             return "equal bit for bit"
         apart = f"CCC differ by at most {self._greatest('ccc_'):.3g}, other figures by {self._greatest(''):.3g}"
@@ -91,7 +78,7 @@ class Agreement:
             table.add_column(column, justify="right", no_wrap=True)
         for figure in self.of_row:
             if not figure.name.endswith("_per_recording"):
-                table.add_row(figure.name, _shown(figure.stored), _shown(figure.again), f"{figure.difference:.3g}")
+                table.add_row(figure.name, _format(figure.stored), _format(figure.again), f"{figure.difference:.3g}")
         for name, kind in (("train_loss", "train_loss"), ("devel CCC", "ccc_")):
             greatest = max((f.difference for f in self.of_epochs if kind in f.name), default=0.0)
             table.add_row(f"{name}, all epochs", "", "", f"{greatest:.3g}")
@@ -102,17 +89,10 @@ class Agreement:
 
 def compare(
     stored: tuple[Row, Sequence[Row]], again: tuple[Row, Sequence[Row]], tolerance: float = TOLERANCE
-) -> Agreement:
-    """Return how two trainings of a trial compare.
+) -> Comparison:
+    """Compare two trainings of a trial, each given by its row of `trials` and its rows of `epochs`.
 
-    Args:
-        stored: the first one's row of `trials` and rows of `epochs`. Of a stopped trial the epochs alone are compared:
-            its row has figures of its last best epoch as they were then.
-        again: the second one's.
-        tolerance: most that a CCC may differ where device, versions or commit do.
-
-    Returns:
-        The comparison.
+    Of a stopped trial only the epochs are compared, since its row has figures of its best epoch so far.
     """
     (row, epochs), (new, new_epochs) = stored, again
     names = () if row["status"] == "stopped" else ("best_epoch", *CCC_COLUMNS)
@@ -124,11 +104,11 @@ def compare(
         for name in _EPOCH_COLUMNS
     ]
     known = [figure for figure in of_row if (figure.stored, figure.again) != (None, None)]
-    return Agreement(tuple(known), tuple(of_epochs), tuple(_reasons(row, new)), tolerance)
+    return Comparison(tuple(known), tuple(of_epochs), tuple(_reasons(row, new)), tolerance)
 
 
 def _reasons(row: Row, new: Row) -> list[str]:
-    """Return what of two trainings was not the same, or is not known to have been."""
+    """Return what differs between two trainings, or is not known, so that rounding may differ."""
     reasons = []
     if not (row["git_commit"] and new["git_commit"]):
         reasons.append("commit (not known)")
@@ -150,5 +130,5 @@ def _reasons(row: Row, new: Row) -> list[str]:
     return reasons
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)

@@ -12,10 +12,11 @@ import pytest
 import torch
 from plans import make_plan
 
-from ser_ray import cli, provenance, reproduce
+from ser_ray import cli, provenance
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
+from ser_ray.reproduce import command as reproduce
 from ser_ray.results import SweepFolder, make_table, open_sweep, read_table, write_part
 from ser_ray.sweep.planning import changes
 from ser_ray.sweep.planning.changes import changes_file, changes_name, keep_changes
@@ -206,7 +207,7 @@ def test_a_stopped_trial_is_trained_as_far_as_it_came(folder, make_trial, withou
     assert run(folder, trial.key) == 1
 
 
-def test_another_result_is_told_and_exits_1(folder, make_trial, without_ray, here, capsys):
+def test_another_result_is_reported_and_exits_1(folder, make_trial, without_ray, here, capsys):
     here("abc")
     trial = make_trial()
     train(trial)
@@ -322,7 +323,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
         reproduce.main([str(tmp_path), trial.key])
 
 
-def test_the_state_of_the_code_is_said_and_how_to_come_to_it(folder, make_trial, here):
+def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_trial, here):
     trial = make_trial()
     train(trial)
     kept = changes_file(folder, changes_name("the patch"))
@@ -350,7 +351,7 @@ def test_the_state_of_the_code_is_said_and_how_to_come_to_it(folder, make_trial,
     assert said("abc")[1] == "uncommitted changes: none, but here there are some; git stash"
 
 
-def test_other_versions_and_devices_are_said(folder, make_trial):
+def test_other_versions_and_devices_are_printed(folder, make_trial):
     trial = make_trial()
     train(trial)
     put_row(folder, trial.key, versions=json.dumps({"numpy": "0.1"}), device="cpu: an old one")
@@ -382,7 +383,7 @@ def test_signals_reach_the_sweep(tmp_path, name):
     handler = f"signal.signal(signal.{name}, lambda *a: sys.exit(75))"
     child = f"import signal, sys, time; {handler}; print(1, flush=True); time.sleep(60)"
     script.write_text(
-        f"import sys\nfrom ser_ray import reproduce\nsys.exit(reproduce._run(['python', '-c', {child!r}]))"
+        f"import sys\nfrom ser_ray.reproduce import command\nsys.exit(command._run(['python', '-c', {child!r}]))"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"
@@ -394,7 +395,7 @@ def test_a_signal_that_the_sweep_could_not_take_yet_is_an_interruption(tmp_path)
     script = tmp_path / "parent.py"
     child = "import time; print(1, flush=True); time.sleep(60)"
     script.write_text(
-        f"import sys\nfrom ser_ray import reproduce\nsys.exit(reproduce._run(['python', '-c', {child!r}]))"
+        f"import sys\nfrom ser_ray.reproduce import command\nsys.exit(command._run(['python', '-c', {child!r}]))"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"

@@ -1,8 +1,8 @@
-"""What NVIDIA's program tells, with a stand-in for it."""
+"""What nvidia-smi lists, with a stand-in for it."""
 
 import pytest
 
-from ser_ray.gpus.listed import ListedGpu, listed_gpus, named_gpus
+from ser_ray.gpus.nvidia_smi import ListedGpu, list_gpus, select_visible
 
 LISTED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa-1)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb-2)
@@ -36,18 +36,18 @@ def smi(tmp_path, monkeypatch):
 
 def test_gpus_with_their_modes_and_slices(smi):
     smi()
-    assert listed_gpus() == ALL
+    assert list_gpus() == ALL
 
 
 @pytest.mark.parametrize("body", ["exit 9", "echo No devices were found", "printf '\\377\\n'"])
 def test_where_it_fails_or_finds_none_there_are_none(smi, body):
     smi(body)
-    assert listed_gpus() == ()
+    assert list_gpus() == ()
 
 
 def test_without_the_program_there_are_none(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert listed_gpus() == ()
+    assert list_gpus() == ()
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_without_the_program_there_are_none(tmp_path, monkeypatch):
     ],
 )
 def test_those_that_a_process_sees(named, indices):
-    assert "".join(gpu.index for gpu in named_gpus(ALL, named)) == indices
+    assert "".join(gpu.index for gpu in select_visible(ALL, named)) == indices

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ser_ray.gpus.places import NodeGpus
+from ser_ray.gpus.node_gpus import NodeGpus
 
 
 def never():
@@ -20,7 +20,7 @@ def gpus(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from ser_ray.gpus.places import NodeGpus
+from ser_ray.gpus.node_gpus import NodeGpus
 with NodeGpus(Path(sys.argv[1]), ["0", "GPU-b", "2"]).place(sys.argv[2], float(sys.argv[3])) as gpu:
     print(gpu, flush=True)
     sys.stdin.read()
@@ -28,12 +28,12 @@ with NodeGpus(Path(sys.argv[1]), ["0", "GPU-b", "2"]).place(sys.argv[2], float(s
 
 
 @pytest.fixture
-def held(gpus):
+def held(tmp_path):
     """Has a process hold a share of a GPU; returns it and the GPU."""
     begun = []
 
-    def begin(meant, share):
-        command = [sys.executable, "-c", HOLD, str(gpus._folder), meant, str(share)]
+    def begin(assigned, share):
+        command = [sys.executable, "-c", HOLD, str(tmp_path / "gpus"), assigned, str(share)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         begun.append(process)
         return process, process.stdout.readline().strip()
@@ -48,13 +48,13 @@ def chosen(gpus, *arguments):
         return gpu
 
 
-def test_a_trial_runs_where_ray_means_it_to(gpus, held):
+def test_a_trial_runs_on_the_gpu_that_ray_assigned(gpus, held):
     assert held("GPU-b", 1.0)[1] == "GPU-b"
     assert chosen(gpus, "0", 0.5) == "0"
     assert chosen(gpus, "GPU-b", 0.5) == "GPU-b"  # Ray knows best what is free
 
 
-def test_after_a_fault_a_trial_goes_elsewhere_where_there_is_room(gpus, held):
+def test_after_a_fault_a_trial_takes_another_gpu_with_a_free_share(gpus, held):
     held("0", 0.25)
     assert chosen(gpus, "GPU-b", 0.5, ["GPU-b"]) == "2"
     process, _ = held("2", 0.75)
@@ -77,7 +77,7 @@ def test_the_second_fault_in_a_row_sets_a_gpu_aside(gpus):
     assert chosen(gpus, "2", 0.5, ["0"]) == "GPU-b"
 
 
-def test_without_room_a_trial_takes_the_emptiest_of_those_that_are_not_set_aside(gpus, held):
+def test_without_a_free_share_a_trial_takes_the_emptiest_gpu_that_is_not_set_aside(gpus, held):
     gpus.fault("2", never)
     gpus.fault("2", lambda: "wrong")
     held("0", 1.0)
