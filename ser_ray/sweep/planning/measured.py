@@ -81,8 +81,8 @@ class Speeds:
         """Return the seconds that training takes for each sample of audio, at a share of a GPU; 1 on a CPU.
 
         The median of the trials with this network, batch and sequence; where there are none, of those with this
-        network; else the median network's, in proportion to the multiply-adds. Of these, the trials that had this share,
-        if any had; else all, with the seconds that they would take at most at this share.
+        network; else the median network's, in proportion to the multiply-adds. Of these, the trials that had this
+        share, if any had; else all, with the seconds that they would take at most at this share.
         """
         at = self._at(share)
         known = at.by_setting.get((model, batch_size, sequence_s)) or at.by_model.get(model)
