@@ -20,7 +20,7 @@ from ser_ray.trial.place import NOWHERE, Place, place_of
 if TYPE_CHECKING:
     import torch
 
-    from ser_ray.training.loop import Trained
+    from ser_ray.training.loop import TrainingResult
     from ser_ray.training.state import EpochReport
 
 SCORED_PARTITIONS = ("devel", "test")
@@ -77,7 +77,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
     }
 
 
-def trained_columns(trial: Trial, trained: "Trained", device: "torch.device") -> dict[str, Any]:
+def trained_columns(trial: Trial, trained: "TrainingResult", device: "torch.device") -> dict[str, Any]:
     """Return the columns of a trial's row that its training determines.
 
     Args:
