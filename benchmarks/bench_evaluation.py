@@ -102,7 +102,7 @@ def run(side: str, folder: Path) -> None:
     from ser_ray.models import ModelConfig, build
     from ser_ray.predict import predict_audio
     from ser_ray.trained import TrainedModel
-    from ser_ray.training.evaluate import Source, predict_recordings, predict_waveforms
+    from ser_ray.training.evaluate import WaveformSource, predict_recordings, predict_waveforms
     from ser_ray.training.numerics import prepare_process
 
     kind, frames, times = SIDES[side]
@@ -117,7 +117,7 @@ def run(side: str, folder: Path) -> None:
             return [model(torch.from_numpy(corpus.crop(recording, 0, frames)[0])[None])[0].numpy()]
 
     def in_rows(rows: int) -> list[Any]:
-        source = Source(frames, lambda start, stop: corpus.waveform(recording, start, stop))
+        source = WaveformSource(frames, lambda start, stop: corpus.waveform(recording, start, stop))
         return predict_waveforms(model, [source] * times, rows=rows)
 
     sides: dict[str, Callable[[], list[Any]]] = {

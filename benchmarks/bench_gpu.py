@@ -20,7 +20,7 @@ from ser_ray.models.conv_pool import Backend
 from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network
 from ser_ray.training.config import Precision, TrainingConfig
-from ser_ray.training.evaluate import GPU_ROWS, Source, predict_waveforms
+from ser_ray.training.evaluate import GPU_ROWS, WaveformSource, predict_waveforms
 from ser_ray.training.loss import ccc_loss
 from ser_ray.training.numerics import in_precision, prepare_process
 from ser_ray.training.optimizers import make_optimizer
@@ -132,7 +132,7 @@ def bench_steps(sides: list[Side]) -> None:
 
 def bench_evaluation(sides: list[Side]) -> None:
     waveform = np.random.default_rng(0).standard_normal(RECORDING_FRAMES * HOP, np.float32)
-    sources = [Source(RECORDING_FRAMES, lambda start, stop: waveform[start:stop])] * RECORDINGS
+    sources = [WaveformSource(RECORDING_FRAMES, lambda start, stop: waveform[start:stop])] * RECORDINGS
     runs = [(side, rows) for side in sides for rows in (1, GPU_ROWS)]
     seconds: list[list[float]] = [[] for _ in runs]
     peaks = [0.0 for _ in runs]

@@ -1,4 +1,4 @@
-"""Is the estimate of what a search brings on unseen recordings right, and are the right searches doubted?
+"""Is the estimate of what a search brings on unseen recordings right, and are the right searches warned of?
 
     python benchmarks/bench_unseen.py [--trials N] [--seed N]
 
@@ -24,19 +24,17 @@ from numpy.typing import NDArray
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import PostProcessing, SearchResult, apply
-from ser_ray.postprocess.choice import best_steps, greedy_steps
-from ser_ray.postprocess.config import Method
+from ser_ray.postprocess.config import SearchMethod
 from ser_ray.postprocess.devel import MAX_FOLDS, Devel
-from ser_ray.postprocess.doubt import doubt
 from ser_ray.postprocess.grid import Grid
-from ser_ray.postprocess.search import search_targets
+from ser_ray.postprocess.search import reliability_warning, search_targets
 from ser_ray.postprocess.sums import GridSums, added
-from ser_ray.postprocess.table import ccc_table, moments
+from ser_ray.postprocess.table import best_steps, ccc_table, greedy_steps, moments
 
 Array = NDArray[np.float64]
 
 GRID = Grid(61, 30)
-METHODS: tuple[Method, ...] = ("greedy", "exhaustive")
+METHODS: tuple[SearchMethod, ...] = ("greedy", "exhaustive")
 GROUPS, UNSEEN = 20, 1000
 SMOOTH_FRAMES = 12
 ALL_STEPS = PostProcessing(
@@ -134,13 +132,13 @@ class Trial:
         group: trials of a group share their unseen recordings.
         true: the gain on these.
         estimates: of it, in the order of ESTIMATES.
-        doubted: whether the search's choice is.
+        warned: whether the search has a reliability warning.
     """
 
     group: int
     true: float
     estimates: tuple[float, ...]
-    doubted: bool
+    warned: bool
 
 
 class Unseen:
@@ -195,15 +193,15 @@ def trials(
                     group,
                     unseen.ccc(result.chain) - unseen.raw,
                     tuple(ccc - result.raw_ccc for ccc in cccs),
-                    doubt(result, regime.recordings) is not None,
+                    reliability_warning(result, regime.recordings) is not None,
                 )
             )
         yield tuple(of_methods)
 
 
-def plain_crossfit(devel: Devel, sums: Sequence[GridSums]) -> dict[Method, float]:
+def plain_crossfit(devel: Devel, sums: Sequence[GridSums]) -> dict[SearchMethod, float]:
     """Return each method's pooled CCC of all traces, each fold's after the chain chosen on all others."""
-    processed: dict[Method, list[Array]] = {method: [] for method in METHODS}
+    processed: dict[SearchMethod, list[Array]] = {method: [] for method in METHODS}
     labels: list[Array] = []
     for fold, recordings in enumerate(devel.folds):
         rest = added(one for number, one in enumerate(sums) if number != fold)
@@ -224,7 +222,7 @@ def plain_crossfit(devel: Devel, sums: Sequence[GridSums]) -> dict[Method, float
     return {method: ccc_pooled(traces, labels) for method, traces in processed.items()}
 
 
-def chosen(method: Method, table: Array) -> PostProcessing:
+def chosen(method: SearchMethod, table: Array) -> PostProcessing:
     """Return what a method chooses by a table over all shifts."""
     unshifted = GRID.max_shift_frames
     if method == "exhaustive":
@@ -232,7 +230,7 @@ def chosen(method: Method, table: Array) -> PostProcessing:
     return greedy_steps(table[..., unshifted], lambda *indices: table[(*indices, slice(unshifted, None))], GRID)
 
 
-def print_estimates(found: dict[tuple[Regime, Method], list[Trial]]) -> None:
+def print_estimates(found: dict[tuple[Regime, SearchMethod], list[Trial]]) -> None:
     """Print how far each estimate is off."""
     print("| devel | search | true gain | " + " | ".join(f"{name}: bias | RMSE" for name in ESTIMATES) + " |")
     print("|---|---|---|" + "---|---|" * len(ESTIMATES))
@@ -246,20 +244,20 @@ def print_estimates(found: dict[tuple[Regime, Method], list[Trial]]) -> None:
         print(f"| {regime.title} | {method} | {true.mean():+.4f} | " + " | ".join(cells) + " |")
 
 
-def print_doubts(found: dict[tuple[Regime, Method], list[Trial]]) -> None:
-    """Print what the gains of doubted and of other trials come to, in each regime and in all together."""
+def print_warned(found: dict[tuple[Regime, SearchMethod], list[Trial]]) -> None:
+    """Print the gains of trials with a warning and of the others, in each regime and in all together."""
     titled = {(regime.title, method): all_trials for (regime, method), all_trials in found.items()}
     for method in METHODS:
         titled["all of these", method] = [one for (_, of), those in found.items() if of == method for one in those]
-    print("| devel | search | doubted | their gain on devel | on unseen | holds | others' gain on devel", end="")
+    print("| devel | search | warned | their gain on devel | on unseen | holds | others' gain on devel", end="")
     print(" | on unseen | holds |\n|---|---|---|---|---|---|---|---|---|")
     for (title, method), all_trials in titled.items():
         cells = []
-        for doubted in (True, False):
-            those = [(one.estimates[0], one.true) for one in all_trials if one.doubted is doubted]
+        for warned in (True, False):
+            those = [(one.estimates[0], one.true) for one in all_trials if one.warned is warned]
             devel, true = (statistics.fmean(gains) for gains in zip(*those, strict=True)) if those else (0.0, 0.0)
             cells.append(f"{devel:+.4f} | {true:+.4f} | {true / devel:.0%}" if devel > 0 else " | | ")
-        share = statistics.fmean(one.doubted for one in all_trials)
+        share = statistics.fmean(one.warned for one in all_trials)
         print(f"| {title} | {method} | {share:.0%} | " + " | ".join(cells) + " |")
 
 
@@ -279,7 +277,7 @@ def main() -> None:
         parser.error(f"--trials is {arguments.trials}, but must be at least {GROUPS}: there is one per group")
     rng = np.random.default_rng(arguments.seed)
     unseen: dict[Kind, list[Unseen]] = {}
-    found: dict[tuple[Regime, Method], list[Trial]] = {}
+    found: dict[tuple[Regime, SearchMethod], list[Trial]] = {}
     for regime in REGIMES:
         if regime.kind not in unseen:
             unseen[regime.kind] = [Unseen(regime.kind, rng) for _ in range(GROUPS)]
@@ -291,8 +289,8 @@ def main() -> None:
         f"{GRID.max_shift_frames}; {MAX_FOLDS} folds, or one per recording; seed {arguments.seed}\n"
     )
     print_estimates(found)
-    print("\nTrials that `doubt` doubts, and others: mean gains, and how much of that on devel holds\n")
-    print_doubts(found)
+    print("\nTrials with a reliability warning, and others: mean gains, and how much of that on devel holds\n")
+    print_warned(found)
 
 
 if __name__ == "__main__":

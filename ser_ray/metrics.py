@@ -1,12 +1,12 @@
-"""The concordance correlation coefficient: the one definition that all of ser_ray scores with.
+"""Concordance correlation coefficient: the one definition that all of ser_ray scores with.
 
 CCC (Lin 1989; Eq. 3 of the paper) of prediction x and gold y:
 
     CCC = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2)
 
 with population moments (divided by n), in float64, in two passes. A partition's CCC is pooled: one CCC over the frames
-of all its recordings, as the challenges and the paper's own code score; the mean over recordings is another number
-(they differ by 0.1 on real data) and is reported beside it, never in its place.
+of all its recordings, as the challenges and the paper's own code score. The mean over recordings is another number
+(they differ by 0.1 on real data); it is reported beside the pooled one, never in its place.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,14 @@ Variant = Literal["population", "avec"]
 
 
 def ccc(prediction: ArrayLike, gold: ArrayLike, *, variant: Variant = "population") -> float:
-    """Return the concordance correlation coefficient of a prediction with the gold standard (Eq. 3).
+    """Return the concordance correlation coefficient (Eq. 3) of two arrays with as many values each, flattened.
 
-    Args:
-        prediction: any shape; flattened.
-        gold: as many values as `prediction`.
-        variant: "population" divides all moments by n. "avec" divides the variances by n - 1 and the covariance by n,
-            as the scoring scripts of the AVEC challenges do, to compare with their scores digit by digit: its value at
-            perfect agreement is (n - 1) / n.
+    It lies in [-1, 1]: 0 if exactly one of the two is constant, NaN for 0/0 (both constant and equal), for no values,
+    and where an input is NaN. The variant "avec" divides the variances by n - 1 and the covariance by n, as the scoring
+    scripts of the AVEC challenges do: its value at perfect agreement is (n - 1) / n.
 
-    Returns:
-        CCC in [-1, 1]; 0 if exactly one of the two is constant; NaN for 0/0 (both constant and equal), for no values
-        at all, and where an input is NaN.
-
-    Raises:
-        InputError: if the numbers of values differ, or the variant is unknown.
+    >>> round(ccc([0.0, 0.5, 1.0], [0.1, 0.5, 0.9]), 4)
+    0.9756
     """
     x, y = _flat_pair(prediction, gold)
     if variant not in ("population", "avec"):
@@ -53,66 +46,26 @@ def ccc(prediction: ArrayLike, gold: ArrayLike, *, variant: Variant = "populatio
     return float(2 * (dx @ dy) / n / psi) if psi != 0 else float("nan")
 
 
-def ccc_pooled(
-    predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike], *, variant: Variant = "population"
-) -> float:
-    """Return one CCC over the frames of all recordings.
-
-    Args:
-        predictions: one array of frames per recording.
-        gold: likewise, of the same lengths.
-        variant: see `ccc`.
-
-    Returns:
-        The pooled CCC; NaN if there are no frames.
-
-    Raises:
-        InputError: if recordings or their lengths do not match.
-    """
+def ccc_pooled(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> float:
+    """Return one CCC over the frames of all recordings, given one array per recording; NaN if there are no frames."""
     _check_recordings(predictions, gold)
     if not len(predictions):
         return float("nan")
-    return ccc(
-        np.concatenate([np.ravel(p) for p in predictions]),
-        np.concatenate([np.ravel(g) for g in gold]),
-        variant=variant,
-    )
+    return ccc(np.concatenate([np.ravel(p) for p in predictions]), np.concatenate([np.ravel(g) for g in gold]))
 
 
-def ccc_per_recording(
-    predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike], *, variant: Variant = "population"
-) -> float:
-    """Return the mean over recordings of each recording's own CCC.
-
-    Args:
-        predictions: one array of frames per recording.
-        gold: likewise, of the same lengths.
-        variant: see `ccc`.
-
-    Returns:
-        The mean; NaN if there are no recordings or one of them has no CCC.
-
-    Raises:
-        InputError: if recordings or their lengths do not match.
-    """
+def ccc_per_recording(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> float:
+    """Return the mean of the recordings' own CCC; NaN if there are no recordings or one of them has no CCC."""
     _check_recordings(predictions, gold)
     if not len(predictions):
         return float("nan")
-    return float(np.mean([ccc(p, g, variant=variant) for p, g in zip(predictions, gold, strict=True)]))
+    return float(np.mean([ccc(p, g) for p, g in zip(predictions, gold, strict=True)]))
 
 
 def pearson(prediction: ArrayLike, gold: ArrayLike) -> float:
     """Return Pearson's correlation coefficient r, the CCC that the best affine map of the prediction would reach.
 
-    Args:
-        prediction: any shape; flattened.
-        gold: as many values as `prediction`.
-
-    Returns:
-        r in [-1, 1]; NaN if one of the two is constant or empty.
-
-    Raises:
-        InputError: if the numbers of values differ.
+    NaN if one of the two is constant or empty.
     """
     x, y = _flat_pair(prediction, gold)
     if x.size == 0:

@@ -1,7 +1,7 @@
 """The overlap rule of the paper (Eq. 2) and everything that follows from it, as pure integer functions.
 
 Source of the rule: Tzirakis, Zhang, Schuller, "End-to-end speech emotion recognition using deep neural networks",
-ICASSP 2018, Section 3. A convolution of kernel K followed by a pool of P looks at windows of K + P - 1 inputs that
+ICASSP 2018, Section 3. A convolution of kernel K followed by a pool of P sees windows of K + P - 1 inputs that
 are P apart, so that K - 1 of them are shared by neighbours: R = (K - 1) / (K + P - 1).
 """
 
@@ -12,34 +12,22 @@ from ser_ray.errors import InputError
 
 
 def overlap_ratio(kernel: int, pool: int) -> float:
-    """Return the share of a window of kernel and pool that its neighbour also sees (Eq. 2).
+    """Return the share R = (K - 1) / (K + P - 1) of a window that its neighbour also sees (Eq. 2), in [0, 1).
 
-    Args:
-        kernel: kernel size K of the convolution, at least 1.
-        pool: pool size P after it (its stride too), at least 1.
-
-    Returns:
-        R = (K - 1) / (K + P - 1), in [0, 1).
-
-    Raises:
-        InputError: if a size is below 1.
+    >>> overlap_ratio(kernel=6, pool=8)
+    0.38461538461538464
     """
     _check_sizes(kernel=kernel, pool=pool)
     return (kernel - 1) / (kernel + pool - 1)
 
 
 def kernel_size(pool: int, ratio: float) -> int:
-    """Return the kernel whose overlap with a pool comes closest to a ratio, from Eq. 2 solved for K.
+    """Return the kernel whose overlap with a pool comes closest to a ratio in [0, 1): K = 1 + P R / (1 - R), rounded.
 
-    Args:
-        pool: pool size P, at least 1.
-        ratio: overlap ratio R wanted, in [0, 1).
+    Halves are rounded upwards.
 
-    Returns:
-        K = 1 + P R / (1 - R), rounded to the nearest integer, halves upwards; at least 1.
-
-    Raises:
-        InputError: if the pool is below 1 or the ratio is outside [0, 1).
+    >>> kernel_size(pool=8, ratio=0.4)
+    6
     """
     _check_sizes(pool=pool)
     if not 0 <= ratio < 1:
@@ -48,19 +36,10 @@ def kernel_size(pool: int, ratio: float) -> int:
 
 
 def pool_sizes(hop: int, layers: int, smallest: int = 2) -> list[tuple[int, ...]]:
-    """Return every ordered way to reach a hop by the pools of some layers.
+    """Return every ordered factorisation of a hop (in samples) into the pools of some layers, in ascending order.
 
-    Args:
-        hop: samples between two labels, the product that the pools must have (640 for 40 ms at 16 kHz).
-        layers: number of pools, at least 1.
-        smallest: the smallest pool allowed, at least 1.
-
-    Returns:
-        All tuples of `layers` integers of at least `smallest` whose product is `hop`, in ascending order. Empty if
-        there is none.
-
-    Raises:
-        InputError: if an argument is below 1.
+    >>> pool_sizes(hop=12, layers=2)
+    [(2, 6), (3, 4), (4, 3), (6, 2)]
     """
     _check_sizes(hop=hop, layers=layers, smallest=smallest)
     return list(_factorisations(hop, layers, smallest))
@@ -80,16 +59,10 @@ def _factorisations(product: int, parts: int, smallest: int) -> Iterator[tuple[i
 def receptive_field(kernels: Sequence[int], pools: Sequence[int], *, pooled: bool = True) -> int:
     """Return how many samples one output frame of a stack of convolutions and pools depends on.
 
-    Args:
-        kernels: kernel size of each layer.
-        pools: pool size of each layer, of the same length.
-        pooled: False if the pools are strides of the convolutions, which look at nothing beside their kernel.
+    With pooled=False the pools are strides of the convolutions, which see nothing beside their kernel.
 
-    Returns:
-        The receptive field in samples; 1097 for the paper's 8/10, 6/8, 6/8.
-
-    Raises:
-        InputError: if the lengths differ or a size is below 1.
+    >>> receptive_field(kernels=[8, 6, 6], pools=[10, 8, 8])  # the paper's network
+    1097
     """
     if len(kernels) != len(pools):
         raise InputError(f"{len(kernels)} kernels {list(kernels)} for {len(pools)} pools {list(pools)}: need as many")
@@ -104,16 +77,7 @@ def receptive_field(kernels: Sequence[int], pools: Sequence[int], *, pooled: boo
 
 
 def nearest_pools(pools: Sequence[int], hop: int, count: int = 3) -> list[tuple[int, ...]]:
-    """Return the pools closest to given ones whose product is a hop.
-
-    Args:
-        pools: the pools to stay close to.
-        hop: the product wanted, in samples.
-        count: how many to return at most.
-
-    Returns:
-        Up to `count` tuples, the closest first: least sum of |log(pool / wanted pool)| over the layers.
-    """
+    """Return up to `count` pools whose product is a hop, the closest first: least sum of |log(pool / given pool)|."""
     candidates = pool_sizes(hop, len(pools), smallest=1)
 
     def distance(candidate: tuple[int, ...]) -> float:
@@ -123,15 +87,7 @@ def nearest_pools(pools: Sequence[int], hop: int, count: int = 3) -> list[tuple[
 
 
 def check_pools(pools: Sequence[int], hop: int) -> None:
-    """Refuse pools that do not multiply to the hop.
-
-    Args:
-        pools: pool size of each layer.
-        hop: samples between two labels of the corpus.
-
-    Raises:
-        InputError: naming the nearest pools that do multiply to the hop.
-    """
+    """Raise InputError unless the pools multiply to the hop of a corpus; it names the nearest pools that do."""
     product = math.prod(pools)
     if product != hop:
         near = ", ".join(str(list(candidate)) for candidate in nearest_pools(pools, hop))
@@ -142,17 +98,7 @@ def check_pools(pools: Sequence[int], hop: int) -> None:
 
 
 def designs(hop: int, layers: int, smallest_pool: int, ratio: float) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return every design of a network under the rule: all pools that make the hop, kernels from the ratio.
-
-    Args:
-        hop: samples between two labels.
-        layers: number of convolutions.
-        smallest_pool: the smallest pool allowed.
-        ratio: the overlap ratio that each layer's kernel should come closest to, in [0, 1).
-
-    Returns:
-        Pairs (kernels, pools), in the order of `pool_sizes`.
-    """
+    """Return every design (kernels, pools) under the rule: pools that make the hop, kernels closest to the ratio."""
     return [
         (tuple(kernel_size(pool, ratio) for pool in pools), pools) for pools in pool_sizes(hop, layers, smallest_pool)
     ]

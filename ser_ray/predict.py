@@ -1,10 +1,8 @@
-"""A trained model on any audio: `ser-ray predict MODEL AUDIO...` writes one CSV file of predictions per recording."""
+"""Predictions of a trained model on any audio: `ser-ray predict MODEL AUDIO...` writes one CSV file per recording."""
 
 import argparse
 import csv
-import os
 import re
-import secrets
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from ser_ray.corpus.store.batches import moments
 from ser_ray.corpus.store.reader import normalised
 from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
+from ser_ray.files import whole_file
 from ser_ray.plain_text import escaped, escaped_name, spreadsheet_cell
 from ser_ray.results import ccc_column
 from ser_ray.trained import TrainedModel, find_checkpoint, load_model, read_chains
@@ -32,21 +31,19 @@ if TYPE_CHECKING:
 def predict_audio(
     trained: TrainedModel, samples: NDArray[np.int16] | NDArray[np.float32], *, name: str | Path = "the audio"
 ) -> NDArray[np.float32]:
-    """Return a model's raw predictions for one recording, on the recording's own time.
+    """Return a model's raw predictions [frames, targets] of one recording; frame i is at i / label_rate seconds.
 
-    Args:
-        trained: the model, on any device.
-        samples: [samples] at 16 kHz, mono. int16 is normalised here, as in training, by its own mean and deviation;
-            float32 is taken to be normalised so already. A trailing part frame is dropped.
-        name: what the recording is called in messages.
+    The samples are mono at 16 kHz. int16 is normalised here by its own mean and deviation, as in training; float32 is
+    expected to be normalised. A trailing part frame is dropped. Raises InputError, which calls the recording by `name`,
+    if it is shorter than one frame, silent, of another type, or holds values that are not finite.
 
-    Returns:
-        [frames, targets]; frame i is at i / label_rate seconds.
-
-    Raises:
-        InputError: if it is shorter than one frame, silent, of another type, or holds values that are not numbers.
+    >>> from ser_ray.models import ModelConfig, build
+    >>> config = ModelConfig(channels=(2, 2), kernels=(8, 8), pools=(20, 32), hidden=2)
+    >>> model = TrainedModel(build(config), config, label_rate=25.0, shift_frames=0)  # or load_model("results/overlap")
+    >>> predict_audio(model, np.arange(-16_000, 16_000, dtype=np.int16)).shape  # 2 s
+    (50, 2)
     """
-    from ser_ray.training.evaluate import Source, delay, predict_waveforms
+    from ser_ray.training.evaluate import WaveformSource, delay, predict_waveforms
 
     if samples.ndim != 1 or samples.dtype not in (np.int16, np.float32):
         raise InputError(f"{name} is {samples.dtype} {list(samples.shape)}, but must be int16 or float32 [samples]")
@@ -65,7 +62,7 @@ def predict_audio(
     def read(start: int, stop: int) -> NDArray[np.float32]:
         return normalised(samples[start:stop], mean, std)
 
-    return delay(predict_waveforms(trained.model, [Source(frames, read)])[0], trained.shift_frames)
+    return delay(predict_waveforms(trained.model, [WaveformSource(frames, read)])[0], trained.shift_frames)
 
 
 def postprocessed(chains: Sequence["PostProcessing"], prediction: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -78,41 +75,22 @@ def postprocessed(chains: Sequence["PostProcessing"], prediction: NDArray[np.flo
     return np.column_stack([apply(chain, [column])[0] for chain, column in columns])
 
 
-def write_csv(path: Path, targets: Sequence[str], label_rate: float, prediction: NDArray[np.floating]) -> None:
-    """Write predictions as CSV, whole or not at all.
-
-    Args:
-        path: the file, which is replaced.
-        targets: names of the columns behind time_s.
-        label_rate: frames per second.
-        prediction: [frames, targets].
-
-    Raises:
-        InputError: if it cannot be written.
-    """
+def write_predictions(path: Path, targets: Sequence[str], label_rate: float, prediction: NDArray[np.floating]) -> None:
+    """Write predictions [frames, targets] as CSV, whole or not at all; raises InputError if it cannot be written."""
     rows = np.column_stack([np.arange(len(prediction)) / label_rate, prediction])
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(["time_s", *map(spreadsheet_cell, targets)])
-                np.savetxt(file, rows, fmt="%.6f", delimiter=",")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(["time_s", *map(spreadsheet_cell, targets)])
+            np.savetxt(file, rows, fmt="%.6f", delimiter=",")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); --out DIR writes elsewhere") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict audio files and say what came out; return 0.
+    """Predict audio files and print what came out; return 0.
 
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: for any mistake; one in the model, in the names of files or in the options before anything is
-            written, one in the content of an audio file after the others are predicted.
+    Raises InputError for a mistake in the model, the options or the names of files before anything is written; for one
+    in the content of an audio file after all others are predicted.
     """
     arguments = _parser().parse_args(argv)
     channel = channel_named(arguments.channel, "--channel")
@@ -135,10 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         for warning in decoded.warnings:
             print(f"warning: {escaped(warning)}", file=sys.stderr)
-        write_csv(path, targets, trained.label_rate, prediction)
+        write_predictions(path, targets, trained.label_rate, prediction)
         means = "  ".join(f"{t} {mean:+.4f}" for t, mean in zip(targets, prediction.mean(axis=0), strict=True))
-        said = f"{samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}"
-        print(f"{escaped_name(audio.name)}  {said}  {escaped_name(str(path))}")
+        summary = f"{samples.size / SAMPLE_RATE:.2f} s  {len(prediction)} frames  {means}"
+        print(f"{escaped_name(audio.name)}  {summary}  {escaped_name(str(path))}")
     problems.refuse()
     return 0
 
@@ -171,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _outputs(audio: Sequence[Path], out: Path, *, overwrite: bool) -> Mapping[Path, Path]:
-    """Return where the predictions of each audio file go; refuse all that their names alone tell is wrong."""
+    """Return where the predictions of each audio file go; refuse what is wrong by its name alone."""
     problems = Problems("audio")
     named = defaultdict(list)
     for path in audio:
@@ -191,11 +169,7 @@ def _outputs(audio: Sequence[Path], out: Path, *, overwrite: bool) -> Mapping[Pa
 
 
 def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
-    """Make the folder of the output, and bring the model to its device; "auto" is where it runs fastest.
-
-    Raises:
-        InputError: if the folder cannot be made, or the device is none, or not here, or cannot be used.
-    """
+    """Make the folder of the output, and move the model to its device; "auto" is where it runs fastest."""
     import torch
 
     from ser_ray.training.numerics import prepare_process
@@ -212,8 +186,8 @@ def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
         device = "cuda" if available else "cpu"
     count = torch.cuda.device_count() if available else 0
     if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
-        there = f"{count} GPU{'s' if count > 1 else ''}, cuda:0 to cuda:{count - 1}" if count else "no GPU"
-        raise InputError(f"--device is {device}, but PyTorch sees {there}; take --device cpu, or see ser-ray doctor")
+        visible = f"{count} GPU{'s' if count > 1 else ''}, cuda:0 to cuda:{count - 1}" if count else "no GPU"
+        raise InputError(f"--device is {device}, but PyTorch sees {visible}; take --device cpu, or see ser-ray doctor")
     try:
         trained.model.to(device)
     except RuntimeError as error:  # which is all that bringing weights to a device that is taken, full or broken raises
@@ -226,7 +200,7 @@ def _tracked(outputs: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    # a bar takes over stdout too, to print above itself, which must not catch what is piped elsewhere
+    # a bar redirects stdout too, to print above itself, which must not catch what is piped elsewhere
     redirect = sys.stdout.isatty()
     console = Console(stderr=True)
     with Progress(

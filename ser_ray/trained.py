@@ -18,19 +18,16 @@ if TYPE_CHECKING:
     from ser_ray.models.network import Network
     from ser_ray.postprocess import PostProcessing
 
-ZIP_MAGIC = b"PK\x03\x04"
-LEGAL = "MODEL is a best.pt, a folder that holds one, or a sweep's folder such as results/overlap"
+_ZIP_MAGIC = b"PK\x03\x04"
+_LEGAL = "MODEL is a best.pt, a folder that holds one, or a sweep's folder such as results/overlap"
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A network with the weights of its best epoch, and what it takes to read its output.
+    """A network with the weights of its best epoch, on the CPU when just loaded, and what is needed to read its output.
 
-    Args:
-        model: the network, on the CPU when just loaded.
-        config: its configuration; its targets name the columns of a prediction.
-        label_rate: frames per second of its predictions.
-        shift_frames: the label shift of its training, by which predictions are moved later.
+    Its predictions have `label_rate` frames per second, and are moved later by `shift_frames`, the label shift of its
+    training; the targets of `config` name their columns.
     """
 
     model: "Network"
@@ -40,16 +37,12 @@ class TrainedModel:
 
 
 def load_model(path: str | Path) -> TrainedModel:
-    """Return a trained model; nothing in its file is executed.
+    """Return the trained model that a path means (see `find_checkpoint`); nothing in its file is executed.
 
-    Args:
-        path: a best.pt, a folder that holds one, or the folder of a sweep (see `find_checkpoint`).
-
-    Raises:
-        InputError: if there is no such model, or the file is no checkpoint that describes its network.
+    Raises InputError if there is none, or the file is no checkpoint that describes its network.
     """
     from ser_ray.models.network import build
-    from ser_ray.training.config import whole_frames
+    from ser_ray.training.config import first_problem, whole_frames
 
     checkpoint = find_checkpoint(path)
     content = _read(checkpoint)
@@ -59,20 +52,20 @@ def load_model(path: str | Path) -> TrainedModel:
             raise ValueError(f"frames of {config.hop} samples are not what its rates say")
         shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
         held = sum(weight.numel() for weight in content["model"].values())
-        if held != config.parameters:  # looked at before it is built: what it describes may fit in no memory
+        if held != config.parameters:  # checked before it is built: what it describes may fit in no memory
             raise ValueError(f"of {config.parameters:,} parameters, but the file holds {held:,}")
         if _values(content["model"].values()) < held:  # a single value may be stretched to billions of weights
             raise ValueError("its weights lie in the same memory")
         model = build(config)
         model.load_state_dict(content["model"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = _first_of(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
+        reason = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise InputError(
             f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"
         ) from error
-    astray = next((name for name, weight in model.state_dict().items() if not weight.isfinite().all()), None)
-    if astray is not None:
-        raise InputError(f"{checkpoint} holds weights that are NaN or infinite ({astray}); train again")
+    not_finite = next((name for name, weight in model.state_dict().items() if not weight.isfinite().all()), None)
+    if not_finite is not None:
+        raise InputError(f"{checkpoint} holds weights that are NaN or infinite ({not_finite}); train again")
     return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
 
 
@@ -82,28 +75,22 @@ def _values(weights: Iterable[Any]) -> int:
     return sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in memory.values())
 
 
-def _first_of(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a configuration, in a line."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
 def _read(checkpoint: Path) -> dict[str, Any]:
     from ser_ray.training.checkpoint import load_checkpoint
 
     reason = irregular(checkpoint)
     if reason is not None:
-        raise InputError(f"{checkpoint} cannot be read ({reason}); {LEGAL}")
+        raise InputError(f"{checkpoint} cannot be read ({reason}); {_LEGAL}")
     try:
         with checkpoint.open("rb") as file:
-            whole = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+            whole = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         content = load_checkpoint(checkpoint) if whole else {}
     except OSError as error:
         raise InputError(f"{checkpoint} cannot be read ({error.strerror})") from error
     except InputError as error:
-        raise InputError(f"{checkpoint} is damaged, or no checkpoint of ser_ray; {LEGAL}") from error
+        raise InputError(f"{checkpoint} is damaged, or no checkpoint of ser_ray; {_LEGAL}") from error
     if "model" not in content:
-        raise InputError(f"{checkpoint} is no checkpoint of ser_ray; {LEGAL}")
+        raise InputError(f"{checkpoint} is no checkpoint of ser_ray; {_LEGAL}")
     if "optimizer" in content:
         raise InputError(f"{checkpoint} is what a training goes on from; give the best.pt beside it")
     if "model_config" not in content:
@@ -114,26 +101,22 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the best.pt that a user means.
+    """Return the best.pt that a path means: the file itself, the one in a folder, or that of a sweep's best trial.
 
-    Args:
-        path: a file, which is taken as it is; a folder that holds a best.pt; or the folder of a sweep, of whose
-            finished trials the one with the highest raw devel CCC (mean of the targets) is taken.
-
-    Raises:
-        InputError: if there is none.
+    The best is the finished trial with the highest raw devel CCC (mean of the targets). Raises InputError if there is
+    none.
     """
     given = Path(path)
     if not given.is_dir():
         if given.exists():
             return given
-        raise InputError(f"{given} does not exist; {LEGAL}")
+        raise InputError(f"{given} does not exist; {_LEGAL}")
     if (given / "best.pt").is_file():
         return given / "best.pt"
     if not SweepFolder(given).sweep_file.is_file():
         near = sorted([*given.glob("*/best.pt"), *given.glob("*/sweep.yaml")])[:3]
         inside = f"; in it there are {', '.join(str(found.parent) for found in near)}" if near else ""
-        raise InputError(f"{given} holds neither a best.pt nor a sweep{inside}; {LEGAL}")
+        raise InputError(f"{given} holds neither a best.pt nor a sweep{inside}; {_LEGAL}")
     return _best_of(open_sweep(given))
 
 
@@ -153,18 +136,9 @@ def _best_of(folder: SweepFolder) -> Path:
 
 
 def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["PostProcessing"]:
-    """Return the post-processing that a sweep found for a trial.
+    """Return the post-processing, one chain per target, that a method of search found for the trial of a best.pt.
 
-    Args:
-        checkpoint: the trial's best.pt, in its sweep's folder.
-        method: "greedy" or "exhaustive".
-        targets: what the model predicts.
-
-    Returns:
-        One chain per target.
-
-    Raises:
-        InputError: if the sweep holds no such chain, or the file lies in no sweep.
+    Raises InputError if the file lies in no sweep, or the sweep holds no such chain.
     """
     from ser_ray.postprocess import PostProcessing
 
@@ -178,8 +152,8 @@ def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["
         )
     rows = read_table(folder, "postprocessing", keys=[key]).to_pylist()
     found = {row["target"]: row for row in rows if row["method"] == method}
-    lacking = [target for target in targets if target not in found]
-    if lacking:
+    missing = [target for target in targets if target not in found]
+    if missing:
         methods = ", ".join(sorted({row["method"] for row in rows})) or "none"
-        raise InputError(f"--postprocess {method}: {part} has no such chain of {lacking[0]}; methods in it: {methods}")
+        raise InputError(f"--postprocess {method}: {part} has no such chain of {missing[0]}; methods in it: {methods}")
     return [PostProcessing.of_row(found[target]) for target in targets]

@@ -9,7 +9,7 @@ import pytest
 from ser_ray import process
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped, escaped_name, is_plain_name, spreadsheet_cell
-from ser_ray.predict import write_csv
+from ser_ray.predict import write_predictions
 from ser_ray.report.logs import print_log
 from ser_ray.report.page import escape
 from ser_ray.report.terminal import open_console
@@ -65,7 +65,7 @@ def test_other_cells_stay(text):
 
 
 def test_predictions_are_guarded_in_their_header_alone(tmp_path):
-    write_csv(tmp_path / "a.csv", ["=arousal", "valence"], 25.0, np.array([[-0.3, 0.25]]))
+    write_predictions(tmp_path / "a.csv", ["=arousal", "valence"], 25.0, np.array([[-0.3, 0.25]]))
     rows = list(csv.reader(io.StringIO((tmp_path / "a.csv").read_text())))
     assert rows == [["time_s", "'=arousal", "valence"], ["0.000000", "-0.300000", "0.250000"]]
 

@@ -1,4 +1,4 @@
-"""The networks. The configuration is here at once; what needs PyTorch comes when it is asked for."""
+"""The networks. The configuration is imported at once, what needs PyTorch on first use."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ __all__ = ["ModelConfig", "build"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import PyTorch's part of the package on first use."""
     if name == "build":
         from ser_ray.models.network import build
 

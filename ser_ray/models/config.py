@@ -1,5 +1,6 @@
-"""The configuration of a network; its defaults are the paper's (1,299,906 parameters)."""
+"""Configuration of a network; its defaults are the paper's (1,299,906 parameters)."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, Strict
@@ -14,16 +15,14 @@ Target = Literal["arousal", "valence"]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ModelConfig:
-    """A network of convolutional blocks, LSTM layers and one linear head.
+    """A network of convolutional blocks, unidirectional LSTM layers and one linear head.
 
     Args:
-        channels: filters of each convolution.
         kernels: kernel size of each convolution, in steps of its input.
         pools: pool size of each block; their product is the hop, the samples of one output frame.
         pooling: "max" as in the paper, "average", or "stride" for convolutions with that stride and no pool.
-        dropout: probability of dropping a value after each pool, in [0, 1).
+        dropout: probability of dropping a value after each pool.
         hidden: units of each LSTM layer.
-        lstm_layers: unidirectional LSTM layers.
         targets: what the head predicts, one output each.
     """
 
@@ -49,10 +48,7 @@ class ModelConfig:
     @property
     def hop(self) -> int:
         """Samples of one output frame."""
-        product = 1
-        for pool in self.pools:
-            product *= pool
-        return product
+        return math.prod(self.pools)
 
     @property
     def overlap_ratios(self) -> tuple[float, ...]:
@@ -67,11 +63,8 @@ class ModelConfig:
     @property
     def convolution_parameters(self) -> int:
         """Weights and biases of the convolutions."""
-        inputs = (1, *self.channels)
-        return sum(
-            kernel * inputs[layer] * filters + filters
-            for layer, (filters, kernel) in enumerate(zip(self.channels, self.kernels, strict=True))
-        )
+        layers = zip(self.kernels, (1, *self.channels[:-1]), self.channels, strict=True)
+        return sum(kernel * inputs * filters + filters for kernel, inputs, filters in layers)
 
     @property
     def parameters(self) -> int:
@@ -83,7 +76,7 @@ class ModelConfig:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of one output frame, forward: convolutions, LSTM layers and head; how long a step takes."""
+        """Multiply-adds of one output frame, forward; the duration of a step follows them."""
         total, inputs, steps = 0, 1, self.hop
         for filters, kernel, pool in zip(self.channels, self.kernels, self.pools, strict=True):
             pooled = steps // pool

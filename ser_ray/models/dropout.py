@@ -1,7 +1,7 @@
-"""Dropout masks from a counter: a value's fate follows from seed, layer, step and position alone.
+"""Dropout masks from a counter: whether a value is kept follows from seed, layer, step and position alone.
 
-So a mask is the same on every device, in every number of threads, and beside whatever else is computed; it can be drawn
-before what it drops is computed, and need not be kept for the backward pass.
+So a mask is the same on every device and in every number of threads; it can be drawn before the values that it drops
+are computed, and need not be kept for the backward pass.
 
 The bits are those of Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC 2011),
 one call for four channels.
@@ -17,17 +17,12 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 LOW_WORD = 0xFFFFFFFF
 LAYER_SHIFT = 16
-"""Bits of a counter's first word that count quads of channels; the layer stands above them."""
+"""Bits of a counter's first word that count quads of channels; the layer is in those above them."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which masks a training step draws.
-
-    Args:
-        seed: of the trial; its lowest 64 bits count.
-        step: of the training, counted over all epochs; its lowest 32 bits count.
-    """
+    """The masks of one training step: the trial's seed (lowest 64 bits), the step over all epochs (lowest 32 bits)."""
 
     seed: int
     step: int
@@ -35,13 +30,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Dropout:
-    """What is dropped from one layer's output.
-
-    Args:
-        rate: probability of dropping a value, in (0, 1).
-        layer: of the network, from 0.
-        draw: which masks.
-    """
+    """Dropout after one layer of the network, counted from 0; a value is dropped with probability `rate` in (0, 1)."""
 
     rate: float
     layer: int
@@ -54,7 +43,7 @@ class Dropout:
 
     @property
     def scale(self) -> float:
-        """Kept values are multiplied by this, so that their expectation stays."""
+        """Kept values are multiplied by this, so that their expectation does not change."""
         return 1 / (1 - self.rate)
 
     @property
@@ -77,15 +66,7 @@ def quads(channels: int) -> int:
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Return four words of 32 random bits for each counter.
-
-    Args:
-        counter: four int64 tensors that broadcast, each value in [0, 2^32).
-        key: two words of 32 bits.
-
-    Returns:
-        Four int64 tensors, each value in [0, 2^32).
-    """
+    """Return four words of 32 random bits, int64 tensors, for counters of four such tensors, which broadcast."""
     a, b, c, d = counter
     key_0, key_1 = key
     for _ in range(ROUNDS):
@@ -104,18 +85,7 @@ def _product(word: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
 
 
 def keep_mask(dropout: Dropout, rows: int, frames: int, channels: int, device: torch.device) -> Tensor:
-    """Return which values of a layer's output are kept.
-
-    Args:
-        dropout: rate, layer and draw.
-        rows: B, the sequences of the batch.
-        frames: T, of the output, at most 2^32.
-        channels: C, of the output, at most 2^18.
-        device: where the mask is to be.
-
-    Returns:
-        bool [B, T, C].
-    """
+    """Return which values of a layer's output are kept, bool [B, T, C]; T is at most 2^32, C at most 2^18."""
     n = quads(channels)
     row, frame, quad = (torch.arange(size, device=device) for size in (rows, frames, n))
     counter = (

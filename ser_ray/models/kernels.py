@@ -1,11 +1,11 @@
 """The fused block on a CPU core: loops that numba compiles for the machine they run on.
 
-Layout: steps before channels, so that what one output depends on is one stretch of memory. A window's values are found
-for its kept channels alone, and of the convolution nothing is kept but the pooled values and which step won.
+Layout: steps before channels, so that the inputs of one output are one stretch of memory. A window's values are
+computed for its kept channels alone; of the convolution only the pooled values, and which step won, are kept.
 
-Everything is in this one file since numba's cache on disk notices changes of the file that a function stands in. Flat
-arrays with unsigned offsets and sums in several named accumulators are what makes LLVM write vector code; reassociation
-is allowed to it, ignoring NaN is not.
+All are in one file since numba's cache on disk notices changes only of the file that a function stands in. Flat
+arrays with unsigned offsets and sums in several named accumulators make LLVM write vector code; it may reassociate
+sums, but not ignore NaN.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,9 @@ from ser_ray import kernel_cache
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 
-
 LANES = 16
-"""Rows of weights are filled up with zeros to a multiple of this, so that no sum has a rest. What
-they meet beyond a kernel's reach and is not finite makes NaN of one window more: training ends with either."""
+"""Rows of weights are padded with zeros to a multiple of this, so that no sum has a remainder. Where an input that the
+padding meets is not finite, one window more becomes NaN: training ends either way."""
 BLOCK_VALUES = 8192
 """Values of the input that the backward pass works on at a time: they and their gradients stay in the fastest cache."""
 BLOCKS_PER_SUM = 64
@@ -37,13 +36,13 @@ _LOW, _HALF, _LAYER = _u(0xFFFFFFFF), _u(32), _u(16)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Return a function that numba compiles on its first call, and keeps on disk where a folder can be written."""
+    """Return a function that numba compiles on its first call and caches on disk where a folder can be written."""
     return kernel_cache.compiled(function, **OPTIONS)
 
 
 @compiled
 def draw(words, quads, layer, frame, row, step, key):  # type: ignore[no-untyped-def]
-    """Fill words [4 quads] with the random bits of a frame's channels (Philox4x32-10, as models.dropout has it)."""
+    """Fill words [4 quads] with the random bits of a frame's channels (Philox4x32-10, as in models.dropout)."""
     for q in range(quads):
         a, b, c, d = (_u(layer) << _LAYER) | _u(q), _u(frame), _u(row), _u(step)
         key_0, key_1 = _u(key[0]), _u(key[1])
@@ -67,7 +66,7 @@ def aligned(size, like):  # type: ignore[no-untyped-def]
 
 @compiled
 def load(window, x, row, start, steps):  # type: ignore[no-untyped-def]
-    """Fill window with x [B, T, C] of a row from a step on, zero where there is none."""
+    """Fill window with x [B, T, C] of a row from a step on, with zeros outside it."""
     T, C = x.shape[1], x.shape[2]
     first, last = max(start, 0), min(start + steps, T)
     flat = x.reshape(x.size)
@@ -82,7 +81,7 @@ def load(window, x, row, start, steps):  # type: ignore[no-untyped-def]
 
 @compiled
 def dots_4x4(x, at, hop, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-def]
-    """Return the products of four stretches of x, a hop apart, with four rows of w: per stretch, those of the rows."""
+    """Return the products of four stretches of x, a hop apart, with four rows of w: a tuple of four per stretch."""
     x0, x1, x2, x3 = at, at + hop, at + hop + hop, at + hop + hop + hop
     zero = x.dtype.type(0)
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
@@ -130,7 +129,7 @@ def convolve(window, hop, pool, w, length, kept, n, values, stride):  # type: ig
 
 @compiled
 def pool_values(values, stride, pool, n, best, winner):  # type: ignore[no-untyped-def]
-    """Find the largest of values [pool, stride] for n channels and its step, the first of equals; NaN beats all."""
+    """Find the largest of values [pool, stride] for n channels and its step: the first of equals; NaN beats all."""
     for m in range(_u(n)):
         best[m] = values[m]
         winner[m] = 0
@@ -147,7 +146,7 @@ def pool_values(values, stride, pool, n, best, winner):  # type: ignore[no-untyp
 def forward(  # type: ignore[no-untyped-def]
     x, before, kernel, pool, w, bias, layer, step, key, threshold, scale, out, winners
 ):
-    """Fill out and winners [B, F, C], given zero, from x [B, T, channels in] and w [C, length]."""
+    """Fill out and winners [B, F, C], given as zeros, from x [B, T, channels in] and w [C, length]."""
     B, F, C = out.shape
     zero = x.dtype.type(0)
     length, hop = _u(w.shape[1]), _u(x.shape[2])
@@ -182,15 +181,9 @@ def forward(  # type: ignore[no-untyped-def]
 
 @cache
 def narrow_forward(taps: int, hop: int, pool: int) -> Any:
-    """Return `forward` for few inputs per output, compiled for their number: channels side by side, none left out.
+    """Return `forward` compiled for few inputs per output (taps = kernel x channels in); its w is [taps, C].
 
-    Args:
-        taps: inputs of an output: kernel x channels in.
-        hop: channels in.
-        pool: pool size; taps x pool products are written out one by one, so keep that small.
-
-    Returns:
-        A function of the arguments of `forward`, with w as [taps, C].
+    All channels are computed, side by side. taps x pool products are written out one by one: keep that small.
     """
 
     @compiled
@@ -245,9 +238,9 @@ def survivors(c, C, n_frames, step, errors, winners, hop, error, at):  # type: i
 def backward(  # type: ignore[no-untyped-def]
     x, before, kernel, pool, w, scale, out, winners, grad, dw, db, dx, wants_dx
 ):
-    """Add to dw [C, length], db [C] and, if wanted, dx [B, T, channels in] what grad [B, F, C] makes of them.
+    """Add the gradients of grad [B, F, C] to dw [C, length], db [C] and, if wanted, dx [B, T, channels in].
 
-    Touches the values that won their pool, were positive and were kept: they alone are positive in out.
+    Only values that won their pool, were positive and were kept pass a gradient: they alone are positive in out.
     """
     B, F, C = out.shape
     T, zero = x.shape[1], x.dtype.type(0)
@@ -299,14 +292,14 @@ def backward(  # type: ignore[no-untyped-def]
 
 
 def is_narrow(taps: int, pool: int) -> bool:
-    """Return whether a layer of so many inputs per output takes `narrow_forward`."""
+    """Return whether a layer with so many inputs per output is computed by `narrow_forward`."""
     return taps <= NARROW_TAPS and taps * pool <= NARROW_PRODUCTS
 
 
 def warm() -> None:
-    """Compile the kernels for float32, or find them in numba's cache on disk, so that workers find them there.
+    """Compile the float32 kernels into numba's cache on disk, so that workers find them there.
 
-    Those of `narrow_forward` are left to the worker that needs them first: they are small, and one per design.
+    `narrow_forward` is left to the worker that needs it first: it is small, and one per design.
     """
     kernel, pool, inputs, channels = 2, 2, LANES, 4
     x, one = np.zeros((1, kernel + pool, inputs), np.float32), np.float32(1)

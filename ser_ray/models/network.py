@@ -1,8 +1,8 @@
 """The paper's network in plain PyTorch: convolutional blocks on the raw waveform, LSTM layers, one linear head.
 
 Source: Tzirakis et al. 2018, Section 3.1 and Fig. 1. What the paper leaves open follows its authors' published code:
-'same' padding, dropout after the pools alone, a linear head without squashing, both targets at once, and a CNN that
-runs over the whole sequence, not frame by frame. Peepholes and clipping of the LSTM, which the paper does not mention,
+'same' padding, dropout only after the pools, a linear head without squashing, both targets at once, and a CNN that
+runs over the whole sequence, not frame by frame. The LSTM's peepholes and clipping, which the paper does not mention,
 are left out.
 """
 
@@ -19,19 +19,14 @@ from ser_ray.models.dropout import Draw, Dropout
 
 LstmState = tuple[Tensor, Tensor]
 Read = Callable[[int, int], Tensor]
-"""Gives the samples [B, stop - start] from a start to a stop."""
+"""Returns the samples [B, stop - start] from a start to a stop."""
 
 
 def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
     """Return a new network in train mode, its weights drawn from PyTorch's global generator.
 
-    Args:
-        config: the network's configuration.
-        backend: what computes its convolutional blocks: "reference" for plain PyTorch, "fused" for one operation per
-            block, "auto" for the fastest back end of the device that its input is on.
-
-    Returns:
-        A module that maps waveforms [B, samples] to predictions [B, samples / hop, targets].
+    It maps waveforms [B, samples] to predictions [B, samples / hop, targets]. Its blocks are computed by "reference",
+    plain PyTorch; "fused", one operation per block; or "auto", the fastest back end of the device that its input is on.
     """
     return Network(config, backend)
 
@@ -39,13 +34,7 @@ def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
 class Block(nn.Module):
     """Convolution, ReLU, pool and dropout: [B, T, channels in] -> [B, T / pool, channels out].
 
-    Args:
-        channels_in: channels of the input.
-        channels_out: filters.
-        kernel: kernel size.
-        pool: pool size, or the stride of the convolution.
-        pooling: "max", "average" or "stride".
-        backend: what computes it, see `build`; other poolings than "max" have the reference alone.
+    `pool` is the stride where pooling is "stride". Only "max" pooling has a fused back end.
     """
 
     def __init__(
@@ -59,12 +48,9 @@ class Block(nn.Module):
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride=pool if pooling == "stride" else 1)
 
     def forward(self, x: Tensor, *, padding: tuple[int, int] | None = None, dropout: Dropout | None = None) -> Tensor:
-        """Return the block's output.
+        """Return the block's output for x [B, T, channels in].
 
-        Args:
-            x: [B, T, channels in].
-            padding: zeros before and after; None pads a whole input, so that the output has T / pool steps.
-            dropout: what to drop; None drops nothing.
+        `padding` are the zeros before and after; None pads a whole input, so that the output has T / pool steps.
         """
         if padding is None:
             padding = self.pad_left, self.pad_right
@@ -79,50 +65,36 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Convolutional blocks, LSTM layers and a linear head.
-
-    Args:
-        config: the network's configuration.
-        backend: what computes its blocks, see `build`.
-    """
+    """Convolutional blocks, LSTM layers and a linear head; see `build`."""
 
     def __init__(self, config: ModelConfig, backend: Backend = "auto"):
         super().__init__()
         self.config, self.backend = config, backend
         widths = (1, *config.channels)
         self.blocks = nn.ModuleList(
-            Block(
-                widths[i],
-                widths[i + 1],
-                kernel=kernel,
-                pool=pool,
-                pooling=config.pooling,
-                backend=backend,
-            )
+            Block(widths[i], widths[i + 1], kernel=kernel, pool=pool, pooling=config.pooling, backend=backend)
             for i, (kernel, pool) in enumerate(zip(config.kernels, config.pools, strict=True))
         )
         self.lstm = nn.LSTM(config.channels[-1], config.hidden, config.lstm_layers, batch_first=True)
         self.head = nn.Linear(config.hidden, len(config.targets))
 
     def forward(self, waveform: Tensor, draw: Draw | None = None) -> Tensor:
-        """Return a prediction for each frame, the LSTM starting at zero.
+        """Return predictions [B, samples / hop, targets] for waveforms [B, samples], the LSTM starting at zero.
 
-        Args:
-            waveform: [B, samples], samples a multiple of the hop; it is brought to the type of the weights.
-            draw: which dropout masks a network in train mode draws; None lets PyTorch's global generator choose.
-
-        Returns:
-            [B, samples / hop, targets].
-
-        Raises:
-            InputError: if the samples are no whole number of frames.
+        `draw` says which dropout masks are drawn in train mode; None lets PyTorch's global generator choose. Raises
+        InputError if the samples are no whole number of frames.
         """
         predictions, _ = self.recur(self.features(waveform, draw))
         return predictions
 
     def features(self, waveform: Tensor, draw: Draw | None = None) -> Tensor:
         """Return the convolutional part's output [B, frames, channels] for waveforms [B, samples]."""
-        self._check(waveform.shape[-1])
+        hop, samples = self.config.hop, waveform.shape[-1]
+        if samples % hop:
+            raise InputError(
+                f"{samples} samples are no whole number of frames of {hop} samples "
+                f"(the product of the pools {list(self.config.pools)}); cut or pad the waveform"
+            )
         drops = self.training and self.config.dropout > 0
         if drops and draw is None:
             draw = Draw(seed=int(torch.randint(2**63 - 1, ())), step=0)
@@ -140,20 +112,11 @@ class Network(nn.Module):
             return self.head(outputs.to(self.head.weight.dtype)), state
 
     def features_between(self, read: Read, frames: int, start_frame: int, end_frame: int) -> Tensor:
-        """Return some frames of `features`, asking for no other samples than those they depend on.
+        """Return `features` [B, end_frame - start_frame, channels] of a part of a recording with so many frames.
 
         Each block asks the one below for the steps that its own frames depend on, clamped to the recording, and pads
-        with zeros only where the recording really ends: so the values are those of the whole pass.
-
-        Args:
-            read: gives the samples [B, stop - start] from a start to a stop within the recording, on the network's
-                device.
-            frames: of the whole recording.
-            start_frame: first frame.
-            end_frame: one past the last frame.
-
-        Returns:
-            [B, end_frame - start_frame, channels].
+        with zeros only where the recording really ends: so the values are those of the whole pass, and no other samples
+        are read.
         """
         return self._steps_of(len(self.blocks), read, frames * self.config.hop, start_frame, end_frame)
 
@@ -169,23 +132,6 @@ class Network(nn.Module):
         return output
 
     def backend_on(self, device: torch.device) -> str:
-        """Return what computes the blocks on a device, "reference" or "fused"; inside autocast, what does so there."""
+        """Return what computes the blocks on a device, "reference" or "fused", inside or outside autocast as now."""
         chosen = choose(self.backend, device, self.head.weight.dtype)
         return "fused" if self.config.pooling == "max" and chosen is not reference.conv_pool else "reference"
-
-    def _check(self, samples: int) -> None:
-        if samples % self.config.hop:
-            raise InputError(
-                f"{samples} samples are no whole number of frames of {self.config.hop} samples "
-                f"(the product of the pools {list(self.config.pools)}); cut or pad the waveform"
-            )
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers a network learns."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return the device that a network's weights are on."""
-    return next(model.parameters()).device

@@ -1,8 +1,7 @@
 """The chain of post-processing steps of a trained model's predictions: median filter, centring, scaling, shift.
 
-The steps and their order are those of the paper (section 5.1). What the chain needs of the devel
-partition (means and deviations) is part of it, so that the test partition, or any other audio, goes
-through the very same steps.
+The steps and their order are those of the paper (section 5.1). Means and deviations of the devel partition are part of
+the chain, so that the test partition, or any other audio, goes through the very same steps.
 """
 
 import math
@@ -17,6 +16,8 @@ from scipy.ndimage import median_filter
 from ser_ray.errors import InputError
 from ser_ray.postprocess.grid import whole
 
+Array = NDArray[np.float64]
+
 # Squares and ratios of squares of values within this stay finite in float64.
 LARGEST_VALUE = 1e50
 # Up to this a deviation is what underflow left of none.
@@ -25,22 +26,17 @@ SMALLEST_STD = 1e-100
 
 @dataclass(frozen=True, kw_only=True)
 class PostProcessing:
-    """A chain: median filter, centring, scaling about the mean, shift, in this order.
+    """A chain: median filter, centring, scaling about the mean, shift, in this order. Illegal values raise InputError.
 
     Args:
         median_window: length of the median filter in frames; odd, 1 filters nothing.
         centre: whether predictions are moved from `prediction_mean` to `gold_mean`.
-        scale: whether their deviations from `prediction_mean` are multiplied by `gold_std /
-            prediction_std`.
+        scale: whether their deviations from `prediction_mean` are multiplied by `gold_std / prediction_std`.
         shift: frames by which predictions are moved later in time; negative moves them earlier.
         prediction_mean: mean of the filtered devel predictions, pooled over recordings.
         prediction_std: their population standard deviation.
         gold_mean: mean of the devel gold, pooled over recordings.
         gold_std: its population standard deviation.
-
-    Raises:
-        InputError: if the window is even or below 1, a length is not whole, a constant is not
-            finite, a deviation is negative, or predictions without any deviation are to be scaled.
     """
 
     median_window: int = 1
@@ -53,7 +49,7 @@ class PostProcessing:
     gold_std: float = 1.0
 
     def __post_init__(self) -> None:
-        """Hold the fields to what is legal; NumPy's numbers become Python's."""
+        """Check the fields; NumPy's numbers become Python's."""
         window = whole("median_window", self.median_window)
         if window < 1 or window % 2 == 0:
             raise InputError(f"median_window is {window}, but must be an odd number of frames, 1 (no filter) or more")
@@ -74,70 +70,37 @@ class PostProcessing:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "PostProcessing":
-        """Return the chain of a row of the table `postprocessing`.
-
-        Args:
-            row: column -> value; other columns than the chain's are passed over.
-        """
+        """Return the chain of a row of the table `postprocessing`."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
-def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
-    """Return the predictions after the steps of a chain.
+def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Array]:
+    """Return the predictions after the steps of a chain: new float64 arrays [frames], one per recording.
 
-    Each recording is processed by itself. The median filter and the shift repeat the value at the
-    recording's edge, so that a window may be longer than a recording; a shift by its length or more
-    leaves the edge value alone.
+    Each recording is processed by itself. The median filter and the shift repeat the value at the recording's edge, so
+    that a window may be longer than a recording; a shift by its length or more leaves only the edge value. Raises
+    InputError if a recording is not one-dimensional, or holds values that are not finite.
 
-    Args:
-        chain: the steps, with constants fitted on the devel partition.
-        predictions: one array of frames per recording.
-
-    Returns:
-        New arrays [frames], float64, in the order of `predictions`.
-
-    Raises:
-        InputError: if a recording is not one-dimensional, or holds values that are not finite.
+    >>> apply(PostProcessing(median_window=3, shift=1), [[0.0, 9.0, 1.0, 2.0, 3.0]])[0].tolist()
+    [0.0, 0.0, 1.0, 2.0, 2.0]
     """
     return [
-        _shifted(_rescaled(median_filtered(trace, chain.median_window), chain), chain.shift)
+        _shifted(_rescaled(_median_filtered(trace, chain.median_window), chain), chain.shift)
         for trace in checked_traces("predictions", predictions)
     ]
 
 
-def fitted(
-    chain: PostProcessing,
-    filtered: Sequence[NDArray[np.float64]],
-    gold: Sequence[NDArray[np.float64]],
-) -> PostProcessing:
-    """Return a chain with the constants of devel.
-
-    Args:
-        chain: the steps; its constants are replaced.
-        filtered: devel predictions after the chain's median filter, one array of frames per
-            recording.
-        gold: the devel gold, likewise.
-
-    Returns:
-        The chain with means and population deviations, pooled over recordings.
-    """
+def fitted(chain: PostProcessing, filtered: Sequence[Array], gold: Sequence[Array]) -> PostProcessing:
+    """Return a chain with the constants of devel, given its median-filtered predictions and its gold."""
     prediction_mean, prediction_std = mean_and_std(filtered)
     gold_mean, gold_std = mean_and_std(gold)
     return replace(
-        chain,
-        prediction_mean=prediction_mean,
-        prediction_std=prediction_std,
-        gold_mean=gold_mean,
-        gold_std=gold_std,
+        chain, prediction_mean=prediction_mean, prediction_std=prediction_std, gold_mean=gold_mean, gold_std=gold_std
     )
 
 
-def mean_and_std(traces: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    """Return mean and population standard deviation of all frames; of a constant they are exact, the latter 0.
-
-    Args:
-        traces: one array of frames per recording, not all empty.
-    """
+def mean_and_std(traces: Sequence[Array]) -> tuple[float, float]:
+    """Return mean and population standard deviation of all frames; of a constant they are exact, the latter 0."""
     pooled = np.concatenate(traces)
     relative = pooled - pooled[0]
     mean = relative.mean()
@@ -145,27 +108,19 @@ def mean_and_std(traces: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     return float(pooled[0] + mean), math.sqrt(float(relative @ relative) / relative.size)
 
 
-def median_filtered(trace: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """Return the running median of a recording, its edge values repeated beyond its ends.
-
-    Args:
-        trace: [frames].
-        window: odd length in frames.
-
-    Returns:
-        A new array [frames].
-    """
+def _median_filtered(trace: Array, window: int) -> Array:
+    """Return the running median [frames] of a recording, its edge values repeated beyond its ends."""
     if window == 1 or trace.size == 0:
         return trace.copy()
     # Past the recording's own length a window grows by one first and one last value at a time,
     # between which the median then lies: it stays the same, and an enormous window costs nothing.
     half = min(window // 2, trace.size)
     padded = np.pad(trace, half, mode="edge")
-    filtered: NDArray[np.float64] = median_filter(padded, size=2 * half + 1, mode="nearest")
+    filtered: Array = median_filter(padded, size=2 * half + 1, mode="nearest")
     return filtered[half : half + trace.size].copy()
 
 
-def _rescaled(trace: NDArray[np.float64], chain: PostProcessing) -> NDArray[np.float64]:
+def _rescaled(trace: Array, chain: PostProcessing) -> Array:
     if not chain.centre and not chain.scale:
         return trace
     factor = chain.gold_std / chain.prediction_std if chain.scale else 1.0
@@ -173,7 +128,7 @@ def _rescaled(trace: NDArray[np.float64], chain: PostProcessing) -> NDArray[np.f
     return (trace - chain.prediction_mean) * factor + target
 
 
-def _shifted(trace: NDArray[np.float64], shift: int) -> NDArray[np.float64]:
+def _shifted(trace: Array, shift: int) -> Array:
     if shift == 0 or trace.size == 0:
         return trace
     frames = min(abs(shift), trace.size)
@@ -182,16 +137,10 @@ def _shifted(trace: NDArray[np.float64], shift: int) -> NDArray[np.float64]:
     return np.concatenate([trace[frames:], np.repeat(trace[-1:], frames)])
 
 
-def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
-    """Return traces as float64 arrays.
+def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[Array]:
+    """Return traces as float64 arrays; raise InputError if one is not 1-D, not finite, or has values beyond 1e50.
 
-    Args:
-        name: what the traces are, for messages.
-        traces: one array of frames per recording.
-
-    Raises:
-        InputError: if a recording is not one-dimensional, or holds values that are not finite or
-            beyond 1e50.
+    `name` is what the traces are, for messages.
     """
     checked = []
     for index, trace in enumerate(traces):

@@ -1,4 +1,4 @@
-"""The configuration of the post-processing search."""
+"""Configuration of the post-processing search."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -9,9 +9,9 @@ from pydantic.dataclasses import dataclass
 
 from ser_ray.postprocess.grid import Grid
 
-Method = Literal["greedy", "exhaustive"]
+SearchMethod = Literal["greedy", "exhaustive"]
 Choice = Literal["per_target", "joint"]
-Seconds = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -27,39 +27,27 @@ class SearchConfig:
         forward_only: whether the exhaustive search leaves shifts backward in time out, as greedy does.
     """
 
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("greedy", "exhaustive")
+    methods: Annotated[tuple[SearchMethod, ...], Field(min_length=1)] = ("greedy", "exhaustive")
     choice: Choice = "per_target"
-    max_window_s: Seconds = 20.0
-    max_shift_s: Seconds = 10.0
+    max_window_s: _Seconds = 20.0
+    max_shift_s: _Seconds = 10.0
     forward_only: Annotated[bool, Strict()] = False
 
     def grid(self, label_rate: float, longest_frames: int) -> Grid:
-        """Return the grid in frames.
-
-        Args:
-            label_rate: of the predictions, frames per second.
-            longest_frames: of the longest recording; beyond it windows and shifts change nothing any more.
-
-        Raises:
-            InputError: if the grid is too large.
-        """
+        """Return the grid in frames, see `Grid.of_seconds`."""
         return Grid.of_seconds(
             self.max_window_s, self.max_shift_s, label_rate, longest_frames, forward_only=self.forward_only
         )
 
     @classmethod
     def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "SearchConfig":
-        """Return what a trial was searched with.
-
-        Args:
-            rows: of the trial in the table `postprocessing`; what rows of older versions do not say has its default.
-        """
-        found = list(rows)
-        said: dict[str, Any] = {"methods": tuple(dict.fromkeys(row["method"] for row in found))}
+        """Return the settings of a trial's search, by its rows of `postprocessing`; a missing value has its default."""
+        stored = list(rows)
+        fields: dict[str, Any] = {"methods": tuple(dict.fromkeys(row["method"] for row in stored))}
         for field in dataclasses.fields(cls):
-            if field.name != "methods" and found and found[0].get(field.name) is not None:
-                said[field.name] = found[0][field.name]
-        return cls(**said) if found else cls()
+            if field.name != "methods" and stored and stored[0].get(field.name) is not None:
+                fields[field.name] = stored[0][field.name]
+        return cls(**fields) if stored else cls()
 
     def covers(self, other: "SearchConfig") -> bool:
         """Return whether a search with these settings has found what one with others would find."""

@@ -1,16 +1,16 @@
-"""What a search brings on recordings that it has not seen: an estimate from devel alone, by cross-fitting.
+"""Cross-fitting: an estimate, from devel alone, of what a search gains on recordings that it has not seen.
 
 On the recordings that it chose by, a search always gains. Here each fold of recordings goes through the chain that the
-same search chooses on all other folds, constants included. With x the traces that come out, y the gold, m_f the mean
-over all of devel that the chain of fold f leads to, and sums over each fold's own frames,
+same search chooses on all other folds, constants included. With x the resulting traces, y the gold, m_f the mean over
+all of devel after the chain of fold f, and sums over each fold's own frames,
 
     cov = sum_f sum_t (x_t - m_f)(y_t - mean(y)) / n        var_x = sum_f sum_t (x_t - m_f)^2 / n
     b^2 = sum_f n_f ((m_f - mean(y))^2 + c_f e^2) / n       CCC = 2 cov / (var_x + var(y) + b^2)
 
 where c_f is 1 if that chain centres and e^2 is the squared standard error of the mean of x - y over recordings: so far
-the mean that was fitted on devel will miss that of others. The plain CCC of x and y would be too low: a fold that lies
-high has others that lie low, and a chain centred on these moves it the wrong way. benchmarks/bench_unseen.py holds this
-estimate, the plain one and the gain on devel against the gain on a thousand unseen recordings.
+will the mean that was fitted on devel miss that of others. The plain CCC of x and y would be too low: where one fold
+lies high the others lie low, and a chain centred on these moves it the wrong way. benchmarks/bench_unseen.py compares
+this estimate, the plain one and the gain on devel with the gain on a thousand unseen recordings.
 """
 
 import math
@@ -18,15 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ser_ray.postprocess.chain import SMALLEST_STD, PostProcessing, apply
+from ser_ray.postprocess.chain import SMALLEST_STD, Array, PostProcessing, apply
 from ser_ray.postprocess.devel import Devel
 from ser_ray.postprocess.grid import Grid
 from ser_ray.postprocess.sums import GridSums, added
 from ser_ray.postprocess.table import ccc_table, moments
 
-Array = NDArray[np.float64]
 Chooser = Callable[[Sequence[Array]], Sequence[PostProcessing]]
 """Takes each target's table of CCCs, [windows, centre, scale, all shifts]; returns each target's steps."""
 
@@ -34,16 +32,10 @@ Chooser = Callable[[Sequence[Array]], Sequence[PostProcessing]]
 def crossfit_ccc(
     devel: Sequence[Devel], sums: Sequence[Sequence[GridSums]], choosers: Sequence[Chooser], grid: Grid
 ) -> list[list[float]]:
-    """Return the CCC that chains chosen by searches are estimated to reach on recordings that these have not seen.
+    """Return the CCC [methods][targets] that chains chosen by searches are estimated to reach on unseen recordings.
 
-    Args:
-        devel: of each target, all in the same folds.
-        sums: of each target and fold, over `grid`.
-        choosers: of each method, what it chooses by tables.
-        grid: of chains.
-
-    Returns:
-        [methods][targets]; NaN throughout where there is but one fold.
+    All targets have the same folds; `sums` are of each target and fold, `choosers` of each method. NaN throughout where
+    there is but one fold.
     """
     if len(devel[0].folds) < 2:
         return [[float("nan")] * len(devel) for _ in choosers]
@@ -62,11 +54,7 @@ def crossfit_ccc(
 
 @dataclass
 class _Unseen:
-    """Sums over traces that each went through a chain found without them.
-
-    Args:
-        gold_mean: of all devel.
-    """
+    """Sums over traces that each went through a chain found without them; `gold_mean` is of all devel."""
 
     gold_mean: float
     frames: int = 0
@@ -79,14 +67,7 @@ class _Unseen:
     """Frames of each recording, and the mean of what its trace lies above its gold."""
 
     def add(self, traces: Sequence[Array], gold: Sequence[Array], chain_mean: float, *, centred: bool) -> None:
-        """Add a fold.
-
-        Args:
-            traces: of its recordings, processed.
-            gold: likewise.
-            chain_mean: the mean that the same chain has over all of devel.
-            centred: whether that chain centres.
-        """
+        """Add the processed traces and gold of a fold; `chain_mean` is the mean of all of devel after its chain."""
         for trace, true in zip(traces, gold, strict=True):
             x, y = trace - chain_mean, true - self.gold_mean
             self.covariance += float(x @ y)

@@ -1,4 +1,4 @@
-"""The devel partition as a search takes it: one target's predictions and gold, and the folds they are looked at in."""
+"""The devel partition as input of a search: one target's predictions and gold, and its folds."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.errors import InputError
-from ser_ray.postprocess.chain import checked_traces
+from ser_ray.postprocess.chain import Array, checked_traces
 from ser_ray.postprocess.grid import Grid, whole
 from ser_ray.postprocess.sums import GridSums, grid_sums, references_of
-
-Array = NDArray[np.float64]
 
 MAX_FOLDS = 10
 """Folds of a cross-fit: nine tenths of devel choose nearly what all of it does, and each fold's sums take 3 MB."""
@@ -19,13 +17,9 @@ MAX_FOLDS = 10
 
 @dataclass(frozen=True, eq=False)
 class Devel:
-    """One target's predictions and gold on devel, recordings one after the other.
+    """One target's predictions and gold [frames] on devel, recordings concatenated, of `lengths` frames each.
 
-    Args:
-        predictions: [frames].
-        gold: [frames].
-        lengths: frames of each recording.
-        folds: numbers of recordings; each recording is in one fold.
+    Folds are numbers of recordings; each recording is in one fold.
     """
 
     predictions: NDArray[np.floating]
@@ -35,16 +29,10 @@ class Devel:
 
     @classmethod
     def of(cls, predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike], folds: int = 1) -> "Devel":
-        """Return predictions and gold that match, in so many folds, or one per recording where there are fewer.
+        """Return predictions and gold, one array per recording each, in at most `folds` folds.
 
-        Args:
-            predictions: one array of frames per recording.
-            gold: likewise.
-            folds: how many, at least 1.
-
-        Raises:
-            InputError: if recordings or lengths do not match, there are none, one is empty, values are not finite,
-                or there are no folds.
+        Raises InputError if recordings or lengths do not match, there are none, one is empty, values are not finite, or
+        there are no folds.
         """
         if whole("folds", folds) < 1:
             raise InputError(f"folds is {folds}, but must be at least 1: 1 makes no estimate for unseen recordings")
@@ -74,14 +62,9 @@ class Devel:
 
 
 def folds_of(lengths: Sequence[int], folds: int) -> tuple[tuple[int, ...], ...]:
-    """Return recordings divided into folds of about equal length.
+    """Return numbers of recordings divided into at most `folds` folds of about equal length, ascending within a fold.
 
-    Args:
-        lengths: frames of each recording.
-        folds: how many at most, at least 1; there are no more than recordings.
-
-    Returns:
-        Numbers of recordings, ascending within a fold; always the same for the same lengths.
+    The same lengths give the same folds.
     """
     assert folds >= 1
     members: list[list[int]] = [[] for _ in range(min(folds, len(lengths)))]
@@ -94,11 +77,6 @@ def folds_of(lengths: Sequence[int], folds: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _checked_lengths(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> tuple[int, ...]:
-    """Return the frames of each recording.
-
-    Raises:
-        InputError: as `Devel.of`.
-    """
     if len(predictions) != len(gold):
         raise InputError(f"predictions of {len(predictions)} recordings, but gold of {len(gold)}: a search needs both")
     x, y = checked_traces("predictions", predictions), checked_traces("gold", gold)

@@ -1,4 +1,4 @@
-"""The grid of chains that a search looks at: median windows, centring, scaling, shifts."""
+"""The grid of chains that a search compares: median windows, centring, scaling, shifts."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,8 @@ MAX_CHAINS = 20_000_000
 class Grid:
     """All chains of median window, centring, scaling and shift within two bounds; the paper's at 25 Hz by default.
 
-    Args:
-        max_window_frames: windows 1, 3, ... up to this odd number.
-        max_shift_frames: shifts up to this, forward and backward in time.
-        forward_only: leave shifts backward in time out.
-
-    Raises:
-        InputError: if the longest window is even or below 1, the largest shift negative, or the grid too large.
+    Windows are 1, 3, ... up to an odd number; shifts are up to a number both ways, or only forward in time. Raises
+    InputError if the longest window is even or below 1, the largest shift negative, or the grid too large.
     """
 
     max_window_frames: int = 501
@@ -28,7 +23,7 @@ class Grid:
     forward_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is no grid."""
+        """Check the bounds."""
         window = whole("max_window_frames", self.max_window_frames)
         shift = whole("max_shift_frames", self.max_shift_frames)
         if not (1 <= window <= MAX_FRAMES and window % 2):
@@ -53,20 +48,12 @@ class Grid:
         *,
         forward_only: bool = False,
     ) -> "Grid":
-        """Return the grid of bounds in seconds, as far as it matters to recordings.
+        """Return the grid of bounds in seconds, as far as it matters to recordings of at most `longest_frames`.
 
         A window of more than twice a recording, or a shift by more than all of it, gives what the next smaller one
-        gives: such chains are left out, without a loss.
-
-        Args:
-            max_window_s: the longest window; the next odd number of frames is taken (20 s at 25 Hz are 501).
-            max_shift_s: the largest shift; whole frames within it are taken.
-            label_rate: frames per second; NaN where no recording has a second frame.
-            longest_frames: of the longest recording.
-            forward_only: leave shifts backward in time out.
-
-        Raises:
-            InputError: if the grid is too large.
+        gives: such chains are left out, without a loss. Of the longest window the next odd number of frames is taken
+        (20 s at 25 Hz are 501), of the largest shift the whole frames within it. The rate is NaN where no recording has
+        a second frame.
         """
         if math.isnan(label_rate):
             return cls(1, 0, forward_only)
@@ -91,33 +78,21 @@ class Grid:
         return range(0 if self.forward_only else -self.max_shift_frames, self.max_shift_frames + 1)
 
     def edges_met(self, median_window: int, shift: int) -> str | None:
-        """Return where a chain is the last of the grid, so that a larger grid may have a better one.
+        """Return at which edges of the grid a chain lies, so that a larger grid may have a better one.
 
-        Args:
-            median_window: of the chain, in frames.
-            shift: of the chain, in frames.
-
-        Returns:
-            "window", "shift" or "window, shift"; None if it lies within. No filter and no shift are no edges.
+        "window", "shift" or "window, shift"; None if it lies within. No filter and no shift are no edges.
         """
-        met = {
-            "window": median_window == self.max_window_frames > 1,
-            "shift": abs(shift) == self.max_shift_frames > 0,
-        }
+        met = {"window": median_window == self.max_window_frames > 1, "shift": abs(shift) == self.max_shift_frames > 0}
         return ", ".join(name for name, is_met in met.items() if is_met) or None
 
     @property
     def chains(self) -> int:
-        """How many chains the grid has."""
+        """Number of chains in the grid."""
         return len(self.windows) * 4 * len(self.shifts)
 
 
 def whole(name: str, value: object) -> int:
-    """Return a number of frames, or of what its name says, as an int.
-
-    Raises:
-        InputError: if it is not a whole number.
-    """
+    """Return a number of frames, or of folds if that is its name, as an int; raise InputError if it is not whole."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         of_frames = "" if name == "folds" else " of frames"
         raise InputError(f"{name} is {value!r}, but must be a whole number{of_frames}")

@@ -2,7 +2,7 @@
 
 For a fixed centre the window of k frames to either side loses two frames on the way to k - 1, so
 its median moves to a neighbour in sorted order or stays. A doubly linked list of the window's
-frames in sorted order, from which frames are taken two by two, therefore gives the medians of all
+frames in sorted order, from which frames are removed two by two, therefore gives the medians of all
 windows about a centre, the longest first. Frames are compared by rank, ties broken by time, so the
 medians are exact values of the trace.
 """
@@ -24,17 +24,11 @@ _BLOCK = 64
 def running_medians(
     padded: NDArray[np.float64], windows: Sequence[int], out: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return the medians of all windows about all centres.
+    """Return the medians [windows, centres] of all windows about all centres, written to `out` if that is given.
 
-    Args:
-        padded: [centres + longest window - 1], finite; the trace with half of the longest window
-            before its first centre and after its last one, be these neighbouring frames or repeated
-            edge values.
-        windows: odd lengths in frames, each larger than the one before.
-        out: [windows, centres], float64: where to write them; None for a new array.
-
-    Returns:
-        [windows, centres].
+    `padded` [centres + longest window - 1] is the finite trace with half of the longest window before its first centre
+    and after its last one, be these neighbouring frames or repeated edge values. Windows are odd lengths in frames,
+    ascending.
     """
     halves = np.asarray(windows, np.int64) // 2
     longest = int(halves[-1])
@@ -48,13 +42,12 @@ def running_medians(
 
 
 def warm() -> None:
-    """Compile the kernel, or find it in Numba's cache on disk, so that other processes find it there."""
+    """Compile the kernel into Numba's cache on disk, so that other processes find it there."""
     _kernel()
 
 
 @functools.cache
 def _kernel() -> Kernel:
-    """The compiled kernel; from Numba's cache on disk where there is one."""
     signature = "void(float64[::1], int64[::1], int64[::1], int64, float64[:, :])"
     kernel: Kernel = compiled(_fill_medians, signature)
     return kernel
@@ -67,14 +60,10 @@ def _fill_medians(
     shortest: int,
     out: NDArray[np.float64],
 ) -> None:
-    """Write the medians.
+    """Write the medians to out [windows, centres].
 
-    Args:
-        padded: [centres + 2 longest].
-        order: the frames of `padded` in ascending order of value.
-        rows: [longest + 1], the row of `out` for a window of k frames to either side, -1 for none.
-        shortest: the smallest k asked for.
-        out: [windows, centres].
+    `order` are the frames of padded [centres + 2 longest] in ascending order of value, rows [longest + 1] the row of
+    `out` for a window of k frames to either side, -1 for none, `shortest` the smallest k of all.
     """
     longest = rows.size - 1
     centres = out.shape[1]

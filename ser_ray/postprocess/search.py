@@ -3,9 +3,10 @@
 The paper's order and ranges are those of its section 5.1: median windows up to 20 s, centring, scaling, shifts forward
 in time up to 10 s (501 and 250 frames at 25 Hz). Only odd windows are tried: an even one has no middle frame. That
 search picks its window before it knows the other steps, where smoothing costs variance, and so settles too early; the
-exhaustive one looks at every combination, with shifts both ways.
+exhaustive one compares every combination, with shifts both ways.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,16 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.metrics import ccc_pooled
-from ser_ray.postprocess.chain import SMALLEST_STD, PostProcessing, apply, fitted, mean_and_std
-from ser_ray.postprocess.choice import best_steps, greedy_steps
-from ser_ray.postprocess.config import Method
+from ser_ray.postprocess.chain import SMALLEST_STD, Array, PostProcessing, apply, fitted, mean_and_std
+from ser_ray.postprocess.config import SearchMethod
 from ser_ray.postprocess.crossfit import Chooser, crossfit_ccc
 from ser_ray.postprocess.devel import Devel
 from ser_ray.postprocess.grid import Grid
 from ser_ray.postprocess.sums import GridSums, added
-from ser_ray.postprocess.table import ccc_table
+from ser_ray.postprocess.table import best_steps, ccc_table, greedy_steps
 
-Array = NDArray[np.float64]
+MAX_LOST_SHARE = 0.5
+"""Of the gain on devel; if more is lost on recordings that the search has not seen, the choice is not reliable."""
+MIN_LOST_CCC = 0.005
+"""A smaller loss of CCC is no reason for a warning, whatever share of the gain it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +40,18 @@ class StepGains:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Args:
-        chain: the chain, with the constants of devel.
-        ccc: pooled devel CCC of `apply(chain, predictions)`; NaN if predictions and gold are one
-            and the same constant.
+        chain: with the constants of devel.
+        ccc: pooled devel CCC of `apply(chain, predictions)`; NaN if predictions and gold are the same constant.
         raw_ccc: pooled devel CCC of the predictions as they are.
         gains: what each step added.
         crossfit_ccc: the CCC that unseen recordings are estimated to get (see `ser_ray.postprocess.crossfit`); NaN
-            where it was not asked for, or devel has but one recording.
+            where it was not requested, or devel has but one recording.
         folds: in which that was estimated.
-        table: [windows, centre (off, on), scale (off, on), shifts], the devel CCC of every chain;
-            None if the search does not compute it.
-        windows: [windows], odd lengths in frames, or None.
-        shifts: [shifts], in frames, or None.
+        table: [windows, centre (off, on), scale (off, on), shifts], the devel CCC of every chain; None if the
+            search does not compute it, as are `windows` [windows] and `shifts` [shifts], its axes in frames.
     """
 
     chain: PostProcessing
@@ -75,23 +75,19 @@ def search_greedy(
 ) -> SearchResult:
     """Return the paper's chain: the best median window, then centring, scaling and a shift forward in time.
 
-    Each step is kept if it raises the pooled devel CCC (by more than rounding, 1e-12); of equal
-    windows or shifts the smallest is taken. Constants are fitted on the filtered predictions before
-    the shift. Where predictions or gold are constant, the chain has no step.
+    Predictions are raw, of the devel partition; one array of frames per recording, as in gold. Windows 1, 3, ... and
+    shifts 0, 1, ... up to the bounds are tried. Each step is kept if it raises the pooled devel CCC (by more than
+    rounding, 1e-12); of equal windows or shifts the smallest is taken. Constants are fitted on the filtered predictions
+    before the shift. Where predictions or gold are constant, the chain has no step. With several folds of recordings
+    the CCC on unseen ones is estimated.
 
-    Args:
-        predictions: raw predictions of the devel partition, one array of frames per recording.
-        gold: its gold, likewise.
-        max_window_frames: windows 1, 3, ... up to this odd number are tried.
-        max_shift_frames: shifts 0, 1, ... up to this are tried.
-        folds: of recordings, in which the CCC on unseen ones is estimated; 1 for no estimate.
+    Raises InputError if recordings or lengths do not match, there are none, values are not finite, or the grid is not
+    legal.
 
-    Returns:
-        The chain and its devel CCC; no table.
-
-    Raises:
-        InputError: if recordings or lengths do not match, there are none, values are not finite, or
-            the grid is not legal.
+    >>> gold = [0.0, 0.1, 0.4, 0.8, 0.6, 0.3, 0.1, 0.0]
+    >>> ahead = [*gold[2:], 0.0, 0.0]  # two frames too early
+    >>> search_greedy([ahead], [gold], max_window_frames=3, max_shift_frames=4).chain.shift
+    2
     """
     grid = Grid(max_window_frames, max_shift_frames)
     devel = Devel.of(predictions, gold, folds)
@@ -99,7 +95,7 @@ def search_greedy(
         return search_targets([devel], _all_sums([devel], grid), grid, ("greedy",))["greedy"][0]
     traces, labels = devel.traces()
     if _is_constant(labels):
-        return _finished(PostProcessing(), devel)
+        return _result_of(PostProcessing(), devel)
 
     def shifted(row: int, centre: int, scale: int) -> Array:
         filtered = Devel.of(apply(PostProcessing(median_window=grid.windows[row]), traces), labels)
@@ -107,7 +103,7 @@ def search_greedy(
         return table[0, centre, scale, max_shift_frames:]
 
     unshifted = ccc_table(devel.sums(Grid(max_window_frames, 0), 0))[..., 0]
-    return _finished(greedy_steps(unshifted, shifted, grid), devel)
+    return _result_of(greedy_steps(unshifted, shifted, grid), devel)
 
 
 def search_exhaustive(
@@ -119,27 +115,12 @@ def search_exhaustive(
     forward_only: bool = False,
     folds: int = 1,
 ) -> SearchResult:
-    """Return the chain with the best pooled devel CCC of all combinations of steps (503,004 by default).
+    """Return the chain with the best pooled devel CCC of all combinations of steps (503,004 by default), and the table.
 
-    Chains within 1e-12 of the best count as equal, and the simplest of them is taken: the one with
-    the fewest steps, then the smallest window, the smallest shift, forward before backward,
-    centring before scaling. Where predictions or gold are constant, that is the chain without a
-    step, and the table is 0 throughout.
-
-    Args:
-        predictions: raw predictions of the devel partition, one array of frames per recording.
-        gold: its gold, likewise.
-        max_window_frames: windows 1, 3, ... up to this odd number are searched.
-        max_shift_frames: shifts up to this are searched, forward and backward in time.
-        forward_only: leave the shifts backward out.
-        folds: of recordings, in which the CCC on unseen ones is estimated; 1 for no estimate.
-
-    Returns:
-        The chain, its devel CCC, and the table of all.
-
-    Raises:
-        InputError: if recordings or lengths do not match, there are none, values are not finite, or
-            the grid is not legal.
+    Arguments and errors are those of `search_greedy`; shifts go both ways unless forward_only. Chains within 1e-12 of
+    the best count as equal, and the simplest of them is taken: the one with the fewest steps, then the smallest window,
+    the smallest shift, forward before backward, centring before scaling. Where predictions or gold are constant, that
+    is the chain without a step, and the table is 0 throughout.
     """
     grid = Grid(max_window_frames, max_shift_frames, forward_only)
     devel = Devel.of(predictions, gold, folds)
@@ -150,21 +131,15 @@ def search_targets(
     devel: Sequence[Devel],
     sums: Sequence[Sequence[GridSums]],
     grid: Grid,
-    methods: Sequence[Method],
+    methods: Sequence[SearchMethod],
     *,
     joint: bool = False,
-) -> Mapping[Method, Sequence[SearchResult]]:
-    """Return what each search finds for each target, out of sums that all of them share.
+) -> Mapping[SearchMethod, Sequence[SearchResult]]:
+    """Return, by method, what each search finds for each target, out of sums that all of them share.
 
-    Args:
-        devel: of each target; jointly searched ones have the same recordings.
-        sums: of each target and fold, `devel[target].sums(grid, fold)`.
-        grid: of chains.
-        methods: which searches.
-        joint: choose the same steps for all targets, by the mean of their CCCs; constants are each target's own.
-
-    Returns:
-        Method -> a result per target; those of the exhaustive search with its table, jointly the table of the mean.
+    `sums` are of each target and fold, `devel[target].sums(grid, fold)`. Jointly searched targets have the same
+    recordings and get the same steps, the best by the mean of their CCCs, with constants of their own; the table of an
+    exhaustive search is then the mean's.
     """
     choosers = {method: _chooser(method, grid, joint=joint) for method in methods}
     tables = [
@@ -174,10 +149,10 @@ def search_targets(
         for one, of_target in zip(devel, sums, strict=True)
     ]
     unseen = _crossfit(devel, sums, list(choosers.values()), grid, joint=joint)
-    results: dict[Method, Sequence[SearchResult]] = {}
+    results: dict[SearchMethod, Sequence[SearchResult]] = {}
     for (method, choose), cccs in zip(choosers.items(), unseen, strict=True):
         results[method] = [
-            replace(_finished(steps, one), crossfit_ccc=ccc, folds=len(one.folds))
+            replace(_result_of(steps, one), crossfit_ccc=ccc, folds=len(one.folds))
             for steps, one, ccc in zip(choose(tables), devel, cccs, strict=True)
         ]
     if "exhaustive" in results:
@@ -198,8 +173,8 @@ def _all_sums(devel: Sequence[Devel], grid: Grid) -> list[list[GridSums]]:
     return [[one.sums(grid, fold) for fold in range(len(one.folds))] for one in devel]
 
 
-def _chooser(method: Method, grid: Grid, *, joint: bool) -> Chooser:
-    """Return what chooses each target's steps by the targets' tables over all shifts."""
+def _chooser(method: SearchMethod, grid: Grid, *, joint: bool) -> Chooser:
+    """Return a function that chooses each target's steps by the targets' tables over all shifts."""
 
     def steps(table: Array) -> PostProcessing:
         if method == "exhaustive":
@@ -214,12 +189,7 @@ def _chooser(method: Method, grid: Grid, *, joint: bool) -> Chooser:
 
 
 def _crossfit(
-    devel: Sequence[Devel],
-    sums: Sequence[Sequence[GridSums]],
-    choosers: Sequence[Chooser],
-    grid: Grid,
-    *,
-    joint: bool,
+    devel: Sequence[Devel], sums: Sequence[Sequence[GridSums]], choosers: Sequence[Chooser], grid: Grid, *, joint: bool
 ) -> list[list[float]]:
     """Return the CCC on unseen recordings, [methods][targets]."""
     if joint:
@@ -237,13 +207,10 @@ def _within(grid: Grid, table: Array) -> Array:
     return table[..., grid.max_shift_frames :] if grid.forward_only else table
 
 
-def _finished(steps: PostProcessing, devel: Devel) -> SearchResult:
+def _result_of(steps: PostProcessing, devel: Devel) -> SearchResult:
     """Return the result of a search without a table: the chain with its constants, and its CCC as a user gets it.
 
-    Args:
-        steps: the chain found; its constants are fitted here. Where its filtered predictions are constant, as one
-            target's may be when targets are searched jointly, it does not scale.
-        devel: of the target.
+    Where a target's filtered predictions are constant, as may be in a joint search, its chain does not scale.
     """
     predictions, gold = devel.traces()
     filtered = apply(PostProcessing(median_window=steps.median_window), predictions)
@@ -270,3 +237,25 @@ def _finished(steps: PostProcessing, devel: Devel) -> SearchResult:
 def _is_constant(traces: Sequence[Array]) -> bool:
     """Return whether all frames of all recordings have one value, but for underflow."""
     return mean_and_std(traces)[1] <= SMALLEST_STD
+
+
+def reliability_warning(result: SearchResult, recordings: int) -> str | None:
+    """Return why devel, of so many recordings, is too small for the choice to be relied on; None if it is not.
+
+    That is a property of devel and predictions, not of the one chain: by benchmarks/bench_unseen.py few recordings, and
+    predictions in which there is nothing to improve, are warned of most of the time, while of two chains that were
+    chosen on devels of one kind, the one with the warning is hardly worse.
+    """
+    gain = result.ccc - result.raw_ccc
+    if not gain > 0:  # nothing was chosen, or there is no CCC at all
+        return None
+    if result.folds < 2:
+        return "devel has one recording, so nothing tells what the search brings on others"
+    unseen = result.crossfit_ccc - result.raw_ccc
+    lost = gain - unseen
+    if math.isnan(lost) or lost < max(MIN_LOST_CCC, MAX_LOST_SHARE * gain):
+        return None
+    return (
+        f"the search gains {gain:+.3f} on devel, but an estimated {unseen:+.3f} on recordings that it has not seen: "
+        f"{recordings} recordings are too few to choose a chain by"
+    )

@@ -1,14 +1,16 @@
-"""The CCC of every chain of a grid in closed form, out of its sums, without applying any of them."""
+"""The CCC of every chain of a grid in closed form, out of its sums, and which chain of such a table is chosen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ser_ray.postprocess.chain import SMALLEST_STD
+from ser_ray.postprocess.chain import SMALLEST_STD, Array, PostProcessing
+from ser_ray.postprocess.grid import Grid
 from ser_ray.postprocess.sums import GridSums
 
-Array = NDArray[np.float64]
+# Differences of CCC up to this are rounding: they make nothing better.
+TIE = 1e-12
 
 # A variance below this part of the mean square is what rounding left of none.
 _RELATIVE_VARIANCE = 1e-14
@@ -16,14 +18,7 @@ _RELATIVE_VARIANCE = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Means and population deviations of filtered predictions and gold, from which a chain's constants are taken.
-
-    Args:
-        prediction_mean: [windows].
-        prediction_std: [windows]; 0 where the filtered predictions are constant.
-        gold_mean: of the gold.
-        gold_std: of the gold; 0 if it is constant.
-    """
+    """Means and population deviations of filtered predictions [windows] and gold; the latter are 0 of a constant."""
 
     prediction_mean: Array
     prediction_std: Array
@@ -53,13 +48,7 @@ def ccc_table(sums: GridSums) -> Array:
         CCC = 2 s cov(x, y) / (s^2 var(x) + v^2 + b^2),   b = s (mean(x) - m) [+ m - mean(y) if not centred]
 
     with the moments of x after the shift, which leaves a small bias b even after centring. Where the filtered
-    predictions or the gold are constant, CCC is 0.
-
-    Args:
-        sums: of the recordings.
-
-    Returns:
-        [windows, centre (off, on), scale (off, on), shifts].
+    predictions or the gold are constant, CCC is 0. The table is [windows, centre (off, on), scale (off, on), shifts].
     """
     fitted, frames = moments(sums), sums.frames
     windows, shifts = sums.first.shape
@@ -85,6 +74,46 @@ def ccc_table(sums: GridSums) -> Array:
 
 
 def _variance(mean_square: Array, mean: Array) -> Array:
-    """Return a variance out of moments about a reference, 0 where rounding is all there is of it."""
+    """Return a variance from moments about a reference, 0 where rounding is all there is of it."""
     variance: Array = mean_square - mean**2
     return np.where(variance > _RELATIVE_VARIANCE * mean_square, variance, 0.0)
+
+
+def greedy_steps(unshifted: Array, shifted: Callable[[int, int, int], Array], grid: Grid) -> PostProcessing:
+    """Return the steps of the paper's chain: median window, centring, scaling, shift forward, each kept if it helps.
+
+    `unshifted` holds the CCCs [windows, centre (off, on), scale (off, on)] without a shift; `shifted`, called with the
+    indices of a window, centring and scaling, returns the CCCs with shifts 0, 1, ... frames. Of equal windows or shifts
+    the smallest is taken. The steps have no constants.
+    """
+    row = _first_best(unshifted[:, 0, 0])
+    centre = int(unshifted[row, 1, 0] > unshifted[row, 0, 0] + TIE)
+    scale = int(unshifted[row, centre, 1] > unshifted[row, centre, 0] + TIE)
+    return PostProcessing(
+        median_window=grid.windows[row],
+        centre=bool(centre),
+        scale=bool(scale),
+        shift=_first_best(shifted(row, centre, scale)),
+    )
+
+
+def best_steps(table: Array, grid: Grid) -> PostProcessing:
+    """Return the steps, without constants, of the largest CCC in a table of a grid; of equal ones the simplest.
+
+    Simplest is what has the fewest steps, then the smallest window, the smallest shift, forward before backward,
+    centring before scaling.
+    """
+    windows, shifts = np.asarray(grid.windows), np.asarray(grid.shifts)
+    row, centre, scale, column = np.nonzero(table >= table.max() - TIE)
+    window, shift = windows[row], shifts[column]
+    steps = (window > 1).astype(int) + centre + scale + (shift != 0)
+    simplest = np.lexsort((scale, shift < 0, np.abs(shift), window, steps))[0]
+    return PostProcessing(
+        median_window=window[simplest], centre=centre[simplest], scale=scale[simplest], shift=shift[simplest]
+    )
+
+
+def _first_best(values: Array) -> int:
+    """Return the index of the first value that no other exceeds by more than rounding."""
+    assert not np.isnan(values.max())
+    return int(np.argmax(values >= values.max() - TIE))

@@ -1,7 +1,7 @@
-"""What a training process finds in its environment: without PyTorch, so that who starts the process can say it too.
+"""What a training process needs in its environment; without PyTorch, so that its parent can set it, too.
 
-A step of the paper's network takes and frees about 2 GB of buffers. glibc by itself returns them to the kernel and has
-them faulted in again in the next step, which is half of the step's time (benchmarks/bench_step.py).
+A step of the paper's network allocates and frees about 2 GB of buffers. By default glibc returns them to the kernel
+and has them faulted in again in the next step, which is half of the step's time (benchmarks/bench_step.py).
 """
 
 import ctypes

@@ -10,56 +10,53 @@ from typing import Any
 import torch
 
 from ser_ray.errors import InputError
+from ser_ray.files import sync, whole_file
 from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular, set_aside
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
 def save_last(folder: Path, content: dict[str, Any]) -> None:
-    """Write a training's last checkpoint and keep the one before it.
-
-    Args:
-        folder: of the trial's checkpoints.
-        content: as `save_checkpoint`.
-
-    Raises:
-        OSError: if the disk is full; the last checkpoint is still there.
-    """
-    last, spare = folder / LAST, folder / f".{PREVIOUS}.{secrets.token_hex(4)}"
-    temporary = _write(last, content)
+    """Write a training's last checkpoint and keep the one before it; if that fails, last.pt is what it was."""
+    last, spare = folder / LAST, folder / f".{PREVIOUS}.{secrets.token_hex(6)}"
     try:
-        if last.exists():
-            # a second name for the old file, so that last.pt is there at every moment
-            try:
-                os.link(last, spare)
-            except OSError:  # a file system without links: for a moment there is a previous.pt alone
-                os.replace(last, folder / PREVIOUS)
-            else:
-                os.replace(spare, folder / PREVIOUS)
-        os.replace(temporary, last)
+        with whole_file(last) as temporary:
+            _write(content, temporary)
+            if last.exists():
+                # a second name for the old file, so that last.pt is there at every moment
+                try:
+                    os.link(last, spare)
+                except OSError:  # a file system without links: for a moment there is a previous.pt alone
+                    os.replace(last, folder / PREVIOUS)
+                else:
+                    os.replace(spare, folder / PREVIOUS)
     finally:
         spare.unlink(missing_ok=True)
-        temporary.unlink(missing_ok=True)
 
 
-def _fits(content: dict[str, Any]) -> None:
-    pass
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors, numbers, texts, and lists and dicts of them; if that fails, `path` is what it was."""
+    with whole_file(path) as temporary:
+        _write(content, temporary)
+        if path.is_dir():  # over anything else it is renamed
+            set_aside(path, path.with_name(f"damaged-{path.name}"))
+
+
+def _write(content: dict[str, Any], temporary: Path) -> None:
+    """Write a checkpoint and sync it before anything is done with the one before it."""
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+    sync(temporary)
 
 
 def load_last(
-    folder: Path, say: Callable[[str], None], check: Callable[[dict[str, Any]], None] = _fits
+    folder: Path, log: Callable[[str], None], check: Callable[[dict[str, Any]], None] = lambda content: None
 ) -> dict[str, Any] | None:
-    """Return the newest checkpoint of a training that is whole and fits it, or None where there is none.
+    """Return the newest checkpoint of a training that is whole and passes a check; None where there is none.
 
-    One that is damaged or does not fit is set aside as damaged-last.pt, lest it takes the place of the one before it.
-
-    Args:
-        folder: of the trial's checkpoints.
-        say: told of a checkpoint that is set aside, why, and of what is used instead.
-        check: raises InputError for a checkpoint that does not fit the training.
-
-    Raises:
-        OSError: if the file system does not give a checkpoint, or it cannot be set aside.
+    The check raises InputError for a checkpoint that does not fit the training. One that is damaged or does not fit is
+    moved to damaged-last.pt, so that it never replaces the one before it, and a line is logged. Raises OSError if the
+    file system cannot read a checkpoint, or cannot move it.
     """
     for name, instead in ((LAST, "the one before it"), (PREVIOUS, "none: training from the start")):
         path = folder / name
@@ -72,76 +69,26 @@ def load_last(
         else:
             try:
                 check(content)
+                return content
             except InputError as error:
                 reason = f"{path} does not fit this training ({error})"
-            else:
-                return content
         place = set_aside(path, folder / f"damaged-{name}")
-        say(f"{reason}; it is set aside as {place.name}; going on from {instead}")
+        log(f"{reason}; it is set aside as {place.name}; going on from {instead}")
     return None
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote a checkpoint.
-
-    Args:
-        folder: of the trial's checkpoints, of which this process is the only one; it need not exist.
-
-    Raises:
-        OSError: if the file system does not let them be removed.
-    """
+    """Remove temporary files of killed processes from a training's folder, which no other process uses now."""
     for name in (LAST, PREVIOUS, BEST):
         for left in folder.glob(f".{name}.*"):
             left.unlink(missing_ok=True)
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint under another name, sync it, and rename it into its place.
-
-    Args:
-        path: where it goes; its folder is made.
-        content: tensors, numbers, texts, and lists and dicts of them.
-
-    Raises:
-        OSError: if the disk is full; what was at `path` before is still there.
-    """
-    temporary = _write(path, content)
-    try:
-        if path.is_dir():  # over anything else it is renamed
-            set_aside(path, path.with_name(f"damaged-{path.name}"))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: dict[str, Any]) -> Path:
-    """Write a checkpoint beside its place, synced, and return its temporary name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; weights and plain data only, on the CPU.
+    """Return what a checkpoint holds: weights and plain data only, on the CPU.
 
-    Args:
-        path: the file.
-
-    Returns:
-        What was saved.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        OSError: if the file system does not give it.
-        InputError: if the file is damaged or no checkpoint of ours.
+    Raises FileNotFoundError if there is none, OSError if the file system cannot read it, and InputError if the file is
+    damaged or no checkpoint of ser_ray.
     """
     reason = irregular(path)
     if reason is not None:

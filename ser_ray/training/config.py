@@ -1,15 +1,15 @@
-"""The configuration of a training; its defaults are the paper's."""
+"""Configuration of a training; its defaults are the paper's."""
 
 import math
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ser_ray.errors import InputError
 from ser_ray.models.config import Count, ModelConfig
 
-Seconds = Annotated[float, Strict(), Field(ge=0, le=86_400)]
+_Seconds = Annotated[float, Strict(), Field(ge=0, le=86_400)]
 Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 LARGEST_SEED = 9 * 10**18
@@ -25,32 +25,30 @@ class TrainingConfig:
     """How a network is trained.
 
     Args:
-        epochs: the most epochs to train.
+        epochs: at most.
         patience: epochs without a better devel CCC after which training ends; None never ends it early.
         batch_size: segments in a batch.
         sequence_s: length of a training segment in seconds; a whole number of frames.
         loss: "ccc" for 1 - CCC pooled over the batch, "mse" for the mean squared error.
-        optimizer: "rmsprop" as PyTorch does it, "rmsprop_tf" as the paper's framework did (mean square starting at
-            one, epsilon inside the root), "adam", or "adamw", whose weight decay is decoupled from the gradient.
-        learning_rate: step size, the paper's 1e-4.
+        optimizer: "rmsprop" as in PyTorch, "rmsprop_tf" as in the paper's framework (mean square starting at one,
+            epsilon inside the root), "adam", or "adamw".
         decay: decay rate of RMSprop's mean square.
-        momentum: RMSprop's momentum.
-        weight_decay: this much of each weight is added to its gradient; for "adamw" the weight itself shrinks by this
-            times the learning rate, each step. 0 is the paper's own setting.
+        momentum: of RMSprop.
+        weight_decay: this much of each weight is added to its gradient; with "adamw" the weight itself shrinks by this
+            times the learning rate, each step. 0 is the paper's setting.
         segments: "grid" cuts each recording at the same places in every epoch; "random" takes as many segments, each
             beginning at a frame drawn anew in every epoch.
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
-            moved back later by it. A whole number of frames; 0 is the paper's own setting.
+            moved back later by it. A whole number of frames; 0 is the paper's setting.
         precision: of the network, in training and in evaluation: "float32"; "tf32", whose products are rounded on GPUs
-            that have it (on others and on a CPU it is float32); "bf16", bfloat16 up to the LSTM's output
-            (float32 on CPUs without AVX-512); or "float64",
-            slow, for comparing kinds of CPU, whose roundings it makes too small to matter. The loss is float32,
-            with "float64" float64.
+            that have it (elsewhere it is float32); "bf16", bfloat16 up to the LSTM's output (float32 on CPUs without
+            AVX-512); or "float64", slow, for comparing kinds of CPU, whose roundings it makes too small to matter. The
+            loss is float32, with "float64" float64.
         deterministic: on a GPU, take only algorithms that give the same bits each time; False lets cuDNN choose by
             timing. A CPU is deterministic in any case.
         seed: of the weights, the segments and their order, and the dropout.
-        limit_recordings: use only so many recordings of each partition; None uses all.
-        limit_s: use only the first seconds of each recording; None uses all.
+        limit_recordings: use only so many recordings of each partition.
+        limit_s: use only the first seconds of each recording.
     """
 
     epochs: Count = 100
@@ -64,7 +62,7 @@ class TrainingConfig:
     momentum: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.1
     weight_decay: Number = 0.0
     segments: Segments = "grid"
-    label_shift_s: Seconds = 0.0
+    label_shift_s: _Seconds = 0.0
     precision: Precision = "float32"
     deterministic: Annotated[bool, Strict()] = True
     seed: Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)] = 0
@@ -73,18 +71,9 @@ class TrainingConfig:
 
 
 def whole_frames(seconds: float, label_rate: float, name: str) -> int:
-    """Return a duration as a number of frames.
+    """Return a duration as a number of frames; raise InputError if that is not whole, with the nearest that are.
 
-    Args:
-        seconds: the duration.
-        label_rate: frames per second.
-        name: of the setting, for the error.
-
-    Returns:
-        The number of frames.
-
-    Raises:
-        InputError: if it is no whole number of frames, naming the nearest that are.
+    `name` is the setting's, for the error.
     """
     frames = seconds * label_rate
     if abs(frames - round(frames)) > 1e-6:
@@ -94,6 +83,12 @@ def whole_frames(seconds: float, label_rate: float, name: str) -> int:
             f"the nearest whole numbers of frames are {below:g} s and {above:g} s"
         )
     return round(frames)
+
+
+def first_problem(error: ValidationError, *place: str) -> str:
+    """Return where the first invalid value is, below a place, and why it is invalid."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, (*place, *first['loc'])))}: {first['msg']}"
 
 
 def weights_bytes(model: ModelConfig) -> int:
@@ -107,11 +102,7 @@ def weights_bytes(model: ModelConfig) -> int:
 def segment_bytes(model: ModelConfig, samples: int) -> int:
     """Return the least memory that training takes for one segment, whatever the back end.
 
-    The audio, and what each block hands to the next, which the backward pass needs, in float32.
-
-    Args:
-        model: the network.
-        samples: of the segment.
+    The audio and the output of each block, which the backward pass needs, in float32.
     """
     values = steps = samples
     for filters, pool in zip(model.channels, model.pools, strict=True):

@@ -1,4 +1,4 @@
-"""What an error of a training says of its device: that its memory is short, or that the device itself is at fault."""
+"""Classification of a training's errors: memory is short, or the device itself is at fault."""
 
 import errno
 import re
@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-Verdict = Literal["memory", "device"]
+ErrorKind = Literal["memory", "device"]
 
 _MEMORY = re.compile(
     r"out of memory"  # CUDA error: ..., also of torch.AcceleratorError, and cudaErrorMemoryAllocation
@@ -36,27 +36,21 @@ _OWN = re.compile(
 )
 
 
-def verdict(error: BaseException) -> Verdict | None:
-    """Return what an error, or what it was raised from, says of the device that a training ran on.
+def classify_error(error: BaseException) -> ErrorKind | None:
+    """Return whether memory could not be had ("memory") or the device is at fault ("device"); None for all else.
 
-    PyTorch raises most of what CUDA says as a plain RuntimeError, so that the words decide; the table of them is here
-    alone. An error that holds both, as "CUDA error: out of memory", is of memory.
-
-    Args:
-        error: what a training raised.
-
-    Returns:
-        "memory" if memory could not be had, on a CPU or a GPU; "device" if the device is at fault, so that the trial
-        would go on elsewhere; None for all else, such as a mistake in a program, which any device would show.
+    What an error was raised from counts, too. On another device an error of the device would not recur; all else, such
+    as a bug, would. PyTorch raises most CUDA errors as a plain RuntimeError, so that the words decide; the table of
+    them is in this file alone. "CUDA error: out of memory" is of memory.
     """
-    found = _of_one(error)
+    found = _classify_one(error)
     while found is None and error.__cause__ is not None:
         error = error.__cause__
-        found = _of_one(error)
+        found = _classify_one(error)
     return found
 
 
-def _of_one(error: BaseException) -> Verdict | None:
+def _classify_one(error: BaseException) -> ErrorKind | None:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
     if isinstance(error, OSError):

@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus import Corpus, Recording
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
-from ser_ray.models.network import LstmState, Network, device_of
+from ser_ray.models.network import LstmState, Network
 
 CHUNK_SAMPLES = 327_680
 """About how much of a recording is computed at a time: 20 s."""
 ALIGNED_FRAMES = 16
-"""Chunks begin at multiples of this many frames, so that their rows lie in memory and fall into blocks as those of one
-pass do: a matrix product may round a row otherwise where it is aligned otherwise, or left over by the blocks."""
+"""Chunks begin at multiples of this many frames, so that their rows are aligned in memory and divided into blocks as
+those of one pass: a matrix product may round a row otherwise where it is aligned otherwise, or outside all blocks."""
 CPU_ROWS, GPU_ROWS = 1, 16
-"""How many recordings go through the LSTM together: on each device always so many, so that the sizes of its matrix
-products, by which they choose how to sum, do not depend on what is beside a recording, and nor does its prediction. One
-row is what one pass over one recording has. On a CPU a product with one row is summed otherwise than one with several,
-which would be faster (benchmarks/bench_evaluation.py); a GPU is not filled by one row."""
+"""How many recordings go through the LSTM together: always the same number on a device, since the size of a matrix
+product decides how it is summed, and a prediction must not depend on the other recordings. One pass over one recording
+has one row. On a CPU a product with one row is summed otherwise than one with several, which would be faster
+(benchmarks/bench_evaluation.py); a GPU is not filled by one row."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """CCC of one partition.
+    """CCC of one partition: of each target, and "mean" over the targets.
 
     Args:
-        pooled: target -> one CCC over the frames of all recordings, and "mean" over the targets.
-        per_recording: target -> mean over the recordings' own CCC, and "mean" over the targets.
+        pooled: one CCC over the frames of all recordings.
+        per_recording: mean over the recordings' own CCC.
     """
 
     pooled: dict[str, float]
@@ -52,30 +52,18 @@ def predict_recordings(
     shift_frames: int = 0,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> list[NDArray[np.float32]]:
-    """Return the predictions of whole recordings, on the recordings' own time.
+    """Return the predictions [frames, targets] of whole recordings, on the recordings' own time.
 
-    Args:
-        model: the network; it is put in eval mode for this and back afterwards.
-        corpus: where the recordings lie.
-        recordings: any number of them, of any lengths.
-        shift_frames: the label shift of the training: predictions are moved later by it, the first one repeated.
-        on_chunk: called after each piece of work.
-
-    Returns:
-        One array [frames, targets] per recording.
+    The network is in eval mode meanwhile. Predictions are moved later by the training's label shift, the first one
+    repeated. `on_chunk` is called after each chunk.
     """
-    sources = [Source(recording.frames, partial(corpus.waveform, recording)) for recording in recordings]
+    sources = [WaveformSource(recording.frames, partial(corpus.waveform, recording)) for recording in recordings]
     return [delay(prediction, shift_frames) for prediction in predict_waveforms(model, sources, on_chunk=on_chunk)]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A whole recording, to be read piece by piece.
-
-    Args:
-        frames: its length, at least 1.
-        read: gives its normalised samples, float32 [stop - start], from a start to a stop.
-    """
+class WaveformSource:
+    """A whole recording, read in pieces: `read(start, stop)` returns normalised samples, float32 [stop - start]."""
 
     frames: int
     read: Callable[[int, int], NDArray[np.float32]]
@@ -84,16 +72,16 @@ class Source:
 @torch.no_grad()
 def predict_waveforms(
     model: Network,
-    sources: Sequence[Source],
+    sources: Sequence[WaveformSource],
     *,
     chunk_frames: int | None = None,
     rows: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> list[NDArray[np.float32]]:
-    """Return the predictions for whole recordings, the label shift still in them.
+    """Return the predictions [frames, targets] for whole recordings, the label shift still in them.
 
     Each row of a batch holds a recording until its end, and then the next that waits. On a CPU, in float32 and with one
-    row, the values are those of one pass bit for bit where the blocks are fused, and but for rounding where they are
+    row, the values are those of one pass: bit for bit where the blocks are fused, and up to rounding where they are
     plain PyTorch.
 
     Args:
@@ -102,16 +90,13 @@ def predict_waveforms(
         chunk_frames: how many frames are computed at a time, at least 2; None for about CHUNK_SAMPLES.
         rows: how many recordings go through the LSTM together; None for CPU_ROWS or GPU_ROWS.
         on_chunk: called after each chunk.
-
-    Returns:
-        One array [frames, targets] per source.
     """
-    device, config = device_of(model), model.config
+    weights, config = model.head.weight, model.config
+    device = weights.device
     rows = rows or (CPU_ROWS if device.type == "cpu" else GPU_ROWS)
     chunk_frames = chunk_frames or max(1, CHUNK_SAMPLES // config.hop // ALIGNED_FRAMES) * ALIGNED_FRAMES
     traces = [_Trace(source, np.empty((source.frames, len(config.targets)), np.float32)) for source in sources]
     waiting, in_rows = deque(traces), dict[int, _Trace]()
-    weights = model.head.weight
     hidden, cell = torch.zeros(2, config.lstm_layers, rows, config.hidden, device=device, dtype=weights.dtype)
     was_training = model.training
     model.eval()
@@ -133,7 +118,7 @@ def predict_waveforms(
 class _Trace:
     """A recording's prediction and how many frames of it are done."""
 
-    source: Source
+    source: WaveformSource
     prediction: NDArray[np.float32]
     done: int = 0
 
@@ -143,7 +128,7 @@ class _Trace:
 
     def features(self, model: Network, steps: int) -> torch.Tensor:
         """Return the convolutional part's output [frames, channels] for the next frames, at most `steps`."""
-        device, source = device_of(model), self.source
+        device, source = model.head.weight.device, self.source
 
         def read(start: int, stop: int) -> torch.Tensor:
             return torch.from_numpy(source.read(start, stop))[None].to(device)
@@ -161,7 +146,7 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
     """Predict the next chunk of each recording; return the LSTM's state after it."""
     hidden, _ = state
     longest = max(trace.left for trace in in_rows.values())
-    # a last frame is not left alone: a product with a single row is rounded otherwise than one with several
+    # a last frame is never computed alone: a product with a single row is rounded otherwise than one with several
     steps = longest if longest <= chunk_frames + 1 else chunk_frames
     # rows without a recording, or after its end, are padded, which a unidirectional LSTM has not seen when it matters
     features = hidden.new_zeros(hidden.shape[1], steps, model.config.channels[-1])
@@ -175,54 +160,24 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
 
 
 def delay(trace: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Return a trace moved later in time, its first value repeated.
-
-    Args:
-        trace: [frames, targets].
-        frames: how far, at least 0.
-
-    Returns:
-        An array of the same shape.
-    """
+    """Return a trace [frames, targets] moved later by so many frames, its first value repeated."""
     if frames == 0:
         return trace
-    return np.concatenate(
-        [
-            np.repeat(trace[:1], min(frames, len(trace)), axis=0),
-            trace[: max(0, len(trace) - frames)],
-        ]
-    )
+    return np.concatenate([np.repeat(trace[:1], min(frames, len(trace)), axis=0), trace[: max(0, len(trace) - frames)]])
 
 
 def gold_of(corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str]) -> list[NDArray[np.float32]]:
-    """Return the gold standard of whole recordings.
-
-    Args:
-        corpus: where the recordings lie.
-        recordings: any number of them.
-        targets: which targets, all of them the corpus's.
-
-    Returns:
-        One array [frames, targets] per recording; NaN where there is no label.
-    """
+    """Return the gold standard [frames, targets] of whole recordings; NaN where there is no label."""
     columns = [corpus.targets.index(target) for target in targets]
     return [corpus.gold(recording)[:, columns] for recording in recordings]
 
 
 def score(
-    predictions: Sequence[NDArray[np.floating]],
-    gold: Sequence[NDArray[np.floating]],
-    targets: Sequence[str],
+    predictions: Sequence[NDArray[np.floating]], gold: Sequence[NDArray[np.floating]], targets: Sequence[str]
 ) -> Scores:
-    """Return the CCC of predictions, pooled and per recording.
+    """Return the CCC of predictions, pooled and per recording, given one array [frames, targets] per recording.
 
-    Args:
-        predictions: one array [frames, targets] per recording.
-        gold: likewise; recordings and frames without a label are left out.
-        targets: names of the columns.
-
-    Returns:
-        The scores; NaN where a CCC does not exist.
+    Recordings and frames without a label are left out. A score is NaN where a CCC does not exist.
     """
     pooled, per_recording = {}, {}
     for column, target in enumerate(targets):

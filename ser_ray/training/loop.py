@@ -31,23 +31,42 @@ from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import ccc_loss, largest_loss, mse_loss
 from ser_ray.training.numerics import in_precision, prepare_process, weights_dtype
 from ser_ray.training.optimizers import make_optimizer
-from ser_ray.training.resident import ResidentBatches, bytes_left, resident_bytes, stays_resident
+from ser_ray.training.resident import ResidentBatches, free_bytes, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
-from ser_ray.training.state import EpochReport, Fit, identity, plain_reports, read_reports
-from ser_ray.training.supervision import Supervision, TrainingInterruptedError
+from ser_ray.training.state import EpochReport, check_content, identity, plain_reports, read_reports
 
 
 class TrainingDivergedError(RuntimeError):
     """A training whose loss became NaN, infinite or absurdly large."""
 
 
+class TrainingInterruptedError(RuntimeError):
+    """A training that was asked to end; it is saved and goes on from there."""
+
+
 @dataclass(frozen=True)
-class Trained:
-    """A training that came to its end.
+class Supervision:
+    """Callbacks by which a training is watched and ended from outside.
+
+    Args:
+        alive: called after every step and every chunk of evaluation.
+        stop: called as often; once it returns true the training is saved and raises TrainingInterruptedError.
+        save_every_s: the training is saved within an epoch, too, when so many seconds have passed since it last was.
+        log: takes a line for the trial's log.
+    """
+
+    alive: Callable[[], None] = lambda: None
+    stop: Callable[[], bool] = lambda: False
+    save_every_s: float = 600.0
+    log: Callable[[str], None] = print
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
 
     Args:
         model: with the weights of the best epoch by devel CCC before post-processing.
-        epochs: reports of all epochs.
         best_epoch: counted from 1.
         backend: what computed the convolutional blocks, "reference" or "fused".
     """
@@ -68,28 +87,15 @@ def train(
     on_epoch: Callable[[tuple[EpochReport, ...]], None],
     backend: Backend = "auto",
     supervision: Supervision | None = None,
-) -> Trained:
-    """Return a network trained on a corpus, the best epoch's weights in it.
+) -> TrainingResult:
+    """Train a network on the train partition of a corpus; devel chooses the epoch whose weights are returned.
 
     Starts from `checkpoints`/last.pt where that exists, or the checkpoint before it where that one is damaged, and then
-    ends with the very weights of a run that was never interrupted (on a CPU of the same kind).
+    ends with the very weights of a run that was never interrupted (on a CPU of the same kind). `on_epoch` is called
+    after each epoch, when its checkpoint is written, with the reports of all epochs so far.
 
-    Args:
-        model_config: the network.
-        config: the training.
-        corpus: its train partition is trained on, devel chooses the epoch.
-        checkpoints: folder of last.pt and best.pt.
-        device: where to train.
-        on_epoch: called after each epoch, when its checkpoint is written, with the reports of all epochs so far.
-        backend: what is to compute the convolutional blocks, see `build`.
-        supervision: how the training is watched; not at all if None.
-
-    Returns:
-        The training's result.
-
-    Raises:
-        TrainingDivergedError: if the loss is NaN, infinite or beyond `largest_loss`.
-        TrainingInterruptedError: if the supervision asked for the end; the training is saved.
+    Raises TrainingDivergedError if the loss is NaN, infinite or beyond `largest_loss`, and TrainingInterruptedError if
+    the supervision asked for the end; the training is saved then.
     """
     prepare_process(config.precision, deterministic=config.deterministic)
     run = _Run(model_config, config, corpus, checkpoints, device, backend, supervision or Supervision())
@@ -103,7 +109,7 @@ def train(
 
 
 class _Run:
-    """The state of one training: what last.pt holds."""
+    """State of one training, which last.pt holds."""
 
     def __init__(
         self,
@@ -123,6 +129,7 @@ class _Run:
         self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
         recordings = recordings_of(corpus, "train", config)
         self.grid = cut_segments(recordings, self.sequence_frames)
+        self.steps_per_epoch = math.ceil(len(self.grid) / config.batch_size)
         self.batches = self._batches(recordings)
         self.devel = recordings_of(corpus, "devel", config)
         self.devel_gold = gold_of(corpus, self.devel, self.targets)
@@ -143,13 +150,12 @@ class _Run:
     def _batches(self, recordings: Sequence[Recording]) -> MappedBatches | ResidentBatches:
         columns = [self.corpus.targets.index(target) for target in self.targets]
         shape = self.sequence_frames, self.shift_frames, columns, self.device
-        if stays_resident(resident_bytes(recordings, self.corpus.hop, len(columns)), bytes_left(self.device)):
+        if stays_resident(resident_bytes(recordings, self.corpus.hop, len(columns)), free_bytes(self.device)):
             return ResidentBatches(self.corpus, recordings, *shape)
         return MappedBatches(self.corpus, *shape)
 
     def ended(self) -> bool:
-        done = len(self.epochs)
-        patience = self.config.patience
+        done, patience = len(self.epochs), self.config.patience
         out_of_patience = patience is not None and done > 0 and done - self.best_epoch >= patience
         return done >= self.config.epochs or out_of_patience
 
@@ -160,15 +166,13 @@ class _Run:
         between = time.perf_counter()
         with in_precision(self.config.precision, self.device):
             predictions = predict_recordings(
-                self.model, self.corpus, self.devel, shift_frames=self.shift_frames, on_chunk=self._look_up
+                self.model, self.corpus, self.devel, shift_frames=self.shift_frames, on_chunk=self._on_block
             )
         devel = score(predictions, self.devel_gold, self.targets)
         best = not self.epochs or _rank(devel) > _rank(self.epochs[self.best_epoch - 1].devel)
         if best:
             self.best_epoch = epoch
-            self.best_weights = {
-                name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()
-            }
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         self.epochs.append(
             EpochReport(
                 epoch=epoch,
@@ -187,11 +191,10 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> None:
         config = self.config
-        steps_per_epoch = math.ceil(len(self.grid) / config.batch_size)
         own = segments_of_epoch(self.grid, self.sequence_frames, config, epoch)
         batches = shuffled_batches(own, config.batch_size, config.seed, epoch)
         for segments in itertools.islice(batches, len(self.losses), None):
-            draw = Draw(config.seed, (epoch - 1) * steps_per_epoch + len(self.losses))
+            draw = Draw(config.seed, (epoch - 1) * self.steps_per_epoch + len(self.losses))
             batch = self.batches.batch(segments)
             self.optimizer.zero_grad(set_to_none=True)
             with in_precision(config.precision, self.device):
@@ -202,21 +205,20 @@ class _Run:
             self.losses.append(loss.item())
             if not self.losses[-1] <= self.largest_loss:
                 raise TrainingDivergedError(
-                    f"the {self.config.loss} loss is {self.losses[-1]:g} in epoch {epoch}, batch {len(self.losses)}: "
-                    f"the training diverged; a learning rate below {self.config.learning_rate:g} may help"
+                    f"the {config.loss} loss is {self.losses[-1]:g} in epoch {epoch}, batch {len(self.losses)}: "
+                    f"the training diverged; a learning rate below {config.learning_rate:g} may help"
                 )
-            self._look_up()
+            self._on_block()
 
-    def _look_up(self) -> None:
-        """Between two pieces of work: give a sign of life, save what would be missed, end if that is wanted."""
+    def _on_block(self) -> None:
+        """Between two blocks of work: call `alive`, save when it is time, and end where the supervision asks for it."""
         watch, now = self.supervision, time.perf_counter()
         watch.alive()
         stop = watch.stop()
         if stop or now - self.saved_at >= watch.save_every_s:
             self._save(self.seconds_before + now - self.epoch_began)
         if stop:
-            where = f"epoch {len(self.epochs) + 1}, after step {len(self.losses)}"
-            raise TrainingInterruptedError(f"saved in {where}")
+            raise TrainingInterruptedError(f"saved in epoch {len(self.epochs) + 1}, after step {len(self.losses)}")
 
     def _save(self, seconds: float = 0.0) -> None:
         content = {
@@ -235,15 +237,13 @@ class _Run:
         self.saved_at = time.perf_counter()
 
     def _save_best(self) -> None:
-        save_checkpoint(self.checkpoints / BEST, self._best())
-
-    def _best(self) -> dict[str, Any]:
-        return {"model": self.best_weights, "epoch": self.best_epoch, **self._description()}
+        save_checkpoint(self.checkpoints / BEST, {"model": self.best_weights, **self._description()})
 
     def _description(self) -> dict[str, Any]:
-        """Return what best.pt needs beside its weights to predict any audio, as plain data."""
+        """Return what best.pt holds beside its weights, as plain data: enough to predict any audio."""
         fields = dataclasses.asdict(self.model.config)
         return {
+            "epoch": self.best_epoch,
             "model_config": {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()},
             "label_rate": self.corpus.label_rate,
             "sample_rate": self.corpus.sample_rate,
@@ -251,16 +251,21 @@ class _Run:
         }
 
     def resume(self) -> None:
-        steps_per_epoch = math.ceil(len(self.grid) / self.config.batch_size)
-        fit = Fit(self.model, self.optimizer, self.device, steps_per_epoch, self.config.epochs, self.identity)
-
         def check(content: dict[str, Any]) -> None:
             if "best" not in content:  # version 0.1.0 kept the best weights in best.pt alone
                 content["best"] = self._load_best().get("model")
-            fit.check(content)
+            check_content(
+                content,
+                model=self.model,
+                optimizer=self.optimizer,
+                device=self.device,
+                steps_per_epoch=self.steps_per_epoch,
+                max_epochs=self.config.epochs,
+                identity=self.identity,
+            )
 
         remove_half_written(self.checkpoints)
-        content = load_last(self.checkpoints, self.supervision.say, check)
+        content = load_last(self.checkpoints, self.supervision.log, check)
         if content is None:
             return
         self.model.load_state_dict(content["model"])
@@ -274,21 +279,20 @@ class _Run:
         # version 0.1.0 kept nothing of an epoch under way
         self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
 
-    def result(self) -> Trained:
+    def result(self) -> TrainingResult:
         if not self._best_is_kept():
             self._save_best()
         self.model.load_state_dict(self.best_weights)
         with in_precision(self.config.precision, self.device):
             backend = self.model.backend_on(self.device)
-        return Trained(self.model, tuple(self.epochs), self.best_epoch, backend)
+        return TrainingResult(self.model, tuple(self.epochs), self.best_epoch, backend)
 
     def _best_is_kept(self) -> bool:
         """Return whether best.pt holds the best epoch; not so where it is damaged, or a killed run wrote it."""
-        kept, wanted = self._load_best(), self._best()
+        kept, own = self._load_best(), self.best_weights
         weights = kept.pop("model", None)
-        if not isinstance(weights, dict) or kept != {name: v for name, v in wanted.items() if name != "model"}:
+        if not isinstance(weights, dict) or kept != self._description():
             return False
-        own = self.best_weights
         return weights.keys() == own.keys() and all(_is_equal(weights[name], own[name]) for name in own)
 
     def _load_best(self) -> dict[str, Any]:

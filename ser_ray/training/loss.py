@@ -12,19 +12,18 @@ LARGEST_LOSS = 1e3
 
 
 def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return 1 - CCC, pooled over all frames of the batch, as the mean over the targets (Eq. 3).
+    """Return 1 - CCC, pooled over all frames of the batch, as the mean over the targets (Eq. 3): a scalar in [0, 2].
 
-    Population moments and no epsilon, in the inputs' dtype. The gradient with respect to a prediction x_i is (2 / N)
-    times Eq. 5: (2 / N) (2 cov (x_i - mean_y) / psi^2 + (mean_y - y_i) / psi).
+    Prediction and gold are [B, T, targets], the mask is bool [B, T], True where a frame counts; gold may be NaN
+    elsewhere.
 
-    Args:
-        prediction: [B, T, targets].
-        gold: [B, T, targets]; may be NaN where masked.
-        mask: bool [B, T], True where a frame counts; None counts all.
+    Population moments and no epsilon, in the inputs' dtype. Where CCC is 0/0 (no frames, or prediction and gold
+    constant and equal) it counts as 0 and its gradient is zero. The gradient with respect to a prediction x_i is (2 /
+    N) times Eq. 5: (2 / N) (2 cov (x_i - mean_y) / psi^2 + (mean_y - y_i) / psi).
 
-    Returns:
-        A scalar in [0, 2]. Where CCC is 0/0 (no frames, or prediction and gold constant and equal) it counts as 0 and
-        its gradient is zero.
+    >>> prediction, gold = torch.tensor([[[0.0], [0.5], [1.0]]]), torch.tensor([[[0.1], [0.5], [0.9]]])
+    >>> round(ccc_loss(prediction, gold).item(), 4)
+    0.0244
     """
     x, y = prediction.flatten(0, 1), gold.flatten(0, 1)  # [B T, targets]
     counted = torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask.flatten()[:, None]
@@ -47,16 +46,7 @@ def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Te
 
 
 def mse_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean squared error over the counted frames and the targets.
-
-    Args:
-        prediction: [B, T, targets].
-        gold: [B, T, targets]; may be NaN where masked.
-        mask: bool [B, T], True where a frame counts; None counts all.
-
-    Returns:
-        A scalar; 0 if no frame counts.
-    """
+    """Return the mean squared error over counted frames and targets; 0 if no frame counts. Shapes as in `ccc_loss`."""
     if mask is None:
         return (prediction - gold).square().mean()
     error = torch.where(mask[..., None], prediction - gold, 0)
@@ -66,10 +56,7 @@ def mse_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Te
 def largest_loss(loss: str, gold: Iterable[NDArray[np.floating]]) -> float:
     """Return the loss above which a training has diverged.
 
-    Args:
-        loss: "ccc", which lies in [0, 2] whatever the labels are, or "mse", which grows with their square.
-        gold: of the training's recordings, one array of any shape each; NaN where there is no label. Read
-            for "mse" alone.
+    "ccc" lies in [0, 2] whatever the labels are; "mse" grows with their square, so that it reads the recordings' gold.
     """
     if loss != "mse":
         return LARGEST_LOSS

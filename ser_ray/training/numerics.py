@@ -1,4 +1,4 @@
-"""What the host would otherwise choose for a training process: threads, precision, and the algorithms on a GPU."""
+"""Settings of a training process that would otherwise follow from its host: threads, precision, algorithms on a GPU."""
 
 import os
 
@@ -14,13 +14,10 @@ FIRST_WITH_TF32 = (8, 0)
 def prepare_process(precision: Precision = "float32", *, deterministic: bool = True) -> None:
     """Fix the numbers and the speed of this process: one thread, its precision, and buffers kept from step to step.
 
-    Sums in another number of threads are rounded otherwise, and a trial's numbers must not depend on how many cores
-    its host has; one trial per core is also the fastest way to fill a CPU with them.
-
-    Args:
-        precision: "tf32" lets a GPU round the factors of float32 products to TF32; all others forbid it.
-        deterministic: True has every operation on a GPU give the same bits each time, and raise where it cannot; False
-            lets cuDNN time its algorithms and take the fastest.
+    Sums in another number of threads are rounded otherwise, and a trial's numbers must not depend on how many cores its
+    host has; one trial per core is also the fastest way to use a CPU. "tf32" lets a GPU round the factors of float32
+    products to TF32; all others forbid it. If deterministic, every operation on a GPU gives the same bits each time, or
+    raises; if not, cuDNN times its algorithms and takes the fastest.
     """
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
@@ -30,19 +27,14 @@ def prepare_process(precision: Precision = "float32", *, deterministic: bool = T
 
 
 def _choose_algorithms(deterministic: bool) -> None:
-    """Say which algorithms a GPU may take.
-
-    Nothing that our networks do in plain PyTorch 2.11 raises in deterministic mode: so say its documentation, its
-    source and the names of refused operations in its CUDA library, for want of a GPU to try it on.
-
-    - conv1d takes cuDNN's deterministic algorithms, in both directions.
-    - max_pool1d and avg_pool1d run as pools of two dimensions, whose backward passes are not refused (those of three
-      dimensions and of adaptive pools are): our windows do not overlap, so no input gets a second gradient to be added.
-    - nn.LSTM is cuDNN's. It is not refused, and not deterministic where cuBLAS, which it calls, may choose between
-      buffers of several sizes: hence CUBLAS_WORKSPACE_CONFIG with one size, which counts only if it is set before CUDA
-      is first used.
-    - the loss sums, compares and selects, none of which adds to the same place twice.
-    """
+    # Nothing that our networks do in plain PyTorch 2.11 raises in deterministic mode: so say its documentation, its
+    # source and the names of refused operations in its CUDA library, for want of a GPU to try it on.
+    # - conv1d takes cuDNN's deterministic algorithms, in both directions.
+    # - max_pool1d and avg_pool1d run as pools of two dimensions, whose backward passes are not refused: our windows do
+    #   not overlap, so no input gets a second gradient to be added.
+    # - nn.LSTM is cuDNN's: not refused, but not deterministic where cuBLAS may choose between buffers of several sizes,
+    #   hence CUBLAS_WORKSPACE_CONFIG with one size, which counts only if it is set before CUDA is first used.
+    # - the losses sum, compare and select, none of which adds to the same place twice.
     if deterministic:
         os.environ.setdefault(*CUBLAS_WORKSPACE)
     # the same as use_deterministic_algorithms, which would first load the compiler that we do not use, for seconds
@@ -54,28 +46,21 @@ def _choose_algorithms(deterministic: bool) -> None:
 
 
 def weights_dtype(precision: Precision) -> torch.dtype:
-    """Return the type of a network's weights, and so of all that is not autocast: float32 but for "float64"."""
+    """Return the dtype of a network's weights, and so of all that is not autocast: float32 but for "float64"."""
     return torch.float64 if precision == "float64" else torch.float32
 
 
 def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return a context in which a network computes in a precision, on a process that was prepared for it.
+    """Return a context in which a network computes in a precision, in a process that was prepared for it.
 
-    Args:
-        precision: "bf16" computes convolutions and LSTM layers in bfloat16; the others as the process was prepared.
-        device: where the network is.
+    "bf16" computes convolutions and LSTM layers in bfloat16; the others as the process was prepared.
     """
     enabled = effective_precision(precision, device) == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def effective_precision(precision: Precision, device: torch.device) -> Precision:
-    """Return the precision that a device computes in when it is asked for one: "float32" where it has no such.
-
-    Args:
-        precision: what is asked for.
-        device: where the network is.
-    """
+    """Return the precision that a device computes in when a precision is requested: "float32" where it lacks that."""
     if precision == "tf32":
         has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_WITH_TF32
         return "tf32" if has_tf32 else "float32"

@@ -1,4 +1,4 @@
-"""The optimisers: RMSprop as PyTorch does it, RMSprop as the paper's framework did it, Adam and AdamW."""
+"""Optimisers: RMSprop as in PyTorch, RMSprop as in the paper's framework, Adam and AdamW."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -10,19 +10,11 @@ from ser_ray.training.config import TrainingConfig
 
 
 class RMSpropTF(torch.optim.Optimizer):
-    """RMSprop as TensorFlow 1 has it: the mean square starts at one and epsilon stands inside the root.
+    """RMSprop of TensorFlow 1: the mean square starts at one and epsilon is inside the root.
 
-    s <- decay s + (1 - decay) g^2;  m <- momentum m + learning_rate g / sqrt(s + epsilon);  w <- w - m.
-    The first steps are therefore much smaller than PyTorch's, whose mean square starts at zero. Weight decay is
-    PyTorch's: g has weight_decay times w in it.
-
-    Args:
-        parameters: what to optimise.
-        learning_rate: step size.
-        decay: of the mean square, in [0, 1).
-        momentum: in [0, 1).
-        epsilon: TensorFlow's 1e-10.
-        weight_decay: at least 0.
+    s <- decay s + (1 - decay) g^2;  m <- momentum m + learning_rate g / sqrt(s + epsilon);  w <- w - m. The first steps
+    are therefore much smaller than PyTorch's, whose mean square starts at zero. Weight decay is PyTorch's: g has
+    weight_decay times w in it.
     """
 
     def __init__(
@@ -51,14 +43,7 @@ class RMSpropTF(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step along the gradients that are there.
-
-        Args:
-            closure: computes the loss again, with gradients; usually None.
-
-        Returns:
-            The closure's loss, or None without one.
-        """
+        """Take one step along the gradients; return the loss of a closure that computes it again, if one is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -89,15 +74,7 @@ class RMSpropTF(torch.optim.Optimizer):
 
 
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimiser that a configuration names.
-
-    Args:
-        config: its optimizer, learning_rate, decay, momentum and weight_decay.
-        parameters: what to optimise.
-
-    Returns:
-        A new optimiser without state.
-    """
+    """Return a new optimiser of the kind and with the settings that a configuration names."""
     rate, weight_decay = config.learning_rate, config.weight_decay
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(

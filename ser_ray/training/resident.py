@@ -1,4 +1,4 @@
-"""The train partition in a GPU's memory, where it fits: a batch is made there, and only places and lengths travel."""
+"""The train partition in a GPU's memory, where it fits: batches are made there, only places and lengths are copied."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,11 @@ LARGEST_SHARE = 0.1
 """Of the memory that a trial may still take: a step's own buffers need most of it."""
 
 
-def bytes_left(device: torch.device) -> int:
-    """Return how much memory of a device this process may still take; 0 for one that reads a memory map as quickly.
+def free_bytes(device: torch.device) -> int:
+    """Return how much memory of a GPU this process may still take; 0 for a CPU, which reads the memory map as quickly.
 
-    Of a GPU, what nobody uses, and no more than the share of the whole that this process is held to: others that share
+    It is what nobody uses, but no more than the share of the whole that this process is limited to: others that share
     the GPU may not have taken theirs yet.
-
-    Args:
-        device: any.
     """
     if device.type != "cuda":
         return 0
@@ -29,39 +26,20 @@ def bytes_left(device: torch.device) -> int:
 
 
 def resident_bytes(recordings: Sequence[Recording], hop: int, targets: int) -> int:
-    """Return the size of what `ResidentBatches` keeps on its device.
-
-    Args:
-        recordings: all that segments are cut from.
-        hop: samples of a frame.
-        targets: how many of them the model predicts.
-    """
+    """Return the size of what `ResidentBatches` keeps on its device, of all recordings that segments are cut from."""
     audio, gold = np.dtype(np.int16).itemsize * hop, np.dtype(np.float32).itemsize * targets
     return sum(recording.frames for recording in recordings) * (audio + gold)
 
 
-def stays_resident(size_bytes: int, free_bytes: int) -> bool:
-    """Return whether a train partition is to be kept on a device.
-
-    Args:
-        size_bytes: of `resident_bytes`.
-        free_bytes: of the device.
-    """
-    return size_bytes <= LARGEST_SHARE * free_bytes
+def stays_resident(size_bytes: int, free: int) -> bool:
+    """Return whether a train partition of a size is to be kept on a device with so many free bytes."""
+    return size_bytes <= LARGEST_SHARE * free
 
 
 class ResidentBatches:
-    """Makes batches on a device from recordings that are kept there.
+    """Makes batches on a device from recordings that are kept there: those of `MappedBatches`, bit for bit.
 
-    The values are those of `MappedBatches`, bit for bit. Recordings stand one after the other, counted in frames.
-
-    Args:
-        corpus: where the recordings lie; it is read once.
-        recordings: all that segments are cut from.
-        sequence_frames: T, the length of a batch.
-        shift_frames: how far labels are moved earlier: frame t is trained on the label at t + shift.
-        target_columns: the corpus's targets that the model predicts, as columns.
-        device: where they are kept.
+    Recordings are concatenated, counted in frames. Arguments as of `MappedBatches`; segments are cut from `recordings`.
     """
 
     def __init__(
@@ -87,7 +65,7 @@ class ResidentBatches:
             self._gold[own] = torch.from_numpy(corpus.gold(recording)[:, list(target_columns)])
 
     def batch(self, segments: Sequence[Segment]) -> Batch:
-        """Return segments as one batch, short ones padded and masked as by `make_batch`."""
+        """Return segments as one batch, padded and masked as by `MappedBatches`."""
         device = self._audio.device
         numbers = [self._numbers[segment.recording.name] for segment in segments]
         ends = [self._ends[number] for number in numbers]

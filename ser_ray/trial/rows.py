@@ -20,7 +20,7 @@ from ser_ray.trial.place import NOWHERE, Place
 if TYPE_CHECKING:
     import torch
 
-    from ser_ray.training.loop import Trained
+    from ser_ray.training.loop import TrainingResult
     from ser_ray.training.state import EpochReport
 
 SCORED_PARTITIONS = ("devel", "test")
@@ -69,7 +69,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
     }
 
 
-def trained_columns(trial: Trial, trained: "Trained", device: "torch.device", place: Place) -> dict[str, Any]:
+def trained_columns(trial: Trial, trained: "TrainingResult", device: "torch.device", place: Place) -> dict[str, Any]:
     """Return the columns of a trial's row that its training on a device determines."""
     import torch
 

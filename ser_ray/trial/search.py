@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from ser_ray import postprocess, results
 from ser_ray.errors import InputError
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
-from ser_ray.postprocess.config import Method, SearchConfig
+from ser_ray.postprocess.config import SearchConfig, SearchMethod
 from ser_ray.postprocess.devel import MAX_FOLDS, Devel
-from ser_ray.postprocess.doubt import doubt
 from ser_ray.postprocess.grid import Grid
-from ser_ray.postprocess.search import SearchResult, search_targets
+from ser_ray.postprocess.search import SearchResult, reliability_warning, search_targets
 from ser_ray.postprocess.sums import GridSums
 from ser_ray.results import STAGES, SweepFolder, ccc_column, crossfit_column
 from ser_ray.trial.rows import SCORED_PARTITIONS
@@ -251,7 +250,7 @@ def _ccc_columns(traces: Mapping[tuple[str, str], Traces], stage: str) -> dict[s
     return columns
 
 
-def _crossfit_columns(method: Method, found: Mapping[str, SearchResult]) -> dict[str, float]:
+def _crossfit_columns(method: SearchMethod, found: Mapping[str, SearchResult]) -> dict[str, float]:
     scores = {target: result.crossfit_ccc for target, result in found.items()}
     scores["mean"] = float(np.mean(list(scores.values())))
     return {crossfit_column(method, target): value for target, value in scores.items()}
@@ -260,7 +259,7 @@ def _crossfit_columns(method: Method, found: Mapping[str, SearchResult]) -> dict
 def _chain_row(
     trained: TrainedTrial,
     grid: Grid,
-    method: Method,
+    method: SearchMethod,
     target: str,
     recordings: int,
     found: SearchResult,
@@ -284,7 +283,7 @@ def _chain_row(
         "folds": found.folds,
         "recordings": recordings,
         "at_edge": grid.edges_met(chain.median_window, chain.shift),
-        "doubt": doubt(found, recordings),
+        "doubt": reliability_warning(found, recordings),
         "gain_median": found.gains.median,
         "gain_centre": found.gains.centre,
         "gain_scale": found.gains.scale,

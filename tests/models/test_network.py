@@ -11,10 +11,14 @@ from torch import nn
 
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig, build
-from ser_ray.models.network import Block, count_parameters
+from ser_ray.models.network import Block
 from ser_ray.overlap import receptive_field
 
 small_layers = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)), min_size=1, max_size=3)
+
+
+def count_parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def small_network(layers, pooling, seed=0, hidden=3):

@@ -10,11 +10,10 @@ from postprocess_oracle import devel_sets, trace
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import PostProcessing, SearchResult, apply, search_exhaustive, search_greedy
-from ser_ray.postprocess.choice import best_steps
 from ser_ray.postprocess.devel import MAX_FOLDS, Devel, folds_of
-from ser_ray.postprocess.doubt import doubt
 from ser_ray.postprocess.grid import Grid
-from ser_ray.postprocess.search import StepGains, search_targets
+from ser_ray.postprocess.search import StepGains, reliability_warning, search_targets
+from ser_ray.postprocess.table import best_steps
 
 BOTH = pytest.mark.parametrize("search", [search_greedy, search_exhaustive])
 GRID = {"max_window_frames": 21, "max_shift_frames": 12}
@@ -80,7 +79,9 @@ def test_float32_is_searched_like_the_same_numbers_in_float64(search):
 def test_one_recording_tells_nothing_of_others(search):
     result = search(*devel_of((90,)), **GRID, folds=MAX_FOLDS)
     assert (result.folds, math.isnan(result.crossfit_ccc)) == (1, True)
-    assert doubt(result, 1) == "devel has one recording, so nothing tells what the search brings on others"
+    assert (
+        reliability_warning(result, 1) == "devel has one recording, so nothing tells what the search brings on others"
+    )
 
 
 @settings(deadline=None, max_examples=80)
@@ -201,14 +202,14 @@ def result_with(raw, ccc, crossfit, folds=3):
         ((0.30, 0.33, 0.27), "gains +0.030 on devel, but an estimated -0.030 on recordings"),
     ],
 )
-def test_a_gain_that_does_not_hold_is_doubted(figures, expected):
-    found = doubt(result_with(*figures), 3)
+def test_a_gain_that_does_not_hold_gets_a_reliability_warning(figures, expected):
+    found = reliability_warning(result_with(*figures), 3)
     assert found is None if expected is None else expected in found
 
 
-def test_noise_is_doubted_and_a_delay_is_not():
+def test_noise_gets_a_reliability_warning_and_a_delay_does_not():
     rng = np.random.default_rng(3)
     gold = [trace("walk", 120, rng) for _ in range(3)]
     noise = [trace("walk", 120, rng) for _ in range(3)]
-    assert doubt(search_exhaustive(noise, gold, **GRID, folds=3), 3) is not None
-    assert doubt(search_exhaustive(*devel_of((120,) * 6), **GRID, folds=6), 6) is None
+    assert reliability_warning(search_exhaustive(noise, gold, **GRID, folds=3), 3) is not None
+    assert reliability_warning(search_exhaustive(*devel_of((120,) * 6), **GRID, folds=6), 6) is None

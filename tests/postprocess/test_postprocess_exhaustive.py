@@ -6,8 +6,8 @@ from postprocess_oracle import devel_sets, naive_table
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import apply, search_exhaustive, search_greedy
-from ser_ray.postprocess.choice import best_steps
 from ser_ray.postprocess.grid import Grid
+from ser_ray.postprocess.table import best_steps
 
 
 def complexity(window, centre, scale, shift):

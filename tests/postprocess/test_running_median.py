@@ -44,12 +44,12 @@ def test_the_whole_range_of_windows_equals_scipy(kind):
 
 
 def test_writes_into_a_given_view():
-    room = np.full((2, 10), -7.0)
+    buffer = np.full((2, 10), -7.0)
     x = np.array([3.0, 1.0, 2.0, 5.0])
-    result = running_medians(np.pad(x, 1, mode="edge"), (1, 3), out=room[:, :4])
-    assert np.shares_memory(result, room)
-    assert room[:, :4].tolist() == [[3, 1, 2, 5], [3, 2, 2, 5]]
-    assert (room[:, 4:] == -7).all()
+    result = running_medians(np.pad(x, 1, mode="edge"), (1, 3), out=buffer[:, :4])
+    assert np.shares_memory(result, buffer)
+    assert buffer[:, :4].tolist() == [[3, 1, 2, 5], [3, 2, 2, 5]]
+    assert (buffer[:, 4:] == -7).all()
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no locator available"), OSError("disk full")])

@@ -220,9 +220,9 @@ def test_a_channel_is_predicted_alone(case, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("channel", "said"),
+    ("channel", "message"),
     [("both", "--channel: channel is 'both', but must be left, right"), ("2", "a.wav has 1 channel")],
 )
-def test_a_channel_that_is_none(case, tmp_path, channel, said):
-    with pytest.raises(InputError, match=said):
+def test_a_channel_that_is_none(case, tmp_path, channel, message):
+    with pytest.raises(InputError, match=message):
         run(case.model, case.wav(), "--out", tmp_path / "out", "--channel", channel)

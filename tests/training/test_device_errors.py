@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from ser_ray.training.device_errors import verdict
+from ser_ray.training.device_errors import classify_error
 
 ADVICE = "\nCUDA kernel errors might be asynchronously reported at some other API call.\nCompile with ..."
 
@@ -28,7 +28,7 @@ ADVICE = "\nCUDA kernel errors might be asynchronously reported at some other AP
     ids=str,
 )
 def test_memory_that_could_not_be_had(error):
-    assert verdict(error) == "memory"
+    assert classify_error(error) == "memory"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_memory_that_could_not_be_had(error):
 )
 @pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError])
 def test_faults_of_the_device(words, kind):
-    assert verdict(kind(words)) == "device"
+    assert classify_error(kind(words)) == "device"
 
 
 def test_any_words_of_an_accelerator_are_of_the_device():
-    assert verdict(torch.AcceleratorError("something that this table does not know")) == "device"
-    assert verdict(AssertionError("Torch not compiled with CUDA enabled")) == "device"
+    assert classify_error(torch.AcceleratorError("something that this table does not know")) == "device"
+    assert classify_error(AssertionError("Torch not compiled with CUDA enabled")) == "device"
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_any_words_of_an_accelerator_are_of_the_device():
     ids=str,
 )
 def test_mistakes_of_a_program_are_the_trials_own(error):
-    assert verdict(error) is None
+    assert classify_error(error) is None
 
 
 def test_what_an_error_was_raised_from_counts():
     error = ValueError("cannot make the network")
     error.__cause__ = torch.AcceleratorError("CUDA error: out of memory")
-    assert verdict(error) == "memory"
+    assert classify_error(error) == "memory"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ser_ray.metrics import ccc
 from ser_ray.models import ModelConfig, build
 from ser_ray.training import evaluate
-from ser_ray.training.evaluate import Source, delay, gold_of, predict_recordings, predict_waveforms, score
+from ser_ray.training.evaluate import WaveformSource, delay, gold_of, predict_recordings, predict_waveforms, score
 from ser_ray.training.numerics import effective_precision, in_precision
 
 needs_bf16 = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def noise(frames, hop=64):
 
 
 def source(waveform, hop=64):
-    return Source(len(waveform) // hop, lambda start, stop: waveform[start:stop].copy())
+    return WaveformSource(len(waveform) // hop, lambda start, stop: waveform[start:stop].copy())
 
 
 @torch.no_grad()
@@ -163,7 +163,7 @@ def test_chunks_are_read_one_after_the_other_and_not_kept():
         kept.append(weakref.ref(piece))
         return piece
 
-    predict_waveforms(model, [Source(frames, read)] * 2, chunk_frames=16)
+    predict_waveforms(model, [WaveformSource(frames, read)] * 2, chunk_frames=16)
     field = model.config.receptive_field
     assert len(asked) == 2 * 13
     assert asked[0][0] == 0
@@ -205,7 +205,7 @@ def test_chunks_are_about_20_s_of_whole_alignments_at_any_label_rate(monkeypatch
     model = network(ModelConfig(channels=(1,), kernels=(1,), pools=(hop,), hidden=1))
     steps = count_steps(model, monkeypatch)
     read = lambda start, stop: np.zeros(stop - start, np.float32)  # noqa: E731
-    predict_waveforms(model, [Source(frames + 2, read)])
+    predict_waveforms(model, [WaveformSource(frames + 2, read)])
     assert steps == [(1, frames), (1, 2)]
 
 

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from training_cases import CPU, run
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.synthetic.generate import built_in
@@ -19,14 +20,7 @@ from ser_ray.training.numerics import effective_precision, prepare_process
 from ser_ray.training.resident import ResidentBatches, stays_resident
 from ser_ray.training.segments import shuffled_batches
 
-CPU = torch.device("cpu")
-
-
 needs_bf16 = pytest.mark.skipif(effective_precision("bf16", CPU) != "bf16", reason="this CPU's LSTM has no bfloat16")
-
-
-def run(corpus, config, folder, on_epoch=lambda reports: None, backend="auto"):
-    return train(config.model, config.training, corpus, folder, device=CPU, on_epoch=on_epoch, backend=backend)
 
 
 def weights(folder, name="last.pt"):
@@ -266,7 +260,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tiny_corpus, config, tmp_path / "cut", interrupt)
+        run(tiny_corpus, config, tmp_path / "cut", on_epoch=interrupt)
     torch.manual_seed(12345)  # whatever happened in between
     torch.randn(7)
     resumed = run(tiny_corpus, config, tmp_path / "cut")
@@ -275,11 +269,11 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
     assert [r.devel for r in whole.epochs] == [r.devel for r in resumed.epochs]
 
 
-def _train_and_tell(path, config, folder, epochs):
-    def tell(reports):
+def _train_and_report(path, config, folder, epochs):
+    def report(reports):
         epochs.put(len(reports))
 
-    run(open_corpus(path), config, folder, tell)
+    run(open_corpus(path), config, folder, on_epoch=report)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +287,7 @@ def test_a_killed_process_started_again_ends_with_the_same_weights(tiny_corpus, 
     context = multiprocessing.get_context("spawn")
     epochs = context.Queue()
     process = context.Process(
-        target=_train_and_tell, args=(tiny_corpus.path, config, tmp_path / "cut", epochs), daemon=True
+        target=_train_and_report, args=(tiny_corpus.path, config, tmp_path / "cut", epochs), daemon=True
     )
     process.start()
     while epochs.get(timeout=120) < when:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.training.config import TrainingConfig
-from ser_ray.training.resident import ResidentBatches, bytes_left, resident_bytes, stays_resident
+from ser_ray.training.resident import ResidentBatches, free_bytes, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, Segment, cut_segments, draw_segments, recordings_of
 
 CPU = torch.device("cpu")
@@ -87,7 +87,9 @@ def test_batches_do_not_share_memory(uneven_corpus):
 def test_the_size_is_that_of_what_is_kept(uneven_corpus):
     recordings = uneven_corpus.recordings("train")
     _, resident = both(uneven_corpus, recordings, 20, 0, [0])
-    kept = resident._audio, resident._gold
+    frames = sum(recording.frames for recording in recordings)
+    kept = [value for value in vars(resident).values() if isinstance(value, torch.Tensor) and len(value) == frames]
+    assert len(kept) == 2  # audio and gold
     assert resident_bytes(recordings, uneven_corpus.hop, 1) == sum(t.numel() * t.element_size() for t in kept)
 
 
@@ -122,5 +124,5 @@ def test_a_trial_that_shares_a_gpu_counts_on_its_share_of_the_memory(monkeypatch
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 80))
     monkeypatch.setattr("torch.cuda.get_per_process_memory_fraction", lambda device: share)
     monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: reserved)
-    assert bytes_left(torch.device("cuda:0")) == expected
-    assert bytes_left(CPU) == 0
+    assert free_bytes(torch.device("cuda:0")) == expected
+    assert free_bytes(CPU) == 0

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from ser_ray.training.config import TrainingConfig
 from ser_ray.training.segments import (
+    MappedBatches,
     cut_segments,
     draw_segments,
-    make_batch,
     recordings_of,
     segments_of_epoch,
     shuffled_batches,
@@ -16,7 +16,7 @@ from ser_ray.training.segments import (
 
 def pieces(corpus, sequence_frames, shift_frames=0):
     segments = cut_segments(corpus.recordings("train"), sequence_frames)
-    return segments, make_batch(corpus, segments, sequence_frames, shift_frames, [0, 1])
+    return segments, MappedBatches(corpus, sequence_frames, shift_frames, [0, 1], torch.device("cpu")).batch(segments)
 
 
 @given(st.integers(1, 80))

@@ -1,17 +1,14 @@
 """Checkpoints that can be read and do not fit their training: the one before is gone on from, and nothing is lost."""
 
-import itertools
 import os
 import signal
 
 import pytest
 import torch
+from training_cases import run, stop_after
 
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint, save_last
-from ser_ray.training.loop import train
-from ser_ray.training.supervision import Supervision, TrainingInterruptedError
-
-CPU = torch.device("cpu")
+from ser_ray.training.loop import Supervision, TrainingInterruptedError
 
 
 @pytest.fixture(autouse=True)
@@ -24,16 +21,6 @@ def nothing_hangs():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-
-
-def run(corpus, config, folder, said=None, looks=None):
-    """Train; after so many looks it is asked to end."""
-    counter = itertools.count(1)
-    stop = (lambda: False) if looks is None else (lambda: next(counter) >= looks)
-    watch = Supervision(stop=stop, say=(said if said is not None else []).append)
-    return train(
-        config.model, config.training, corpus, folder, device=CPU, on_epoch=lambda reports: None, supervision=watch
-    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +40,7 @@ def whole(tiny_corpus, config, tmp_path_factory):
 def cut(tiny_corpus, config, tmp_path):
     """The checkpoints of a training that was asked to end in its second epoch; previous.pt is of the first."""
     with pytest.raises(TrainingInterruptedError):
-        run(tiny_corpus, config, tmp_path, looks=7)
+        run(tiny_corpus, config, tmp_path, stop_after(7))
     return tmp_path
 
 
@@ -151,10 +138,10 @@ UNFIT = {
 }
 
 
-def test_a_checkpoint_that_fits_is_gone_on_from_without_a_word(tiny_corpus, config, whole, cut):
-    said = []
-    run(tiny_corpus, config, cut, said)
-    assert said == []
+def test_a_checkpoint_that_fits_is_gone_on_from_without_a_message(tiny_corpus, config, whole, cut):
+    logged = []
+    run(tiny_corpus, config, cut, Supervision(log=logged.append))
+    assert logged == []
     assert_same(load_checkpoint(cut / "last.pt"), whole)
 
 
@@ -163,9 +150,9 @@ def test_the_checkpoint_before_one_that_does_not_fit_is_gone_on_from(tiny_corpus
     content = load_checkpoint(cut / "last.pt")
     UNFIT[kind](content)
     torch.save(content, cut / "last.pt")
-    unfit, said = (cut / "last.pt").read_bytes(), []
-    run(tiny_corpus, config, cut, said)
-    (line,) = said
+    unfit, logged = (cut / "last.pt").read_bytes(), []
+    run(tiny_corpus, config, cut, Supervision(log=logged.append))
+    (line,) = logged
     assert line.startswith(f"{cut / 'last.pt'} does not fit this training (")
     assert line.endswith("; it is set aside as damaged-last.pt; going on from the one before it")
     assert "\n" not in line
@@ -195,11 +182,11 @@ def test_what_is_no_checkpoint_in_the_place_of_one_is_put_aside(tiny_corpus, con
     for name in names:
         (cut / name).unlink()
         IRREGULAR[kind](cut / name)
-    said = []
-    run(tiny_corpus, config, cut, said)
-    assert [line.split()[0] for line in said] == [str(cut / name) for name in names if name != "best.pt"]
+    logged = []
+    run(tiny_corpus, config, cut, Supervision(log=logged.append))
+    assert [line.split()[0] for line in logged] == [str(cut / name) for name in names if name != "best.pt"]
     if "previous.pt" in names:
-        assert said[-1].endswith("going on from none: training from the start")
+        assert logged[-1].endswith("going on from none: training from the start")
     assert_same(load_checkpoint(cut / "last.pt"), whole)
     best = load_checkpoint(cut / "best.pt")
     assert best["epoch"] == whole["best_epoch"]
@@ -209,7 +196,7 @@ def test_what_is_no_checkpoint_in_the_place_of_one_is_put_aside(tiny_corpus, con
 def test_the_sound_checkpoint_that_was_gone_on_from_is_not_replaced_by_the_damaged_one(tiny_corpus, config, cut):
     (cut / "last.pt").write_bytes(b"")
     with pytest.raises(TrainingInterruptedError):
-        run(tiny_corpus, config, cut, looks=1)
+        run(tiny_corpus, config, cut, stop_after(1))
     for name in ("last.pt", "previous.pt"):
         assert len(load_checkpoint(cut / name)["epochs"]) == 1
 
@@ -218,7 +205,7 @@ def test_no_damaged_checkpoint_takes_the_place_of_another(tiny_corpus, config, c
     for number in range(3):
         (cut / "last.pt").write_text(f"damage {number}")
         with pytest.raises(TrainingInterruptedError):
-            run(tiny_corpus, config, cut, looks=1)
+            run(tiny_corpus, config, cut, stop_after(1))
     kept = [cut / f"damaged-last{end}.pt" for end in ("", "-2", "-3")]
     assert [path.read_text() for path in kept] == ["damage 0", "damage 1", "damage 2"]
 
@@ -234,27 +221,27 @@ def test_a_file_system_in_trouble_is_no_damage(tiny_corpus, config, cut, monkeyp
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_tf", "adam", "adamw"])
-@pytest.mark.parametrize("looks", [1, 3, 4, 6])
-def test_each_optimiser_goes_on_from_its_own_checkpoints(tiny_corpus, tiny_config, tmp_path, optimizer, looks):
-    config, said = tiny_config(epochs=2, optimizer=optimizer, weight_decay=0.01), []
+@pytest.mark.parametrize("blocks", [1, 3, 4, 6])
+def test_each_optimiser_goes_on_from_its_own_checkpoints(tiny_corpus, tiny_config, tmp_path, optimizer, blocks):
+    config, logged = tiny_config(epochs=2, optimizer=optimizer, weight_decay=0.01), []
     with pytest.raises(TrainingInterruptedError):
-        run(tiny_corpus, config, tmp_path, looks=looks)
-    run(tiny_corpus, config, tmp_path, said)
-    assert said == []
+        run(tiny_corpus, config, tmp_path, stop_after(blocks))
+    run(tiny_corpus, config, tmp_path, Supervision(log=logged.append))
+    assert logged == []
 
 
 def test_a_training_of_more_epochs_goes_on_from_one_of_fewer_and_not_the_other_way(
     tiny_corpus, tiny_config, whole, tmp_path
 ):
     more, fewer = (tiny_config(epochs=n, optimizer="adam", learning_rate=5e-3) for n in (3, 2))
-    said = []
+    logged = []
     run(tiny_corpus, fewer, tmp_path)
-    run(tiny_corpus, more, tmp_path, said)
-    assert said == []
+    run(tiny_corpus, more, tmp_path, Supervision(log=logged.append))
+    assert logged == []
     assert_same(load_checkpoint(tmp_path / "last.pt"), whole)
     save_last(tmp_path, load_checkpoint(tmp_path / "last.pt"))
-    run(tiny_corpus, fewer, tmp_path, said)
-    assert "does not fit this training (it has 3 epochs, of a training of 2)" in said[0]
+    run(tiny_corpus, fewer, tmp_path, Supervision(log=logged.append))
+    assert "does not fit this training (it has 3 epochs, of a training of 2)" in logged[0]
 
 
 @pytest.mark.parametrize("change", ["weights", "model_config", "label_rate"])

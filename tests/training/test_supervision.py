@@ -1,7 +1,6 @@
 """A training that is asked to end, saved within epochs, and taken up from checkpoints that are damaged."""
 
 import contextlib
-import itertools
 import os
 import shutil
 
@@ -9,31 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_cases import run, stop_after
 
 from ser_ray.errors import InputError
 from ser_ray.training.checkpoint import load_checkpoint, load_last, save_last
-from ser_ray.training.loop import train
-from ser_ray.training.supervision import Supervision, TrainingInterruptedError
-
-CPU = torch.device("cpu")
-
-
-def run(corpus, config, folder, supervision=None):
-    return train(
-        config.model,
-        config.training,
-        corpus,
-        folder,
-        device=CPU,
-        on_epoch=lambda reports: None,
-        supervision=supervision,
-    )
-
-
-def stop_after(looks):
-    """Return a supervision that asks for the end at that look."""
-    counter = itertools.count(1)
-    return Supervision(stop=lambda: next(counter) >= looks)
+from ser_ray.training.loop import Supervision, TrainingInterruptedError
 
 
 def assert_same(one, other):
@@ -53,10 +32,10 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def whole(tiny_corpus, config, tmp_path_factory):
-    """The checkpoints of a training that was never disturbed, and how often it looked up."""
-    folder, looks = tmp_path_factory.mktemp("whole"), []
-    run(tiny_corpus, config, folder, Supervision(alive=lambda: looks.append(1)))
-    return folder, len(looks)
+    """The checkpoints of a training that was never disturbed, and in how many blocks of work."""
+    folder, blocks = tmp_path_factory.mktemp("whole"), []
+    run(tiny_corpus, config, folder, Supervision(alive=lambda: blocks.append(1)))
+    return folder, len(blocks)
 
 
 @given(stops=st.lists(st.integers(1, 12), max_size=5))
@@ -65,21 +44,21 @@ def test_a_training_asked_to_end_anywhere_ends_as_an_undisturbed_one(
     tiny_corpus, config, whole, tmp_path_factory, stops
 ):
     folder = tmp_path_factory.mktemp("cut")
-    for looks in stops:
+    for blocks in stops:
         with contextlib.suppress(TrainingInterruptedError):
-            run(tiny_corpus, config, folder, stop_after(looks))
+            run(tiny_corpus, config, folder, stop_after(blocks))
     run(tiny_corpus, config, folder)
     for name in ("last.pt", "best.pt"):
         assert_same(whole[0] / name, folder / name)
 
 
 def test_nothing_is_done_twice_after_an_interruption(tiny_corpus, config, whole, tmp_path):
-    looks = []
+    blocks = []
     with pytest.raises(TrainingInterruptedError):
         run(tiny_corpus, config, tmp_path, stop_after(2))
     assert len(load_checkpoint(tmp_path / "last.pt")["losses"]) == 2
-    run(tiny_corpus, config, tmp_path, Supervision(alive=lambda: looks.append(1)))
-    assert len(looks) == whole[1] - 2
+    run(tiny_corpus, config, tmp_path, Supervision(alive=lambda: blocks.append(1)))
+    assert len(blocks) == whole[1] - 2
 
 
 def test_the_time_of_an_epoch_is_that_of_all_its_processes(tiny_corpus, config, tmp_path):
@@ -115,9 +94,9 @@ def damage(path, at=0.5):
     path.write_bytes(content)
 
 
-def interrupted(tiny_corpus, config, folder, looks=7):
+def interrupted(tiny_corpus, config, folder, blocks=7):
     with pytest.raises(TrainingInterruptedError):
-        run(tiny_corpus, config, folder, stop_after(looks))
+        run(tiny_corpus, config, folder, stop_after(blocks))
 
 
 @pytest.mark.parametrize(
@@ -127,23 +106,23 @@ def test_the_checkpoint_before_a_damaged_one_is_used(tiny_corpus, config, whole,
     interrupted(tiny_corpus, config, tmp_path)
     before = load_checkpoint(tmp_path / "previous.pt")
     how(tmp_path / "last.pt")
-    said = []
-    found = load_last(tmp_path, said.append)
+    logged = []
+    found = load_last(tmp_path, logged.append)
     assert found["epochs"] == before["epochs"]
-    assert not said or ("last.pt is no readable checkpoint" in said[0] and "the one before it" in said[0])
-    run(tiny_corpus, config, tmp_path, Supervision(say=said.append))
+    assert not logged or ("last.pt is no readable checkpoint" in logged[0] and "the one before it" in logged[0])
+    run(tiny_corpus, config, tmp_path, Supervision(log=logged.append))
     for name in ("last.pt", "best.pt"):
         assert_same(whole[0] / name, tmp_path / name)
 
 
 def test_where_no_checkpoint_is_whole_the_training_begins_again(tiny_corpus, config, whole, tmp_path):
     interrupted(tiny_corpus, config, tmp_path)
-    said = []
+    logged = []
     for name in ("last.pt", "previous.pt", "best.pt"):
         damage(tmp_path / name)
-    run(tiny_corpus, config, tmp_path, Supervision(say=said.append))
-    assert "previous.pt is no readable checkpoint" in said[1]
-    assert said[1].endswith("training from the start")
+    run(tiny_corpus, config, tmp_path, Supervision(log=logged.append))
+    assert "previous.pt is no readable checkpoint" in logged[1]
+    assert logged[1].endswith("training from the start")
     assert_same(whole[0] / "last.pt", tmp_path / "last.pt")
 
 

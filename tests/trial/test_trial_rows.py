@@ -13,7 +13,7 @@ from ser_ray.corpus import Recording
 from ser_ray.models import ModelConfig
 from ser_ray.results import PREDICTIONS, SCHEMAS, make_table, read_table, write_part
 from ser_ray.training.evaluate import Scores
-from ser_ray.training.loop import Trained
+from ser_ray.training.loop import TrainingResult
 from ser_ray.training.numerics import effective_precision
 from ser_ray.training.state import EpochReport
 from ser_ray.trial import TrialConfig, keyed_config, write_unfinished
@@ -38,7 +38,7 @@ def report(epoch, mean, *, best, seconds=(8.0, 2.0)):
 
 REPORTS = (report(1, 0.2, best=True), report(2, 0.5, best=True), report(3, 0.4, best=False))
 
-TRAINED = Trained(model=None, epochs=REPORTS, best_epoch=2, backend="fused")
+TRAINED = TrainingResult(model=None, epochs=REPORTS, best_epoch=2, backend="fused")
 CPU = torch.device("cpu")
 
 

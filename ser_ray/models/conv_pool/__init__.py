@@ -1,10 +1,10 @@
-"""One operation: convolution + bias + ReLU + max-pool + dropout, and the back ends that compute it.
+"""One operation, convolution + bias + ReLU + max-pool + dropout, and its back ends.
 
 - reference: plain PyTorch on any device, in any dtype; it defines the values.
-- cpu: numba, one core; several times faster, since it computes and keeps a fraction of it.
+- cpu: numba, one core; several times faster, since it computes and keeps only a fraction of the values.
 - cuda: Triton.
 
-All take and give [B, steps, channels] and the same dropout masks; their sums are rounded in another order.
+All map [B, steps, channels] to [B, steps / pool, channels] with the same dropout masks; only rounding differs.
 """
 
 from typing import Literal, Protocol
@@ -20,30 +20,19 @@ Backend = Literal["auto", "reference", "fused"]
 
 
 class ConvPool(Protocol):
-    """What a back end is; see `reference.conv_pool`."""
+    """Signature of a back end; see `reference.conv_pool`."""
 
     def __call__(
         self, x: Tensor, weight: Tensor, bias: Tensor, *, pool: int, padding: tuple[int, int], dropout: Dropout | None
     ) -> Tensor:
         """Return the block's output [B, steps / pool, channels]."""
-        ...
 
 
 def choose(backend: Backend, device: torch.device, dtype: torch.dtype) -> ConvPool:
-    """Return a back end for max-pooling.
+    """Return a back end for max-pooling; "auto" is the fused one on a CPU, the reference elsewhere, as measured.
 
-    Args:
-        backend: "reference", "fused", or "auto" for the fastest that has been measured: the fused one on a CPU, the
-            reference elsewhere.
-        device: where the tensors are.
-        dtype: of the tensors. The fused ones compute in float32 (on a CPU also in float64); for all others, and
-            inside autocast, the reference is taken.
-
-    Returns:
-        The back end, imported.
-
-    Raises:
-        InputError: if "fused" is asked for on a GPU whose host lacks what Triton needs.
+    The fused ones compute in float32 (on a CPU also in float64); for other dtypes, and inside autocast, the reference
+    is taken. Raises InputError if "fused" is asked for on a GPU whose host lacks what Triton needs.
     """
     if backend == "reference" or torch.is_autocast_enabled(device.type):
         return reference.conv_pool

@@ -1,8 +1,8 @@
-"""Convolution, pool, ReLU and dropout as one operation on a CPU core, with its own backward pass.
+"""The fused block on a CPU core, with its own backward pass.
 
-Dropped values are never computed, and the backward pass touches the winners of the pools alone: for a pool of P and a
-dropout rate of one half, 1 of 2 P positions. Kept for it are the input, the pooled output, whose positive values are at
-once the ReLU's and the dropout's mask, and one small integer per output: which step of the pool won.
+Dropped values are never computed, and the backward pass touches only the winners of the pools: for a pool of P and a
+dropout rate of one half, 1 of 2 P positions. Kept for it are the input, the pooled output, whose positive values are
+the mask of ReLU and dropout, and one small integer per output: which step of the pool won.
 """
 
 from typing import Any
@@ -27,13 +27,7 @@ def conv_pool(
 class _ConvPool(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        pool: int,
-        padding: tuple[int, int],
-        dropout: Dropout | None,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pool: int, padding: tuple[int, int], dropout: Dropout | None
     ) -> Tensor:
         x = x.contiguous()
         channels, inputs, kernel = weight.shape

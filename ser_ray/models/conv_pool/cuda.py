@@ -1,16 +1,17 @@
 # mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator"
-"""Convolution, pool, ReLU and dropout as one operation on a GPU, in Triton.
+"""The fused block on a GPU, in Triton.
 
 UNMEASURED: Triton's interpreter computes the reference's values with it, and it compiles, but no GPU has run it yet.
 
 The convolution's own output, pool times as large as what is kept of it, never leaves the registers. Kept for the
-backward pass are the input, the pooled output, whose positive values are at once the ReLU's and the dropout's mask, and
-one small integer per output: which step of the pool won.
+backward pass are the input, the pooled output, whose positive values are the mask of ReLU and dropout, and one small
+integer per output: which step of the pool won.
 
 The backward pass is dense: for each step of the pools, an ordinary matrix product with the errors of the windows that
-it won and zeros elsewhere. These are twice as many products as the forward pass has, but tensor cores should do them
-sooner than a GPU picks the winners' inputs one by one. Every value is summed by one program in a fixed order, shares of
-the weights' gradients are added up afterwards: no atomics, so the same numbers in every run on the same kind of GPU.
+it won and zeros elsewhere. These are twice as many products as the forward pass has, but tensor cores should compute
+them sooner than a GPU gathers the winners' inputs one by one. Every value is summed by one program in a fixed order,
+partial sums of the weights' gradients are added afterwards: no atomics, so the same numbers in every run on the same
+kind of GPU.
 
 Layout: steps before channels, so the inputs of one output are one stretch of memory, its taps: kernel x channels in.
 """
@@ -42,10 +43,8 @@ def conv_pool(
 ) -> Tensor:
     """Return a block's output; arguments as in `reference.conv_pool`, all tensors float32 on one GPU.
 
-    Matrix products are rounded to TF32 where `torch.backends.cuda.matmul.allow_tf32` allows it.
-
-    Raises:
-        InputError: if a sequence holds more than 2^30 values.
+    Matrix products are rounded to TF32 where `torch.backends.cuda.matmul.allow_tf32` allows it. Raises InputError if a
+    sequence holds more than 2^30 values.
     """
     output: Tensor = _ConvPool.apply(x, weight, bias, pool, padding, dropout)  # type: ignore[no-untyped-call]
     return output
@@ -54,13 +53,7 @@ def conv_pool(
 class _ConvPool(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        pool: int,
-        padding: tuple[int, int],
-        dropout: Dropout | None,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pool: int, padding: tuple[int, int], dropout: Dropout | None
     ) -> Tensor:
         channels, inputs, kernel = weight.shape
         rows, steps = x.shape[:2]

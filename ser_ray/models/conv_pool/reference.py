@@ -1,4 +1,4 @@
-"""Convolution, pool, ReLU and dropout in plain PyTorch: what the other back ends are held against."""
+"""The block in plain PyTorch: the reference that the other back ends are tested against."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def conv_pool(
     dropout: Dropout | None,
     pooling: str = "max",
 ) -> Tensor:
-    """Return a block's output on any device, in any floating dtype.
+    """Return a block's output [B, (T + padding - kernel + 1) / pool, channels out], in any floating dtype.
 
     Args:
         x: [B, T, channels in].
@@ -25,11 +25,8 @@ def conv_pool(
         bias: [channels out].
         pool: pool size, or the stride of the convolution; steps that do not fill a pool are left out.
         padding: zeros before and after the T steps.
-        dropout: what to drop; None drops nothing.
+        dropout: None drops nothing.
         pooling: "max", "average" or "stride".
-
-    Returns:
-        [B, (T + padding - kernel + 1) / pool, channels out].
     """
     x = F.pad(x.transpose(1, 2), padding)
     x = F.conv1d(x, weight, bias, stride=pool if pooling == "stride" else 1)

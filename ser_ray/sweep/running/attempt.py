@@ -83,8 +83,8 @@ def _attempt(
 ) -> None:
     import torch
 
-    from ser_ray.training.device_errors import verdict
-    from ser_ray.training.supervision import Supervision, TrainingInterruptedError
+    from ser_ray.training.device_errors import classify_error
+    from ser_ray.training.loop import Supervision, TrainingInterruptedError
     from ser_ray.trial import train_trial
 
     # by what the trial was given, not by what is there: Ray leaves GPUs visible to processes that got none
@@ -128,7 +128,7 @@ def _attempt(
         if results_cannot_be_written(error, trial.folder.path):
             raise
         traceback.print_exc()
-        if device.type == "cuda" and verdict(error) == "device":
+        if device.type == "cuda" and classify_error(error) == "device":
             raise DeviceFaultError(one_line(error)) from error
         write_unfinished(trial, "failed", one_line(error), place)
 
@@ -137,7 +137,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
     """Train, and once more where memory was short that others may have given back since."""
     import torch
 
-    from ser_ray.training.device_errors import verdict
+    from ser_ray.training.device_errors import classify_error
     from ser_ray.trial.memory import out_of_memory
 
     for again in (True, False):
@@ -147,7 +147,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
                 torch.cuda.set_per_process_memory_fraction(gpus, device)
             return train()
         except Exception as error:
-            if verdict(error) != "memory":
+            if classify_error(error) != "memory":
                 raise
             failure = out_of_memory(trial, device, gpus, error)
             if not again:
