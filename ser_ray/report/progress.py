@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ser_ray.results import STATUSES, TARGETS, Driver, SweepFolder, read_drivers, read_table
+from ser_ray.results import STATUSES, TARGETS, DriverStatus, SweepFolder, read_drivers, read_table
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Progress:
     unsearched: tuple[str, ...]
     under_way: tuple[UnderWay, ...]
     interrupted: tuple[UnderWay, ...] = ()
-    drivers: tuple[Driver, ...] = ()
+    drivers: tuple[DriverStatus, ...] = ()
     left_out: int = 0
 
     @property
@@ -89,7 +89,7 @@ def read_progress(folder: SweepFolder, now: datetime | None = None, planned: Col
     )
 
 
-def _is_interrupted(trial: UnderWay, drivers: Sequence[Driver], now: datetime) -> bool:
+def _is_interrupted(trial: UnderWay, drivers: Sequence[DriverStatus], now: datetime) -> bool:
     """Return whether no driver that runs can have trained it: it has given no sign since the first of them began."""
     if not drivers:
         return False

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ser_ray.report.times import format_age, format_moment
-from ser_ray.results import Driver
+from ser_ray.results import DriverStatus
 
 _GO_ON = "run the sweep again to go on"
 
 
-def driver_lines(drivers: Sequence[Driver], now: datetime) -> list[str]:
+def driver_lines(drivers: Sequence[DriverStatus], now: datetime) -> list[str]:
     """Return what runs and when it ends, or how it ended.
 
     Args:
@@ -24,12 +24,12 @@ def driver_lines(drivers: Sequence[Driver], now: datetime) -> list[str]:
     return [line for driver in ordered for line in _lines(driver, now)]
 
 
-def _is_superseded(driver: Driver, drivers: Sequence[Driver]) -> bool:
+def _is_superseded(driver: DriverStatus, drivers: Sequence[DriverStatus]) -> bool:
     later = (other for other in drivers if other.started_at > driver.started_at)
     return any(other.share in ("1/1", driver.share) for other in later)
 
 
-def _lines(driver: Driver, now: datetime) -> list[str]:
+def _lines(driver: DriverStatus, now: datetime) -> list[str]:
     if driver.alive(now):
         return [f"running: {_who(driver, now)}; last sign {format_age(now - driver.seen_at)} ago", _ahead(driver, now)]
     silence = format_age(now - driver.seen_at)
@@ -44,19 +44,19 @@ def _lines(driver: Driver, now: datetime) -> list[str]:
     return [said, f"  {_standing(driver)}"]
 
 
-def _who(driver: Driver, now: datetime) -> str:
+def _who(driver: DriverStatus, now: datetime) -> str:
     job = [] if driver.job_id is None else [f"job {driver.job_id}"]
     share = [] if driver.share == "1/1" else [f"share {driver.share} of the plan"]
     since = f"since {format_moment(driver.started_at, now)}"
     return ", ".join([driver.host, f"pid {driver.pid}", *job, *share, since])
 
 
-def _standing(driver: Driver) -> str:
+def _standing(driver: DriverStatus) -> str:
     epochs = f" ({driver.epochs_to_do:,} epochs to train)" if driver.left and driver.epochs_to_do else ""
     return f"{driver.standing:,} of {driver.planned:,} planned trials done, {driver.left:,} left{epochs}"
 
 
-def _ahead(driver: Driver, now: datetime) -> str:
+def _ahead(driver: DriverStatus, now: datetime) -> str:
     if driver.ends_at is None:
         end = "when it ends cannot be said yet"
     elif driver.ends_at <= now:

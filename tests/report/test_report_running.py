@@ -5,7 +5,7 @@ import pytest
 
 from ser_ray.report.running import driver_lines
 from ser_ray.report.times import format_moment
-from ser_ray.results import Driver
+from ser_ray.results import DriverStatus
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BEGAN = NOW - timedelta(hours=1)
@@ -24,7 +24,7 @@ def _in_utc(monkeypatch):
 def driver(**changes):
     told = {"host": "node1", "pid": 7, "job_id": None, "started_at": BEGAN, "seen_at": NOW, "ended": None}
     told |= {"planned": 1200, "standing": 5, "epochs_to_do": 30_000, "epochs_done": 1, "ends_at": None, "share": "1/1"}
-    return Driver(**(told | changes))
+    return DriverStatus(**(told | changes))
 
 
 def lines(*drivers):

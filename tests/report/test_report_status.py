@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ser_ray.errors import InputError
 from ser_ray.report.status import format_age, main, one_line, print_status, read_progress, summary
-from ser_ray.results import Driver, read_table, write_driver
+from ser_ray.results import DriverStatus, read_table, write_driver
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -65,7 +65,7 @@ def say(sweep, **changes):
         "ends_at": NOW + timedelta(hours=2, minutes=10),
         "share": "1/1",
     }
-    driver = Driver(**(told | changes))
+    driver = DriverStatus(**(told | changes))
     os.utime(write_driver(sweep.folder, driver), (driver.seen_at.timestamp(),) * 2)
 
 

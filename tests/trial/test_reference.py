@@ -29,7 +29,7 @@ def again(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     corpus = open_corpus(built_in("synthetic-demo", folder / "corpora"))
     sweep = SweepFolder(folder / "reference")
-    plan = make_plan(load_sweep(KEPT / "reference.yaml"), corpus)
+    plan = make_plan(load_sweep(KEPT / "sweep.yaml"), corpus)
     for planned in plan.trials:
         trial = Trial(key=planned.key, config=planned.config, corpus=corpus, sweep="reference", folder=sweep)
         train_trial(trial, torch.device("cpu"))

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ser_ray.files import write_text
 from ser_ray.report.logs import last_lines
-from ser_ray.results import SweepFolder, upgrade_parts, write_planned, write_whole
-from ser_ray.results.compact import compact_what_is_listed
+from ser_ray.results import SweepFolder, compact_tables, write_planned
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.heartbeat import refuse_others
 from ser_ray.sweep.nodes.rendezvous import Meeting
@@ -143,19 +143,16 @@ class SweepRun:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             _remove_left(self.folder.tmp, LEFT_FOR_GOOD_S if self.share.of > 1 else 0.0)
             repair(self.folder, {trial.key for trial in self.trials}, print)
-            upgraded = upgrade_parts(self.folder)
             # a write that is synced and renamed shows at once whether results can be kept here
-            write_whole(self.folder, self.folder.sweep_file, lambda path: path.write_text(self.resolved))
+            write_text(self.folder.sweep_file, self.resolved, temporary_dir=self.folder.tmp)
             self.record_plan()
         except OSError as error:
             raise results_unwritable(self.folder.path, error) from error
-        if upgraded:
-            print(f"{upgraded} parts of an earlier version are brought to the present columns")
 
     def _tidy(self) -> None:
         """Bring the table in one file up to date, and leave no empty folder behind."""
         with contextlib.suppress(OSError):  # on a full disk the parts are enough
-            compact_what_is_listed(self.folder)
+            compact_tables(self.folder)
         if self.share.whole:  # others may be about to write there
             with contextlib.suppress(OSError):
                 self.folder.tmp.rmdir()

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
@@ -57,9 +58,9 @@ def opened_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that the keys of parts that are opened go to."""
     opened: list[str] = []
 
-    def spy(path: Path, *arguments: Any) -> pa.Table | None:
+    def spy(path: Path, *arguments: Any, **options: Any) -> pa.Table | None:
         opened.append(path.stem)
-        return read_part(path, *arguments)
+        return read_part(path, *arguments, **options)
 
     monkeypatch.setattr(MODULE, "read_part", spy)
     return opened
@@ -359,3 +360,55 @@ def test_the_listing_says_which_parts_and_how_many_rows(folder: SweepFolder) -> 
         ["key00", LONG_AGO_NS, sizes[0], 1],
         ["key01", LONG_AGO_NS + 1, sizes[1], 2],
     ]
+
+
+@pytest.fixture
+def kept(folder: SweepFolder) -> SweepFolder:
+    """A table in one file, as `results/keep.py` writes it, and no part."""
+    fill(folder)
+    table = read_table(folder, "epochs")
+    shutil.rmtree(folder.path / "epochs")
+    pq.write_table(table, folder.compacted("epochs"))
+    return folder
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(
+    keys=st.none() | st.lists(st.sampled_from([*KEYS, "other"])),
+    columns=st.none() | st.lists(st.sampled_from(["key", "epoch", "train_loss"]), min_size=1, unique=True),
+)
+def test_a_table_without_parts_is_read_from_its_file(
+    kept: SweepFolder, keys: list[str] | None, columns: list[str] | None
+) -> None:
+    expected = pq.read_table(kept.compacted("epochs")).to_pylist()
+    rows = [
+        {name: row[name] for name in columns or SCHEMAS["epochs"].names}
+        for row in expected
+        if keys is None or row["key"] in keys
+    ]
+    read = read_table(kept, "epochs", keys=keys, columns=columns)
+    assert read.to_pylist() == rows
+    assert read.schema.names == (columns or SCHEMAS["epochs"].names)
+
+
+def test_a_table_of_which_there_are_parts_is_read_from_them_alone(kept: SweepFolder) -> None:
+    write(kept, "another")
+    assert read_table(kept, "epochs")["key"].to_pylist() == ["another"]
+
+
+def test_the_compacted_file_alone_brings_no_deleted_part_back(folder: SweepFolder) -> None:
+    fill(folder)
+    compact(folder, "epochs")
+    shutil.rmtree(folder.path / "epochs")
+    assert read_table(folder, "epochs").num_rows == 0
+
+
+def test_a_kept_table_that_cannot_be_read_is_named(kept: SweepFolder) -> None:
+    path = kept.compacted("epochs")
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "schema_version", pa.array([5] * len(table), pa.int32())), path)
+    with pytest.raises(InputError, match=r"epochs\.parquet has schema version 5"):
+        read_table(kept, "epochs")
+    _cut(path)
+    with pytest.raises(InputError, match=r"epochs\.parquet cannot be read"):
+        read_table(kept, "epochs")

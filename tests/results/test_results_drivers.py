@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.results import Driver, SweepFolder, read_drivers, write_driver
+from ser_ray.results import DriverStatus, SweepFolder, read_drivers, write_driver
 from ser_ray.results.drivers import ENDS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def make_driver(**changes: object) -> Driver:
-    driver = Driver(
+def make_driver(**changes: object) -> DriverStatus:
+    driver = DriverStatus(
         host="node1",
         pid=4711,
         job_id="88_3",
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 TIMES = st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]))
 DRIVERS = st.builds(
-    Driver,
+    DriverStatus,
     host=st.text(min_size=1, max_size=20),
     pid=st.integers(1, 2**22),
     job_id=st.none() | st.text(max_size=9),
@@ -61,7 +61,9 @@ DRIVERS = st.builds(
 
 
 @given(driver=DRIVERS)
-def test_what_a_driver_says_is_read_as_it_was_said(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_a_driver_says_is_read_as_it_was_said(
+    driver: DriverStatus, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
     path = write_driver(folder, driver)
     assert path.parent == folder.drivers, "a host's name never leads out of the folder"
