@@ -9,28 +9,21 @@ from rich.console import Console
 from rich.progress import track
 
 from ser_ray.errors import InputError
-from ser_ray.report.drawing import save
-from ser_ray.report.export import write_csv
+from ser_ray.report.configurations import read_sweep
 from ser_ray.report.figures import draw_figures
+from ser_ray.report.figures.drawing import save
+from ser_ray.report.leaderboard_csv import write_csv
 from ser_ray.report.one_trial import asked_trial
 from ser_ray.report.page import page
 from ser_ray.report.progress import left_out_line, read_progress, summary
-from ser_ray.report.tables import read_sweep
 from ser_ray.results import SweepFolder, open_sweep, read_planned
 
 
 def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, every_plan: bool = False) -> list[str]:
-    """Write the report of a sweep.
+    """Write the report of a sweep to the folder `out`, and return what was written, a line each.
 
-    Args:
-        folder: the sweep's folder; only its parquet tables, its sweep.yaml and its plan.json are read.
-        out: where to; it is made, and what an earlier report left there under the same names is replaced.
-        trial: the key of the trial to show in detail, or the beginning of it, of whatever plan; None for the best
-            finished one.
-        every_plan: True for the trials of earlier plans as well.
-
-    Returns:
-        What was written, a line each.
+    `trial` is the key, or the beginning of it, of the trial shown in detail, by default the best finished one. Trials
+    of earlier plans are left out unless `every_plan`.
 
     Raises:
         InputError: if the sweep has no trial at all, a part cannot be read, `out` cannot be written, or the trial to
@@ -65,19 +58,14 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report of a sweep and say where it is; return 0.
-
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: see `write_report`.
-    """
+    """Write the report of a sweep and print where it is; return 0."""
     parser = argparse.ArgumentParser("ser-ray report", description="Leaderboard, figures and a page of a sweep.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; <sweep>/report if unsaid")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; by default <sweep>/report")
     parser.add_argument(
-        "--trial", metavar="KEY", help="the trial to show in detail, its key or the beginning of it; the best if unsaid"
+        "--trial",
+        metavar="KEY",
+        help="the trial to show in detail, its key or the beginning of it; by default the best",
     )
     parser.add_argument("--all", action="store_true", help="the trials of earlier plans of the sweep, too")
     arguments = parser.parse_args(argv)

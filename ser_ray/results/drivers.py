@@ -70,10 +70,6 @@ class DriverStatus:
         seen = [time for time in (self.seen_at, self.written_at) if time is not None]
         return min(abs(now - time) for time in seen) > LOST_AFTER
 
-    def lost(self, now: datetime) -> bool:
-        """Return whether it is gone without having written how it ended."""
-        return self.ended is None and self.silent(now)
-
     def alive(self, now: datetime) -> bool:
         """Return whether it runs, as far as files can tell."""
         return self.ended is None and not self.silent(now)

@@ -124,7 +124,7 @@ def find_key(folder: SweepFolder, key: str) -> str:
     """Return the key of the trial that a key, or the beginning of one, names.
 
     Raises:
-        InputError: if it names no trial that has left anything, or several.
+        InputError: if it names no trial, or several.
     """
     known = sorted(folder.logged().union(*(folder.keys(table) for table in SCHEMAS)))
     matching = [key] if key in known else [other for other in known if other.startswith(key)]

@@ -30,7 +30,7 @@ class DamagedPartError(InputError):
 
     def __str__(self) -> str:
         """Return the message, with the way to a sound part."""
-        again = "running the sweep again sets it aside, and makes it anew from what stands"
+        again = "running the sweep again sets it aside and makes it anew"
         if self.path.parent.name == "predictions":  # a sweep that goes on does not read all of those that it has used
             files = map(str, (self.path, self.path.parent.parent / "trials" / self.path.name))
             again = f"to have it again from its checkpoint: rm -f {shlex.join(files)}, and run again"
@@ -208,9 +208,9 @@ def read_trial(path: Path) -> dict[str, Any]:
     try:
         row = json.loads(read_metadata(path).get("trial", "null"))
     except json.JSONDecodeError as error:
-        raise DamagedPartError(path, f"what it says of its trial is no JSON: {_brief(error)}") from error
+        raise DamagedPartError(path, f"the row of its trial is no JSON: {_brief(error)}") from error
     if not isinstance(row, dict):
-        raise DamagedPartError(path, "it does not say which trial it belongs to")
+        raise DamagedPartError(path, "it holds no row of its trial")
     if row.get("key") != path.name.removesuffix(PART):
         raise DamagedPartError(path, f"it belongs to trial {str(row.get('key'))[:80]}")
     return row

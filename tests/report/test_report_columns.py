@@ -6,7 +6,7 @@ from ser_ray.report.columns import (
     describe,
     format_estimate,
     format_value,
-    left_out,
+    not_counted,
     score_columns,
     shown_figures,
     shown_stages,
@@ -15,7 +15,7 @@ from ser_ray.report.columns import (
     varying_columns,
     varying_fields,
 )
-from ser_ray.report.tables import estimate, group, read_sweep
+from ser_ray.report.configurations import estimate, group, read_sweep
 
 
 def test_what_varies_is_a_column_and_what_does_not_is_said_once(sweep):
@@ -117,7 +117,7 @@ def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):
 
 
 def test_left_out_counts_what_is_in_no_mean(sweep):
-    said = {tuple(left_out(c)) for c in read_sweep(sweep.folder).configurations}
+    said = {tuple(not_counted(c)) for c in read_sweep(sweep.folder).configurations}
     assert said == {(), ("1 stopped", "1 failed")}
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.report.__main__ import main
-from ser_ray.report.against import draw_against_overlap
-from ser_ray.report.drawing import save
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep
+from ser_ray.report.figures.ccc_against import draw_against_overlap
+from ser_ray.report.figures.drawing import save
 
 
 def test_report_writes_page_figures_and_csv(sweep, capsys):

@@ -7,8 +7,8 @@ import pytest
 from ser_ray.errors import InputError
 from ser_ray.report import __main__ as report
 from ser_ray.report import leaderboard, status
-from ser_ray.report.curves import draw_curves
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep
+from ser_ray.report.figures.learning_curves import draw_curves
 from ser_ray.results import write_planned
 
 LINE = "5 trials of earlier plans are not shown: --all takes them in"

@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from ser_ray.errors import InputError
-from ser_ray.report.beside import beside, chosen
+from ser_ray.report.columns import attribute_column, resolve_columns
+from ser_ray.report.configurations import read_sweep
 from ser_ray.report.leaderboard import main, print_leaderboard, sorted_target
-from ser_ray.report.status import read_progress
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.progress import read_progress
 from ser_ray.results import CCC_COLUMNS
 
 
@@ -96,7 +96,7 @@ def test_columns_stand_beside_the_scores(sweep, capsys):
 
 def test_columns_are_shown_in_a_narrow_terminal_too(sweep):
     tables = read_sweep(sweep.folder, sort="train_seconds")
-    asked = [beside(named) for named in chosen(tables, ["device", "train_seconds"])]
+    asked = [attribute_column(named) for named in resolve_columns(tables, ["device", "train_seconds"])]
     text = printed(sweep, 80, terminal=True, sort="train_seconds", asked=asked)
     assert "device cpu" in text
     assert "train_seconds 100 ± 0" in text
@@ -197,14 +197,14 @@ def test_nothing_is_estimated_for_means_over_recordings(sweep):
     assert "nseen" not in printed(sweep, 300, terminal=True, sort="ccc_devel_mean_per_recording")
 
 
-def test_searches_in_doubt_are_counted(sweep, capsys):
+def test_reliability_warnings_are_counted(sweep, capsys):
     key = sweep.keys["finished"][0]
     sweep.search(key)
     main([str(sweep.folder.path)])
     assert "doubt" not in capsys.readouterr().out
     sweep.search(key, doubt="devel is small")
     main([str(sweep.folder.path)])
-    assert "In 1 of 10 finished trials a search gains on devel" in capsys.readouterr().out
+    assert "In 1 of 10 trials the gain of the search on devel is probably overfitted" in capsys.readouterr().out
 
 
 def test_no_sweep_is_an_input_error(tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from ser_ray.errors import InputError
+from ser_ray.report.configurations import read_sweep
 from ser_ray.report.one_trial import asked_trial, best_trial, read_chains, read_traces, shown_trial
-from ser_ray.report.tables import read_sweep
 from ser_ray.results import read_table
 
 

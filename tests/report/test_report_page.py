@@ -2,12 +2,12 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
-from ser_ray.report.drawing import png
+from ser_ray.report.configurations import read_sweep
 from ser_ray.report.figures import draw_figures
+from ser_ray.report.figures.drawing import png
 from ser_ray.report.one_trial import best_trial
 from ser_ray.report.page import page
-from ser_ray.report.status import read_progress
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.progress import read_progress
 
 VOID = {"meta", "img", "br", "hr"}
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -94,9 +94,9 @@ def test_page_has_what_unseen_recordings_get_after_devel(sweep):
         assert f"{figure.mean:.3f} ± {figure.interval:.3f}" == filled[4]
 
 
-def test_page_counts_searches_in_doubt(sweep):
+def test_page_counts_reliability_warnings(sweep):
     sweep.search(sweep.keys["finished"][0], doubt="devel is small")
-    (line,) = (text for text in read(sweep)[1].texts if "In 1 of 10 finished trials" in text)
+    (line,) = (text for text in read(sweep)[1].texts if "In 1 of 10 trials" in text)
     assert "column doubt of postprocessing" in line
 
 

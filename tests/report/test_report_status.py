@@ -6,7 +6,9 @@ import pytest
 from rich.console import Console
 
 from ser_ray.errors import InputError
-from ser_ray.report.status import format_age, main, one_line, print_status, read_progress, summary
+from ser_ray.report.progress import one_line, read_progress, summary
+from ser_ray.report.status import main, print_status
+from ser_ray.report.times import format_age
 from ser_ray.results import DriverStatus, read_table, write_driver
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -102,7 +104,7 @@ def test_trials_of_a_driver_that_is_gone_are_interrupted(sweep):
     assert [trial.key for trial in progress.interrupted] == ["bbbbbbbbbbbb", "cccccccccccc"]
     assert summary(progress).endswith("1 trained but not searched yet, 2 interrupted")
     text = "\n".join(printed(sweep))
-    assert "no sign of it for 12 min: it ended without a word; run the sweep again to go on" in text
+    assert "no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on" in text
     assert "under way" not in text
     assert "interrupted  " in text
     assert not progress.empty
@@ -169,7 +171,7 @@ def test_the_command_names_them_all_if_asked(new_sweep, capsys):
 
 def test_nothing_there_yet(new_sweep, capsys):
     assert main([str(new_sweep().folder.path)]) == 0
-    assert "no trial has left anything yet" in capsys.readouterr().out
+    assert "no trials yet" in capsys.readouterr().out
 
 
 def test_no_sweep(tmp_path):

@@ -106,11 +106,10 @@ def test_a_driver_is_lost_after_a_minute_without_a_sign() -> None:
     driver = make_driver()
     on_the_minute, later = NOW + timedelta(seconds=60), NOW + timedelta(seconds=61)
     assert driver.alive(on_the_minute)
-    assert not driver.lost(on_the_minute)
-    assert driver.lost(later)
+    assert not driver.silent(on_the_minute)
+    assert driver.silent(later)
     assert not driver.alive(later)
     ended = make_driver(ended="interrupted")
-    assert not ended.lost(later)
     assert not ended.alive(NOW)
 
 

@@ -267,7 +267,7 @@ def test_a_part_cut_short_is_named_with_the_way_out(folder, length):
     with pytest.raises(InputError) as raised:
         read_table(folder, "trials")
     assert str(raised.value).startswith(f"{path} cannot be read (")
-    assert str(raised.value).endswith("running the sweep again sets it aside, and makes it anew from what stands")
+    assert str(raised.value).endswith("running the sweep again sets it aside and makes it anew")
     with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
         read_metadata(path)
     path.unlink()

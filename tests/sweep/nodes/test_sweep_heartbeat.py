@@ -140,7 +140,7 @@ def test_one_that_was_lost_with_its_clock_ahead_is_forgotten_too(folder):
     path = write_driver(folder, driver(seen_at=now + timedelta(days=3)))
     os.utime(path, ((now - timedelta(hours=1)).timestamp(),) * 2)
     (shown,) = read_drivers(folder)
-    assert shown.lost(now)
+    assert (shown.ended, shown.silent(now)) == (None, True)
     forget_old(folder, kept=0)
     assert read_drivers(folder) == []
 

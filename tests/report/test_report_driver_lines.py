@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ser_ray.report.running import driver_lines
+from ser_ray.report.status import driver_lines
 from ser_ray.report.times import format_moment
 from ser_ray.results import DriverStatus
 
@@ -45,7 +45,7 @@ def test_one_that_runs():
 @pytest.mark.parametrize(
     ("changes", "end"),
     [
-        ({"ends_at": None}, "when it ends cannot be said yet"),
+        ({"ends_at": None}, "its end cannot be estimated yet"),
         ({"ends_at": NOW - timedelta(seconds=1)}, "ends about now"),
         ({"ends_at": NOW + timedelta(hours=30)}, "ends about Mon 2 Mar 18:00 (in 1 d 6 h)"),
     ],
@@ -62,7 +62,7 @@ def test_job_and_share_are_named_where_there_are_any():
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (None, "lost: {}; no sign of it for 12 min: it ended without a word; run the sweep again to go on"),
+        (None, "lost: {}; no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on"),
         ("interrupted", "interrupted 12 min ago: {}; run the sweep again to go on"),
         ("failed", "ended with failures 12 min ago: {}"),
         ("done", "done 12 min ago: {}"),

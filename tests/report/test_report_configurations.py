@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ser_ray.errors import InputError
-from ser_ray.report.naming import Named
-from ser_ray.report.tables import estimate, group, headline_target, read_sweep, sort_configurations
+from ser_ray.report.attributes import Attribute
+from ser_ray.report.configurations import estimate, group, headline_target, read_sweep, sort_configurations
 
-DEVEL = Named("ccc_devel_mean", is_field=False)
+DEVEL = Attribute("ccc_devel_mean", is_field=False)
 
 
 @settings(deadline=None, max_examples=50)

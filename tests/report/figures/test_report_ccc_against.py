@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ser_ray.report.against import axis_label, draw_against_fields, draw_against_overlap, scale_of
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep
+from ser_ray.report.figures.ccc_against import axis_label, draw_against_fields, draw_against_overlap, scale_of
 from ser_ray.results import read_table
 
 

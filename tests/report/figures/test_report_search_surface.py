@@ -6,9 +6,9 @@ import pytest
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import PostProcessing, apply
-from ser_ray.report.drawing import save
-from ser_ray.report.surface import draw_surface, read_surfaces
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep
+from ser_ray.report.figures.drawing import save
+from ser_ray.report.figures.search_surface import draw_surface, read_surfaces
 
 KEY = "00aa00aa00aa"
 
@@ -173,14 +173,6 @@ def test_a_search_forward_in_time_has_no_shifts_backward(one):
     for surface in surfaces(one).values():
         assert surface.shifts_s == pytest.approx(np.arange(11) / 25)
         assert surface.ccc[2, 3] == pytest.approx(best_of_four(*one.devel(KEY, surface.target), 5, 3), abs=1e-9)
-
-
-def test_rows_of_earlier_versions_do_not_say_their_grid_which_was_the_papers(one):
-    one.search(KEY, choice=None, max_window_s=None, max_shift_s=None, forward_only=None)
-    for surface in surfaces(one).values():
-        assert surface.ccc.shape == (251, 501)
-        assert (surface.windows_s[-1], surface.shifts_s[-1]) == pytest.approx((501 / 25, 10))
-    assert drawn(one)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ import pytest
 
 from ser_ray.metrics import ccc
 from ser_ray.postprocess import PostProcessing, apply
+from ser_ray.report.configurations import read_sweep
+from ser_ray.report.figures.trace import draw_trace, typical
 from ser_ray.report.one_trial import best_trial, read_chains, read_traces
-from ser_ray.report.tables import read_sweep
-from ser_ray.report.trace import draw_trace, typical
 from ser_ray.results import read_table
 
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from ser_ray.report.curves import draw_curves, median_curve, read_curves
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep
+from ser_ray.report.figures.learning_curves import draw_curves, median_curve, read_curves
 from ser_ray.results import read_table
 
 

@@ -1,4 +1,4 @@
-"""Learning curves: devel CCC and training loss of every trial, epoch by epoch."""
+"""Figure learning_curves: devel CCC and training loss of every trial after each epoch."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,29 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ser_ray.report.columns import varying_columns
-from ser_ray.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, Drawing, add_legend, new_figure, set_labels
-from ser_ray.report.tables import SweepTables
+from ser_ray.report.configurations import SweepTables
+from ser_ray.report.figures.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    Drawing,
+    add_legend,
+    new_figure,
+    set_labels,
+)
 from ser_ray.results import TARGETS, SweepFolder, read_table
 
 FEW = 12
-"""Up to so many trials have lines of their own; of more, single ones cannot be followed."""
+"""With more trials, the lines of those that are not among the best are paler."""
 BEST = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial's course.
-
-    Args:
-        key: the trial's key.
-        epochs: [n] counted from 1.
-        devel: [n] devel CCC, NaN where there is none.
-        loss: [n] training loss, NaN where there is none.
-    """
+    """One trial's epochs [n], counted from 1, with devel CCC and training loss, NaN where there is none."""
 
     key: str
     epochs: NDArray[np.float64]
@@ -36,24 +40,19 @@ class Curve:
 
     @property
     def best(self) -> int | None:
-        """Index of the epoch with the best devel CCC; None if there is no CCC."""
+        """Index of the best epoch; None if there is no CCC."""
         return None if np.isnan(self.devel).all() else int(np.nanargmax(self.devel))
 
     @property
     def best_devel(self) -> float:
-        """The best devel CCC; minus infinity if there is none."""
+        """The highest devel CCC; minus infinity if there is none."""
         return -np.inf if self.best is None else float(self.devel[self.best])
 
 
 def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> tuple[list[Curve], str]:
-    """Return the course of every trial that has ended an epoch, the best first.
+    """Return the curve of every trial, or every planned one, that has ended an epoch, the best first.
 
-    Args:
-        folder: the sweep's folder.
-        planned: keys of the trials that are taken; None for all.
-
-    Returns:
-        The curves, and the target that their CCC are of: "mean", or the only one that networks predict.
+    The second value is the target of their CCC: "mean", or the only one that networks predict.
     """
     scores = {target: f"ccc_devel_{target}" for target in (*TARGETS, "mean")}
     columns = ["key", "epoch", "train_loss", *scores.values()]
@@ -77,14 +76,9 @@ def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> 
 def median_curve(
     epochs: Sequence[NDArray[np.float64]], values: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the median over trials of each epoch that at least half of them have reached.
+    """Return epochs and medians over trials, [n] each, of the epochs that at least half of them have reached.
 
-    Args:
-        epochs: one array of epoch numbers per trial.
-        values: likewise; NaN is no value.
-
-    Returns:
-        Epochs and medians, [n] each.
+    Both arguments hold one array per trial; NaN counts as no value.
     """
     all_epochs, all_values = np.concatenate(epochs), np.concatenate(values)
     known = ~np.isnan(all_values)
@@ -94,7 +88,7 @@ def median_curve(
 
 
 def draw_curves(sweep: SweepTables) -> Drawing | None:
-    """Return the figure of devel CCC above training loss per epoch; None if no trial has ended an epoch."""
+    """Return devel CCC above training loss per epoch; None if no trial has ended an epoch."""
     curves, target = read_curves(sweep.folder, sweep.planned)
     if not curves:
         return None
@@ -125,7 +119,7 @@ def _draw_curve(top: Axes, bottom: Axes, curve: Curve, *, style: tuple[str, str,
 
 
 def _names(sweep: SweepTables) -> Mapping[str, str]:
-    """Return what tells each trial from the others: its varying fields and seed."""
+    """Return a name for each trial: its varying fields and seed."""
     columns = [column for column in varying_columns(sweep.configurations) if column.label != "overlap"]
     names = {}
     for configuration in sweep.configurations:
@@ -139,9 +133,13 @@ def _names(sweep: SweepTables) -> Mapping[str, str]:
 
 def _caption(target: str, count: int) -> str:
     what = "the mean of the CCC of arousal and valence" if target == "mean" else f"the CCC of {target}"
-    median = ", and the median (black) over the trials wherever at least half of them got" if count > len(BEST) else ""
+    median = (
+        ", and the median (black) over the trials, in epochs that at least half of them reached"
+        if count > len(BEST)
+        else ""
+    )
     return (
         f"Devel CCC ({what}, pooled, raw predictions) and training loss after each epoch, of all {count} trials that "
-        f"ended an epoch, stopped, failed and running ones among them: the {min(count, len(BEST))} with the highest "
+        f"ended an epoch, including stopped, failed and running ones: the {min(count, len(BEST))} with the highest "
         f"devel CCC in colour{median}. Dots: each trial's best epoch."
     )
