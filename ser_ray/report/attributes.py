@@ -120,33 +120,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A condition on trials: sign is "=", "!=", "<", "<=", ">" or ">=", value of the attribute's type or None."""
-
-    attribute: Attribute
-    sign: str
-    value: Any
-
-    def holds(self, row: Row, fields: Fields) -> bool:
-        """Return whether a trial meets it; a value that is missing is neither more nor less than any other."""
-        value = _comparable(self.attribute.of(row, fields))
-        if self.sign in _ORDERS:
-            return _has_order(value) and _ORDERS[self.sign](value, self.value)
-        return bool(value == self.value) == (self.sign == "=")
-
-
 def filter_trials(rows: Sequence[tuple[Row, Fields]], conditions: Sequence[str]) -> list[tuple[Row, Fields]]:
     """Return the trials that meet all conditions, such as "sequence_s >= 6", "status = finished" or "kernels = 8-6-6".
 
     Raises:
         InputError: if a condition is not of this form, names nothing, or its value has another type than trials have.
     """
-    parsed = [_parse(condition, rows) for condition in conditions]
-    return [(row, fields) for row, fields in rows if all(c.holds(row, fields) for c in parsed)]
+    holding = [_parse(condition, rows) for condition in conditions]
+    return [(row, fields) for row, fields in rows if all(holds(row, fields) for holds in holding)]
 
 
-def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Condition:
+def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Callable[[Row, Fields], bool]:
+    """Return a function that tells whether a trial meets a condition."""
     match = _CONDITION.fullmatch(condition)
     if match is None:
         raise InputError(
@@ -170,7 +155,14 @@ def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Condition:
         ) from error
     if value is None and sign in _ORDERS:
         raise InputError(f"--where {condition!r}: nothing is more or less than none; legal: = !=")
-    return Condition(attribute, sign, value)
+
+    def holds(row: Row, fields: Fields) -> bool:
+        found = _comparable(attribute.of(row, fields))
+        if sign in _ORDERS:  # what is missing is neither more nor less than any value
+            return _has_order(found) and _ORDERS[sign](found, value)
+        return bool(found == value) == (sign == "=")
+
+    return holds
 
 
 def _has_order(value: Any) -> bool:

@@ -47,14 +47,12 @@ class ScoreColumn:
 
 def varying_fields(configurations: Sequence[ConfigurationResults]) -> list[str]:
     """Return the dotted names of the fields that are not the same in all configurations."""
-    names = list(dict.fromkeys(name for c in configurations for name in c.fields))
-    return [name for name in names if _varies(name, configurations)]
 
+    def varies(name: str) -> bool:
+        first, *others = (c.fields.get(name) for c in configurations)
+        return any(type(value) is not type(first) or value != first for value in others)
 
-def _varies(name: str, configurations: Sequence[ConfigurationResults]) -> bool:
-    first = configurations[0].fields.get(name)
-    others = (c.fields.get(name) for c in configurations)
-    return any(type(value) is not type(first) or value != first for value in others)
+    return list(filter(varies, dict.fromkeys(name for c in configurations for name in c.fields)))
 
 
 def varying_columns(configurations: Sequence[ConfigurationResults]) -> list[Column]:

@@ -32,6 +32,23 @@ figcaption, p.note { max-width: 56rem; color: #333; font-size: .9rem; }
 pre { background: #f5f5f5; padding: .8rem; overflow: auto; font-size: .8rem; }
 dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
 """
+DEFINITIONS = """<h2>What the numbers are</h2>
+<dl>
+<dt>CCC</dt><dd>Concordance correlation coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)<sup>2</sup>), with
+population moments: 1 is perfect agreement, 0 none.</dd>
+<dt>pooled, per recording</dt><dd>Pooled: one CCC over the frames of all recordings of a partition. Per recording: the
+mean over recordings of each one's own CCC, another number. What is not called so is pooled.</dd>
+<dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
+exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
+devel. Devel CCCs after a search are in sample, test CCCs are not.</dd>
+<dt>unseen</dt><dd>Estimate, from devel alone, of the CCC after a search on recordings that it has not seen: each fold
+of devel goes through the chain that the same search chooses on all other folds (cross-fitting). Pooled, the mean of the
+targets or the only one. Raw has none, since no search has fitted it, nor has a devel of one recording.</dd>
+<dt>mean ± interval</dt><dd>Mean over the n finished seeds of a configuration, and half its 95 % confidence interval
+(Student t, n - 1 degrees of freedom); none for one seed. Not corrected for the number of configurations compared.</dd>
+<dt>overlap ratio</dt><dd>(K - 1) / (K + P - 1) of a layer's kernel K and pool P: the share of its window that the
+neighbouring window sees too.</dd>
+</dl>"""
 
 
 def page(sweep: SweepTables, progress: SweepProgress, figures: Sequence[tuple[Drawing, bytes]], now: datetime) -> str:
@@ -47,7 +64,7 @@ def page(sweep: SweepTables, progress: SweepProgress, figures: Sequence[tuple[Dr
         f"Stopped and failed trials are in no mean. {escape(left_out)}Made {now:%Y-%m-%d %H:%M} UTC.</p>",
         _leaderboard(sweep),
         *(_figure(drawing, picture) for drawing, picture in figures),
-        _definitions(),
+        DEFINITIONS,
         _unfinished(progress, now),
         _provenance(sweep),
         _sweep_file(sweep),
@@ -106,26 +123,6 @@ def _figure(drawing: Drawing, picture: bytes) -> str:
         f'<h2>{escape(drawing.title)}</h2>\n<figure>\n<img alt="{escape(drawing.title)}" src="{source}">\n'
         f"<figcaption>{escape(drawing.caption)}</figcaption>\n</figure>"
     )
-
-
-def _definitions() -> str:
-    return """<h2>What the numbers are</h2>
-<dl>
-<dt>CCC</dt><dd>Concordance correlation coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)<sup>2</sup>), with
-population moments: 1 is perfect agreement, 0 none.</dd>
-<dt>pooled, per recording</dt><dd>Pooled: one CCC over the frames of all recordings of a partition. Per recording: the
-mean over recordings of each one's own CCC, another number. What is not called so is pooled.</dd>
-<dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
-exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
-devel. Devel CCCs after a search are in sample, test CCCs are not.</dd>
-<dt>unseen</dt><dd>Estimate, from devel alone, of the CCC after a search on recordings that it has not seen: each fold
-of devel goes through the chain that the same search chooses on all other folds (cross-fitting). Pooled, the mean of the
-targets or the only one. Raw has none, since no search has fitted it, nor has a devel of one recording.</dd>
-<dt>mean ± interval</dt><dd>Mean over the n finished seeds of a configuration, and half its 95 % confidence interval
-(Student t, n - 1 degrees of freedom); none for one seed. Not corrected for the number of configurations compared.</dd>
-<dt>overlap ratio</dt><dd>(K - 1) / (K + P - 1) of a layer's kernel K and pool P: the share of its window that the
-neighbouring window sees too.</dd>
-</dl>"""
 
 
 def _unfinished(progress: SweepProgress, now: datetime) -> str:
