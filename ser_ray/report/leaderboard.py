@@ -48,7 +48,7 @@ def _wide_table(
         start = [str(rank), *(column.text(configuration) for column in described)]
         end = [column.text(configuration) for column in asked]
         end += ["\n".join(not_counted(configuration))] if partial else []
-        table.add_row(*start, *_middle(configuration, stages), *lines, *end)
+        table.add_row(*start, *_n_and_stages(configuration, stages), *lines, *end)
     return table
 
 
@@ -66,7 +66,7 @@ def _narrow_table(
         lines = ["\n".join(cells(configuration, p, target, stages, suffix)) for p in partitions]
         described_here = [*describe(configuration, described), *describe(configuration, asked)]
         description = "\n".join([*described_here, *not_counted(configuration)]) or MISSING
-        table.add_row(str(rank), description, *_middle(configuration, stages), *lines)
+        table.add_row(str(rank), description, *_n_and_stages(configuration, stages), *lines)
     return table
 
 
@@ -82,7 +82,7 @@ def _empty_table(descriptions: Sequence[str], stages: Sequence[str]) -> Table:
     return table
 
 
-def _middle(configuration: ConfigurationResults, stages: Sequence[str]) -> list[str]:
+def _n_and_stages(configuration: ConfigurationResults, stages: Sequence[str]) -> list[str]:
     n = str(len(configuration.finished))
     return [n, "\n".join(stage or "raw" for stage in stages)] if len(stages) > 1 else [n]
 

@@ -73,7 +73,7 @@ def print_log(
         while True:
             is_last = until()
             if os.fstat(file.fileno()).st_size < file.tell():
-                file.seek(0)  # it was begun anew
+                file.seek(0)  # it was truncated
             while block := file.read(_BLOCK):
                 out.write(escaped(decoder.decode(block)))
             if is_last:

@@ -1,4 +1,4 @@
-"""A small sweep as it stands in the middle of its run, written with the project's own writer."""
+"""A small sweep in the middle of its run, written with the project's own writer."""
 
 import copy
 import functools

@@ -8,7 +8,7 @@ from ser_ray.results import SCHEMAS
 
 
 def text(made, rows, name):
-    """What one column says of the only configuration of rows."""
+    """The text of one column for the only configuration of rows."""
     for row in rows:
         made.write("trials", row["key"], [row])
     tables = read_sweep(made.folder)
@@ -18,7 +18,7 @@ def text(made, rows, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "said"),
+    ("name", "values", "expected"),
     [
         ("train_seconds", [90.0, 100.0, 110.0], "100 ± 24.84"),  # 4.3027 x 10 / sqrt(3)
         ("train_seconds", [90.0], "90"),
@@ -35,12 +35,12 @@ def text(made, rows, name):
         ("training.seed", [0, 1], "varies"),
     ],
 )
-def test_figures_are_means_and_the_rest_is_what_seeds_share(new_sweep, name, values, said):
+def test_figures_are_means_and_the_rest_is_what_seeds_share(new_sweep, name, values, expected):
     made = new_sweep()
     rows = [made.row(f"k{n}", made.config(0, n)) for n in range(len(values))]
     column = name.rpartition(".")[2]
     rows = [{**row, column: value} for row, value in zip(rows, values, strict=True)]
-    assert text(made, rows, name) == said
+    assert text(made, rows, name) == expected
 
 
 def test_a_figure_leaves_out_stopped_and_failed_trials(new_sweep):

@@ -72,7 +72,7 @@ def test_a_value_that_is_true_is_no_number():
         ("devise = cpu", "closest: device"),
     ],
 )
-def test_what_is_no_condition_is_said(condition, said):
+def test_what_is_no_condition_is_an_input_error(condition, said):
     with pytest.raises(InputError, match=r"^--where") as raised:
         filter_trials(pairs([5]), [condition])
     assert said in str(raised.value)

@@ -18,7 +18,7 @@ from ser_ray.report.columns import (
 from ser_ray.report.configurations import estimate, group, read_sweep
 
 
-def test_what_varies_is_a_column_and_what_does_not_is_said_once(sweep):
+def test_what_varies_is_a_column_and_what_does_not_is_a_constant(sweep):
     configurations = read_sweep(sweep.folder).configurations
     assert [column.label for column in varying_columns(configurations)] == ["kernel/pool", "overlap"]
     constants = {column.label: column.text(configurations[0]) for column in constant_columns(configurations)}
@@ -56,7 +56,7 @@ def test_figures_that_nobody_has_are_not_shown(sweep, sweep_without_test_gold):
     assert cells(without[0], "test", "mean", ["", "greedy"], "") == ["-", "-"]
 
 
-def test_a_single_target_has_no_mean_beside_it(new_sweep):
+def test_a_single_target_has_no_mean(new_sweep):
     single = new_sweep("single", targets=("arousal",))
     single.add("00aa00aa00aa", single.config(0), 0.4)
     assert shown_figures(read_sweep(single.folder).configurations) == [("devel", "arousal"), ("test", "arousal")]
@@ -74,7 +74,7 @@ def test_scores_are_the_cells_of_what_is_shown(sweep):
         assert column.cells(configurations[1]) == cells(configurations[1], *pair, ALL, "_per_recording")
 
 
-def test_what_unseen_recordings_get_stands_after_devel_where_it_is_estimated(sweep):
+def test_unseen_follows_devel_where_it_is_estimated(sweep):
     assert ("devel", "unseen") not in [
         c.heading for c in score_columns(read_sweep(sweep.folder).configurations, ALL, "")
     ]
@@ -108,7 +108,7 @@ def test_unseen_is_of_the_only_target(new_sweep):
     assert columns[1].cells(configurations[0]) == ["-", "-", "0.321"]
 
 
-def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):
+def test_n_is_printed_where_it_is_not_the_number_of_seeds(sweep):
     rows = [sweep.row(f"k{seed}", sweep.config(0, seed), ccc_devel_mean=0.5) for seed in range(3)]
     rows = [{**dict.fromkeys(["ccc_devel_mean"]), **row} for row in rows]
     rows[2]["ccc_devel_mean"] = None
@@ -116,7 +116,7 @@ def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):
     assert cells(configuration, "devel", "mean", [""], "") == ["0.500 ± 0.000 (n 2)"]
 
 
-def test_left_out_counts_what_is_in_no_mean(sweep):
+def test_not_counted_are_trials_in_no_mean(sweep):
     said = {tuple(not_counted(c)) for c in read_sweep(sweep.folder).configurations}
     assert said == {(), ("1 stopped", "1 failed")}
 

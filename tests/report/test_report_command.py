@@ -24,7 +24,7 @@ def test_report_writes_page_figures_and_csv(sweep, capsys):
     assert str(out / "index.html") in said[1]
 
 
-def test_report_goes_where_it_is_told_and_leaves_the_sweep_alone(sweep, tmp_path, capsys):
+def test_out_takes_the_report_and_the_sweep_is_unchanged(sweep, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in sweep.folder.path.rglob("*")}
     assert main([str(sweep.folder.path), "--out", str(tmp_path / "a" / "b")]) == 0
     assert (tmp_path / "a" / "b" / "index.html").is_file()

@@ -156,6 +156,6 @@ def test_the_only_target_is_the_headline(new_sweep):
     assert tables.sort == "ccc_devel_valence"
 
 
-def test_title_says_sweep_and_corpus(sweep, new_sweep):
+def test_title_has_sweep_and_corpus(sweep, new_sweep):
     assert read_sweep(sweep.folder).title == "sweep overlap on corpus synthetic"
     assert read_sweep(new_sweep("empty").folder).title == "sweep empty"

@@ -31,7 +31,7 @@ def lines(*drivers):
     return driver_lines(drivers, NOW)
 
 
-def test_without_a_driver_nothing_is_said():
+def test_without_a_driver_there_are_no_lines():
     assert lines() == []
 
 
@@ -76,7 +76,7 @@ def test_one_that_is_gone(ended, said):
     ]
 
 
-def test_those_that_run_come_first_and_one_that_was_replaced_is_not_spoken_of():
+def test_those_that_run_come_first_and_one_that_was_replaced_is_left_out():
     lost = driver(pid=1, seen_at=BEGAN)
     again = driver(pid=2, started_at=BEGAN + timedelta(minutes=5))
     assert [line.split(",")[1] for line in lines(lost, again)[::2]] == [" pid 2"]
@@ -86,12 +86,12 @@ def test_those_that_run_come_first_and_one_that_was_replaced_is_not_spoken_of():
     assert [line.split(",")[1] for line in lines(lost_share, again)[::2]] == [" pid 2"]
 
 
-def test_all_that_run_are_spoken_of():
+def test_all_that_run_have_lines():
     first, second = driver(pid=1), driver(pid=2, started_at=BEGAN + timedelta(minutes=5))
     assert len(lines(first, second)) == 4
 
 
-def test_a_moment_is_said_in_this_time_zone(monkeypatch):
+def test_a_moment_is_in_the_local_time_zone(monkeypatch):
 
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()

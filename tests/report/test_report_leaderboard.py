@@ -72,7 +72,7 @@ def test_a_wide_table_in_a_file_is_not_cut(sweep):
     assert "…" not in text
 
 
-def test_top_limits_and_says_so(sweep, capsys):
+def test_top_limits_and_prints_the_total(sweep, capsys):
     main([str(sweep.folder.path), "--top", "2"])
     out = capsys.readouterr().out
     assert out.count("exhaustive") == 2
@@ -86,7 +86,7 @@ def test_unknown_column_is_an_input_error(sweep):
         main([str(sweep.folder.path), "--sort", "ccc_tset_mean"])
 
 
-def test_columns_stand_beside_the_scores(sweep, capsys):
+def test_columns_follow_the_scores(sweep, capsys):
     assert main([str(sweep.folder.path), "--columns", "train_seconds, device,seed"]) == 0
     lines = capsys.readouterr().out.splitlines()
     first = next(line for line in lines if line.strip().startswith("1 ")).split()
@@ -103,7 +103,7 @@ def test_columns_are_shown_in_a_narrow_terminal_too(sweep):
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_where_says_what_is_left_and_ranks_it(sweep, tmp_path, capsys):
+def test_where_counts_what_is_left_and_ranks_it(sweep, tmp_path, capsys):
     path = tmp_path / "board.csv"
     conditions = ["--where", "kernels != 8-6-6", "--where", "seed>=1"]
     assert main([str(sweep.folder.path), *conditions, "--csv", str(path)]) == 0
@@ -156,7 +156,7 @@ def test_a_missing_search_is_a_dash(new_sweep, capsys):
     assert row.split()[-1] == "-"
 
 
-def test_nothing_finished_is_said(new_sweep, capsys):
+def test_nothing_finished_is_nothing_to_rank(new_sweep, capsys):
     made = new_sweep()
     assert main([str(made.folder.path)]) == 0
     assert "nothing to rank" in capsys.readouterr().out
@@ -165,7 +165,7 @@ def test_nothing_finished_is_said(new_sweep, capsys):
     assert "1 failed" in capsys.readouterr().out
 
 
-def test_unseen_is_a_column_and_said_in_the_footnote(sweep, capsys):
+def test_unseen_is_a_column_and_explained_in_the_footnote(sweep, capsys):
     main([str(sweep.folder.path)])
     assert "nseen" not in capsys.readouterr().out
     sweep.estimate_unseen()

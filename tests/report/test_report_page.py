@@ -48,7 +48,7 @@ def read(sweep, *, drawn=False):
     return text, reader
 
 
-def test_page_is_well_formed_and_needs_nothing_beside_it(sweep):
+def test_page_is_well_formed_and_needs_no_other_file(sweep):
     text, reader = read(sweep, drawn=True)
     assert text.startswith("<!DOCTYPE html>")
     assert reader.seen.count("img") == 3
@@ -100,7 +100,7 @@ def test_page_counts_reliability_warnings(sweep):
     assert "column doubt of postprocessing" in line
 
 
-def test_page_escapes_what_the_sweep_says(sweep):
+def test_page_escapes_the_texts_of_the_sweep(sweep):
     text, reader = read(sweep)
     assert "<b>out" not in text
     assert "<small>" not in text
@@ -108,7 +108,7 @@ def test_page_escapes_what_the_sweep_says(sweep):
     assert sweep.folder.sweep_file.read_text() in reader.texts
 
 
-def test_page_says_counts_and_provenance(sweep):
+def test_page_has_counts_and_provenance(sweep):
     _, reader = read(sweep)
     words = " ".join(" ".join(reader.texts).split())
     assert "Trials: 10 finished, 1 stopped early, 1 failed, 1 trained but not searched yet, 2 under way" in words

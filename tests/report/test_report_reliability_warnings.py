@@ -33,7 +33,7 @@ def test_trials_are_counted_however_many_of_their_searches_have_a_warning(sweep,
     assert line.endswith("See the column doubt of postprocessing.")
 
 
-def test_chains_at_the_edge_of_their_grid_are_counted_beside(sweep):
+def test_chains_at_the_edge_of_their_grid_are_counted_too(sweep):
     first, second, *_ = sweep.keys["finished"]
     rows = [{"key": first, "target": t, "method": m, "at_edge": "shift", "doubt": None} for t, m in ROWS]
     sweep.write("postprocessing", first, rows)

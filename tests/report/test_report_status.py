@@ -25,7 +25,7 @@ def test_every_trial_is_counted_once(sweep):
     )
 
 
-def test_under_way_says_epoch_best_and_last_sign(sweep):
+def test_under_way_has_epoch_best_and_last_sign(sweep):
     first, second = read_progress(sweep.folder).under_way
     epochs = read_table(sweep.folder, "epochs", keys=["bbbbbbbbbbbb"]).to_pylist()
     assert first.epoch == 7
@@ -86,7 +86,7 @@ def test_status_is_printed(sweep):
     assert "  running the sweep again searches them" in lines
 
 
-def test_what_runs_is_said_first_with_its_end(sweep):
+def test_what_runs_is_printed_first_with_its_end(sweep):
     say(sweep)
     lines = printed(sweep)
     assert lines[1].startswith("running: node1, pid 4711, job 88, since ")

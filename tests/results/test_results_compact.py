@@ -28,11 +28,6 @@ LONG_AGO_NS = 1_700_000_000_000_000_000
 KEYS = [f"key{number:02d}" for number in range(14)]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return SweepFolder(tmp_path / "overlap")
-
-
 def write(folder: SweepFolder, key: str, *, epochs: int = 1, loss: float = 0.5, at: int = 0) -> Path:
     """Write a part of `epochs` as if long ago, at a time of its own."""
     rows = [{"key": key, "epoch": number, "train_loss": loss, "best": None} for number in range(epochs)]
@@ -312,7 +307,7 @@ def test_it_is_worth_it_when_enough_parts_are_not_in_the_file(
 
 
 def test_parts_of_this_moment_alone_are_not_worth_it(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a runner that ends many trials a second would write the file at every look."""
+    """Else a runner that ends many trials a second would write the file at every check."""
     monkeypatch.setattr(MODULE, "WORTH_LEAST", 3)
     for key in KEYS:
         write_part(folder, "epochs", key, make_table("epochs", [{"key": key}]))
@@ -320,7 +315,7 @@ def test_parts_of_this_moment_alone_are_not_worth_it(folder: SweepFolder, monkey
     assert not folder.compacted("epochs").exists()
 
 
-def test_readers_beside_writers_and_compaction_see_whole_tables(folder: SweepFolder) -> None:
+def test_readers_see_whole_tables_while_others_write_and_compact(folder: SweepFolder) -> None:
     fill(folder)
     stop = threading.Event()
     errors: list[BaseException] = []
@@ -351,7 +346,7 @@ def test_readers_beside_writers_and_compaction_see_whole_tables(folder: SweepFol
     assert read_table(folder, "epochs").equals(parts_alone(folder, KEYS))
 
 
-def test_the_listing_says_which_parts_and_how_many_rows(folder: SweepFolder) -> None:
+def test_the_listing_has_parts_stamps_and_numbers_of_rows(folder: SweepFolder) -> None:
     fill(folder, 2)
     compact(folder, "epochs")
     packed = pq.read_metadata(folder.compacted("epochs")).metadata[b"ser_ray.parts.1"]

@@ -1,4 +1,4 @@
-"""What processes that run a sweep say of themselves, and what a reader makes of it."""
+"""Status files of the processes that run a sweep."""
 
 import dataclasses
 import errno
@@ -37,11 +37,6 @@ def make_driver(**changes: object) -> DriverStatus:
     return dataclasses.replace(driver, **changes)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return SweepFolder(tmp_path / "overlap")
-
-
 TIMES = st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]))
 DRIVERS = st.builds(
     DriverStatus,
@@ -61,7 +56,7 @@ DRIVERS = st.builds(
 
 
 @given(driver=DRIVERS)
-def test_what_a_driver_says_is_read_as_it_was_said(
+def test_a_status_file_is_read_as_it_was_written(
     driver: DriverStatus, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
@@ -89,7 +84,7 @@ def test_the_file_holds_the_promised_scalars_at_the_promised_place(folder: Sweep
     }
 
 
-def test_a_driver_replaces_what_it_said_before_and_stands_beside_others(folder: SweepFolder) -> None:
+def test_a_driver_replaces_its_own_file_and_no_other(folder: SweepFolder) -> None:
     late = make_driver(pid=1, started_at=NOW)
     write_driver(folder, late)
     write_driver(folder, make_driver())
@@ -113,7 +108,7 @@ def test_a_driver_is_lost_after_a_minute_without_a_sign() -> None:
     assert not ended.alive(NOW)
 
 
-def test_trials_left_are_those_planned_that_do_not_stand() -> None:
+def test_trials_left_are_planned_ones_without_a_result() -> None:
     assert make_driver().left == 7
     assert make_driver(planned=3, standing=4).left == 0
 
@@ -124,7 +119,7 @@ def test_a_time_without_a_zone_is_not_written(folder: SweepFolder) -> None:
     assert read_drivers(folder) == []
 
 
-def test_a_full_disk_leaves_what_was_said_before(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_file_as_it_was(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     write_driver(folder, make_driver())
 
     def full(descriptor: int) -> None:
@@ -191,7 +186,7 @@ def test_a_file_that_is_being_replaced_or_goes_is_no_mistake(
     assert read_drivers(folder) == []
 
 
-def test_a_reader_beside_a_writer_never_sees_half_a_file(folder: SweepFolder) -> None:
+def test_a_reader_never_sees_half_a_file(folder: SweepFolder) -> None:
     write_driver(folder, make_driver(standing=0))
     stop = threading.Event()
 

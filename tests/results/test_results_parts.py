@@ -1,4 +1,4 @@
-"""Tables on disk: their schemas, parts that are whole or absent, and what a reader is told."""
+"""Tables on disk: their schemas, parts that are whole or absent, and the errors of reading them."""
 
 import errno
 import json
@@ -70,11 +70,6 @@ PROMISED_CHAINS = ["key", "target", "method", "median_window", "centre", "scale"
 PROMISED_CHAINS += [f"gain_{step}" for step in ("median", "centre", "scale", "shift")]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return SweepFolder(tmp_path / "sweep")
-
-
 def put(folder, key="a", name="trials", **columns):
     return write_part(folder, name, key, make_table(name, [{"key": key, **columns}]))
 
@@ -109,7 +104,7 @@ def test_the_other_tables_have_the_columns_that_are_promised():
         ),
     ],
 )
-def test_the_name_of_a_score_says_what_it_is(arguments, name):
+def test_the_names_of_scores(arguments, name):
     assert ccc_column(**arguments) == name
     assert name in CCC_COLUMNS
 

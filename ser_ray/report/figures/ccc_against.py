@@ -166,7 +166,7 @@ def _finish_axis(panel: Axes, scale: Scale) -> None:
     if scale.logarithmic:
         panel.set_xscale("log")
     values = sorted(set(scale.positions))
-    if scale.ticks is None and not _apart(values, logarithmic=scale.logarithmic):
+    if scale.ticks is None and not _far_apart(values, logarithmic=scale.logarithmic):
         return
     names = list(scale.ticks or map(format_value, values))
     panel.xaxis.set_major_locator(FixedLocator(values))
@@ -176,7 +176,7 @@ def _finish_axis(panel: Axes, scale: Scale) -> None:
     panel.margins(x=0.15)
 
 
-def _apart(values: Sequence[float], *, logarithmic: bool) -> bool:
+def _far_apart(values: Sequence[float], *, logarithmic: bool) -> bool:
     """Return whether numbers are far enough from each other for a tick each."""
     places = [math.log(value) for value in values] if logarithmic else values
     gaps = [right - left for left, right in itertools.pairwise(places)]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ser_ray.report.columns import varying_columns
+from ser_ray.report.columns import describe, varying_columns
 from ser_ray.report.configurations import SweepTables
 from ser_ray.report.figures.drawing import (
     BLACK,
@@ -57,19 +57,15 @@ def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> 
     scores = {target: f"ccc_devel_{target}" for target in (*TARGETS, "mean")}
     columns = ["key", "epoch", "train_loss", *scores.values()]
     table = read_table(folder, "epochs", keys=planned, columns=columns)
+    table = table.sort_by([("key", "ascending"), ("epoch", "ascending")])
     single = [t for t in TARGETS if table[scores[t]].null_count < table.num_rows]
     target = single[0] if len(single) == 1 else "mean"
-    keys = table["key"].to_pylist()
-    epoch, devel, loss = (
-        np.asarray(table[name].to_pylist(), dtype=np.float64) for name in ("epoch", scores[target], "train_loss")
+    keys, starts = np.unique(np.asarray(table["key"].to_pylist(), dtype=np.str_), return_index=True)
+    epochs, devel, loss = (
+        np.split(np.asarray(table[name].to_pylist(), dtype=np.float64), starts[1:])
+        for name in ("epoch", scores[target], "train_loss")
     )
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    curves = []
-    for key, members in places.items():
-        rows = np.asarray(members)[np.argsort(epoch[members])]
-        curves.append(Curve(key, epoch[rows], devel[rows], loss[rows]))
+    curves = [Curve(str(key), *values) for key, *values in zip(keys, epochs, devel, loss, strict=False)]
     return sorted(curves, key=lambda curve: -curve.best_devel), target
 
 
@@ -123,21 +119,14 @@ def _names(sweep: SweepTables) -> Mapping[str, str]:
     columns = [column for column in varying_columns(sweep.configurations) if column.label != "overlap"]
     names = {}
     for configuration in sweep.configurations:
-        parts = [
-            c.text(configuration) if c.label == "kernel/pool" else f"{c.label} {c.text(configuration)}" for c in columns
-        ]
         for row in configuration.trials:
-            names[row["key"]] = ", ".join([*parts, f"seed {row['seed']}"])
+            names[row["key"]] = ", ".join([*describe(configuration, columns), f"seed {row['seed']}"])
     return names
 
 
 def _caption(target: str, count: int) -> str:
     what = "the mean of the CCC of arousal and valence" if target == "mean" else f"the CCC of {target}"
-    median = (
-        ", and the median (black) over the trials, in epochs that at least half of them reached"
-        if count > len(BEST)
-        else ""
-    )
+    median = ", and the median (black) of epochs that at least half of the trials reached" if count > len(BEST) else ""
     return (
         f"Devel CCC ({what}, pooled, raw predictions) and training loss after each epoch, of all {count} trials that "
         f"ended an epoch, including stopped, failed and running ones: the {min(count, len(BEST))} with the highest "

@@ -51,7 +51,7 @@ def test_no_test_panel_without_gold(sweep_without_test_gold):
     assert [panel.get_title() for panel in drawing.figure.axes] == ["devel"]
 
 
-def test_axes_and_title_say_what_they_show(sweep):
+def test_axes_and_title_have_labels(sweep):
     drawing = draw_against_overlap(read_sweep(sweep.folder))
     panel = drawing.figure.axes[0]
     assert panel.get_xlabel() == "overlap ratio (mean of the layers)"
@@ -99,7 +99,7 @@ def test_another_field_has_its_own_figure_with_pairs_joined(crossed):
         assert np.allclose(sorted(pair[:, 1]), sorted(c.estimate("ccc_devel_mean").mean for c in others))
 
 
-def test_colours_tell_the_other_field_apart_in_the_overlap_figure(crossed):
+def test_the_other_field_has_colours_in_the_overlap_figure(crossed):
     figure = draw_against_overlap(read_sweep(crossed.folder)).figure
     (legend,) = figure.legends
     assert legend.get_title().get_text() == "sequence (s)"
@@ -107,7 +107,7 @@ def test_colours_tell_the_other_field_apart_in_the_overlap_figure(crossed):
     assert len(figure.axes[0].containers) == 2
 
 
-def test_names_stand_in_order_and_numbers_at_themselves():
+def test_names_are_sorted_and_numbers_are_positions():
     named = scale_of(["rmsprop", "adam", "rmsprop"])
     assert (named.positions, named.ticks) == ((1.0, 0.0, 1.0), ("adam", "rmsprop"))
     assert scale_of([None, 15]).ticks == ("15", "none")

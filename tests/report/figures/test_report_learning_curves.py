@@ -55,7 +55,7 @@ def test_median_ends_where_fewer_than_half_are_left():
     assert list(median) == [3, 3]
 
 
-def test_the_best_are_named_by_what_tells_them_apart(sweep):
+def test_the_best_are_named_by_what_varies(sweep):
     figure = draw_curves(read_sweep(sweep.folder)).figure
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]

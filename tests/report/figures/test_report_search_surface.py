@@ -87,7 +87,7 @@ def test_recordings_that_are_not_labelled_throughout_are_left_out(one):
     assert surface.ccc[1, 12] == pytest.approx(best_of_four(*traces, 3, 2), abs=1e-9)
 
 
-def test_marks_stand_at_the_chains_and_the_legend_says_their_ccc(one):
+def test_marks_are_at_the_chains_and_the_legend_has_their_ccc(one):
     one.search(KEY)
     found = surfaces(one)
     drawing = drawn(one)
@@ -227,13 +227,13 @@ def test_one_target_is_one_panel(new_sweep):
 
 
 @pytest.mark.parametrize("method", ["greedy", "exhaustive"])
-def test_one_search_has_one_mark_beside_raw(one, method):
+def test_one_search_has_one_mark_and_raw_another(one, method):
     one.search(KEY, (method,))
     for panel in panels(drawn(one)):
         assert [line.get_label().split()[0] for line in panel.lines] == [method, "raw"]
 
 
-def test_the_caption_says_that_steps_were_chosen_jointly(one):
+def test_the_caption_names_a_joint_choice(one):
     one.search(KEY, choice="joint")
     assert "chosen for all targets together, by the mean of their CCCs" in drawn(one).caption
 

@@ -44,7 +44,7 @@ def test_the_trace_is_the_best_finished_trials_typical_test_recording(sweep):
     assert drawing.figure.axes[-1].get_xlabel() == "time (s)"
 
 
-def test_devel_stands_in_where_test_has_no_gold(sweep_without_test_gold):
+def test_devel_is_shown_where_test_has_no_gold(sweep_without_test_gold):
     tables = read_sweep(sweep_without_test_gold.folder)
     traces = read_traces(tables, best_trial(tables)["key"])
     assert {trace.partition for trace in traces} == {"devel"}
@@ -134,7 +134,7 @@ def test_the_recording_is_chosen_by_its_raw_ccc(sweep):
     assert drawing.figure.axes[0].get_title().endswith(" 0.000 processed")
 
 
-def test_the_caption_says_so_where_the_chain_was_chosen_by_what_is_shown(new_sweep):
+def test_the_caption_warns_where_the_chain_was_chosen_by_what_is_shown(new_sweep):
     made = new_sweep(test_gold=False)
     made.add("00aa00aa00aa", made.config(0), 0.5)
     made.search("00aa00aa00aa")
@@ -148,7 +148,7 @@ def test_a_trial_that_is_asked_for_is_shown_in_place_of_the_best(sweep):
     assert f"of trial {other}." in drawing.caption
 
 
-def test_a_target_without_a_chain_is_shown_raw_beside_one_that_has_one(sweep):
+def test_a_target_without_a_chain_is_shown_raw(sweep):
     key = best_key(sweep)
     sweep.search(key)
     rows = read_table(sweep.folder, "postprocessing", keys=[key]).to_pylist()
