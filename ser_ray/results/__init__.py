@@ -4,7 +4,6 @@ A sweep's folder holds one parquet part per trial and table (`trials/<key>.parqu
 folders of tables: pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs.
 """
 
-from ser_ray.results.compact import compact, compact_if_worth, compact_tables, read_table
 from ser_ray.results.damaged import Damage, find_damaged, set_damaged_aside
 from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
 from ser_ray.results.folder import SweepFolder, find_key, open_sweep
@@ -26,6 +25,7 @@ from ser_ray.results.schemas import (
     ccc_column,
     crossfit_column,
 )
+from ser_ray.results.tables import compact, compact_if_worth, compact_tables, read_table
 
 __all__ = [
     "CCC_COLUMNS",

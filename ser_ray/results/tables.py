@@ -1,4 +1,4 @@
-"""Tables read from many parts, with the help of one compacted file that holds the rows of most of them.
+"""Tables read from many parts, and from one compacted file as far as that holds their rows.
 
 The parts are the record. The compacted file (`trials.parquet` beside the folder `trials`) lists in its metadata which
 parts it holds, with their stamps: a part that was written since is read itself, and one that was deleted is not read at
@@ -186,9 +186,12 @@ def _read_kept(
     path = folder.compacted(name)
     if "key" not in SCHEMAS[name].names or (folder.path / name).is_dir() or not path.is_file():
         return None
-    with opened_part(path) as file:
-        if _METADATA in (file.metadata.metadata or {}):
-            return None
+    try:
+        with opened_part(path) as file:
+            if _METADATA in (file.metadata.metadata or {}):
+                return None
+    except FileNotFoundError:
+        return None
     rows = read_part(path, name, of_one_trial=False)
     if rows is None:
         return None

@@ -1,7 +1,6 @@
 """One file that holds the rows of many parts: whatever it holds, a table reads as its parts do."""
 
 import errno
-import importlib
 import json
 import os
 import random
@@ -20,10 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.results import SCHEMAS, SweepFolder, compact, compact_if_worth, make_table, read_table, write_part
+from ser_ray.results import SCHEMAS, SweepFolder, compact, compact_if_worth, make_table, read_table, tables, write_part
 from ser_ray.results.parts import read_part
 
-MODULE = importlib.import_module("ser_ray.results.compact")  # its function has the same name
 LONG_AGO_NS = 1_700_000_000_000_000_000
 KEYS = [f"key{number:02d}" for number in range(14)]
 
@@ -57,7 +55,7 @@ def opened_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         opened.append(path.stem)
         return read_part(path, *arguments, **options)
 
-    monkeypatch.setattr(MODULE, "read_part", spy)
+    monkeypatch.setattr(tables, "read_part", spy)
     return opened
 
 
@@ -84,7 +82,7 @@ def test_a_table_reads_as_its_parts_whatever_was_written_deleted_and_compacted(
 ) -> None:
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE, "FEW", few)
+        patch.setattr(tables, "FEW", few)
         for at, step in enumerate([*[("write", key, 2, 0.25) for key in KEYS[::2]], *steps]):
             if step[0] == "write":
                 write(folder, step[1], epochs=step[2], loss=step[3], at=at)
@@ -155,7 +153,7 @@ def test_a_part_written_while_the_file_is_made_is_read_anew(
         return part
 
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "read_part", slow)
+        patch.setattr(tables, "read_part", slow)
         compact(folder, "epochs")
     assert read_table(folder, "epochs").equals(parts_alone(folder, KEYS))
 
@@ -242,7 +240,7 @@ def test_a_flipped_byte_in_the_data_is_never_read_as_a_number(folder: SweepFolde
 def test_a_file_of_another_schema_version_is_passed_over(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "SCHEMA_VERSION", 99)
+        patch.setattr(tables, "SCHEMA_VERSION", 99)
         compact(folder, "epochs")
     opened = opened_parts(monkeypatch)
     read_table(folder, "epochs")
@@ -283,9 +281,9 @@ def test_no_parts_make_a_file_without_rows(folder: SweepFolder) -> None:
 def test_it_is_worth_it_when_enough_parts_are_not_in_the_file(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "WORTH_LEAST", 3)
-    monkeypatch.setattr(MODULE, "WORTH_PARTS", 5)
-    monkeypatch.setattr(MODULE, "WORTH_SHARE", 0.3)
+    monkeypatch.setattr(tables, "WORTH_LEAST", 3)
+    monkeypatch.setattr(tables, "WORTH_PARTS", 5)
+    monkeypatch.setattr(tables, "WORTH_SHARE", 0.3)
     fill(folder, 2)
     assert not compact_if_worth(folder, "epochs"), "two parts are read as they are"
     fill(folder, 3)
@@ -308,7 +306,7 @@ def test_it_is_worth_it_when_enough_parts_are_not_in_the_file(
 
 def test_parts_of_this_moment_alone_are_not_worth_it(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a runner that ends many trials a second would write the file at every check."""
-    monkeypatch.setattr(MODULE, "WORTH_LEAST", 3)
+    monkeypatch.setattr(tables, "WORTH_LEAST", 3)
     for key in KEYS:
         write_part(folder, "epochs", key, make_table("epochs", [{"key": key}]))
     assert not compact_if_worth(folder, "epochs")
