@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.progress import track
 
 from ser_ray.errors import InputError
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures import draw_figures
 from ser_ray.report.figures.drawing import save
-from ser_ray.report.leaderboard_csv import write_csv
+from ser_ray.report.leaderboard_csv import write_leaderboard_csv
 from ser_ray.report.one_trial import asked_trial
 from ser_ray.report.page import page
-from ser_ray.report.progress import left_out_line, read_progress, summary
+from ser_ray.report.progress import counts_line, left_out_line, read_progress
 from ser_ray.results import SweepFolder, open_sweep, read_planned
 
 
@@ -36,7 +36,7 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
         why = f"of its present plan yet ({left_out})" if left_out else "yet"
         raise InputError(f"{folder.path} has no trial {why}, so there is nothing to report; run the sweep first")
     key = None if trial is None else asked_trial(folder, trial)
-    sweep = read_sweep(folder, planned=planned)
+    sweep = read_sweep_tables(folder, planned=planned)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,11 +45,11 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
     quiet = not console.is_terminal
     drawn = track(draw_figures(sweep, key), "figures", console=console, disable=quiet, transient=True)
     figures = [(drawing, save(drawing, out / "figures")) for drawing in drawn]
-    write_csv(sweep, out / "leaderboard.csv")
+    write_leaderboard_csv(sweep, out / "leaderboard.csv")
     (out / "index.html").write_text(page(sweep, progress, figures, datetime.now(UTC)), encoding="utf-8")
     names = ", ".join(drawing.name for drawing, _ in figures) or "none: no trial has ended an epoch"
     return [
-        f"{summary(progress)}; {len(sweep.configurations)} configurations",
+        f"{counts_line(progress)}; {len(sweep.configurations)} configurations",
         *([left_out] if left_out else []),
         f"{out / 'index.html'}   the report, figures in it",
         f"{out / 'leaderboard.csv'}   every CCC column",

@@ -66,7 +66,7 @@ def varying_columns(configurations: Sequence[ConfigurationResults]) -> list[Colu
     return columns
 
 
-def describe(configuration: ConfigurationResults, columns: Sequence[Column]) -> list[str]:
+def labelled_values(configuration: ConfigurationResults, columns: Sequence[Column]) -> list[str]:
     """Return a configuration's values with their labels, such as ["8/10 6/8 6/8", "overlap 0.394", "sequence_s 6"]."""
     return [
         text if column.label == "kernel/pool" else f"{column.label} {text}"

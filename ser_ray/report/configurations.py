@@ -124,7 +124,7 @@ class SweepTables:
         return escaped_name(f"sweep {self.name} on corpus {self.corpus}" if self.corpus else f"sweep {self.name}")
 
 
-def read_sweep(
+def read_sweep_tables(
     folder: SweepFolder,
     *,
     sort: str | None = None,

@@ -15,7 +15,7 @@ from ser_ray.report.columns import (
     attribute_column,
     cells,
     constant_columns,
-    describe,
+    labelled_values,
     not_counted,
     resolve_columns,
     score_columns,
@@ -23,9 +23,9 @@ from ser_ray.report.columns import (
     unseen_target,
     varying_columns,
 )
-from ser_ray.report.configurations import ConfigurationResults, SweepTables, has_any, headline_target, read_sweep
-from ser_ray.report.leaderboard_csv import write_csv
-from ser_ray.report.progress import SweepProgress, left_out_line, read_progress, summary
+from ser_ray.report.configurations import ConfigurationResults, SweepTables, has_any, headline_target, read_sweep_tables
+from ser_ray.report.leaderboard_csv import write_leaderboard_csv
+from ser_ray.report.progress import SweepProgress, counts_line, left_out_line, read_progress
 from ser_ray.report.terminal import MISSING, natural_width, open_console
 from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep, read_planned, read_table
 
@@ -64,7 +64,7 @@ def _narrow_table(
         table.add_column(f"{partition}\n{target}", no_wrap=True)
     for rank, configuration in enumerate(shown, start=1):
         lines = ["\n".join(cells(configuration, p, target, stages, suffix)) for p in partitions]
-        described_here = [*describe(configuration, described), *describe(configuration, asked)]
+        described_here = [*labelled_values(configuration, described), *labelled_values(configuration, asked)]
         description = "\n".join([*described_here, *not_counted(configuration)]) or MISSING
         table.add_row(str(rank), description, *_n_and_stages(configuration, stages), *lines)
     return table
@@ -146,7 +146,7 @@ def print_leaderboard(
     console: Console, sweep: SweepTables, progress: SweepProgress, top: int, asked: Sequence[Column] = ()
 ) -> None:
     """Print the `top` best configurations of a sweep, with the columns asked for; narrow consoles get less."""
-    console.print(f"{sweep.title}; {summary(progress)}")
+    console.print(f"{sweep.title}; {counts_line(progress)}")
     if line := left_out_line(progress):
         console.print(line)
     if sweep.where:
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = open_sweep(arguments.folder)
     planned = None if arguments.all else read_planned(folder)
     progress = read_progress(folder, planned=planned)
-    sweep = read_sweep(
+    sweep = read_sweep_tables(
         folder, sort=arguments.sort, ascending=arguments.ascending, where=arguments.where, planned=planned
     )
     asked = resolve_columns(sweep, [name for name in re.split(r"[\s,]+", arguments.columns) if name])
@@ -213,5 +213,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_console(), sweep, progress, arguments.top, [attribute_column(attribute) for attribute in asked]
     )
     if arguments.csv is not None:
-        write_csv(sweep, arguments.csv, asked)
+        write_leaderboard_csv(sweep, arguments.csv, asked)
     return 0

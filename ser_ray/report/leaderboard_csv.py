@@ -13,7 +13,7 @@ from ser_ray.report.configurations import ConfigurationResults, SweepTables
 from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, STATUSES
 
 
-def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Attribute] = ()) -> None:
+def write_leaderboard_csv(sweep: SweepTables, path: Path, asked: Sequence[Attribute] = ()) -> None:
     """Write all configurations of a sweep, in their order, with every CCC, and further columns if asked.
 
     Figures have mean, interval and n; anything else the value that the seeds share.

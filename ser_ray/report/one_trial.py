@@ -71,7 +71,7 @@ def shown_trial(sweep: SweepTables, asked: str | None) -> tuple[str | None, str]
     return None if best is None else best["key"], "the finished trial with the highest raw devel CCC"
 
 
-def read_traces(sweep: SweepTables, key: str, partitions: Sequence[str] = ("test", "devel")) -> list[Trace]:
+def read_recording_traces(sweep: SweepTables, key: str, partitions: Sequence[str] = ("test", "devel")) -> list[Trace]:
     """Return the recordings of a trial that are labelled throughout, of the first partition that has any."""
     table = read_table(sweep.folder, "predictions", keys=[key])
     for partition in partitions:
@@ -102,7 +102,7 @@ def _trace(rows: pa.Table, recording: str, partition: str) -> Trace:
     )
 
 
-def read_chains(sweep: SweepTables, key: str) -> Mapping[str, Mapping[str, Row]]:
+def read_chain_rows(sweep: SweepTables, key: str) -> Mapping[str, Mapping[str, Row]]:
     """Return the rows of `postprocessing` of a trial: target -> method -> row, of those that were searched."""
     rows = read_table(sweep.folder, "postprocessing", keys=[key]).to_pylist()
     found = {t: {m: row for m in METHODS for row in rows if (row["target"], row["method"]) == (t, m)} for t in TARGETS}

@@ -13,7 +13,7 @@ from ser_ray.report.columns import constant_columns, not_counted, score_columns,
 from ser_ray.report.configurations import SweepTables
 from ser_ray.report.figures.drawing import Drawing
 from ser_ray.report.leaderboard import footnote, reliability_warnings, sorted_target
-from ser_ray.report.progress import SweepProgress, left_out_line, summary
+from ser_ray.report.progress import SweepProgress, counts_line, left_out_line
 from ser_ray.report.status import under_way_cells
 from ser_ray.report.terminal import MISSING
 from ser_ray.report.times import format_age
@@ -60,7 +60,7 @@ def page(sweep: SweepTables, progress: SweepProgress, figures: Sequence[tuple[Dr
     left_out = f"{line}. " if (line := left_out_line(progress)) else ""
     parts = [
         f"<h1>{heading}</h1>",
-        f"<p>{escape(summary(progress).capitalize())}; {len(sweep.configurations)} configurations. "
+        f"<p>{escape(counts_line(progress).capitalize())}; {len(sweep.configurations)} configurations. "
         f"Stopped and failed trials are in no mean. {escape(left_out)}Made {now:%Y-%m-%d %H:%M} UTC.</p>",
         _leaderboard(sweep),
         *(_figure(drawing, picture) for drawing, picture in figures),

@@ -71,7 +71,7 @@ def read_progress(
     trials = read_table(folder, "trials", keys=planned, columns=["key", "status", "error"]).to_pylist()
     rows = {row["key"] for row in trials}
     counts = {status: sum(row["status"] == status for row in trials) for status in STATUSES}
-    failed = tuple((r["key"], one_line(r["error"])) for r in trials if r["status"] == "failed")
+    failed = tuple((r["key"], failure_line(r["error"])) for r in trials if r["status"] == "failed")
     begun_only = _under_way(folder, begun - trained - rows)
     drivers = tuple(read_drivers(folder))
     gone = {trial.key for trial in begun_only if _is_interrupted(trial, drivers, now or datetime.now(UTC))}
@@ -125,7 +125,7 @@ def _best_devel(rows: list[dict[str, Any]]) -> float | None:
     return None
 
 
-def one_line(error: str | None) -> str:
+def failure_line(error: str | None) -> str:
     """Return an error in one line: the last of a traceback, else the first."""
     lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
     if not lines:
@@ -133,7 +133,7 @@ def one_line(error: str | None) -> str:
     return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
 
 
-def summary(progress: SweepProgress) -> str:
+def counts_line(progress: SweepProgress) -> str:
     """Return the counts of a sweep's trials in one line, without zeros."""
     counts = progress.counts
     parts = [

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ser_ray.report.logs import last_lines
-from ser_ray.report.progress import SweepProgress, UnderWay, left_out_line, read_progress, summary
+from ser_ray.report.progress import SweepProgress, UnderWay, counts_line, left_out_line, read_progress
 from ser_ray.report.terminal import MISSING, open_console
 from ser_ray.report.times import format_age, format_moment
 from ser_ray.results import DriverStatus, SweepFolder, open_sweep, read_planned
@@ -24,7 +24,7 @@ def print_status(
     console: Console, folder: SweepFolder, progress: SweepProgress, now: datetime, *, all_failed: bool = False
 ) -> None:
     """Print the progress of a sweep, with its failed trials, all or the first of many; ages are counted up to `now`."""
-    _print(console, f"{folder.path}: {summary(progress)}")
+    _print(console, f"{folder.path}: {counts_line(progress)}")
     if line := left_out_line(progress):
         _print(console, line)
     for line in driver_lines(progress.drivers, now):

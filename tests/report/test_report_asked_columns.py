@@ -3,7 +3,7 @@ import pytest
 from ser_ray.errors import InputError
 from ser_ray.report.attributes import FIGURES
 from ser_ray.report.columns import attribute_column, resolve_columns, shared_value
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.results import SCHEMAS
 
 
@@ -11,7 +11,7 @@ def text(made, rows, name):
     """The text of one column for the only configuration of rows."""
     for row in rows:
         made.write("trials", row["key"], [row])
-    tables = read_sweep(made.folder)
+    tables = read_sweep_tables(made.folder)
     (named,) = resolve_columns(tables, [name])
     (configuration,) = tables.configurations
     return attribute_column(named).text(configuration)
@@ -54,7 +54,7 @@ def test_a_figure_leaves_out_stopped_and_failed_trials(new_sweep):
 
 
 def test_a_field_is_named_by_its_end_or_in_full(sweep):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     short, whole = resolve_columns(tables, ["learning_rate", "training.learning_rate"])
     assert [attribute_column(named).text(tables.configurations[0]) for named in (short, whole)] == ["0.0001", "0.0001"]
     assert attribute_column(whole).label == "learning_rate"
@@ -64,13 +64,13 @@ def test_a_field_is_named_by_its_end_or_in_full(sweep):
 
 def test_an_unknown_column_names_the_nearest(sweep):
     with pytest.raises(InputError, match=r"--columns train_second: no such column; closest: train_seconds"):
-        resolve_columns(read_sweep(sweep.folder), ["train_second"])
+        resolve_columns(read_sweep_tables(sweep.folder), ["train_second"])
     with pytest.raises(InputError, match=r"closest: .*learning_rate"):
-        resolve_columns(read_sweep(sweep.folder), ["training.learningrate"])
+        resolve_columns(read_sweep_tables(sweep.folder), ["training.learningrate"])
 
 
 def test_every_column_of_trials_can_be_shown(sweep):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     for named in resolve_columns(tables, SCHEMAS["trials"].names):
         assert all(attribute_column(named).text(configuration) for configuration in tables.configurations)
     assert set(SCHEMAS["trials"].names) >= FIGURES

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
 from ser_ray.report.attributes import filter_trials
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 
 ORDERS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -91,7 +91,7 @@ def test_true_or_false_is_all_that_a_switch_is():
 
 def test_columns_are_compared_too_and_conditions_add_up(sweep):
     def kept_keys(*conditions):
-        return [row["key"] for row in read_sweep(sweep.folder, where=conditions).trials]
+        return [row["key"] for row in read_sweep_tables(sweep.folder, where=conditions).trials]
 
     assert kept_keys("status = failed") == sweep.keys["failed"]
     assert kept_keys("status = finished") == sweep.keys["finished"]
@@ -111,7 +111,7 @@ def test_times_of_the_table_are_utc():
 
 
 def test_what_is_kept_is_all_that_is_grouped(sweep):
-    whole, some = read_sweep(sweep.folder), read_sweep(sweep.folder, where=["seed != 0"])
+    whole, some = read_sweep_tables(sweep.folder), read_sweep_tables(sweep.folder, where=["seed != 0"])
     assert (len(some.trials), some.total, some.where) == (8, 12, ("seed != 0",))
     assert len(some.configurations) == 4
     assert some.configurations[0].estimate("ccc_devel_mean").n == 2

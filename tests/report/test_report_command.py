@@ -5,7 +5,7 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.report.__main__ import main
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures.ccc_against import draw_against_overlap
 from ser_ray.report.figures.drawing import save
 
@@ -58,7 +58,7 @@ def test_a_trial_that_cannot_be_shown_is_an_input_error(sweep, tmp_path, key, sa
 
 def test_equal_results_give_equal_figures(sweep, tmp_path):
     for name in ("a", "b"):
-        save(draw_against_overlap(read_sweep(sweep.folder)), tmp_path / name)
+        save(draw_against_overlap(read_sweep_tables(sweep.folder)), tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 

@@ -7,7 +7,7 @@ import pytest
 from ser_ray.errors import InputError
 from ser_ray.report import __main__ as report
 from ser_ray.report import leaderboard, status
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures.learning_curves import draw_curves
 from ser_ray.results import write_planned
 
@@ -92,8 +92,8 @@ def test_page_csv_and_figures_are_of_the_present_plan(planned, capsys):
 
 def test_learning_curves_are_those_of_the_present_plan(planned):
     keys = frozenset(f"{start}00000000cd" for start in LONG)
-    assert "of all 2 trials" in draw_curves(read_sweep(planned.folder, planned=keys)).caption
-    assert "of all 7 trials" in draw_curves(read_sweep(planned.folder)).caption
+    assert "of all 2 trials" in draw_curves(read_sweep_tables(planned.folder, planned=keys)).caption
+    assert "of all 7 trials" in draw_curves(read_sweep_tables(planned.folder)).caption
 
 
 def test_a_trial_of_an_earlier_plan_is_shown_in_detail_when_it_is_named(planned, capsys):

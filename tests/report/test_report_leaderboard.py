@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ser_ray.errors import InputError
 from ser_ray.report.columns import attribute_column, resolve_columns
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.leaderboard import main, print_leaderboard, sorted_target
 from ser_ray.report.progress import read_progress
 from ser_ray.results import CCC_COLUMNS
@@ -23,7 +23,7 @@ def printed(sweep, width, *, terminal, sort=None, top=20, asked=()):
         highlight=False,
         legacy_windows=False,
     )
-    print_leaderboard(console, read_sweep(sweep.folder, sort=sort), read_progress(sweep.folder), top, asked)
+    print_leaderboard(console, read_sweep_tables(sweep.folder, sort=sort), read_progress(sweep.folder), top, asked)
     return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
@@ -31,7 +31,7 @@ def test_plain_output_has_every_figure_on_one_line(sweep, capsys):
     assert main([str(sweep.folder.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("sweep overlap on corpus synthetic; trials: 10 finished, 1 stopped early, 1 failed")
-    best = read_sweep(sweep.folder).configurations[0]
+    best = read_sweep_tables(sweep.folder).configurations[0]
     row = next(line for line in lines if line.strip().startswith("1 "))
     assert row.split()[:7] == ["1", "8/10", "6/8", "6/8", "0.394", "3", "raw"]
     for column in ("ccc_devel_mean", "ccc_test_arousal"):
@@ -47,7 +47,7 @@ def test_plain_output_has_every_figure_on_one_line(sweep, capsys):
 def test_a_narrow_terminal_shows_whole_numbers(sweep, width):
     text = printed(sweep, width, terminal=True)
     assert max(map(len, text.splitlines())) <= width
-    figure = read_sweep(sweep.folder).configurations[0].estimate("ccc_test_mean")
+    figure = read_sweep_tables(sweep.folder).configurations[0].estimate("ccc_test_mean")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "8/10 6/8 6/8" in text
     assert "1 failed" in text
@@ -56,7 +56,7 @@ def test_a_narrow_terminal_shows_whole_numbers(sweep, width):
 
 def test_a_narrow_terminal_shows_the_sorted_target(sweep):
     text = printed(sweep, 80, terminal=True, sort="ccc_test_greedy_valence_per_recording")
-    best = read_sweep(sweep.folder, sort="ccc_test_greedy_valence_per_recording").configurations[0]
+    best = read_sweep_tables(sweep.folder, sort="ccc_test_greedy_valence_per_recording").configurations[0]
     figure = best.estimate("ccc_test_greedy_valence_per_recording")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "valence" in text
@@ -95,7 +95,7 @@ def test_columns_follow_the_scores(sweep, capsys):
 
 
 def test_columns_are_shown_in_a_narrow_terminal_too(sweep):
-    tables = read_sweep(sweep.folder, sort="train_seconds")
+    tables = read_sweep_tables(sweep.folder, sort="train_seconds")
     asked = [attribute_column(named) for named in resolve_columns(tables, ["device", "train_seconds"])]
     text = printed(sweep, 80, terminal=True, sort="train_seconds", asked=asked)
     assert "device cpu" in text
@@ -171,7 +171,7 @@ def test_unseen_is_a_column_and_explained_in_the_footnote(sweep, capsys):
     sweep.estimate_unseen()
     main([str(sweep.folder.path)])
     out = capsys.readouterr().out
-    best = read_sweep(sweep.folder).configurations[0]
+    best = read_sweep_tables(sweep.folder).configurations[0]
     lines = out.splitlines()
     heading = next(line for line in lines if "unseen" in line).split()
     assert heading[-8:] == ["arousal", "valence", "mean", "unseen", "arousal", "valence", "mean", "counted"]

@@ -2,7 +2,7 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures import draw_figures
 from ser_ray.report.figures.drawing import png
 from ser_ray.report.one_trial import best_trial
@@ -38,7 +38,7 @@ class Reader(HTMLParser):
 
 
 def read(sweep, *, drawn=False):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     figures = [(drawing, png(drawing.figure)) for drawing in draw_figures(tables)] if drawn else []
     reader = Reader()
     text = page(tables, read_progress(sweep.folder), figures, NOW)
@@ -58,7 +58,7 @@ def test_page_is_well_formed_and_needs_no_other_file(sweep):
 
 
 def test_page_shows_where_the_searches_settle(sweep):
-    key = best_trial(read_sweep(sweep.folder))["key"]
+    key = best_trial(read_sweep_tables(sweep.folder))["key"]
     sweep.search(key)
     _, reader = read(sweep, drawn=True)
     assert reader.seen.count("img") == 4
@@ -67,7 +67,7 @@ def test_page_shows_where_the_searches_settle(sweep):
 
 def test_page_holds_the_leaderboards_numbers(sweep):
     _, reader = read(sweep)
-    for rank, configuration in enumerate(read_sweep(sweep.folder).configurations, start=1):
+    for rank, configuration in enumerate(read_sweep_tables(sweep.folder).configurations, start=1):
         row = next(row for row in reader.rows if row[:1] == [str(rank)])
         for column in ("ccc_devel_mean", "ccc_test_valence"):
             figure = configuration.estimate(column)
@@ -84,7 +84,7 @@ def test_page_has_what_unseen_recordings_get_after_devel(sweep):
     heading = next(row for row in reader.rows if row[:1] == ["#"])
     place = heading.index("devel unseen")
     assert heading[place - 1 : place + 2] == ["devel mean", "devel unseen", "test arousal"]
-    best = read_sweep(sweep.folder).configurations[0]
+    best = read_sweep_tables(sweep.folder).configurations[0]
     first = next(number for number, row in enumerate(reader.rows) if row[:1] == ["1"])
     assert reader.rows[first][place] == "-"
     for method, row in zip(("greedy", "exhaustive"), reader.rows[first + 1 :], strict=False):

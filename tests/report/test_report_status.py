@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ser_ray.errors import InputError
-from ser_ray.report.progress import one_line, read_progress, summary
+from ser_ray.report.progress import counts_line, failure_line, read_progress
 from ser_ray.report.status import main, print_status
 from ser_ray.report.times import format_age
 from ser_ray.results import DriverStatus, read_table, write_driver
@@ -20,7 +20,7 @@ def test_every_trial_is_counted_once(sweep):
     assert progress.failed == ((sweep.keys["failed"][0], "RuntimeError: <b>out of [memory]</b>"),)
     assert progress.unsearched == ("aaaaaaaaaaaa",)
     assert [trial.key for trial in progress.under_way] == ["bbbbbbbbbbbb", "cccccccccccc"]
-    assert summary(progress) == (
+    assert counts_line(progress) == (
         "trials: 10 finished, 1 stopped early, 1 failed, 1 trained but not searched yet, 2 under way"
     )
 
@@ -102,7 +102,7 @@ def test_trials_of_a_driver_that_is_gone_are_interrupted(sweep):
     progress = read_progress(sweep.folder, NOW)
     assert progress.under_way == ()
     assert [trial.key for trial in progress.interrupted] == ["bbbbbbbbbbbb", "cccccccccccc"]
-    assert summary(progress).endswith("1 trained but not searched yet, 2 interrupted")
+    assert counts_line(progress).endswith("1 trained but not searched yet, 2 interrupted")
     text = "\n".join(printed(sweep))
     assert "no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on" in text
     assert "under way" not in text
@@ -189,7 +189,7 @@ def test_no_sweep(tmp_path):
     ],
 )
 def test_reason_in_one_line(error, line):
-    assert one_line(error) == line
+    assert failure_line(error) == line
 
 
 @pytest.mark.parametrize(

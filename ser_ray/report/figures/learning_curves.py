@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ser_ray.report.columns import describe, varying_columns
+from ser_ray.report.columns import labelled_values, varying_columns
 from ser_ray.report.configurations import SweepTables
 from ser_ray.report.figures.drawing import (
     BLACK,
@@ -120,7 +120,7 @@ def _names(sweep: SweepTables) -> Mapping[str, str]:
     names = {}
     for configuration in sweep.configurations:
         for row in configuration.trials:
-            names[row["key"]] = ", ".join([*describe(configuration, columns), f"seed {row['seed']}"])
+            names[row["key"]] = ", ".join([*labelled_values(configuration, columns), f"seed {row['seed']}"])
     return names
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ser_ray.report.attributes import Row
 from ser_ray.report.configurations import SweepTables
 from ser_ray.report.figures.drawing import BLACK, FONT_PT, WHITE, Drawing, new_figure, set_labels
-from ser_ray.report.one_trial import read_chains, read_traces, shown_trial
+from ser_ray.report.one_trial import read_chain_rows, read_recording_traces, shown_trial
 from ser_ray.report.terminal import MISSING
 
 COLOURS = "viridis"
@@ -64,7 +64,7 @@ def read_surfaces(sweep: SweepTables, key: str) -> list[Surface]:
     """
     from ser_ray.postprocess import SearchConfig, search_exhaustive
 
-    chains, traces = read_chains(sweep, key), read_traces(sweep, key, ("devel",))
+    chains, traces = read_chain_rows(sweep, key), read_recording_traces(sweep, key, ("devel",))
     longest = max((trace.time_s.size for trace in traces), default=0)
     if longest < 2:
         return []

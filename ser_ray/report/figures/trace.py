@@ -18,7 +18,7 @@ from ser_ray.report.figures.drawing import (
     new_figure,
     set_labels,
 )
-from ser_ray.report.one_trial import Trace, read_chains, read_traces, shown_trial
+from ser_ray.report.one_trial import Trace, read_chain_rows, read_recording_traces, shown_trial
 
 
 def typical(traces: list[Trace]) -> Trace:
@@ -30,12 +30,12 @@ def typical(traces: list[Trace]) -> Trace:
 def draw_trace(sweep: SweepTables, key: str | None = None) -> Drawing | None:
     """Return gold and prediction of a trial, by default the best; None if it keeps no predictions with gold."""
     shown, called = shown_trial(sweep, key)
-    traces = read_traces(sweep, shown) if shown is not None else []
+    traces = read_recording_traces(sweep, shown) if shown is not None else []
     if shown is None or not traces:
         return None
     trace = typical(traces)
     # the chain of the more thorough search: exhaustive, or greedy where that is all there is
-    chains = {t: list(methods.values())[-1] for t, methods in read_chains(sweep, shown).items() if t in trace.gold}
+    chains = {t: list(methods.values())[-1] for t, methods in read_chain_rows(sweep, shown).items() if t in trace.gold}
     heading = f"{sweep.title}: recording {escaped_name(trace.recording)} ({trace.partition}), trial {shown}"
     figure, panels = new_figure(heading, len(trace.gold), 1, 0.8 + 1.7 * len(trace.gold), share_x=True)
     for panel, (target, gold) in zip(panels, trace.gold.items(), strict=True):

@@ -6,7 +6,7 @@ import pytest
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import PostProcessing, apply
-from ser_ray.report.configurations import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures.drawing import save
 from ser_ray.report.figures.search_surface import draw_surface, read_surfaces
 
@@ -22,11 +22,11 @@ def one(new_sweep):
 
 
 def surfaces(sweep):
-    return {surface.target: surface for surface in read_surfaces(read_sweep(sweep.folder), KEY)}
+    return {surface.target: surface for surface in read_surfaces(read_sweep_tables(sweep.folder), KEY)}
 
 
 def drawn(sweep, key=None):
-    return draw_surface(read_sweep(sweep.folder), key)
+    return draw_surface(read_sweep_tables(sweep.folder), key)
 
 
 def panels(drawing):
