@@ -1,4 +1,4 @@
-"""Results that cannot be written: which errors say so, however the file system came to it."""
+"""Which errors mean that a sweep's results cannot be written."""
 
 import errno
 import os
@@ -12,31 +12,20 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM, er
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Return whether an error of writing is of the file system rather than of what was written.
-
-    Args:
-        error: raised where results were being written.
-    """
+    """Return whether an error of writing comes from the file system rather than from what was written."""
     return error.errno in UNWRITABLE
 
 
 def names_place_in(folder: Path, error: OSError) -> bool:
-    """Return whether an error names a path in a folder.
-
-    Args:
-        folder: such as a sweep's.
-        error: some calls, such as `write`, name no path.
-    """
+    """Return whether an error names a path in a folder; some calls, such as `write`, name none."""
     names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, bytes, os.PathLike))]
     return any(Path(os.fsdecode(name)).is_relative_to(folder) for name in names)
 
 
 def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[OSError]:
-    """Return whether an error says that a sweep's results cannot be written, rather than being a trial's own.
+    """Return whether an error means that the results in a sweep's folder cannot be written.
 
-    Args:
-        error: what cannot be read elsewhere, such as a corpus, is a trial's own trouble.
-        folder: the sweep's.
+    An error that names a path elsewhere, such as in a corpus, concerns the trial alone.
     """
     if not isinstance(error, OSError) or not is_unwritable(error):
         return False
@@ -45,7 +34,7 @@ def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[O
 
 
 def results_unwritable(folder: Path, error: OSError) -> InputError:
-    """Return what a user should read when a sweep's folder cannot be written."""
+    """Return the error that a user reads when a sweep's folder cannot be written."""
     return InputError(
         f"results cannot be written to {folder}: {error.strerror or error}; choose another folder with --results DIR"
     )

@@ -126,7 +126,7 @@ OPENED: dict[str, Callable[[Path], None]] = {
 }
 """What can be, and shows when it is read."""
 VERSIONS: dict[str, Callable[[Path], None]] = {
-    "schema_version as text": rewritten(version("5")),
+    "schema_version as text": rewritten(version("1")),
     "schema_version null": rewritten(version(None)),
     "schema_version missing": rewritten(lambda table: table.drop_columns(["schema_version"])),
 }

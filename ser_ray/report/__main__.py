@@ -9,28 +9,21 @@ from rich.console import Console
 from rich.progress import track
 
 from ser_ray.errors import InputError
-from ser_ray.report.drawing import save
-from ser_ray.report.export import write_csv
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures import draw_figures
+from ser_ray.report.figures.drawing import save
+from ser_ray.report.leaderboard_csv import write_leaderboard_csv
 from ser_ray.report.one_trial import asked_trial
 from ser_ray.report.page import page
-from ser_ray.report.progress import left_out_line, read_progress, summary
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.progress import counts_line, left_out_line, read_progress
 from ser_ray.results import SweepFolder, open_sweep, read_planned
 
 
 def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, every_plan: bool = False) -> list[str]:
-    """Write the report of a sweep.
+    """Write the report of a sweep to the folder `out`, and return what was written, a line each.
 
-    Args:
-        folder: the sweep's folder; only its parquet tables, its sweep.yaml and its plan.json are read.
-        out: where to; it is made, and what an earlier report left there under the same names is replaced.
-        trial: the key of the trial to show in detail, or the beginning of it, of whatever plan; None for the best
-            finished one.
-        every_plan: True for the trials of earlier plans as well.
-
-    Returns:
-        What was written, a line each.
+    `trial` is the key, or the beginning of it, of the trial shown in detail, by default the best finished one. Trials
+    of earlier plans are left out unless `every_plan`.
 
     Raises:
         InputError: if the sweep has no trial at all, a part cannot be read, `out` cannot be written, or the trial to
@@ -43,7 +36,7 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
         why = f"of its present plan yet ({left_out})" if left_out else "yet"
         raise InputError(f"{folder.path} has no trial {why}, so there is nothing to report; run the sweep first")
     key = None if trial is None else asked_trial(folder, trial)
-    sweep = read_sweep(folder, planned=planned)
+    sweep = read_sweep_tables(folder, planned=planned)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,11 +45,11 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
     quiet = not console.is_terminal
     drawn = track(draw_figures(sweep, key), "figures", console=console, disable=quiet, transient=True)
     figures = [(drawing, save(drawing, out / "figures")) for drawing in drawn]
-    write_csv(sweep, out / "leaderboard.csv")
+    write_leaderboard_csv(sweep, out / "leaderboard.csv")
     (out / "index.html").write_text(page(sweep, progress, figures, datetime.now(UTC)), encoding="utf-8")
     names = ", ".join(drawing.name for drawing, _ in figures) or "none: no trial has ended an epoch"
     return [
-        f"{summary(progress)}; {len(sweep.configurations)} configurations",
+        f"{counts_line(progress)}; {len(sweep.configurations)} configurations",
         *([left_out] if left_out else []),
         f"{out / 'index.html'}   the report, figures in it",
         f"{out / 'leaderboard.csv'}   every CCC column",
@@ -65,19 +58,14 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report of a sweep and say where it is; return 0.
-
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: see `write_report`.
-    """
+    """Write the report of a sweep and print where it is; return 0."""
     parser = argparse.ArgumentParser("ser-ray report", description="Leaderboard, figures and a page of a sweep.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; <sweep>/report if unsaid")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; by default <sweep>/report")
     parser.add_argument(
-        "--trial", metavar="KEY", help="the trial to show in detail, its key or the beginning of it; the best if unsaid"
+        "--trial",
+        metavar="KEY",
+        help="the trial to show in detail, its key or the beginning of it; by default the best",
     )
     parser.add_argument("--all", action="store_true", help="the trials of earlier plans of the sweep, too")
     arguments = parser.parse_args(argv)

@@ -1,69 +1,62 @@
-"""What varies between configurations, as columns of a table; and figures as they are printed."""
+"""Columns of the leaderboard: what varies between configurations, their scores, and what --columns asks for."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ser_ray.report.tables import Configuration, Estimate, has_any, headline_target
+from ser_ray.report.attributes import Attribute, resolve
+from ser_ray.report.configurations import (
+    SEED_FIELD,
+    ConfigurationResults,
+    Estimate,
+    SweepTables,
+    has_any,
+    headline_target,
+)
 from ser_ray.report.terminal import MISSING
-from ser_ray.results import METHODS, STAGES, TARGETS, ccc_column, crossfit_column
+from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, METHODS, STAGES, TARGETS, ccc_column, crossfit_column
 
 UNSEEN = ("devel", "unseen")
-"""Heading of what a search is estimated, from devel alone, to reach on recordings that it has not seen."""
+"""Heading of the CCC on unseen recordings that is estimated from devel alone."""
+VARIES = "varies"
+"""Stands where the seeds of a configuration have several values."""
+SCORES = frozenset((*CCC_COLUMNS, *CROSSFIT_COLUMNS))
+"""Columns that are printed with three decimals."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What describes a configuration in one column of a table.
-
-    Args:
-        label: its heading.
-        value: gives the value of a configuration.
-    """
+    """A column that describes configurations."""
 
     label: str
-    value: Callable[[Configuration], Any]
+    value: Callable[[ConfigurationResults], Any]
 
-    def text(self, configuration: Configuration) -> str:
+    def text(self, configuration: ConfigurationResults) -> str:
         """Return a configuration's value as it is printed."""
         return format_value(self.value(configuration))
 
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """What a configuration reaches, in one column of a table.
-
-    Args:
-        heading: its two words, such as ("devel", "arousal").
-        cells: gives a configuration's figures, one per stage that is shown.
-    """
+    """A column of CCC, with a heading of two words and a cell per stage that is shown."""
 
     heading: tuple[str, str]
-    cells: Callable[[Configuration], list[str]]
+    cells: Callable[[ConfigurationResults], list[str]]
 
 
-def varying_fields(configurations: Sequence[Configuration]) -> list[str]:
+def varying_fields(configurations: Sequence[ConfigurationResults]) -> list[str]:
     """Return the dotted names of the fields that are not the same in all configurations."""
-    names = list(dict.fromkeys(name for c in configurations for name in c.fields))
-    return [name for name in names if _varies(name, configurations)]
+
+    def varies(name: str) -> bool:
+        first, *others = (c.fields.get(name) for c in configurations)
+        return any(type(value) is not type(first) or value != first for value in others)
+
+    return list(filter(varies, dict.fromkeys(name for c in configurations for name in c.fields)))
 
 
-def _varies(name: str, configurations: Sequence[Configuration]) -> bool:
-    first = configurations[0].fields.get(name)
-    others = (c.fields.get(name) for c in configurations)
-    return any(type(value) is not type(first) or value != first for value in others)
-
-
-def varying_columns(configurations: Sequence[Configuration]) -> list[Column]:
-    """Return the columns that tell configurations apart.
-
-    Args:
-        configurations: of one sweep.
-
-    Returns:
-        One column per varying field; kernels and pools go together, as "8/10 6/8 6/8", and bring
-        their overlap ratio with them.
-    """
+def varying_columns(configurations: Sequence[ConfigurationResults]) -> list[Column]:
+    """Return a column per varying field; kernels and pools are one, "8/10 6/8 6/8", followed by their overlap ratio."""
     varying = varying_fields(configurations)
     design = [name for name in varying if name in ("model.kernels", "model.pools")]
     columns = [field_column(name) for name in varying if name not in design]
@@ -73,8 +66,8 @@ def varying_columns(configurations: Sequence[Configuration]) -> list[Column]:
     return columns
 
 
-def describe(configuration: Configuration, columns: Sequence[Column]) -> list[str]:
-    """Return what columns say of a configuration, such as ["8/10 6/8 6/8", "overlap 0.394", "sequence_s 6"]."""
+def labelled_values(configuration: ConfigurationResults, columns: Sequence[Column]) -> list[str]:
+    """Return a configuration's values with their labels, such as ["8/10 6/8 6/8", "overlap 0.394", "sequence_s 6"]."""
     return [
         text if column.label == "kernel/pool" else f"{column.label} {text}"
         for column in columns
@@ -82,8 +75,8 @@ def describe(configuration: Configuration, columns: Sequence[Column]) -> list[st
     ]
 
 
-def constant_columns(configurations: Sequence[Configuration]) -> list[Column]:
-    """Return the columns that are the same in all configurations, to be said once."""
+def constant_columns(configurations: Sequence[ConfigurationResults]) -> list[Column]:
+    """Return the columns that are the same in all configurations."""
     varying = set(varying_fields(configurations))
     names = list(configurations[0].fields) if configurations else []
     return [field_column(name) for name in names if name not in varying]
@@ -94,12 +87,12 @@ def field_column(name: str) -> Column:
     return Column(name.rpartition(".")[2], lambda configuration: configuration.fields.get(name))
 
 
-def _overlap_ratio(configuration: Configuration) -> float | str:
+def _overlap_ratio(configuration: ConfigurationResults) -> float | str:
     ratio = configuration.overlap_ratio
     return MISSING if ratio is None else round(ratio, 3)
 
 
-def _kernels_and_pools(configuration: Configuration) -> str:
+def _kernels_and_pools(configuration: ConfigurationResults) -> str:
     kernels = configuration.fields.get("model.kernels")
     pools = configuration.fields.get("model.pools")
     if not kernels or not pools:
@@ -129,8 +122,8 @@ def format_estimate(figure: Estimate) -> str:
     return f"{figure.mean:.3f} ± {figure.interval:.3f}"
 
 
-def shown_stages(configurations: Sequence[Configuration]) -> list[str]:
-    """Return the stages ("" is raw) of which any finished trial has a CCC; raw in any case."""
+def shown_stages(configurations: Sequence[ConfigurationResults]) -> list[str]:
+    """Return the stages of which any finished trial has a CCC; raw in any case."""
     return [
         stage
         for stage in STAGES
@@ -143,15 +136,8 @@ def shown_stages(configurations: Sequence[Configuration]) -> list[str]:
     ]
 
 
-def shown_figures(configurations: Sequence[Configuration]) -> list[tuple[str, str]]:
-    """Return the pairs of partition and target of which any finished trial has a CCC.
-
-    Args:
-        configurations: of one sweep.
-
-    Returns:
-        The pairs, the mean of targets only where there are several.
-    """
+def shown_figures(configurations: Sequence[ConfigurationResults]) -> list[tuple[str, str]]:
+    """Return the pairs of partition and target of which any finished trial has a CCC; mean only of several targets."""
     pairs = []
     for partition in ("devel", "test"):
         targets = [t for t in TARGETS if has_any(configurations, ccc_column(partition, t))]
@@ -160,25 +146,24 @@ def shown_figures(configurations: Sequence[Configuration]) -> list[tuple[str, st
     return pairs
 
 
-def left_out(configuration: Configuration) -> list[str]:
-    """Return what trials of a configuration are in no mean, such as ["1 stopped", "2 failed"]."""
+def not_counted(configuration: ConfigurationResults) -> list[str]:
+    """Return the trials of a configuration that are in no mean, such as ["1 stopped", "2 failed"]."""
     counts = [(configuration.count(status), status) for status in ("stopped", "failed")]
     return [f"{number} {status}" for number, status in counts if number]
 
 
-def unseen_target(configurations: Sequence[Configuration]) -> str | None:
-    """Return the target whose estimate for unseen recordings is shown; None if no finished trial has one."""
+def unseen_target(configurations: Sequence[ConfigurationResults]) -> str | None:
+    """Return the target whose CCC on unseen recordings is shown; None if no finished trial has an estimate."""
     target = headline_target(configurations)
     return target if any(has_any(configurations, crossfit_column(method, target)) for method in METHODS) else None
 
 
-def score_columns(configurations: Sequence[Configuration], stages: Sequence[str], suffix: str) -> list[ScoreColumn]:
-    """Return the columns of CCC figures: devel, what is estimated for unseen recordings, test.
+def score_columns(
+    configurations: Sequence[ConfigurationResults], stages: Sequence[str], suffix: str
+) -> list[ScoreColumn]:
+    """Return the columns of CCC: devel, the estimate for unseen recordings, test.
 
-    Args:
-        configurations: of one sweep.
-        stages: of `shown_stages`.
-        suffix: "" for the pooled CCC, "_per_recording" for the mean over recordings, of which nothing is estimated.
+    With suffix "" they are pooled, with "_per_recording" means over recordings, of which nothing is estimated.
     """
 
     def scored(partition: str, target: str) -> ScoreColumn:
@@ -192,32 +177,63 @@ def score_columns(configurations: Sequence[Configuration], stages: Sequence[str]
     return columns
 
 
-def cells(configuration: Configuration, partition: str, target: str, stages: Sequence[str], suffix: str) -> list[str]:
-    """Return a configuration's figures of a partition and target, one per stage.
-
-    Args:
-        configuration: whose.
-        partition: "devel" or "test".
-        target: "arousal", "valence" or "mean".
-        stages: of `shown_stages`.
-        suffix: "" for the pooled CCC, "_per_recording" for the mean over recordings.
-    """
-    columns = [ccc_column(partition, target, stage=stage) + suffix for stage in stages]
-    return [_cell(configuration, column) for column in columns]
+def cells(
+    configuration: ConfigurationResults, partition: str, target: str, stages: Sequence[str], suffix: str
+) -> list[str]:
+    """Return a configuration's CCC of a partition and target, one per stage; suffix as in `score_columns`."""
+    return [_cell(configuration, ccc_column(partition, target, stage=stage) + suffix) for stage in stages]
 
 
-def unseen_cells(configuration: Configuration, target: str, stages: Sequence[str]) -> list[str]:
-    """Return what a configuration is estimated to reach on unseen recordings, one per stage; of raw a dash.
-
-    Args:
-        configuration: whose.
-        target: "arousal", "valence" or "mean".
-        stages: of `shown_stages`.
-    """
+def unseen_cells(configuration: ConfigurationResults, target: str, stages: Sequence[str]) -> list[str]:
+    """Return a configuration's estimated CCC on unseen recordings, one per stage; of raw a dash."""
     return [_cell(configuration, crossfit_column(stage, target)) if stage else MISSING for stage in stages]
 
 
-def _cell(configuration: Configuration, column: str) -> str:
+def _cell(configuration: ConfigurationResults, column: str) -> str:
     figure = configuration.estimate(column)
     other_n = f" (n {figure.n})" if 0 < figure.n != len(configuration.finished) else ""
-    return format_estimate(figure) + other_n
+    return (format_estimate(figure) if column in SCORES else _format_large(figure)) + other_n
+
+
+def _format_large(figure: Estimate) -> str:
+    if figure.mean is None:
+        return MISSING
+    return _four_digits(figure.mean) + ("" if figure.interval is None else f" ± {_four_digits(figure.interval)}")
+
+
+def _four_digits(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+
+
+def resolve_columns(sweep: SweepTables, names: Sequence[str]) -> list[Attribute]:
+    """Return what the names given to --columns stand for.
+
+    Raises:
+        InputError: if a name is no column of trials, no dotted field and no end of one, naming the nearest.
+    """
+    fields = {name for configuration in sweep.configurations for name in configuration.fields}
+    known = fields | {SEED_FIELD} if fields else fields
+    found = [resolve(name, known, "--columns") for name in names]
+    seed = Attribute(SEED_FIELD, is_field=True)
+    return [Attribute("seed", is_field=False) if attribute == seed else attribute for attribute in found]
+
+
+def attribute_column(attribute: Attribute) -> Column:
+    """Return the column of an attribute: the mean over seeds of a figure, else the value that the seeds share."""
+    return Column(attribute.label, lambda configuration: _attribute_text(configuration, attribute))
+
+
+def shared_value(configuration: ConfigurationResults, attribute: Attribute) -> Any:
+    """Return the value that the seeds of a configuration share; `VARIES` if they have several."""
+    if attribute.is_field:
+        return configuration.fields.get(attribute.name)
+    found = {json.dumps(row[attribute.name], default=str): row[attribute.name] for row in configuration.trials}
+    known = [value for value in found.values() if value is not None]  # a failed trial lacks some
+    return VARIES if len(known) > 1 else next(iter(known), None)
+
+
+def _attribute_text(configuration: ConfigurationResults, attribute: Attribute) -> str:
+    if attribute.is_figure:
+        return _cell(configuration, attribute.name)
+    shared = shared_value(configuration, attribute)
+    return MISSING if shared is None and not attribute.is_field else format_value(shared)

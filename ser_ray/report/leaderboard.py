@@ -10,37 +10,32 @@ from rich.console import Console
 from rich.table import Table
 
 from ser_ray.errors import InputError
-from ser_ray.report.beside import beside, chosen
 from ser_ray.report.columns import (
     Column,
+    attribute_column,
     cells,
     constant_columns,
-    describe,
-    left_out,
+    labelled_values,
+    not_counted,
+    resolve_columns,
     score_columns,
     shown_stages,
     unseen_target,
     varying_columns,
 )
-from ser_ray.report.doubts import doubts
-from ser_ray.report.export import write_csv
-from ser_ray.report.progress import Progress, left_out_line, read_progress, summary
-from ser_ray.report.tables import Configuration, SweepTables, has_any, headline_target, read_sweep
+from ser_ray.report.configurations import ConfigurationResults, SweepTables, has_any, headline_target, read_sweep_tables
+from ser_ray.report.leaderboard_csv import write_leaderboard_csv
+from ser_ray.report.progress import SweepProgress, counts_line, left_out_line, read_progress
 from ser_ray.report.terminal import MISSING, natural_width, open_console
-from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep, read_planned
-
-IN_SAMPLE = "Searches are fitted on devel: their gain there is in sample, only test tells what holds."
-ESTIMATED = (
-    "Unseen ({what}): estimated for recordings that the search has not seen, by cross-fitting over folds of devel."
-)
+from ser_ray.results import CCC_COLUMNS, ccc_column, open_sweep, read_planned, read_table
 
 
 def _wide_table(
-    ranked: Sequence[Configuration], shown: Sequence[Configuration], suffix: str, asked: Sequence[Column]
+    ranked: Sequence[ConfigurationResults], shown: Sequence[ConfigurationResults], suffix: str, asked: Sequence[Column]
 ) -> Table:
     stages, described = shown_stages(ranked), varying_columns(ranked)
     scores = score_columns(ranked, stages, suffix)
-    partial = any(left_out(configuration) for configuration in ranked)
+    partial = any(not_counted(configuration) for configuration in ranked)
     table = _empty_table([column.label for column in described], stages)
     for score in scores:
         table.add_column("\n".join(score.heading), no_wrap=True)
@@ -52,15 +47,15 @@ def _wide_table(
         lines = ["\n".join(score.cells(configuration)) for score in scores]
         start = [str(rank), *(column.text(configuration) for column in described)]
         end = [column.text(configuration) for column in asked]
-        end += ["\n".join(left_out(configuration))] if partial else []
-        table.add_row(*start, *_middle(configuration, stages), *lines, *end)
+        end += ["\n".join(not_counted(configuration))] if partial else []
+        table.add_row(*start, *_n_and_stages(configuration, stages), *lines, *end)
     return table
 
 
 def _narrow_table(
-    ranked: Sequence[Configuration], shown: Sequence[Configuration], sort: str, asked: Sequence[Column]
+    ranked: Sequence[ConfigurationResults], shown: Sequence[ConfigurationResults], sort: str, asked: Sequence[Column]
 ) -> Table:
-    """Return the table of a narrow terminal: configurations in one cell each, and one target."""
+    """Return a table for a narrow terminal: one cell describes a configuration, and one target is shown."""
     stages, described = shown_stages(ranked), varying_columns(ranked)
     target, suffix = sorted_target(sort) if sort in CCC_COLUMNS else (headline_target(ranked), "")
     table = _empty_table(["configuration"], stages)
@@ -69,9 +64,9 @@ def _narrow_table(
         table.add_column(f"{partition}\n{target}", no_wrap=True)
     for rank, configuration in enumerate(shown, start=1):
         lines = ["\n".join(cells(configuration, p, target, stages, suffix)) for p in partitions]
-        described_here = [*describe(configuration, described), *describe(configuration, asked)]
-        description = "\n".join([*described_here, *left_out(configuration)]) or MISSING
-        table.add_row(str(rank), description, *_middle(configuration, stages), *lines)
+        described_here = [*labelled_values(configuration, described), *labelled_values(configuration, asked)]
+        description = "\n".join([*described_here, *not_counted(configuration)]) or MISSING
+        table.add_row(str(rank), description, *_n_and_stages(configuration, stages), *lines)
     return table
 
 
@@ -87,7 +82,7 @@ def _empty_table(descriptions: Sequence[str], stages: Sequence[str]) -> Table:
     return table
 
 
-def _middle(configuration: Configuration, stages: Sequence[str]) -> list[str]:
+def _n_and_stages(configuration: ConfigurationResults, stages: Sequence[str]) -> list[str]:
     n = str(len(configuration.finished))
     return [n, "\n".join(stage or "raw" for stage in stages)] if len(stages) > 1 else [n]
 
@@ -101,40 +96,57 @@ def sorted_target(sort: str) -> tuple[str, str]:
 
 
 def footnote(sweep: SweepTables, *, unseen: bool = True) -> str:
-    """Return what the numbers of a sweep's leaderboard are, in a few sentences.
-
-    Args:
-        sweep: the sweep's trials.
-        unseen: whether the leaderboard has a column of what unseen recordings are estimated to get, if there is any.
-    """
+    """Return what the numbers of a leaderboard are, in a few sentences; `unseen`: with its column, if there is one."""
     per_recording = bool(sorted_target(sweep.sort)[1])
     what = (
         "mean over the recordings of each one's CCC" if per_recording else "CCC pooled over all frames of a partition"
     )
     order = ", the lowest first" if sweep.ascending else ""
-    searched = f" {IN_SAMPLE}" if len(shown_stages(sweep.configurations)) > 1 else ""
+    searched = ""
+    if len(shown_stages(sweep.configurations)) > 1:
+        searched = " Searches are fitted on devel: devel CCCs after a search are in sample, test CCCs are not."
     target = unseen_target(sweep.configurations) if unseen and not per_recording else None
     if target is not None:
-        searched += f" {ESTIMATED.format(what='mean of targets' if target == 'mean' else target)}"
+        searched += (
+            f" Unseen ({'mean of targets' if target == 'mean' else target}): estimated for recordings that the search "
+            "has not seen, by cross-fitting over folds of devel."
+        )
     return (
         f"Sorted by {sweep.sort}{order}. Figures: {what}, mean ± 95 % interval (Student t) over the n "
         f"finished seeds.{searched}"
     )
 
 
-def print_leaderboard(
-    console: Console, sweep: SweepTables, progress: Progress, top: int, asked: Sequence[Column] = ()
-) -> None:
-    """Print the best configurations of a sweep.
+def reliability_warnings(sweep: SweepTables) -> str:
+    """Return how many finished trials have a search with a reliability warning or a chain at the edge of its grid.
 
-    Args:
-        console: where to; its width decides how much a table shows.
-        sweep: the sweep's trials.
-        progress: how far it has come.
-        top: how many configurations to print.
-        asked: further columns.
+    "" if none has.
     """
-    console.print(f"{sweep.title}; {summary(progress)}")
+    finished = {row["key"] for row in sweep.trials if row["status"] == "finished"}
+    rows = read_table(sweep.folder, "postprocessing", keys=finished, columns=["key", "doubt", "at_edge"]).to_pylist()
+    warned = len({row["key"] for row in rows if row["doubt"] is not None})
+    at_edge = len({row["key"] for row in rows if row["at_edge"] is not None})
+    of_all = f"of {len(finished)} {'trial' if len(finished) == 1 else 'trials'}"
+    sentences = []
+    if warned:
+        sentences.append(
+            f"In {warned} {of_all} the gain of the search on devel is probably overfitted: devel is too small for it. "
+            "See the column doubt of postprocessing."
+        )
+    if at_edge:
+        sentences.append(
+            f"In {at_edge} {of_all} a chain has the longest window or the largest shift of its grid: "
+            "search.max_window_s or max_shift_s may be too small, or the network has not learnt the raters' delay "
+            "(training.label_shift_s). See the column at_edge of postprocessing."
+        )
+    return " ".join(sentences)
+
+
+def print_leaderboard(
+    console: Console, sweep: SweepTables, progress: SweepProgress, top: int, asked: Sequence[Column] = ()
+) -> None:
+    """Print the `top` best configurations of a sweep, with the columns asked for; narrow consoles get less."""
+    console.print(f"{sweep.title}; {counts_line(progress)}")
     if line := left_out_line(progress):
         console.print(line)
     if sweep.where:
@@ -155,30 +167,23 @@ def print_leaderboard(
         table, wide = _narrow_table(ranked, ranked[:top], sweep.sort, asked), False
     console.print(table)
     console.print(footnote(sweep, unseen=wide))
-    if line := doubts(sweep):
+    if line := reliability_warnings(sweep):
         console.print(line)
     if len(ranked) > top:
         console.print(f"{top} of {len(ranked)} configurations: --top {len(ranked)} shows all")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the best configurations of a sweep, write all of them as CSV if asked; return 0.
-
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: if there is no such sweep or column, or the CSV file cannot be written.
-    """
+    """Print the best configurations of a sweep, and write all of them as CSV if asked; return 0."""
     parser = argparse.ArgumentParser("ser-ray leaderboard", description="The best configurations.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument(
         "--sort",
         metavar="COLUMN",
-        help="any column or field of numbers (its mean over seeds); ccc_devel_mean if unsaid",
+        help="any column or field of numbers (its mean over seeds); by default ccc_devel_mean",
     )
     parser.add_argument("--ascending", action="store_true", help="the lowest first")
-    parser.add_argument("--top", metavar="N", type=int, default=20, help="how many; 20 if unsaid")
+    parser.add_argument("--top", metavar="N", type=int, default=20, help="how many; by default 20")
     parser.add_argument(
         "--columns",
         metavar="A,B,...",
@@ -200,11 +205,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = open_sweep(arguments.folder)
     planned = None if arguments.all else read_planned(folder)
     progress = read_progress(folder, planned=planned)
-    sweep = read_sweep(
+    sweep = read_sweep_tables(
         folder, sort=arguments.sort, ascending=arguments.ascending, where=arguments.where, planned=planned
     )
-    asked = chosen(sweep, [name for name in re.split(r"[\s,]+", arguments.columns) if name])
-    print_leaderboard(open_console(), sweep, progress, arguments.top, [beside(named) for named in asked])
+    asked = resolve_columns(sweep, [name for name in re.split(r"[\s,]+", arguments.columns) if name])
+    print_leaderboard(
+        open_console(), sweep, progress, arguments.top, [attribute_column(attribute) for attribute in asked]
+    )
     if arguments.csv is not None:
-        write_csv(sweep, arguments.csv, asked)
+        write_leaderboard_csv(sweep, arguments.csv, asked)
     return 0

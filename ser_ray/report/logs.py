@@ -11,23 +11,17 @@ from typing import BinaryIO, TextIO
 
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped
-from ser_ray.report.trial_key import find_key
-from ser_ray.results import SweepFolder, open_sweep
+from ser_ray.results import SweepFolder, find_key, open_sweep
 
 POLL_SECONDS = 0.5
-"""So long a follower waits before it looks again."""
 _BLOCK = 65_536
 
 
 def find_log(folder: SweepFolder, key: str) -> Path:
     """Return the log of the trial that a key, or the beginning of one, names.
 
-    Args:
-        folder: the sweep's folder.
-        key: a trial's key, or as much of it as no other trial's key begins with.
-
     Raises:
-        InputError: if no trial, or several, are named so, or if the trial has no log.
+        InputError: if it names no trial, or several, or one without a log.
     """
     found = find_key(folder, key)
     log = folder.log(found)
@@ -37,12 +31,7 @@ def find_log(folder: SweepFolder, key: str) -> Path:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last lines of a text, without reading what is before them.
-
-    Args:
-        path: the file; bytes that are no text are replaced.
-        count: how many lines at most, from 0.
-    """
+    """Return at most `count` last lines of a text, without reading the lines before; invalid UTF-8 is replaced."""
     with path.open("rb") as file:
         file.seek(_start_of_last(file, count))
         text = file.read().decode("utf-8", errors="replace")
@@ -50,7 +39,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def _start_of_last(file: BinaryIO, count: int) -> int:
-    """Return the place in a file where its last lines begin."""
+    """Return the offset in a file at which its last lines begin."""
     place = end = file.seek(0, os.SEEK_END)
     if count == 0:
         return end
@@ -73,25 +62,21 @@ def _start_of_last(file: BinaryIO, count: int) -> int:
 def print_log(
     path: Path, out: TextIO, *, last: int | None = None, until: Callable[[], bool], pause: Callable[[], object]
 ) -> None:
-    """Print a text, and what is added to it.
+    """Print a text, all or the last lines, and what is appended to it.
 
-    Args:
-        path: the file; bytes that are no text are replaced.
-        out: where to.
-        last: begin with so many of its last lines; None for all.
-        until: asked before each look; once it says True, what is there then is the last that is printed.
-        pause: called between two looks.
+    Before each read `until` is called; the read after it has returned True is the last. `pause` is called between two
+    reads. Invalid UTF-8 is replaced.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     with path.open("rb") as file:
         file.seek(0 if last is None else _start_of_last(file, last))
         while True:
-            over = until()
+            is_last = until()
             if os.fstat(file.fileno()).st_size < file.tell():
-                file.seek(0)  # it was begun anew
+                file.seek(0)  # it was truncated
             while block := file.read(_BLOCK):
                 out.write(escaped(decoder.decode(block)))
-            if over:
+            if is_last:
                 out.write(escaped(decoder.decode(b"", final=True)))
                 return
             out.flush()
@@ -99,14 +84,7 @@ def print_log(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the log of a trial; return 0, also when Ctrl-C ends the following.
-
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: if there is no such sweep, trial or log.
-    """
+    """Print the log of a trial; return 0, also when Ctrl-C ends --follow."""
     parser = argparse.ArgumentParser("ser-ray logs", description="The log of one trial.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument("key", metavar="KEY", help="a trial's key, or the beginning of it")

@@ -1,4 +1,4 @@
-"""One trial in detail: which one, its recordings, and the chains that its searches chose."""
+"""The trial that figures show in detail: its choice, its recordings, and the chains that its searches chose."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,14 @@ from numpy.typing import NDArray
 
 from ser_ray.errors import InputError
 from ser_ray.metrics import ccc
-from ser_ray.report.tables import Row, SweepTables
-from ser_ray.report.trial_key import find_key
-from ser_ray.results import METHODS, TARGETS, SweepFolder, ccc_column, read_table
+from ser_ray.report.attributes import Row
+from ser_ray.report.configurations import SweepTables
+from ser_ray.results import METHODS, TARGETS, SweepFolder, ccc_column, find_key, read_table
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One recording's gold standard and prediction.
-
-    Args:
-        recording: its name.
-        partition: "devel" or "test".
-        time_s: [frames] seconds from the recording's beginning.
-        gold: [frames] per target.
-        prediction: [frames] per target, raw.
-    """
+    """One recording's gold standard and raw prediction, [frames] per target, with the time of each frame in seconds."""
 
     recording: str
     partition: str
@@ -56,14 +48,10 @@ def best_trial(sweep: SweepTables) -> Row | None:
 
 
 def asked_trial(folder: SweepFolder, key: str) -> str:
-    """Return the key of the trial that figures are to show.
-
-    Args:
-        folder: the sweep's folder.
-        key: a trial's key, or the beginning of it.
+    """Return the key of the trial that a key, or the beginning of one, names.
 
     Raises:
-        InputError: if no trial, or several, are named so, or if it keeps no predictions.
+        InputError: if it names no trial, or several, or one that keeps no predictions.
     """
     found = find_key(folder, key)
     if found not in folder.keys("predictions"):
@@ -76,26 +64,15 @@ def asked_trial(folder: SweepFolder, key: str) -> str:
 
 
 def shown_trial(sweep: SweepTables, asked: str | None) -> tuple[str | None, str]:
-    """Return the key of the trial that figures show in detail, and what their captions call it.
-
-    Args:
-        sweep: the sweep.
-        asked: the key that was asked for; None for the best trial, of which there may be none.
-    """
+    """Return the key of the trial that figures show, the one asked for or the best, and what captions call it."""
     if asked is not None:
         return asked, f"trial {asked}"
     best = best_trial(sweep)
     return None if best is None else best["key"], "the finished trial with the highest raw devel CCC"
 
 
-def read_traces(sweep: SweepTables, key: str, partitions: Sequence[str] = ("test", "devel")) -> list[Trace]:
-    """Return the recordings of a trial that have gold throughout, of the first partition that has any.
-
-    Args:
-        sweep: the sweep.
-        key: the trial's key.
-        partitions: where to look; those of test, else those of devel, if unsaid.
-    """
+def read_recording_traces(sweep: SweepTables, key: str, partitions: Sequence[str] = ("test", "devel")) -> list[Trace]:
+    """Return the recordings of a trial that are labelled throughout, of the first partition that has any."""
     table = read_table(sweep.folder, "predictions", keys=[key])
     for partition in partitions:
         part = table.filter(pc.equal(table["partition"], partition))
@@ -125,16 +102,8 @@ def _trace(rows: pa.Table, recording: str, partition: str) -> Trace:
     )
 
 
-def read_chains(sweep: SweepTables, key: str) -> Mapping[str, Mapping[str, Row]]:
-    """Return the rows of `postprocessing` of a trial.
-
-    Args:
-        sweep: the sweep.
-        key: the trial's key.
-
-    Returns:
-        Target -> method -> row; of the targets that were searched, and the methods that did.
-    """
+def read_chain_rows(sweep: SweepTables, key: str) -> Mapping[str, Mapping[str, Row]]:
+    """Return the rows of `postprocessing` of a trial: target -> method -> row, of those that were searched."""
     rows = read_table(sweep.folder, "postprocessing", keys=[key]).to_pylist()
     found = {t: {m: row for m in METHODS for row in rows if (row["target"], row["method"]) == (t, m)} for t in TARGETS}
     return {target: chains for target, chains in found.items() if chains}

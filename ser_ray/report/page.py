@@ -1,5 +1,6 @@
-"""The report page: one HTML file that holds its figures and needs nothing beside it."""
+"""index.html: the report page, one HTML file that holds its figures and needs no other."""
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,18 +8,13 @@ from datetime import datetime, timedelta
 from html import escape as escape_markup
 
 from ser_ray.plain_text import escaped
-from ser_ray.report.columns import (
-    constant_columns,
-    left_out,
-    score_columns,
-    shown_stages,
-    varying_columns,
-)
-from ser_ray.report.doubts import doubts
-from ser_ray.report.drawing import Drawing, data_uri
-from ser_ray.report.leaderboard import footnote, sorted_target
-from ser_ray.report.progress import Progress, left_out_line, summary
-from ser_ray.report.tables import Row, SweepTables
+from ser_ray.report.attributes import Row
+from ser_ray.report.columns import constant_columns, not_counted, score_columns, shown_stages, varying_columns
+from ser_ray.report.configurations import SweepTables
+from ser_ray.report.figures.drawing import Drawing
+from ser_ray.report.leaderboard import footnote, reliability_warnings, sorted_target
+from ser_ray.report.progress import SweepProgress, counts_line, left_out_line
+from ser_ray.report.status import under_way_cells
 from ser_ray.report.terminal import MISSING
 from ser_ray.report.times import format_age
 
@@ -36,28 +32,39 @@ figcaption, p.note { max-width: 56rem; color: #333; font-size: .9rem; }
 pre { background: #f5f5f5; padding: .8rem; overflow: auto; font-size: .8rem; }
 dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
 """
+DEFINITIONS = """<h2>What the numbers are</h2>
+<dl>
+<dt>CCC</dt><dd>Concordance correlation coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)<sup>2</sup>), with
+population moments: 1 is perfect agreement, 0 none.</dd>
+<dt>pooled, per recording</dt><dd>Pooled: one CCC over the frames of all recordings of a partition. Per recording: the
+mean over recordings of each one's own CCC, another number. What is not called so is pooled.</dd>
+<dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
+exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
+devel. Devel CCCs after a search are in sample, test CCCs are not.</dd>
+<dt>unseen</dt><dd>Estimate, from devel alone, of the CCC after a search on recordings that it has not seen: each fold
+of devel goes through the chain that the same search chooses on all other folds (cross-fitting). Pooled, the mean of the
+targets or the only one. Raw has none, since no search has fitted it, nor has a devel of one recording.</dd>
+<dt>mean ± interval</dt><dd>Mean over the n finished seeds of a configuration, and half its 95 % confidence interval
+(Student t, n - 1 degrees of freedom); none for one seed. Not corrected for the number of configurations compared.</dd>
+<dt>overlap ratio</dt><dd>(K - 1) / (K + P - 1) of a layer's kernel K and pool P: the share of its window that the
+neighbouring window sees too.</dd>
+</dl>"""
 
 
-def page(sweep: SweepTables, progress: Progress, figures: Sequence[tuple[Drawing, bytes]], now: datetime) -> str:
-    """Return the report of a sweep as an HTML page.
+def page(sweep: SweepTables, progress: SweepProgress, figures: Sequence[tuple[Drawing, bytes]], now: datetime) -> str:
+    """Return the report of a sweep as an HTML page with its figures, each given with the content of its PNG file.
 
-    Args:
-        sweep: the sweep's trials.
-        progress: how far it has come.
-        figures: its figures, each with the content of its PNG file, which the page holds.
-        now: the present, with its time zone.
-
-    Returns:
-        The page; every text of the sweep in it is escaped.
+    Every text of the sweep in it is escaped.
     """
     heading = escape(sweep.title[0].upper() + sweep.title[1:])
+    left_out = f"{line}. " if (line := left_out_line(progress)) else ""
     parts = [
         f"<h1>{heading}</h1>",
-        f"<p>{escape(summary(progress).capitalize())}; {len(sweep.configurations)} configurations. "
-        f"Stopped and failed trials are in no mean. {_left_out(progress)}Made {now:%Y-%m-%d %H:%M} UTC.</p>",
+        f"<p>{escape(counts_line(progress).capitalize())}; {len(sweep.configurations)} configurations. "
+        f"Stopped and failed trials are in no mean. {escape(left_out)}Made {now:%Y-%m-%d %H:%M} UTC.</p>",
         _leaderboard(sweep),
         *(_figure(drawing, picture) for drawing, picture in figures),
-        _definitions(),
+        DEFINITIONS,
         _unfinished(progress, now),
         _provenance(sweep),
         _sweep_file(sweep),
@@ -71,23 +78,19 @@ def page(sweep: SweepTables, progress: Progress, figures: Sequence[tuple[Drawing
     )
 
 
-def _left_out(progress: Progress) -> str:
-    return f"{escape(line)}. " if (line := left_out_line(progress)) else ""
-
-
 def _leaderboard(sweep: SweepTables) -> str:
     ranked = sweep.configurations
     if not any(configuration.finished for configuration in ranked):
         return "<h2>Leaderboard</h2>\n<p>No trial has finished yet: there is nothing to rank.</p>"
     described, stages = varying_columns(ranked), shown_stages(ranked)
     columns = score_columns(ranked, stages, sorted_target(sweep.sort)[1])
-    partial = ["not counted"] if any(left_out(configuration) for configuration in ranked) else []
+    partial = ["not counted"] if any(not_counted(configuration) for configuration in ranked) else []
     scored = [" ".join(column.heading) for column in columns]
     rows = []
     for rank, configuration in enumerate(ranked, start=1):
         start = [str(rank), *(column.text(configuration) for column in described), str(len(configuration.finished))]
         scores = [column.cells(configuration) for column in columns]
-        end = [", ".join(left_out(configuration))] if partial else []
+        end = [", ".join(not_counted(configuration))] if partial else []
         for number, stage in enumerate(stages):
             first = number == 0
             blank = [""] * len(start)
@@ -96,11 +99,11 @@ def _leaderboard(sweep: SweepTables) -> str:
             rows.append(_row(row, first=first))
     constants = ", ".join(f"{column.label} {column.text(ranked[0])}" for column in constant_columns(ranked))
     headings = ["#", *(column.label for column in described), "n", "search", *scored, *partial]
-    doubtful = f'\n<p class="note">{escape(line)}</p>' if (line := doubts(sweep)) else ""
+    warnings = f'\n<p class="note">{escape(line)}</p>' if (line := reliability_warnings(sweep)) else ""
     return (
         f'<h2>Leaderboard</h2>\n<div class="scroll">{_table(headings, rows)}</div>\n'
         f'<p class="note">{escape(footnote(sweep))} The same in all: {escape(constants)}. '
-        f"All columns are in leaderboard.csv.</p>{doubtful}"
+        f"All columns are in leaderboard.csv.</p>{warnings}"
     )
 
 
@@ -115,35 +118,14 @@ def _table(headings: Iterable[str], rows: Iterable[str]) -> str:
 
 
 def _figure(drawing: Drawing, picture: bytes) -> str:
-    source = data_uri(picture)
+    source = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
     return (
         f'<h2>{escape(drawing.title)}</h2>\n<figure>\n<img alt="{escape(drawing.title)}" src="{source}">\n'
         f"<figcaption>{escape(drawing.caption)}</figcaption>\n</figure>"
     )
 
 
-def _definitions() -> str:
-    return """<h2>What the numbers are</h2>
-<dl>
-<dt>CCC</dt><dd>Concordance correlation coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)<sup>2</sup>), with
-population moments: 1 is perfect agreement, 0 none.</dd>
-<dt>pooled, per recording</dt><dd>Pooled: one CCC over the frames of all recordings of a partition. Per recording: the
-mean over recordings of each one's own CCC, another number. What is not called so is pooled.</dd>
-<dt>raw, greedy, exhaustive</dt><dd>Raw: the network's predictions at the epoch with the best devel CCC. Greedy and
-exhaustive: after the post-processing (median filter, centring, scaling, time shift) which that search found best on
-devel; on devel this is in sample, only test tells what holds.</dd>
-<dt>unseen</dt><dd>What a search is estimated, from devel alone, to reach on recordings that it has not seen: each fold
-of devel goes through the chain that the same search chooses on all other folds (cross-fitting). It is the mean of the
-targets, or of the only one, pooled; raw has none, since no search has fitted it, nor has a devel of one
-recording.</dd>
-<dt>mean ± interval</dt><dd>Mean over the n finished seeds of a configuration, and half its 95 % confidence interval
-(Student t, n - 1 degrees of freedom); none for one seed. Not corrected for the number of configurations compared.</dd>
-<dt>overlap ratio</dt><dd>(K - 1) / (K + P - 1) of a layer's kernel K and pool P: the share of its window that the
-neighbouring window sees too.</dd>
-</dl>"""
-
-
-def _unfinished(progress: Progress, now: datetime) -> str:
+def _unfinished(progress: SweepProgress, now: datetime) -> str:
     parts = []
     if progress.failed:
         rows = (_row(failure) for failure in progress.failed)
@@ -151,17 +133,7 @@ def _unfinished(progress: Progress, now: datetime) -> str:
     if progress.unsearched:
         parts.append(f"<h2>Trained, not searched yet</h2>\n<p>{escape(' '.join(progress.unsearched))}</p>")
     if progress.under_way:
-        rows = (
-            _row(
-                [
-                    trial.key,
-                    MISSING if trial.epoch is None else str(trial.epoch),
-                    MISSING if trial.best_devel is None else f"{trial.best_devel:.3f}",
-                    MISSING if trial.last_sign is None else f"{format_age(now - trial.last_sign)} ago",
-                ]
-            )
-            for trial in progress.under_way
-        )
+        rows = (_row(under_way_cells(trial, now)) for trial in progress.under_way)
         parts.append(f"<h2>Under way</h2>\n{_table(['key', 'epoch', 'best devel CCC', 'last sign'], rows)}")
     return "\n".join(parts)
 
@@ -170,15 +142,11 @@ def _provenance(sweep: SweepTables) -> str:
     rows = sweep.trials
     if not rows:
         return ""
-    versions = Counter(
-        ", ".join(f"{package} {version}" for package, version in json.loads(row["versions"] or "{}").items())
-        for row in rows
-    )
     starts = [row["started_at"] for row in rows if row["started_at"]]
     ends = [row["ended_at"] for row in rows if row["ended_at"]]
     facts = [
         ("commit", _counted(row["git_commit"] for row in rows)),
-        ("versions", _said(versions)),
+        ("versions", _counted(_versions(row) for row in rows)),
         ("corpus", _counted(row["corpus"] for row in rows)),
         ("corpus fingerprint", _counted(row["corpus_fingerprint"] for row in rows)),
         ("hosts", _counted(row["host"] for row in rows)),
@@ -191,15 +159,16 @@ def _provenance(sweep: SweepTables) -> str:
     return f"<h2>Provenance</h2>\n<dl>\n{items}\n</dl>"
 
 
+def _versions(row: Row) -> str:
+    return ", ".join(f"{package} {version}" for package, version in json.loads(row["versions"] or "{}").items())
+
+
 def _counted(values: Iterable[str | None]) -> str:
-    return _said(Counter(value or "unknown" for value in values))
-
-
-def _said(counts: Counter[str]) -> str:
     """Return a value that all trials share as it is, several each with its number of trials."""
+    counts = Counter(value or "unknown" for value in values)
     if len(counts) == 1:
-        return next(iter(counts)) or MISSING
-    return "; ".join(f"{value or 'unknown'} ({number} trials)" for value, number in counts.most_common())
+        return next(iter(counts))
+    return "; ".join(f"{value} ({number} trials)" for value, number in counts.most_common())
 
 
 def _total(rows: Iterable[Row], column: str) -> str:
@@ -212,5 +181,5 @@ def _sweep_file(sweep: SweepTables) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text as it may stand in a page: neither markup, nor anything that acts instead of being seen."""
+    """Return a text without markup and control characters, for a page."""
     return escape_markup(escaped(text))

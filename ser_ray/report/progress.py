@@ -1,11 +1,11 @@
-"""How far a sweep has come, read from its files alone."""
+"""Progress of a sweep, read from its files alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ser_ray.results import STATUSES, TARGETS, Driver, SweepFolder, read_drivers, read_table
+from ser_ray.results import STATUSES, TARGETS, DriverStatus, SweepFolder, read_drivers, read_table
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,9 @@ class UnderWay:
     """A trial that has begun and has neither predictions nor a row.
 
     Args:
-        key: the trial's key.
+        key: of the trial.
         epoch: the last epoch that ended; None before the first.
-        best_devel: the best devel CCC so far, mean of the targets.
+        best_devel: the highest devel CCC so far, mean of the targets.
         last_sign: when that epoch ended or its log was last written, whichever is later.
     """
 
@@ -26,17 +26,17 @@ class UnderWay:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SweepProgress:
     """The trials of a sweep by how far they have come.
 
     Args:
         counts: number of trials of each status.
         failed: key and reason, in one line, of each failed trial.
         unsearched: keys of trials that are trained and wait for their post-processing search.
-        under_way: trials that are training; or were when the sweep was interrupted, if no driver has left a word.
+        under_way: trials that are training; or were when the sweep was interrupted, if no driver has a status file.
         interrupted: trials that were training under a driver that is gone.
         drivers: the processes that run the sweep, or did, the earliest first.
-        left_out: number of trials of earlier plans, which are in none of these.
+        left_out: number of trials of earlier plans, which are not in the other fields.
     """
 
     counts: Mapping[str, int]
@@ -44,27 +44,24 @@ class Progress:
     unsearched: tuple[str, ...]
     under_way: tuple[UnderWay, ...]
     interrupted: tuple[UnderWay, ...] = ()
-    drivers: tuple[Driver, ...] = ()
+    drivers: tuple[DriverStatus, ...] = ()
     left_out: int = 0
 
     @property
     def empty(self) -> bool:
-        """True if no trial has left anything yet."""
+        """Whether no trial has begun."""
         return not (any(self.counts.values()) or self.unsearched or self.under_way or self.interrupted)
 
 
-def read_progress(folder: SweepFolder, now: datetime | None = None, planned: Collection[str] | None = None) -> Progress:
-    """Return how far the trials of a sweep have come.
-
-    Args:
-        folder: the sweep's folder; the sweep may be running.
-        now: the present, with its time zone; None asks the clock.
-        planned: keys of the trials that count; None for all.
+def read_progress(
+    folder: SweepFolder, now: datetime | None = None, planned: Collection[str] | None = None
+) -> SweepProgress:
+    """Return the progress of all trials of a sweep, or of the planned ones; the sweep may be running.
 
     Raises:
-        InputError: if a part, or what a driver says of itself, cannot be read.
+        InputError: if a part, or the status file of a driver, cannot be read.
     """
-    # From a trial's first trace to its last: one that goes on meanwhile is counted once, none lost.
+    # First files of a trial first: one that goes on meanwhile is counted once, and none is missed.
     begun = folder.logged() | folder.keys("epochs")
     trained = folder.keys("predictions")
     left_out: set[str] = set()
@@ -74,11 +71,11 @@ def read_progress(folder: SweepFolder, now: datetime | None = None, planned: Col
     trials = read_table(folder, "trials", keys=planned, columns=["key", "status", "error"]).to_pylist()
     rows = {row["key"] for row in trials}
     counts = {status: sum(row["status"] == status for row in trials) for status in STATUSES}
-    failed = tuple((r["key"], one_line(r["error"])) for r in trials if r["status"] == "failed")
+    failed = tuple((r["key"], failure_line(r["error"])) for r in trials if r["status"] == "failed")
     begun_only = _under_way(folder, begun - trained - rows)
     drivers = tuple(read_drivers(folder))
     gone = {trial.key for trial in begun_only if _is_interrupted(trial, drivers, now or datetime.now(UTC))}
-    return Progress(
+    return SweepProgress(
         counts,
         failed,
         tuple(sorted(trained - rows)),
@@ -89,8 +86,8 @@ def read_progress(folder: SweepFolder, now: datetime | None = None, planned: Col
     )
 
 
-def _is_interrupted(trial: UnderWay, drivers: Sequence[Driver], now: datetime) -> bool:
-    """Return whether no driver that runs can have trained it: it has given no sign since the first of them began."""
+def _is_interrupted(trial: UnderWay, drivers: Sequence[DriverStatus], now: datetime) -> bool:
+    """Return whether no running driver trains it: nothing of it was written since the first of them began."""
     if not drivers:
         return False
     began = [driver.started_at for driver in drivers if driver.alive(now)]
@@ -128,16 +125,16 @@ def _best_devel(rows: list[dict[str, Any]]) -> float | None:
     return None
 
 
-def one_line(error: str | None) -> str:
-    """Return why a trial failed in one line: the last of a traceback, else the first."""
+def failure_line(error: str | None) -> str:
+    """Return an error in one line: the last of a traceback, else the first."""
     lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
     if not lines:
         return "no reason recorded"
     return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
 
 
-def summary(progress: Progress) -> str:
-    """Return the counts of a sweep's trials in one line, without what there is none of."""
+def counts_line(progress: SweepProgress) -> str:
+    """Return the counts of a sweep's trials in one line, without zeros."""
     counts = progress.counts
     parts = [
         (counts["finished"], "finished"),
@@ -147,12 +144,12 @@ def summary(progress: Progress) -> str:
         (len(progress.under_way), "under way"),
         (len(progress.interrupted), "interrupted"),
     ]
-    said = ", ".join(f"{number} {what}" for number, what in parts if number)
-    return f"trials: {said}" if said else "no trial has left anything yet"
+    counted = ", ".join(f"{number} {what}" for number, what in parts if number)
+    return f"trials: {counted}" if counted else "no trials yet"
 
 
-def left_out_line(progress: Progress) -> str:
-    """Return how many trials of earlier plans are not among a sweep's, in a sentence; "" if none is left out."""
+def left_out_line(progress: SweepProgress) -> str:
+    """Return how many trials of earlier plans are not shown, in a sentence; "" if none."""
     number = progress.left_out
     if not number:
         return ""

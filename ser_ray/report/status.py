@@ -1,4 +1,4 @@
-"""How far a sweep has come, read from its files alone: `ser-ray status DIR`."""
+"""The progress of a sweep and of the processes that run it, from its files alone: `ser-ray status DIR`."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,64 +8,54 @@ from rich.console import Console
 from rich.table import Table
 
 from ser_ray.report.logs import last_lines
-from ser_ray.report.progress import Progress, UnderWay, left_out_line, one_line, read_progress, summary
-from ser_ray.report.running import driver_lines
+from ser_ray.report.progress import SweepProgress, UnderWay, counts_line, left_out_line, read_progress
 from ser_ray.report.terminal import MISSING, open_console
-from ser_ray.report.times import format_age
-from ser_ray.results import SweepFolder, open_sweep, read_planned
-
-__all__ = ["Progress", "UnderWay", "format_age", "main", "one_line", "print_status", "read_progress", "summary"]
+from ser_ray.report.times import format_age, format_moment
+from ser_ray.results import DriverStatus, SweepFolder, open_sweep, read_planned
 
 FAILED_SHOWN = 20
 """So many failed trials are named unless all are asked for."""
 LOGS_SHOWN, LINES_SHOWN = 3, 5
-"""Of so many of them the last lines of the log are shown, and how many of each."""
+"""Of so many failed trials the last lines of the log are shown, and how many of each."""
+_GO_ON = "run the sweep again to go on"
 
 
 def print_status(
-    console: Console, folder: SweepFolder, progress: Progress, now: datetime, *, all_failed: bool = False
+    console: Console, folder: SweepFolder, progress: SweepProgress, now: datetime, *, all_failed: bool = False
 ) -> None:
-    """Print how far a sweep has come.
-
-    Args:
-        console: where to.
-        folder: the sweep's folder, named in the hints.
-        progress: of `read_progress`.
-        now: the present, with its time zone; ages are counted up to it.
-        all_failed: name every failed trial, not only the first of many.
-    """
-    _say(console, f"{folder.path}: {summary(progress)}")
+    """Print the progress of a sweep, with its failed trials, all or the first of many; ages are counted up to `now`."""
+    _print(console, f"{folder.path}: {counts_line(progress)}")
     if line := left_out_line(progress):
-        _say(console, line)
+        _print(console, line)
     for line in driver_lines(progress.drivers, now):
-        _say(console, line)
+        _print(console, line)
     for heading, trials in (("under way", progress.under_way), ("interrupted", progress.interrupted)):
         if trials:
             console.print(_begun_table(heading, trials, now))
     if progress.unsearched:
-        _say(console, f"\nnot searched yet: {' '.join(progress.unsearched)}")
-        _say(console, "  running the sweep again searches them")
+        _print(console, f"\nnot searched yet: {' '.join(progress.unsearched)}")
+        _print(console, "  running the sweep again searches them")
     if progress.failed:
         _print_failed(console, folder, progress.failed, len(progress.failed) if all_failed else FAILED_SHOWN)
 
 
+def _print(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True)  # a terminal breaks it anywhere, so that a path in it is copied whole
+
+
 def _print_failed(console: Console, folder: SweepFolder, failed: Sequence[tuple[str, str]], shown: int) -> None:
-    _say(console, "\nfailed:")
+    _print(console, "\nfailed:")
     for number, (key, reason) in enumerate(failed[:shown]):
-        _say(console, f"  {key}  {reason}")
+        _print(console, f"  {key}  {reason}")
         log = folder.log(key)
         if number < LOGS_SHOWN and log.is_file():
             for line in last_lines(log, LINES_SHOWN):
-                _say(console, f"      {line}")
+                _print(console, f"      {line}")
     if len(failed) > shown:
-        _say(console, f"  and {len(failed) - shown:,} more: ser-ray status {folder.path} --all   shows them")
+        _print(console, f"  and {len(failed) - shown:,} more: ser-ray status {folder.path} --all   shows them")
     whole = "the whole log" if len(failed) == 1 else "the whole log of one"
     key = failed[0][0] if len(failed) == 1 else "KEY"
-    _say(console, f"  ser-ray logs {folder.path} {key}   shows {whole}")
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True)  # a terminal breaks it where it likes, and a path in it is copied whole
+    _print(console, f"  ser-ray logs {folder.path} {key}   shows {whole}")
 
 
 def _begun_table(heading: str, trials: Sequence[UnderWay], now: datetime) -> Table:
@@ -74,22 +64,69 @@ def _begun_table(heading: str, trials: Sequence[UnderWay], now: datetime) -> Tab
     for figure in ("epoch", "best devel CCC", "last sign"):
         table.add_column(figure, justify="right", no_wrap=True)
     for trial in trials:
-        epoch = MISSING if trial.epoch is None else str(trial.epoch)
-        best = MISSING if trial.best_devel is None else f"{trial.best_devel:.3f}"
-        sign = MISSING if trial.last_sign is None else f"{format_age(now - trial.last_sign)} ago"
-        table.add_row(trial.key, epoch, best, sign)
+        table.add_row(*under_way_cells(trial, now))
     return table
 
 
+def under_way_cells(trial: UnderWay, now: datetime) -> list[str]:
+    """Return key, epoch, best devel CCC and last sign of a trial as they are printed."""
+    return [
+        trial.key,
+        MISSING if trial.epoch is None else str(trial.epoch),
+        MISSING if trial.best_devel is None else f"{trial.best_devel:.3f}",
+        MISSING if trial.last_sign is None else f"{format_age(now - trial.last_sign)} ago",
+    ]
+
+
+def driver_lines(drivers: Sequence[DriverStatus], now: datetime) -> list[str]:
+    """Return two lines per driver, those that run first; one that a later one has replaced is left out."""
+    shown = [driver for driver in drivers if driver.alive(now) or not _is_superseded(driver, drivers)]
+    ordered = sorted(shown, key=lambda driver: (not driver.alive(now), driver.started_at, driver.name))
+    return [line for driver in ordered for line in _driver_lines(driver, now)]
+
+
+def _is_superseded(driver: DriverStatus, drivers: Sequence[DriverStatus]) -> bool:
+    later = (other for other in drivers if other.started_at > driver.started_at)
+    return any(other.share in ("1/1", driver.share) for other in later)
+
+
+def _driver_lines(driver: DriverStatus, now: datetime) -> list[str]:
+    who, done, age = _identity(driver, now), _trials_done(driver), format_age(now - driver.seen_at)
+    if driver.alive(now):
+        return [f"running: {who}; last sign {age} ago", f"  {done}; {_expected_end(driver, now)}"]
+    if driver.ended is None:
+        ended = f"lost: {who}; no sign of it for {age}: it ended unexpectedly; {_GO_ON}"
+    elif driver.ended == "interrupted":
+        ended = f"interrupted {age} ago: {who}; {_GO_ON}"
+    elif driver.ended == "failed":
+        ended = f"ended with failures {age} ago: {who}"
+    else:
+        ended = f"done {age} ago: {who}"
+    return [ended, f"  {done}"]
+
+
+def _identity(driver: DriverStatus, now: datetime) -> str:
+    job = [] if driver.job_id is None else [f"job {driver.job_id}"]
+    share = [] if driver.share == "1/1" else [f"share {driver.share} of the plan"]
+    since = f"since {format_moment(driver.started_at, now)}"
+    return ", ".join([driver.host, f"pid {driver.pid}", *job, *share, since])
+
+
+def _trials_done(driver: DriverStatus) -> str:
+    epochs = f" ({driver.epochs_to_do:,} epochs to train)" if driver.left and driver.epochs_to_do else ""
+    return f"{driver.standing:,} of {driver.planned:,} planned trials done, {driver.left:,} left{epochs}"
+
+
+def _expected_end(driver: DriverStatus, now: datetime) -> str:
+    if driver.ends_at is None:
+        return "its end cannot be estimated yet"
+    if driver.ends_at <= now:
+        return "ends about now"
+    return f"ends about {format_moment(driver.ends_at, now)} (in {format_age(driver.ends_at - now)})"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print how far a sweep has come; return 0.
-
-    Args:
-        argv: arguments of the command line.
-
-    Raises:
-        InputError: if the folder holds no sweep.
-    """
+    """Print the progress of a sweep; return 0."""
     parser = argparse.ArgumentParser("ser-ray status", description="How far a sweep has come.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The console that tables are printed on, as wide as the terminal if there is one."""
+"""The console that tables are printed on."""
 
 import sys
 from typing import Any
@@ -10,21 +10,21 @@ from rich.text import Text
 from ser_ray.plain_text import escaped
 
 MISSING = "-"
-"""Stands where a figure does not exist, such as a test CCC without gold."""
+"""Printed for a figure that does not exist, such as a test CCC without gold."""
 PLAIN_WIDTH = 160
 """Columns of a line in a file or pipe."""
 
 
 class PlainConsole(Console):
-    """A console on which no text of a file moves the cursor, recolours or turns around what stands beside it."""
+    """A console that escapes control characters, so that no text of a file moves the cursor or changes colours."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a text to be printed, with what acts instead of being seen escaped."""
+        """Return a text to be printed, with its control characters escaped."""
         return super().render_str(escaped(text), **options)
 
 
 def open_console() -> Console:
-    """Return the console of standard output, which takes texts literally, without markup."""
+    """Return a console of standard output, as wide as the terminal if it is one, without markup."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return PlainConsole(file=sys.stdout, width=width, markup=False, highlight=False, soft_wrap=False)
 

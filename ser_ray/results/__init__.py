@@ -1,18 +1,13 @@
 """The results of a sweep on disk: the schemas of all tables, and parts that are whole or absent.
 
-A sweep's folder holds one parquet part per trial and table (`trials/<key>.parquet`, ...). A part is written under
-`.tmp/` and renamed into its place, so that a reader never sees half a file, and nothing else lies in those folders: so
-pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs. Each table has one schema,
-here in code; its version stands in every row. Ten thousand small files are read slowly: one file beside each folder
-(`trials.parquet`) may hold the rows of most, and `read_table` takes them from there. Each process that runs the sweep
-says in `drivers/` how far it is.
+A sweep's folder holds one parquet part per trial and table (`trials/<key>.parquet`, ...), and nothing else lies in the
+folders of tables: pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs.
 """
 
-from ser_ray.results.compact import compact, compact_if_worth, read_table
 from ser_ray.results.damaged import Damage, find_damaged, set_damaged_aside
-from ser_ray.results.drivers import Driver, read_drivers, write_driver
-from ser_ray.results.folder import SweepFolder, open_sweep
-from ser_ray.results.parts import DamagedPartError, make_table, read_metadata, read_trial, write_part, write_whole
+from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
+from ser_ray.results.folder import SweepFolder, find_key, open_sweep
+from ser_ray.results.parts import DamagedPartError, make_table, read_metadata, read_trial, write_part
 from ser_ray.results.planned import read_planned, write_planned
 from ser_ray.results.schemas import (
     CCC_COLUMNS,
@@ -30,7 +25,7 @@ from ser_ray.results.schemas import (
     ccc_column,
     crossfit_column,
 )
-from ser_ray.results.upgrade import upgrade_parts
+from ser_ray.results.tables import compact, compact_if_worth, compact_tables, read_table
 
 __all__ = [
     "CCC_COLUMNS",
@@ -47,13 +42,15 @@ __all__ = [
     "TRIALS",
     "Damage",
     "DamagedPartError",
-    "Driver",
+    "DriverStatus",
     "SweepFolder",
     "ccc_column",
     "compact",
     "compact_if_worth",
+    "compact_tables",
     "crossfit_column",
     "find_damaged",
+    "find_key",
     "make_table",
     "open_sweep",
     "read_drivers",
@@ -62,9 +59,7 @@ __all__ = [
     "read_table",
     "read_trial",
     "set_damaged_aside",
-    "upgrade_parts",
     "write_driver",
     "write_part",
     "write_planned",
-    "write_whole",
 ]

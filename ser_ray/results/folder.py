@@ -1,22 +1,19 @@
 """The folder of one sweep's results, and the place of everything in it."""
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ser_ray.errors import InputError
+from ser_ray.results.schemas import SCHEMAS
 
 PART = ".parquet"
 
 
 class Stamp(NamedTuple):
-    """What tells a part that was written anew from what it was, without opening it.
-
-    Args:
-        mtime_ns: when it was written, nanoseconds.
-        size: bytes.
-    """
+    """Time and size of a part: a part that was written anew has another stamp."""
 
     mtime_ns: int
     size: int
@@ -24,11 +21,7 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The folder of one sweep's results, and the place of everything in it.
-
-    Args:
-        path: results/<sweep>.
-    """
+    """The folder results/<sweep>, whether or not it exists."""
 
     path: Path
 
@@ -49,21 +42,21 @@ class SweepFolder:
         return self.path / "logs" / f"{key}.log"
 
     def driver(self, name: str) -> Path:
-        """Return the path of what one process that runs the sweep says of itself."""
+        """Return the path of the status file of one process that runs the sweep."""
         return self.drivers / f"{name}.json"
 
     def damaged(self, table: str, key: str) -> Path:
-        """Return the place of a part that is set aside."""
+        """Return the path to which a damaged part is moved."""
         return self.path / "damaged" / table / f"{key}{PART}"
 
     @property
     def drivers(self) -> Path:
-        """The folder of what the processes that run the sweep say of themselves."""
+        """The folder of the status files of the processes that run the sweep."""
         return self.path / "drivers"
 
     @property
     def tmp(self) -> Path:
-        """The folder of parts under way, on the same file system as all the others."""
+        """The folder of files that are being written, on the same file system as all the others."""
         return self.path / ".tmp"
 
     @property
@@ -91,17 +84,16 @@ class SweepFolder:
             try:
                 status = _status(entry)
             except FileNotFoundError:
-                continue  # taken away since the folder was listed
+                continue  # deleted since the folder was listed
             stamps[entry.name.removesuffix(PART)] = Stamp(status.st_mtime_ns, status.st_size)
         return stamps
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result:
-    """Return the status of a file, or that of a link that leads to none, which is to be named and not passed over."""
     try:
         return entry.stat()
     except OSError:
-        return entry.stat(follow_symlinks=False)
+        return entry.stat(follow_symlinks=False)  # a broken link counts as a part, so that reading names it
 
 
 def _files(folder: Path, suffix: str) -> list[os.DirEntry[str]]:
@@ -115,9 +107,6 @@ def _files(folder: Path, suffix: str) -> list[os.DirEntry[str]]:
 def open_sweep(path: str | Path) -> SweepFolder:
     """Return the folder of a sweep that has been run.
 
-    Args:
-        path: results/<sweep>.
-
     Raises:
         InputError: if there is no sweep in this folder, naming those that are near.
     """
@@ -129,3 +118,23 @@ def open_sweep(path: str | Path) -> SweepFolder:
         near = sorted(str(p.parent) for p in Path(path).parent.glob("*/sweep.yaml"))
     found = f"; sweeps nearby: {', '.join(near)}" if near else ""
     raise InputError(f"{path} holds no sweep (a folder with sweep.yaml, such as results/overlap){found}")
+
+
+def find_key(folder: SweepFolder, key: str) -> str:
+    """Return the key of the trial that a key, or the beginning of one, names.
+
+    Raises:
+        InputError: if it names no trial, or several.
+    """
+    known = sorted(folder.logged().union(*(folder.keys(table) for table in SCHEMAS)))
+    matching = [key] if key in known else [other for other in known if other.startswith(key)]
+    if not key or not matching:
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.3) or known[:3]
+        keys = f"; trials there are: {', '.join(near)}" if near else "; it has no trials yet"
+        raise InputError(f"{folder.path} has no trial {key!r}{keys}")
+    if len(matching) > 1:
+        raise InputError(
+            f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}"
+            f"{', ...' if len(matching) > 5 else ''}; give more of the key"
+        )
+    return matching[0]

@@ -1,36 +1,24 @@
-"""Which trials the last run of a sweep planned: its folder also keeps those of earlier plans."""
+"""plan.json: the trials that the last run of a sweep planned; its folder also keeps those of earlier plans."""
 
 import json
 from collections.abc import Iterable
 
 from ser_ray.errors import InputError
+from ser_ray.files import write_text
 from ser_ray.results.folder import SweepFolder
-from ser_ray.results.parts import write_whole
 from ser_ray.results.set_aside import irregular
 
 
 def write_planned(folder: SweepFolder, keys: Iterable[str]) -> None:
-    """Write which trials a sweep plans, whole or not at all, in place of what an earlier run planned.
-
-    Args:
-        folder: the sweep's folder.
-        keys: of all trials of the plan.
-
-    Raises:
-        OSError: if the disk is full or cannot be written; what was there before stays.
-    """
-    text = json.dumps({"trials": sorted(set(keys))}) + "\n"
-    write_whole(folder, folder.plan_file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write the keys of the trials that a sweep plans, in place of those that an earlier run planned."""
+    write_text(folder.plan_file, json.dumps({"trials": sorted(set(keys))}) + "\n", temporary_dir=folder.tmp)
 
 
 def read_planned(folder: SweepFolder) -> frozenset[str] | None:
-    """Return the keys of the trials that the last run of a sweep planned; None where none has said so.
-
-    Args:
-        folder: the sweep's folder; the sweep may be running.
+    """Return the keys of the trials that the last run planned; None if there is no plan.json.
 
     Raises:
-        InputError: if the file is damaged, naming it.
+        InputError: if plan.json is damaged.
     """
     path = folder.plan_file
     reason = irregular(path)
@@ -38,7 +26,7 @@ def read_planned(folder: SweepFolder) -> frozenset[str] | None:
         try:
             return _parse(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return None  # of a run before there was such a file
+            return None
         except OSError as error:
             reason = f"{error.strerror or error}"
         except ValueError as error:

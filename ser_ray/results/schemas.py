@@ -1,44 +1,28 @@
-"""The schemas of all tables of results, one each, with the version that stands in every row."""
+"""The schemas of all tables, and their version, which is a column of each but predictions."""
 
 from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
-OLDEST_READABLE = 2
+SCHEMA_VERSION = 1
 TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
 METHODS = ("greedy", "exhaustive")
 STAGES = ("", *METHODS)
-"""Stages of a prediction that is scored: raw (no name in the column), and after each search of the post-processing."""
+"""Of a prediction: raw ("", which has no word in a column's name), and after each search of the post-processing."""
 
 
 def ccc_column(partition: str, target: str, *, stage: str = "", per_recording: bool = False) -> str:
-    """Return the name of the column of `trials` that holds one CCC.
+    """Return the name of a CCC in `trials`, such as "ccc_devel_greedy_arousal_per_recording".
 
-    Args:
-        partition: "devel" or "test".
-        target: "arousal", "valence" or "mean".
-        stage: "" for the raw prediction, "greedy" or "exhaustive" after that search.
-        per_recording: True for the mean over recordings, False for the pooled CCC.
-
-    Returns:
-        The name, such as "ccc_devel_greedy_arousal_per_recording".
+    Pooled over the frames of all recordings unless `per_recording`: then the mean of the recordings' own CCC.
     """
     parts = ["ccc", partition, stage, target, "per_recording" if per_recording else ""]
     return "_".join(part for part in parts if part)
 
 
 def crossfit_column(method: str, target: str) -> str:
-    """Return the name of the column of `trials` that holds what a search is estimated to reach on unseen recordings.
-
-    Args:
-        method: "greedy" or "exhaustive".
-        target: "arousal", "valence" or "mean".
-
-    Returns:
-        The name, such as "ccc_devel_greedy_crossfit_arousal".
-    """
+    """Return the name of a search's estimated CCC on unseen recordings, such as "ccc_devel_greedy_crossfit_mean"."""
     return f"ccc_devel_{method}_crossfit_{target}"
 
 
@@ -51,37 +35,7 @@ CCC_COLUMNS = tuple(
 )
 
 CROSSFIT_COLUMNS = tuple(crossfit_column(method, target) for method in METHODS for target in (*TARGETS, "mean"))
-"""What the chain of a search is estimated to reach on unseen recordings; null where devel has one recording alone."""
-
-ADDED_COLUMNS: Mapping[int, Mapping[str, tuple[str, ...]]] = {
-    3: {"trials": ("cpus", "gpus", "job_id", "restarts", "git_diff", "reused_from"), "epochs": ("gpus",)},
-    4: {
-        "trials": CROSSFIT_COLUMNS,
-        "postprocessing": (
-            "choice",
-            "max_window_s",
-            "max_shift_s",
-            "forward_only",
-            "ccc_devel_crossfit",
-            "folds",
-            "recordings",
-            "doubt",
-        ),
-    },
-    5: {
-        "trials": (
-            "configuration",
-            "design",
-            "overlap_ratio",
-            "gpu_driver",
-            "cuda_version",
-            "cudnn_version",
-            "corpus_verified",
-        ),
-        "postprocessing": ("at_edge",),
-    },
-}
-"""Version -> table -> columns that came with it; in rows of earlier versions they are null."""
+"""Null where devel has a single recording."""
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TIME = pa.timestamp("us")  # UTC; not marked so, since duckdb wants a further package for times with a zone
@@ -182,10 +136,7 @@ POSTPROCESSING = pa.schema(
         ("scale", _BOOL),
         ("shift", _INT),  # frames; positive moves predictions later
         ("shift_s", _FLOAT),
-        (
-            "at_edge",
-            _TEXT,
-        ),  # "window", "shift" or "window, shift": where the chain is the last of its grid; null if nowhere
+        ("at_edge", _TEXT),  # "window", "shift" or "window, shift": where the chain is the last of its grid; else null
         ("prediction_mean", _FLOAT),  # constants fitted on the filtered devel predictions and gold
         ("prediction_std", _FLOAT),
         ("gold_mean", _FLOAT),
@@ -195,7 +146,7 @@ POSTPROCESSING = pa.schema(
         ("ccc_devel_crossfit", _FLOAT),  # estimated for unseen recordings; null for one recording alone
         ("folds", _INT),  # of recordings, in that estimate; 1 is none
         ("recordings", _INT),  # of devel that were searched
-        ("doubt", _TEXT),  # why devel is too small to choose a chain by; null where it is not
+        ("doubt", _TEXT),  # reliability warning: why the gain is probably overfitted; null if there is none
         ("gain_median", _FLOAT),  # of each step in turn, on devel, in sample
         ("gain_centre", _FLOAT),
         ("gain_scale", _FLOAT),

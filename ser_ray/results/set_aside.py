@@ -1,4 +1,4 @@
-"""Files that are not what their names say: told without opening them, and put aside without losing any."""
+"""Paths at which no file can be read, recognised without opening them, and damaged files, moved without losing any."""
 
 import errno
 import itertools
@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 FILE_SYSTEM_ERRORS = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-"""Errors by which a file system, or this process, does not give a file that may be sound."""
+"""Of the file system or this process: the file that could not be read may be intact."""
 
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
@@ -19,38 +19,28 @@ _KINDS = (
 
 
 def irregular(path: Path) -> str | None:
-    """Return why there is no file to be read at a path; None if there is one, or nothing at all.
+    """Return why no file can be read at a path; None if there is a file, or nothing at all.
 
-    To open a named pipe would wait for ever, so that this is asked first.
-
-    Args:
-        path: where a file should be; a link to one counts as one.
+    To be called before a file is opened: opening a named pipe would wait for ever.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return "it is a link to what is not there" if path.is_symlink() else None
     except OSError as error:
-        return f"{error.strerror or error}" if path.is_symlink() else None  # a loop of links; else opening tells it
+        return f"{error.strerror or error}" if path.is_symlink() else None  # a loop of links; else opening raises it
     return next((reason for is_kind, reason in _KINDS if is_kind(mode)), "it is a device")
 
 
 def set_aside(path: Path, place: Path) -> Path:
-    """Move a file, or whatever is there under its name, to where nothing is yet.
-
-    Args:
-        path: what is moved; of a link, the link.
-        place: where to, if that is free; else its name gets a number: KEY-2.parquet.
-
-    Returns:
-        Where it is now.
+    """Move a file, folder or link to `place` and return where it is: KEY-2.parquet if KEY.parquet is taken.
 
     Raises:
-        FileNotFoundError: if nothing is there any more.
-        OSError: if it cannot be moved; it is where it was.
+        FileNotFoundError: if there is nothing at `path` any more.
+        OSError: if it cannot be moved; then it is where it was.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     numbered = (place.with_name(f"{place.stem}-{number}{place.suffix}") for number in itertools.count(2))
     free = next(one for one in itertools.chain([place], numbered) if not os.path.lexists(one))
-    shutil.move(path, free)  # which renames, unless a linked folder lies on another file system
+    shutil.move(path, free)  # renames, or copies where `damaged` is a link to another file system
     return free

@@ -1,4 +1,4 @@
-"""A small sweep as it stands in the middle of its run, written with the project's own writer."""
+"""A small sweep in the middle of its run, written with the project's own writer."""
 
 import copy
 import functools
@@ -168,8 +168,7 @@ class FakeSweep:
 
         columns = {"choice": "per_target", "max_window_s": 0.6, "max_shift_s": 0.4, "forward_only": False} | columns
         bounds = {name: columns[name] for name in ("max_window_s", "max_shift_s", "forward_only")}
-        within = {} if bounds["max_window_s"] is None else bounds
-        grid = SearchConfig(**within).grid(25.0, 100)
+        grid = SearchConfig(**bounds).grid(25.0, 100)
         lengths = {"max_window_frames": grid.max_window_frames, "max_shift_frames": grid.max_shift_frames}
         rows = []
         for target in self.targets:

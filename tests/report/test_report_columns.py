@@ -3,10 +3,10 @@ import pytest
 from ser_ray.report.columns import (
     cells,
     constant_columns,
-    describe,
     format_estimate,
     format_value,
-    left_out,
+    labelled_values,
+    not_counted,
     score_columns,
     shown_figures,
     shown_stages,
@@ -15,11 +15,11 @@ from ser_ray.report.columns import (
     varying_columns,
     varying_fields,
 )
-from ser_ray.report.tables import estimate, group, read_sweep
+from ser_ray.report.configurations import estimate, group, read_sweep_tables
 
 
-def test_what_varies_is_a_column_and_what_does_not_is_said_once(sweep):
-    configurations = read_sweep(sweep.folder).configurations
+def test_what_varies_is_a_column_and_what_does_not_is_a_constant(sweep):
+    configurations = read_sweep_tables(sweep.folder).configurations
     assert [column.label for column in varying_columns(configurations)] == ["kernel/pool", "overlap"]
     constants = {column.label: column.text(configurations[0]) for column in constant_columns(configurations)}
     assert constants == {
@@ -32,7 +32,7 @@ def test_what_varies_is_a_column_and_what_does_not_is_said_once(sweep):
         "sequence_s": "6",
         "learning_rate": "0.0001",
     }
-    assert describe(configurations[0], varying_columns(configurations)) == ["8/10 6/8 6/8", "overlap 0.394"]
+    assert labelled_values(configurations[0], varying_columns(configurations)) == ["8/10 6/8 6/8", "overlap 0.394"]
 
 
 def test_seed_never_varies(sweep):
@@ -48,18 +48,18 @@ def test_a_field_that_only_some_configurations_have_varies(sweep):
 
 
 def test_figures_that_nobody_has_are_not_shown(sweep, sweep_without_test_gold):
-    with_gold = read_sweep(sweep.folder).configurations
+    with_gold = read_sweep_tables(sweep.folder).configurations
     assert ("test", "mean") in shown_figures(with_gold)
     assert shown_stages(with_gold) == ["", "greedy", "exhaustive"]
-    without = read_sweep(sweep_without_test_gold.folder).configurations
+    without = read_sweep_tables(sweep_without_test_gold.folder).configurations
     assert shown_figures(without) == [("devel", "arousal"), ("devel", "valence"), ("devel", "mean")]
     assert cells(without[0], "test", "mean", ["", "greedy"], "") == ["-", "-"]
 
 
-def test_a_single_target_has_no_mean_beside_it(new_sweep):
+def test_a_single_target_has_no_mean(new_sweep):
     single = new_sweep("single", targets=("arousal",))
     single.add("00aa00aa00aa", single.config(0), 0.4)
-    assert shown_figures(read_sweep(single.folder).configurations) == [("devel", "arousal"), ("test", "arousal")]
+    assert shown_figures(read_sweep_tables(single.folder).configurations) == [("devel", "arousal"), ("test", "arousal")]
 
 
 ALL = ["", "greedy", "exhaustive"]
@@ -67,19 +67,19 @@ PAIRS = [(partition, target) for partition in ("devel", "test") for target in ("
 
 
 def test_scores_are_the_cells_of_what_is_shown(sweep):
-    configurations = read_sweep(sweep.folder).configurations
+    configurations = read_sweep_tables(sweep.folder).configurations
     columns = score_columns(configurations, ALL, "_per_recording")
     assert [column.heading for column in columns] == PAIRS
     for column, pair in zip(columns, PAIRS, strict=True):
         assert column.cells(configurations[1]) == cells(configurations[1], *pair, ALL, "_per_recording")
 
 
-def test_what_unseen_recordings_get_stands_after_devel_where_it_is_estimated(sweep):
+def test_unseen_follows_devel_where_it_is_estimated(sweep):
     assert ("devel", "unseen") not in [
-        c.heading for c in score_columns(read_sweep(sweep.folder).configurations, ALL, "")
+        c.heading for c in score_columns(read_sweep_tables(sweep.folder).configurations, ALL, "")
     ]
     sweep.estimate_unseen()
-    configurations = read_sweep(sweep.folder).configurations
+    configurations = read_sweep_tables(sweep.folder).configurations
     columns = score_columns(configurations, ALL, "")
     assert [column.heading for column in columns] == [*PAIRS[:3], ("devel", "unseen"), *PAIRS[3:]]
     for configuration in configurations:
@@ -94,21 +94,21 @@ def test_what_unseen_recordings_get_stands_after_devel_where_it_is_estimated(swe
 
 def test_unseen_is_no_mean_over_recordings(sweep):
     sweep.estimate_unseen()
-    columns = score_columns(read_sweep(sweep.folder).configurations, ALL, "_per_recording")
+    columns = score_columns(read_sweep_tables(sweep.folder).configurations, ALL, "_per_recording")
     assert [column.heading for column in columns] == PAIRS
 
 
 def test_unseen_is_of_the_only_target(new_sweep):
     single = new_sweep("single", targets=("arousal",))
     single.add("00aa00aa00aa", single.config(0), 0.4, ccc_devel_exhaustive_crossfit_arousal=0.321)
-    configurations = read_sweep(single.folder).configurations
+    configurations = read_sweep_tables(single.folder).configurations
     assert unseen_target(configurations) == "arousal"
     columns = score_columns(configurations, ALL, "")
     assert [c.heading for c in columns] == [("devel", "arousal"), ("devel", "unseen"), ("test", "arousal")]
     assert columns[1].cells(configurations[0]) == ["-", "-", "0.321"]
 
 
-def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):
+def test_n_is_printed_where_it_is_not_the_number_of_seeds(sweep):
     rows = [sweep.row(f"k{seed}", sweep.config(0, seed), ccc_devel_mean=0.5) for seed in range(3)]
     rows = [{**dict.fromkeys(["ccc_devel_mean"]), **row} for row in rows]
     rows[2]["ccc_devel_mean"] = None
@@ -116,8 +116,8 @@ def test_n_is_said_where_it_is_not_the_number_of_seeds(sweep):
     assert cells(configuration, "devel", "mean", [""], "") == ["0.500 ± 0.000 (n 2)"]
 
 
-def test_left_out_counts_what_is_in_no_mean(sweep):
-    said = {tuple(left_out(c)) for c in read_sweep(sweep.folder).configurations}
+def test_not_counted_are_trials_in_no_mean(sweep):
+    said = {tuple(not_counted(c)) for c in read_sweep_tables(sweep.folder).configurations}
     assert said == {(), ("1 stopped", "1 failed")}
 
 

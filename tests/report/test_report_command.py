@@ -5,9 +5,9 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.report.__main__ import main
-from ser_ray.report.against import draw_against_overlap
-from ser_ray.report.drawing import save
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
+from ser_ray.report.figures.ccc_against import draw_against_overlap
+from ser_ray.report.figures.drawing import save
 
 
 def test_report_writes_page_figures_and_csv(sweep, capsys):
@@ -24,7 +24,7 @@ def test_report_writes_page_figures_and_csv(sweep, capsys):
     assert str(out / "index.html") in said[1]
 
 
-def test_report_goes_where_it_is_told_and_leaves_the_sweep_alone(sweep, tmp_path, capsys):
+def test_out_takes_the_report_and_the_sweep_is_unchanged(sweep, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in sweep.folder.path.rglob("*")}
     assert main([str(sweep.folder.path), "--out", str(tmp_path / "a" / "b")]) == 0
     assert (tmp_path / "a" / "b" / "index.html").is_file()
@@ -58,7 +58,7 @@ def test_a_trial_that_cannot_be_shown_is_an_input_error(sweep, tmp_path, key, sa
 
 def test_equal_results_give_equal_figures(sweep, tmp_path):
     for name in ("a", "b"):
-        save(draw_against_overlap(read_sweep(sweep.folder)), tmp_path / name)
+        save(draw_against_overlap(read_sweep_tables(sweep.folder)), tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 

@@ -11,7 +11,7 @@ from ser_ray.errors import InputError
 from ser_ray.report import __main__ as report
 from ser_ray.report import leaderboard, logs, status
 from ser_ray.reproduce.command import main as reproduce
-from ser_ray.results import SCHEMAS, DamagedPartError, SweepFolder, upgrade_parts
+from ser_ray.results import SCHEMAS, DamagedPartError, SweepFolder
 from ser_ray.sweep.planning.reuse import reusable, take_over
 from ser_ray.sweep.planning.states import read_states
 from ser_ray.trained import find_checkpoint, read_chains
@@ -63,7 +63,6 @@ READERS = {
     "status": lambda folder, trial: status.main([str(folder.path)]),
     "leaderboard": lambda folder, trial: leaderboard.main([str(folder.path)]),
     "logs": lambda folder, trial: logs.main([str(folder.path), trial.key]),
-    "postprocess": lambda folder, trial: upgrade_parts(folder),
     "predict DIR": lambda folder, trial: find_checkpoint(folder.path),
     "predict --postprocess": lambda folder, trial: read_chains(
         folder.checkpoints(trial.key) / "best.pt", "greedy", ["arousal"]
@@ -78,7 +77,6 @@ NEEDS = {
     "status": {"trials"},
     "leaderboard": {"trials", "postprocessing"},
     "logs": set(),
-    "postprocess": set(),
     "predict DIR": {"trials"},
     "predict --postprocess": {"postprocessing"},
     "reproduce": {"trials", "postprocessing"},

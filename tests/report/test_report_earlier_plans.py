@@ -7,8 +7,8 @@ import pytest
 from ser_ray.errors import InputError
 from ser_ray.report import __main__ as report
 from ser_ray.report import leaderboard, status
-from ser_ray.report.curves import draw_curves
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
+from ser_ray.report.figures.learning_curves import draw_curves
 from ser_ray.results import write_planned
 
 LINE = "5 trials of earlier plans are not shown: --all takes them in"
@@ -41,7 +41,7 @@ def said(main, capsys, made, *options):
 
 
 @pytest.mark.parametrize("main", [leaderboard.main, status.main, report.main])
-def test_all_that_is_counted_is_of_the_present_plan_and_a_line_says_what_is_not(planned, capsys, main):
+def test_only_the_present_plan_is_counted_and_a_line_counts_the_others(planned, capsys, main):
     lines = said(main, capsys, planned).splitlines()
     assert lines[0].count("trials: 2 finished") == 1
     assert "stopped" not in lines[0] + lines[-1]
@@ -56,13 +56,13 @@ def test_all_takes_the_others_in(planned, capsys, main):
 
 
 @pytest.mark.parametrize("main", [leaderboard.main, status.main, report.main])
-def test_a_folder_that_does_not_say_what_was_planned_shows_all(continued, capsys, main):
+def test_a_folder_without_a_plan_shows_all(continued, capsys, main):
     out = said(main, capsys, continued)
     assert "trials: 4 finished, 1 stopped early, 1 failed, 1 under way" in out
     assert "earlier plan" not in out
 
 
-def test_a_configuration_is_not_ranked_beside_its_own_continuation(planned, capsys):
+def test_a_configuration_is_not_ranked_with_its_own_continuation(planned, capsys):
     words = " ".join(said(leaderboard.main, capsys, planned).split())  # lines end where the terminal does
     assert "epochs 40" in words.partition("the same in all: ")[2]
     assert "epochs 40" not in " ".join(said(leaderboard.main, capsys, planned, "--all").split())
@@ -92,8 +92,8 @@ def test_page_csv_and_figures_are_of_the_present_plan(planned, capsys):
 
 def test_learning_curves_are_those_of_the_present_plan(planned):
     keys = frozenset(f"{start}00000000cd" for start in LONG)
-    assert "of all 2 trials" in draw_curves(read_sweep(planned.folder, planned=keys)).caption
-    assert "of all 7 trials" in draw_curves(read_sweep(planned.folder)).caption
+    assert "of all 2 trials" in draw_curves(read_sweep_tables(planned.folder, planned=keys)).caption
+    assert "of all 7 trials" in draw_curves(read_sweep_tables(planned.folder)).caption
 
 
 def test_a_trial_of_an_earlier_plan_is_shown_in_detail_when_it_is_named(planned, capsys):
@@ -101,7 +101,7 @@ def test_a_trial_of_an_earlier_plan_is_shown_in_detail_when_it_is_named(planned,
     assert "trial 1000000000cd." in (planned.folder.path / "report" / "index.html").read_text()
 
 
-def test_a_plan_of_which_nothing_has_begun_has_no_report_and_says_what_there_is(continued):
+def test_a_plan_of_which_nothing_has_begun_has_no_report_and_counts_the_other_trials(continued):
     write_planned(continued.folder, ["2200000000cd"])
     with pytest.raises(InputError, match=r"no trial of its present plan yet \(7 trials of earlier plans are not shown"):
         report.main([str(continued.folder.path)])

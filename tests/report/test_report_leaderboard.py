@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from ser_ray.errors import InputError
-from ser_ray.report.beside import beside, chosen
+from ser_ray.report.columns import attribute_column, resolve_columns
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.leaderboard import main, print_leaderboard, sorted_target
-from ser_ray.report.status import read_progress
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.progress import read_progress
 from ser_ray.results import CCC_COLUMNS
 
 
@@ -23,7 +23,7 @@ def printed(sweep, width, *, terminal, sort=None, top=20, asked=()):
         highlight=False,
         legacy_windows=False,
     )
-    print_leaderboard(console, read_sweep(sweep.folder, sort=sort), read_progress(sweep.folder), top, asked)
+    print_leaderboard(console, read_sweep_tables(sweep.folder, sort=sort), read_progress(sweep.folder), top, asked)
     return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
@@ -31,7 +31,7 @@ def test_plain_output_has_every_figure_on_one_line(sweep, capsys):
     assert main([str(sweep.folder.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("sweep overlap on corpus synthetic; trials: 10 finished, 1 stopped early, 1 failed")
-    best = read_sweep(sweep.folder).configurations[0]
+    best = read_sweep_tables(sweep.folder).configurations[0]
     row = next(line for line in lines if line.strip().startswith("1 "))
     assert row.split()[:7] == ["1", "8/10", "6/8", "6/8", "0.394", "3", "raw"]
     for column in ("ccc_devel_mean", "ccc_test_arousal"):
@@ -47,7 +47,7 @@ def test_plain_output_has_every_figure_on_one_line(sweep, capsys):
 def test_a_narrow_terminal_shows_whole_numbers(sweep, width):
     text = printed(sweep, width, terminal=True)
     assert max(map(len, text.splitlines())) <= width
-    figure = read_sweep(sweep.folder).configurations[0].estimate("ccc_test_mean")
+    figure = read_sweep_tables(sweep.folder).configurations[0].estimate("ccc_test_mean")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "8/10 6/8 6/8" in text
     assert "1 failed" in text
@@ -56,7 +56,7 @@ def test_a_narrow_terminal_shows_whole_numbers(sweep, width):
 
 def test_a_narrow_terminal_shows_the_sorted_target(sweep):
     text = printed(sweep, 80, terminal=True, sort="ccc_test_greedy_valence_per_recording")
-    best = read_sweep(sweep.folder, sort="ccc_test_greedy_valence_per_recording").configurations[0]
+    best = read_sweep_tables(sweep.folder, sort="ccc_test_greedy_valence_per_recording").configurations[0]
     figure = best.estimate("ccc_test_greedy_valence_per_recording")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "valence" in text
@@ -72,7 +72,7 @@ def test_a_wide_table_in_a_file_is_not_cut(sweep):
     assert "…" not in text
 
 
-def test_top_limits_and_says_so(sweep, capsys):
+def test_top_limits_and_prints_the_total(sweep, capsys):
     main([str(sweep.folder.path), "--top", "2"])
     out = capsys.readouterr().out
     assert out.count("exhaustive") == 2
@@ -86,7 +86,7 @@ def test_unknown_column_is_an_input_error(sweep):
         main([str(sweep.folder.path), "--sort", "ccc_tset_mean"])
 
 
-def test_columns_stand_beside_the_scores(sweep, capsys):
+def test_columns_follow_the_scores(sweep, capsys):
     assert main([str(sweep.folder.path), "--columns", "train_seconds, device,seed"]) == 0
     lines = capsys.readouterr().out.splitlines()
     first = next(line for line in lines if line.strip().startswith("1 ")).split()
@@ -95,15 +95,15 @@ def test_columns_stand_beside_the_scores(sweep, capsys):
 
 
 def test_columns_are_shown_in_a_narrow_terminal_too(sweep):
-    tables = read_sweep(sweep.folder, sort="train_seconds")
-    asked = [beside(named) for named in chosen(tables, ["device", "train_seconds"])]
+    tables = read_sweep_tables(sweep.folder, sort="train_seconds")
+    asked = [attribute_column(named) for named in resolve_columns(tables, ["device", "train_seconds"])]
     text = printed(sweep, 80, terminal=True, sort="train_seconds", asked=asked)
     assert "device cpu" in text
     assert "train_seconds 100 ± 0" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_where_says_what_is_left_and_ranks_it(sweep, tmp_path, capsys):
+def test_where_counts_what_is_left_and_ranks_it(sweep, tmp_path, capsys):
     path = tmp_path / "board.csv"
     conditions = ["--where", "kernels != 8-6-6", "--where", "seed>=1"]
     assert main([str(sweep.folder.path), *conditions, "--csv", str(path)]) == 0
@@ -156,7 +156,7 @@ def test_a_missing_search_is_a_dash(new_sweep, capsys):
     assert row.split()[-1] == "-"
 
 
-def test_nothing_finished_is_said(new_sweep, capsys):
+def test_nothing_finished_is_nothing_to_rank(new_sweep, capsys):
     made = new_sweep()
     assert main([str(made.folder.path)]) == 0
     assert "nothing to rank" in capsys.readouterr().out
@@ -165,13 +165,13 @@ def test_nothing_finished_is_said(new_sweep, capsys):
     assert "1 failed" in capsys.readouterr().out
 
 
-def test_unseen_is_a_column_and_said_in_the_footnote(sweep, capsys):
+def test_unseen_is_a_column_and_explained_in_the_footnote(sweep, capsys):
     main([str(sweep.folder.path)])
     assert "nseen" not in capsys.readouterr().out
     sweep.estimate_unseen()
     main([str(sweep.folder.path)])
     out = capsys.readouterr().out
-    best = read_sweep(sweep.folder).configurations[0]
+    best = read_sweep_tables(sweep.folder).configurations[0]
     lines = out.splitlines()
     heading = next(line for line in lines if "unseen" in line).split()
     assert heading[-8:] == ["arousal", "valence", "mean", "unseen", "arousal", "valence", "mean", "counted"]
@@ -197,14 +197,14 @@ def test_nothing_is_estimated_for_means_over_recordings(sweep):
     assert "nseen" not in printed(sweep, 300, terminal=True, sort="ccc_devel_mean_per_recording")
 
 
-def test_searches_in_doubt_are_counted(sweep, capsys):
+def test_reliability_warnings_are_counted(sweep, capsys):
     key = sweep.keys["finished"][0]
     sweep.search(key)
     main([str(sweep.folder.path)])
     assert "doubt" not in capsys.readouterr().out
     sweep.search(key, doubt="devel is small")
     main([str(sweep.folder.path)])
-    assert "In 1 of 10 finished trials a search gains on devel" in capsys.readouterr().out
+    assert "In 1 of 10 trials the gain of the search on devel is probably overfitted" in capsys.readouterr().out
 
 
 def test_no_sweep_is_an_input_error(tmp_path):

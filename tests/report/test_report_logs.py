@@ -50,7 +50,7 @@ def test_a_beginning_of_several_keys_is_refused(sweep):
         find_log(sweep.folder, "1")
 
 
-def test_a_trial_without_log_says_where_it_would_be(sweep):
+def test_a_trial_without_log_is_an_input_error_with_its_path(sweep):
     with pytest.raises(InputError, match=r"trial aaaaaaaaaaaa has no log at .*aaaaaaaaaaaa\.log"):
         find_log(sweep.folder, "aaa")
 

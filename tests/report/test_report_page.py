@@ -2,12 +2,12 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
-from ser_ray.report.drawing import png
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures import draw_figures
+from ser_ray.report.figures.drawing import png
 from ser_ray.report.one_trial import best_trial
 from ser_ray.report.page import page
-from ser_ray.report.status import read_progress
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.progress import read_progress
 
 VOID = {"meta", "img", "br", "hr"}
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -38,7 +38,7 @@ class Reader(HTMLParser):
 
 
 def read(sweep, *, drawn=False):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     figures = [(drawing, png(drawing.figure)) for drawing in draw_figures(tables)] if drawn else []
     reader = Reader()
     text = page(tables, read_progress(sweep.folder), figures, NOW)
@@ -48,7 +48,7 @@ def read(sweep, *, drawn=False):
     return text, reader
 
 
-def test_page_is_well_formed_and_needs_nothing_beside_it(sweep):
+def test_page_is_well_formed_and_needs_no_other_file(sweep):
     text, reader = read(sweep, drawn=True)
     assert text.startswith("<!DOCTYPE html>")
     assert reader.seen.count("img") == 3
@@ -58,7 +58,7 @@ def test_page_is_well_formed_and_needs_nothing_beside_it(sweep):
 
 
 def test_page_shows_where_the_searches_settle(sweep):
-    key = best_trial(read_sweep(sweep.folder))["key"]
+    key = best_trial(read_sweep_tables(sweep.folder))["key"]
     sweep.search(key)
     _, reader = read(sweep, drawn=True)
     assert reader.seen.count("img") == 4
@@ -67,7 +67,7 @@ def test_page_shows_where_the_searches_settle(sweep):
 
 def test_page_holds_the_leaderboards_numbers(sweep):
     _, reader = read(sweep)
-    for rank, configuration in enumerate(read_sweep(sweep.folder).configurations, start=1):
+    for rank, configuration in enumerate(read_sweep_tables(sweep.folder).configurations, start=1):
         row = next(row for row in reader.rows if row[:1] == [str(rank)])
         for column in ("ccc_devel_mean", "ccc_test_valence"):
             figure = configuration.estimate(column)
@@ -84,7 +84,7 @@ def test_page_has_what_unseen_recordings_get_after_devel(sweep):
     heading = next(row for row in reader.rows if row[:1] == ["#"])
     place = heading.index("devel unseen")
     assert heading[place - 1 : place + 2] == ["devel mean", "devel unseen", "test arousal"]
-    best = read_sweep(sweep.folder).configurations[0]
+    best = read_sweep_tables(sweep.folder).configurations[0]
     first = next(number for number, row in enumerate(reader.rows) if row[:1] == ["1"])
     assert reader.rows[first][place] == "-"
     for method, row in zip(("greedy", "exhaustive"), reader.rows[first + 1 :], strict=False):
@@ -94,13 +94,13 @@ def test_page_has_what_unseen_recordings_get_after_devel(sweep):
         assert f"{figure.mean:.3f} ± {figure.interval:.3f}" == filled[4]
 
 
-def test_page_counts_searches_in_doubt(sweep):
+def test_page_counts_reliability_warnings(sweep):
     sweep.search(sweep.keys["finished"][0], doubt="devel is small")
-    (line,) = (text for text in read(sweep)[1].texts if "In 1 of 10 finished trials" in text)
+    (line,) = (text for text in read(sweep)[1].texts if "In 1 of 10 trials" in text)
     assert "column doubt of postprocessing" in line
 
 
-def test_page_escapes_what_the_sweep_says(sweep):
+def test_page_escapes_the_texts_of_the_sweep(sweep):
     text, reader = read(sweep)
     assert "<b>out" not in text
     assert "<small>" not in text
@@ -108,7 +108,7 @@ def test_page_escapes_what_the_sweep_says(sweep):
     assert sweep.folder.sweep_file.read_text() in reader.texts
 
 
-def test_page_says_counts_and_provenance(sweep):
+def test_page_has_counts_and_provenance(sweep):
     _, reader = read(sweep)
     words = " ".join(" ".join(reader.texts).split())
     assert "Trials: 10 finished, 1 stopped early, 1 failed, 1 trained but not searched yet, 2 under way" in words

@@ -6,8 +6,10 @@ import pytest
 from rich.console import Console
 
 from ser_ray.errors import InputError
-from ser_ray.report.status import format_age, main, one_line, print_status, read_progress, summary
-from ser_ray.results import Driver, read_table, write_driver
+from ser_ray.report.progress import counts_line, failure_line, read_progress
+from ser_ray.report.status import main, print_status
+from ser_ray.report.times import format_age
+from ser_ray.results import DriverStatus, read_table, write_driver
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -18,12 +20,12 @@ def test_every_trial_is_counted_once(sweep):
     assert progress.failed == ((sweep.keys["failed"][0], "RuntimeError: <b>out of [memory]</b>"),)
     assert progress.unsearched == ("aaaaaaaaaaaa",)
     assert [trial.key for trial in progress.under_way] == ["bbbbbbbbbbbb", "cccccccccccc"]
-    assert summary(progress) == (
+    assert counts_line(progress) == (
         "trials: 10 finished, 1 stopped early, 1 failed, 1 trained but not searched yet, 2 under way"
     )
 
 
-def test_under_way_says_epoch_best_and_last_sign(sweep):
+def test_under_way_has_epoch_best_and_last_sign(sweep):
     first, second = read_progress(sweep.folder).under_way
     epochs = read_table(sweep.folder, "epochs", keys=["bbbbbbbbbbbb"]).to_pylist()
     assert first.epoch == 7
@@ -65,7 +67,7 @@ def say(sweep, **changes):
         "ends_at": NOW + timedelta(hours=2, minutes=10),
         "share": "1/1",
     }
-    driver = Driver(**(told | changes))
+    driver = DriverStatus(**(told | changes))
     os.utime(write_driver(sweep.folder, driver), (driver.seen_at.timestamp(),) * 2)
 
 
@@ -84,7 +86,7 @@ def test_status_is_printed(sweep):
     assert "  running the sweep again searches them" in lines
 
 
-def test_what_runs_is_said_first_with_its_end(sweep):
+def test_what_runs_is_printed_first_with_its_end(sweep):
     say(sweep)
     lines = printed(sweep)
     assert lines[1].startswith("running: node1, pid 4711, job 88, since ")
@@ -100,9 +102,9 @@ def test_trials_of_a_driver_that_is_gone_are_interrupted(sweep):
     progress = read_progress(sweep.folder, NOW)
     assert progress.under_way == ()
     assert [trial.key for trial in progress.interrupted] == ["bbbbbbbbbbbb", "cccccccccccc"]
-    assert summary(progress).endswith("1 trained but not searched yet, 2 interrupted")
+    assert counts_line(progress).endswith("1 trained but not searched yet, 2 interrupted")
     text = "\n".join(printed(sweep))
-    assert "no sign of it for 12 min: it ended without a word; run the sweep again to go on" in text
+    assert "no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on" in text
     assert "under way" not in text
     assert "interrupted  " in text
     assert not progress.empty
@@ -169,7 +171,7 @@ def test_the_command_names_them_all_if_asked(new_sweep, capsys):
 
 def test_nothing_there_yet(new_sweep, capsys):
     assert main([str(new_sweep().folder.path)]) == 0
-    assert "no trial has left anything yet" in capsys.readouterr().out
+    assert "no trials yet" in capsys.readouterr().out
 
 
 def test_no_sweep(tmp_path):
@@ -187,7 +189,7 @@ def test_no_sweep(tmp_path):
     ],
 )
 def test_reason_in_one_line(error, line):
-    assert one_line(error) == line
+    assert failure_line(error) == line
 
 
 @pytest.mark.parametrize(

@@ -368,7 +368,7 @@ def test_changes_are_kept_once_and_whole(folder, here, monkeypatch):
     name = keep_changes(folder)
     assert changes_file(folder, name) == folder.path / "provenance" / f"{name}.diff"
     assert changes_file(folder, name).read_bytes() == b"patch \xe9 1"
-    monkeypatch.setattr(changes, "write_whole", lambda *_: pytest.fail("kept already"))
+    monkeypatch.setattr(changes, "whole_file", lambda *_, **__: pytest.fail("kept already"))
     assert keep_changes(folder) == name
     here("abc")
     assert keep_changes(folder) is None

@@ -61,6 +61,6 @@ def test_asked_to_end_while_it_clears_up_a_sweep_still_ends_as_it_came_out(tiny_
     finished = run.TrialStates(frozenset(["k"]), frozenset(), {}, (), ())
     monkeypatch.setattr(run, "read_states", lambda *_: finished)
     monkeypatch.setattr(run, "searched_with", lambda *_: {})
-    for module, name in ((run, "compact_what_is_listed"), (command, "_show_leaderboard")):
+    for module, name in ((run, "compact_tables"), (command, "_show_leaderboard")):
         monkeypatch.setattr(module, name, raises(SignalInterrupt("SIGTERM")))
     assert command.main([str(file), "--results", str(tmp_path / "results")]) == 0

@@ -29,7 +29,7 @@ def again(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     corpus = open_corpus(built_in("synthetic-demo", folder / "corpora"))
     sweep = SweepFolder(folder / "reference")
-    for trial in make_plan(load_sweep(KEPT / "reference.yaml"), corpus, sweep.path).trials:
+    for trial in make_plan(load_sweep(KEPT / "sweep.yaml"), corpus, sweep.path).trials:
         train_trial(trial, torch.device("cpu"))
         search_trial(sweep, trial.key)
     return sweep

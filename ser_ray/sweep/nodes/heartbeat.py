@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
-from ser_ray.results.drivers import LOST_AFTER, Driver, read_drivers, write_driver
+from ser_ray.results.drivers import LOST_AFTER, DriverStatus, read_drivers, write_driver
 from ser_ray.sweep.nodes.share import WHOLE, Share, read_share
 from ser_ray.unwritable import is_unwritable
 
@@ -79,7 +79,7 @@ def refuse_others(
         time.sleep(poll_s)
 
 
-def _others(folder: SweepFolder, share: Share) -> list[Driver]:
+def _others(folder: SweepFolder, share: Share) -> list[DriverStatus]:
     """Return the drivers that may be running beside this process what it is to run."""
     drivers = read_drivers(folder)
     if not drivers:
@@ -87,7 +87,7 @@ def _others(folder: SweepFolder, share: Share) -> list[Driver]:
     here, job = provenance.host_name(), provenance.job_id()
     present = (datetime.now(UTC), _file_system_time(folder))  # this host's clock may be the one that is wrong
 
-    def may_run(driver: Driver) -> bool:
+    def may_run(driver: DriverStatus) -> bool:
         if not any(driver.alive(now) for now in present) or share.beside(read_share(driver.share)):
             return False
         if driver.host == here:
@@ -161,7 +161,7 @@ class Presence:
     def _beat(self, outcome: Callable[[], str] | None = None) -> None:
         pace, now = self._pace(), datetime.now(UTC)
         left = pace.seconds_left
-        driver = Driver(
+        driver = DriverStatus(
             host=provenance.host_name(),
             pid=os.getpid(),
             job_id=provenance.job_id(),

@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 from ser_ray import provenance
-from ser_ray.results import SweepFolder, write_whole
+from ser_ray.files import whole_file
+from ser_ray.results import SweepFolder
 
 
 def keep_changes(folder: SweepFolder) -> str | None:
@@ -20,8 +21,8 @@ def keep_changes(folder: SweepFolder) -> str | None:
     changes = provenance.git_changes()
     name = changes_name(changes)
     if changes is not None and name is not None and not changes_file(folder, name).exists():
-        patch = changes.encode(errors="surrogateescape")
-        write_whole(folder, changes_file(folder, name), lambda path: path.write_bytes(patch))
+        with whole_file(changes_file(folder, name), temporary_dir=folder.tmp) as temporary:
+            temporary.write_bytes(changes.encode(errors="surrogateescape"))
     return name
 
 

@@ -140,7 +140,7 @@ class Guided:
     def _read_rows(self, folder: SweepFolder) -> None:
         # a damaged row counts as none: the run sets it aside before it asks for anything, and a listing names it
         columns = ["key", "status", "ccc_devel_mean"]
-        rows = read_table(folder, "trials", keys=self._trials, columns=columns, damaged_too=False)
+        rows = read_table(folder, "trials", keys=self._trials, columns=columns, skip_damaged=True)
         for row in rows.to_pylist():
             self.tell(row["key"], row["status"], row["ccc_devel_mean"])
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from ser_ray.errors import InputError
-from ser_ray.results import SweepFolder, read_table, read_trial
-from ser_ray.results.compact import compact_what_is_listed
+from ser_ray.results import SweepFolder, compact_tables, read_table, read_trial
 from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, Ending
 from ser_ray.sweep.planning.plan import Plan
@@ -159,7 +158,7 @@ class TrialEvents:
         for key in self._watchdog.look():
             self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
         with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
-            compact_what_is_listed(self._folder)
+            compact_tables(self._folder)
 
     def close(self) -> None:
         """Nothing further will come."""

@@ -7,10 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ser_ray import files
+from ser_ray.files import write_text
 from ser_ray.report.logs import last_lines
-from ser_ray.results import SweepFolder, upgrade_parts
-from ser_ray.results.compact import compact_what_is_listed
+from ser_ray.results import SweepFolder, compact_tables
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.heartbeat import refuse_others
 from ser_ray.sweep.nodes.share import Share
@@ -85,14 +84,11 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
         folder.path.mkdir(parents=True, exist_ok=True)
         _remove_left(folder.tmp, LEFT_FOR_GOOD_S if options.share.of > 1 else 0.0)
         repair(folder, {trial.key for trial in trials}, print)
-        upgraded = upgrade_parts(folder)
         # a write that is synced and renamed shows at once whether results can be kept here
-        files.write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
+        write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
         plan.record()
     except OSError as error:
         raise results_unwritable(folder.path, error) from error
-    if upgraded:
-        print(f"{upgraded} parts of an earlier version are brought to the present columns")
 
 
 def _remove_left(folder: Path, age_s: float) -> None:
@@ -131,7 +127,7 @@ def _tell_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: T
 def _tidy(folder: SweepFolder, share: Share) -> None:
     """Bring the table in one file up to date, and leave no empty folder behind."""
     with contextlib.suppress(OSError):  # on a full disk the parts are enough
-        compact_what_is_listed(folder)
+        compact_tables(folder)
     if share.whole:  # others may be about to write there
         with contextlib.suppress(OSError):
             folder.tmp.rmdir()

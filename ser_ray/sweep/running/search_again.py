@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ser_ray import files, kernel_cache, provenance
+from ser_ray import kernel_cache, provenance
 from ser_ray.corpus.progress import Bar
 from ser_ray.errors import InputError
+from ser_ray.files import write_text
 from ser_ray.postprocess.config import SearchConfig
-from ser_ray.results import METHODS, SweepFolder, ccc_column, crossfit_column, open_sweep, read_table, upgrade_parts
-from ser_ray.results.compact import compact_what_is_listed
+from ser_ray.results import METHODS, SweepFolder, ccc_column, compact_tables, crossfit_column, open_sweep, read_table
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.heartbeat import Pace, Presence, refuse_others
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
@@ -45,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = _config(folder, options)
     refuse_others(folder, print)
     try:
-        upgrade_parts(folder)
         keys = _keys(folder, options.keys)
         _note(folder, config, options.keys)
     except OSError as error:
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         again.run(options.actors)
     with contextlib.suppress(OSError):  # where it cannot be made, the parts are enough
-        compact_what_is_listed(folder)
+        compact_tables(folder)
     for line in _changes(before, _figures(folder, again.done), config):
         print(line)
     for key, reason in again.failed.items():
@@ -228,7 +227,7 @@ def _note(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> Non
     head = re.match(r"(?:#.*\n)*", text)
     place = head.end() if head else 0
     whole = text[:place] + said + text[place:]
-    files.write_text(folder.sweep_file, whole, temporary_dir=folder.tmp)
+    write_text(folder.sweep_file, whole, temporary_dir=folder.tmp)
 
 
 def _said(config: SearchConfig) -> str:

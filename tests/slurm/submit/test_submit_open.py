@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from submit_cases import CPU, FRAMES, GUIDED, line_of, options_of
 
 from ser_ray.results import SweepFolder
-from ser_ray.results.drivers import Driver, write_driver
+from ser_ray.results.drivers import DriverStatus, write_driver
 
 
 def test_with_nothing_to_do_no_line_is_printed(run, put, planned, sbatch):
@@ -80,7 +80,7 @@ def test_a_guided_search_counts_what_is_still_proposed(run, project, measured):
 
 def test_a_running_sweep_is_reported(run, project):
     now = datetime.now(UTC)
-    driver = Driver(
+    driver = DriverStatus(
         host="n1", pid=7, job_id="4710", started_at=now, seen_at=now, ended=None, planned=6, standing=0,
         epochs_to_do=9, epochs_done=0, ends_at=None, share="1/1",
     )  # fmt: skip

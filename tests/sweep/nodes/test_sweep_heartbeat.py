@@ -9,7 +9,7 @@ import pytest
 
 from ser_ray import provenance
 from ser_ray.errors import InputError
-from ser_ray.results.drivers import Driver, read_drivers, write_driver
+from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
 from ser_ray.sweep.nodes import heartbeat as presence
 from ser_ray.sweep.nodes.heartbeat import Pace, Presence, forget_old, refuse_others
 from ser_ray.sweep.nodes.share import Share, read_share
@@ -42,7 +42,7 @@ def driver(**changes):
         "share": "1/1",
         **changes,
     }
-    return Driver(**fields)
+    return DriverStatus(**fields)
 
 
 def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_does_not_end_the_run(folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ser_ray.results.parts.os.fsync", full)
+    monkeypatch.setattr("ser_ray.files.os.fsync", full)
     with Presence(folder, lambda: PACE, list).shown(lambda: "done"):
         pass
     assert read_drivers(folder) == []
@@ -140,7 +140,7 @@ def test_one_that_was_lost_with_its_clock_ahead_is_forgotten_too(folder):
     path = write_driver(folder, driver(seen_at=now + timedelta(days=3)))
     os.utime(path, ((now - timedelta(hours=1)).timestamp(),) * 2)
     (shown,) = read_drivers(folder)
-    assert shown.lost(now)
+    assert (shown.ended, shown.silent(now)) == (None, True)
     forget_old(folder, kept=0)
     assert read_drivers(folder) == []
 

@@ -18,7 +18,6 @@ from ser_ray.results import (
     compact,
     find_damaged,
     read_table,
-    upgrade_parts,
     write_part,
 )
 from ser_ray.sweep.planning.repair import repair
@@ -93,7 +92,6 @@ def test_a_damaged_part_is_set_aside_and_its_trial_goes_on(folder, finished, tab
     assert len(line) < 600
     assert {part: part.read_bytes() for part in others} == others, "nothing that is sound is touched"
     assert find_damaged(folder) == ()
-    assert upgrade_parts(folder) == 0
     standing = read_states(folder, [finished])
     if table == "epochs":
         assert line.endswith("written again from last.pt")

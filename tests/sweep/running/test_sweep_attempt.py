@@ -105,7 +105,7 @@ def test_a_full_disk_is_no_failure_of_the_trial(trial, terms, monkeypatch):
 
 def test_a_disk_that_fills_up_while_a_failure_is_written_is_told_as_well(trial, terms, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
-    monkeypatch.setattr("ser_ray.results.parts.os.fsync", lambda _: (_ for _ in ()).throw(NO_SPACE))
+    monkeypatch.setattr("ser_ray.files.os.fsync", lambda _: (_ for _ in ()).throw(NO_SPACE))
     assert "No space left" in attempt(trial, 0.0, terms, print)
     assert not trial.folder.part("trials", trial.key).exists()
 

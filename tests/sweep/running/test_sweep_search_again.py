@@ -207,11 +207,11 @@ def test_a_sweep_that_is_running_is_left_alone(folder, monkeypatch):
 
 
 def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
-    def full(*arguments):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     before = found(folder)
-    monkeypatch.setattr(search_again, "write_whole", full)
+    monkeypatch.setattr(search_again, "write_text", full)
     with pytest.raises(InputError, match="No space left on device; make room, or get leave"):
         search_again.main([str(folder.path)])
     assert found(folder) == before

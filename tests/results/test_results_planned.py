@@ -1,11 +1,11 @@
-"""What a sweep's last run planned, as its folder says it."""
+"""plan.json: the trials that the last run of a sweep planned."""
 
 import os
 
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.results import SweepFolder, read_planned, write_planned
+from ser_ray.results import read_planned, write_planned
 
 
 def a_folder(path):
@@ -27,11 +27,6 @@ DAMAGED = [a_folder, a_named_pipe, a_link_to_nothing] + [
     lambda path, data=data: path.write_bytes(data)
     for data in (b"", b'{"trials": ["1', b"\0" * 40, b"\xff\xfe", b"[]", b"{}", b'{"trials": null}', b'{"trials": [1]}')
 ]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return SweepFolder(tmp_path / "sweep")
 
 
 def test_the_last_plan_is_what_is_read_and_nothing_else_is_left(folder):

@@ -3,9 +3,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ser_ray.report.running import driver_lines
+from ser_ray.report.status import driver_lines
 from ser_ray.report.times import format_moment
-from ser_ray.results import Driver
+from ser_ray.results import DriverStatus
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BEGAN = NOW - timedelta(hours=1)
@@ -24,14 +24,14 @@ def _in_utc(monkeypatch):
 def driver(**changes):
     told = {"host": "node1", "pid": 7, "job_id": None, "started_at": BEGAN, "seen_at": NOW, "ended": None}
     told |= {"planned": 1200, "standing": 5, "epochs_to_do": 30_000, "epochs_done": 1, "ends_at": None, "share": "1/1"}
-    return Driver(**(told | changes))
+    return DriverStatus(**(told | changes))
 
 
 def lines(*drivers):
     return driver_lines(drivers, NOW)
 
 
-def test_without_a_driver_nothing_is_said():
+def test_without_a_driver_there_are_no_lines():
     assert lines() == []
 
 
@@ -45,7 +45,7 @@ def test_one_that_runs():
 @pytest.mark.parametrize(
     ("changes", "end"),
     [
-        ({"ends_at": None}, "when it ends cannot be said yet"),
+        ({"ends_at": None}, "its end cannot be estimated yet"),
         ({"ends_at": NOW - timedelta(seconds=1)}, "ends about now"),
         ({"ends_at": NOW + timedelta(hours=30)}, "ends about Mon 2 Mar 18:00 (in 1 d 6 h)"),
     ],
@@ -62,7 +62,7 @@ def test_job_and_share_are_named_where_there_are_any():
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (None, "lost: {}; no sign of it for 12 min: it ended without a word; run the sweep again to go on"),
+        (None, "lost: {}; no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on"),
         ("interrupted", "interrupted 12 min ago: {}; run the sweep again to go on"),
         ("failed", "ended with failures 12 min ago: {}"),
         ("done", "done 12 min ago: {}"),
@@ -76,7 +76,7 @@ def test_one_that_is_gone(ended, said):
     ]
 
 
-def test_those_that_run_come_first_and_one_that_was_replaced_is_not_spoken_of():
+def test_those_that_run_come_first_and_one_that_was_replaced_is_left_out():
     lost = driver(pid=1, seen_at=BEGAN)
     again = driver(pid=2, started_at=BEGAN + timedelta(minutes=5))
     assert [line.split(",")[1] for line in lines(lost, again)[::2]] == [" pid 2"]
@@ -86,12 +86,12 @@ def test_those_that_run_come_first_and_one_that_was_replaced_is_not_spoken_of():
     assert [line.split(",")[1] for line in lines(lost_share, again)[::2]] == [" pid 2"]
 
 
-def test_all_that_run_are_spoken_of():
+def test_all_that_run_have_lines():
     first, second = driver(pid=1), driver(pid=2, started_at=BEGAN + timedelta(minutes=5))
     assert len(lines(first, second)) == 4
 
 
-def test_a_moment_is_said_in_this_time_zone(monkeypatch):
+def test_a_moment_is_in_the_local_time_zone(monkeypatch):
 
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()

@@ -1,45 +1,37 @@
-"""Where the searches settle: one trial's devel CCC over shift and median window, and their chains in that landscape."""
+"""Figure search_surface: devel CCC of one trial over shift and median window, with the chains that searches chose."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ser_ray.report.drawing import BLACK, FONT_PT, WHITE, Drawing, new_figure, set_labels
-from ser_ray.report.one_trial import read_chains, read_traces, shown_trial
-from ser_ray.report.tables import Row, SweepTables
+from ser_ray.report.attributes import Row
+from ser_ray.report.configurations import SweepTables
+from ser_ray.report.figures.drawing import BLACK, FONT_PT, WHITE, Drawing, new_figure, set_labels
+from ser_ray.report.one_trial import read_chain_rows, read_recording_traces, shown_trial
 from ser_ray.report.terminal import MISSING
 
-if TYPE_CHECKING:
-    from ser_ray.postprocess.grid import Grid
-
 COLOURS = "viridis"
-"""Even to the eye, in grey and to the colour-blind too: equal steps of CCC look equal."""
+"""Perceptually uniform, also in grey and to the colour-blind."""
 FLOOR_PERCENT = 25.0
-"""So much of a surface has the darkest colour: or its far slopes take all colours, and leave one to the summit."""
+"""So much of a surface has the darkest colour; else its low parts would take most of the colours."""
 FLAT = 1e-9
-"""A surface that rises by no more is that of a constant; the rest is rounding."""
+"""A surface with a smaller range is constant but for rounding."""
 LOSSES = (0.3, 0.1, 0.03, 0.01)
-"""Lines join what lies so much CCC below the summit."""
-ROOM = 0.08
-"""A label keeps so much of the panel between itself and the next, or is left out."""
+"""Contour lines are drawn at the maximum less these CCC."""
+LABEL_DISTANCE = 0.08
+"""Least distance between a label and the next, as a share of the panel; a label without space is left out."""
 MARKS = {"raw": ("^", 6.0), "greedy": ("o", 9.0), "exhaustive": ("*", 8.0)}
-"""Marker and size: where both searches settle at one place, the star lies in the circle."""
+"""Marker and size: where both searches chose the same, the star lies in the circle."""
 
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """One target's devel CCC over the grid of its searches.
+    """One target's devel CCC [windows, shifts] over the grid of its searches, with the chains by method.
 
-    Args:
-        target: "arousal" or "valence".
-        ccc: [windows, shifts], the best over the four combinations of centring and scaling.
-        windows_s: [windows] seconds; the first is one frame, which is no filter.
-        shifts_s: [shifts] seconds.
-        chains: method -> row of `postprocessing`.
+    Each CCC is the best over the four combinations of centring and scaling. The first window, one frame, is no filter.
     """
 
     target: str
@@ -66,19 +58,13 @@ class Surface:
 
 
 def read_surfaces(sweep: SweepTables, key: str) -> list[Surface]:
-    """Return the surface of each target that a trial was searched for, computed anew from its predictions of devel.
+    """Return the surface of each target that a trial was searched for, computed from its predictions of devel.
 
-    Args:
-        sweep: the sweep.
-        key: the trial's key.
-
-    Returns:
-        The surfaces; none of a target that has one CCC throughout, as constant predictions have, and a grid of one
-        window and one shift.
+    A target whose CCC is the same everywhere, as with constant predictions, has none.
     """
-    from ser_ray.postprocess import search_exhaustive
+    from ser_ray.postprocess import SearchConfig, search_exhaustive
 
-    chains, traces = read_chains(sweep, key), read_traces(sweep, key, ("devel",))
+    chains, traces = read_chain_rows(sweep, key), read_recording_traces(sweep, key, ("devel",))
     longest = max((trace.time_s.size for trace in traces), default=0)
     if longest < 2:
         return []
@@ -86,9 +72,10 @@ def read_surfaces(sweep: SweepTables, key: str) -> list[Surface]:
     surfaces = []
     for target, rows in chains.items():
         labelled = [trace for trace in traces if target in trace.gold]
-        grid = _grid(next(iter(rows.values())), label_rate, longest)
         if not labelled:
             continue
+        settings = {name: next(iter(rows.values()))[name] for name in ("max_window_s", "max_shift_s", "forward_only")}
+        grid = SearchConfig(**settings).grid(label_rate, longest)
         found = search_exhaustive(
             [trace.prediction[target] for trace in labelled],
             [trace.gold[target] for trace in labelled],
@@ -105,29 +92,8 @@ def read_surfaces(sweep: SweepTables, key: str) -> list[Surface]:
     return surfaces
 
 
-def _grid(row: Row, label_rate: float, longest_frames: int) -> "Grid":
-    """Return the grid that a row of `postprocessing` names."""
-    from ser_ray.postprocess import SearchConfig
-    from ser_ray.postprocess.grid import Grid
-
-    if row["max_window_s"] is None:  # up to schema version 3 the grid was one of frames, at every label rate
-        return Grid()
-    config = SearchConfig(
-        max_window_s=row["max_window_s"], max_shift_s=row["max_shift_s"], forward_only=row["forward_only"]
-    )
-    return config.grid(label_rate, longest_frames)
-
-
 def draw_surface(sweep: SweepTables, key: str | None = None) -> Drawing | None:
-    """Return the figure of devel CCC over shift and median window, with the chains that the searches chose.
-
-    Args:
-        sweep: the sweep.
-        key: of the trial to show; None for the best finished one.
-
-    Returns:
-        The figure, a panel per target; None if the trial was not searched, or there is nothing to tell apart.
-    """
+    """Return the surfaces of a trial, by default the best, a panel per target; None if it has none."""
     shown, called = shown_trial(sweep, key)
     surfaces = read_surfaces(sweep, shown) if shown is not None else []
     if not surfaces:
@@ -141,9 +107,8 @@ def draw_surface(sweep: SweepTables, key: str | None = None) -> Drawing | None:
 
 
 def _draw_map(panel: Axes, surface: Surface) -> None:
-    """Draw CCC as colours, with a scale beside it and lines of equal CCC."""
     low, high = float(np.percentile(surface.ccc, FLOOR_PERCENT)), float(surface.ccc.max())
-    if high - low <= FLAT:  # a plateau
+    if high - low <= FLAT:  # most chains are equally good
         low = float(surface.ccc.min())
     panel.grid(visible=False)
     image = panel.imshow(
@@ -159,7 +124,7 @@ def _draw_map(panel: Axes, surface: Surface) -> None:
 
 
 def _draw_lines(panel: Axes, surface: Surface, low: float) -> None:
-    """Draw lines of equal CCC, each with one label if there is a place where it hides neither a mark nor another."""
+    """Draw contour lines, each with one label where it hides neither a mark nor another label, if there is space."""
     high = float(surface.ccc.max())
     levels = {high - loss: f"−{loss:g}" for loss in LOSSES if high - loss > surface.ccc.min()}
     if min(surface.ccc.shape) < 2 or not levels:
@@ -170,19 +135,19 @@ def _draw_lines(panel: Axes, surface: Surface, low: float) -> None:
     left, right, bottom, top = surface.extent
     corner, size = np.array([left, bottom]), np.array([right - left, top - bottom])
     taken = [(np.array(place[:2]) - corner) / size for place in surface.places.values()]
-    for segments in reversed(lines.allsegs):  # those around the summit have the least room
+    for segments in reversed(lines.allsegs):  # those around the maximum have the least space
         points = (np.concatenate(segments) - corner) / size
         to_edge = np.minimum(points, 1 - points).min(axis=1)
         to_taken = np.min([np.hypot(*(points - spot).T) for spot in taken], axis=0)
-        room = np.minimum(2 * to_edge, to_taken)
-        if room.max() > ROOM:
-            taken.append(points[np.argmax(room)])
+        distance = np.minimum(2 * to_edge, to_taken)
+        if distance.max() > LABEL_DISTANCE:
+            taken.append(points[np.argmax(distance)])
     labelled = [tuple(corner + size * spot) for spot in taken[len(surface.places) :]]
     panel.clabel(lines, fmt=levels, fontsize=FONT_PT - 2, manual=labelled)
 
 
 def _draw_marks(panel: Axes, surface: Surface) -> None:
-    """Mark raw and chosen chains, and say below the panel what CCC each has."""
+    """Mark raw prediction and chosen chains, with the CCC of each in a legend below the panel."""
     for name, (x, y, ccc) in surface.places.items():
         marker, size = MARKS[name]
         panel.plot(
@@ -213,15 +178,15 @@ def _draw_marks(panel: Axes, surface: Surface) -> None:
 def _caption(surfaces: Sequence[Surface], trial: str) -> str:
     joint = any(row["choice"] == "joint" for surface in surfaces for row in surface.chains.values())
     steps = (
-        " The steps were chosen for all targets together, by the mean of their CCCs, so that a star need not lie on a "
-        "panel's summit."
+        " The steps were chosen for all targets together, by the mean of their CCCs: a star may lie beside a panel's "
+        "maximum."
         if joint
         else ""
     )
     return (
         f"CCC on devel, pooled, of {trial}, after a median filter of the given length and a shift by the given time "
-        "(positive: later). Each point is the best of the four combinations of centring and scaling, so that a mark's "
-        "own CCC, given below the panel, may be lower than what it lies on. Marks: the chain of each search, and the "
-        f"raw prediction. Lines: so much CCC below the summit; the darkest colour: all below the scale.{steps} All of "
-        "it is in sample: what the surface promises on devel is not what other recordings get."
+        "(positive: later). Each point is the best of the four combinations of centring and scaling: the CCC of a "
+        "mark, given below the panel, may be lower than the surface there. Marks: the chain of each search, and the "
+        "raw prediction. Contour lines: the maximum less that CCC. The darkest colour: all values below the scale."
+        f"{steps} All values are in sample: other recordings usually gain less."
     )

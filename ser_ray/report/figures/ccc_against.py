@@ -1,4 +1,4 @@
-"""CCC of all configurations against what varies between them: overlap ratio, sequence length, learning rate, ..."""
+"""Figures ccc_against_*: CCC of all configurations against overlap ratio, and against each other field that varies."""
 
 import itertools
 import json
@@ -10,26 +10,30 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from ser_ray.report.columns import Column, field_column, format_value, varying_fields
-from ser_ray.report.drawing import BLUE, GREEN, ORANGE, PALE, PURPLE, Drawing, add_legend, new_figure, set_labels
-from ser_ray.report.tables import Configuration, Estimate, SweepTables, has_any, headline_target
+from ser_ray.report.configurations import ConfigurationResults, Estimate, SweepTables, has_any, headline_target
+from ser_ray.report.figures.drawing import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PALE,
+    PURPLE,
+    Drawing,
+    add_legend,
+    new_figure,
+    set_labels,
+)
 from ser_ray.results import ccc_column
 
 STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))
 UNITS = ("s", "ms", "hz")
 DESIGN = ("model.kernels", "model.pools")
 CROWD = 20
-"""Of more configurations, intervals and seeds recede behind the means."""
+"""With more configurations, intervals and seeds are drawn paler than the means."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Where configurations stand on a horizontal axis.
-
-    Args:
-        positions: one per configuration.
-        ticks: the axis's names, at 0, 1, ...; None for an axis of numbers.
-        logarithmic: True if the numbers span more than a decade.
-    """
+    """A horizontal axis: the position of each configuration, and for an axis of names those at 0, 1, ..."""
 
     positions: tuple[float, ...]
     ticks: tuple[str, ...] | None
@@ -37,7 +41,7 @@ class Scale:
 
 
 def axis_label(name: str) -> str:
-    """Return a field's name as an axis says it: "sequence_s" is "sequence (s)"."""
+    """Return a field's name with its unit in brackets: "sequence (s)" for "sequence_s"."""
     words = name.split("_")
     if words[-1] in UNITS and len(words) > 1:
         return f"{' '.join(words[:-1])} ({words[-1].replace('hz', 'Hz')})"
@@ -45,11 +49,7 @@ def axis_label(name: str) -> str:
 
 
 def scale_of(values: Sequence[object]) -> Scale:
-    """Return where values stand: numbers at themselves, anything else at its number in sorted order.
-
-    Args:
-        values: one per configuration.
-    """
+    """Return the axis of values: numbers as they are, logarithmic beyond a decade, anything else in sorted order."""
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) == len(values):
         logarithmic = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
@@ -60,7 +60,7 @@ def scale_of(values: Sequence[object]) -> Scale:
 
 
 def draw_against_overlap(sweep: SweepTables) -> Drawing | None:
-    """Return the figure of CCC against the mean of the layers' overlap ratios (Eq. 2); None if it does not vary."""
+    """Return CCC against the mean of the layers' overlap ratios (Eq. 2); None if it does not vary."""
     drawn = [c for c in sweep.configurations if c.finished and c.overlap_ratio is not None]
     if len({c.overlap_ratio for c in drawn}) < 2:
         return None
@@ -69,7 +69,7 @@ def draw_against_overlap(sweep: SweepTables) -> Drawing | None:
 
 
 def draw_against_fields(sweep: SweepTables) -> list[Drawing]:
-    """Return a figure of CCC against each field that varies, beside kernels and pools, which the ratio stands for."""
+    """Return CCC against each field that varies, but kernels and pools, for which the overlap ratio stands."""
     finished = [c for c in sweep.configurations if c.finished]
     names = [name for name in varying_fields(finished) if name not in DESIGN]
     columns = [(name, field_column(name)) for name in names]
@@ -77,9 +77,9 @@ def draw_against_fields(sweep: SweepTables) -> list[Drawing]:
 
 
 def _draw(
-    sweep: SweepTables, configurations: Sequence[Configuration], column: Column, label: str, shown: Sequence[str]
+    sweep: SweepTables, configurations: Sequence[ConfigurationResults], column: Column, label: str, shown: Sequence[str]
 ) -> Drawing:
-    """Return the figure of configurations along one axis, `shown` being the fields that this axis stands for."""
+    """Return the figure of configurations along one axis, which stands for the fields `shown`."""
     target = headline_target(configurations)
     partitions = [p for p in ("devel", "test") if has_any(configurations, ccc_column(p, target))]
     figure, panels = new_figure(f"{sweep.title}: CCC against {label.partition(' (')[0]}", 1, len(partitions), 3.2)
@@ -102,8 +102,8 @@ def _draw(
     return Drawing(f"ccc_against_{column.label}", f"CCC against {label}", caption, figure)
 
 
-def _colour_column(configurations: Sequence[Configuration], shown: Sequence[str]) -> Column | None:
-    """Return the first other field that varies and has so few values that colours tell them apart."""
+def _colour_column(configurations: Sequence[ConfigurationResults], shown: Sequence[str]) -> Column | None:
+    """Return the first other field that varies and has few enough values for a colour each."""
     for name in varying_fields(configurations):
         column = field_column(name)
         if name not in (*DESIGN, *shown) and len({column.text(c) for c in configurations}) <= len(STYLES):
@@ -111,8 +111,8 @@ def _colour_column(configurations: Sequence[Configuration], shown: Sequence[str]
     return None
 
 
-def _series(configurations: Sequence[Configuration], colour: Column | None) -> dict[str, list[int]]:
-    """Return the indices of the configurations of each colour, by the value that it stands for."""
+def _series(configurations: Sequence[ConfigurationResults], colour: Column | None) -> dict[str, list[int]]:
+    """Return the indices of the configurations of each colour, by its value."""
     if colour is None:
         return {"": list(range(len(configurations)))}
     order = scale_of([colour.value(c) for c in configurations]).positions
@@ -122,8 +122,8 @@ def _series(configurations: Sequence[Configuration], colour: Column | None) -> d
     return series
 
 
-def _equal_but_for(configurations: Sequence[Configuration], name: str) -> list[list[int]]:
-    """Return the groups of configurations that differ by one field alone, by their indices."""
+def _equal_but_for(configurations: Sequence[ConfigurationResults], name: str) -> list[list[int]]:
+    """Return the indices of configurations that differ by one field alone, a list per group."""
     groups: dict[str, list[int]] = {}
     for index, configuration in enumerate(configurations):
         rest = {field: value for field, value in configuration.fields.items() if field != name}
@@ -139,7 +139,6 @@ def _draw_line(panel: Axes, scale: Scale, estimates: Sequence[Estimate], members
 def _draw_points(
     panel: Axes, points: Sequence[tuple[float, Estimate]], *, style: tuple[str, str], name: str, crowded: bool
 ) -> None:
-    """Draw seeds as small points, and the means of configurations as open markers with intervals."""
     color, marker = style
     seeds = [(x, value) for x, figure in points for value in figure.values]
     faint = 0.3 if crowded else 0.7
@@ -167,7 +166,7 @@ def _finish_axis(panel: Axes, scale: Scale) -> None:
     if scale.logarithmic:
         panel.set_xscale("log")
     values = sorted(set(scale.positions))
-    if scale.ticks is None and not _apart(values, logarithmic=scale.logarithmic):
+    if scale.ticks is None and not _far_apart(values, logarithmic=scale.logarithmic):
         return
     names = list(scale.ticks or map(format_value, values))
     panel.xaxis.set_major_locator(FixedLocator(values))
@@ -177,8 +176,8 @@ def _finish_axis(panel: Axes, scale: Scale) -> None:
     panel.margins(x=0.15)
 
 
-def _apart(values: Sequence[float], *, logarithmic: bool) -> bool:
-    """Return whether numbers are so few and so far from each other that each can be written at an axis."""
+def _far_apart(values: Sequence[float], *, logarithmic: bool) -> bool:
+    """Return whether numbers are far enough from each other for a tick each."""
     places = [math.log(value) for value in values] if logarithmic else values
     gaps = [right - left for left, right in itertools.pairwise(places)]
     return min(gaps, default=1.0) >= 0.12 * (places[-1] - places[0])

@@ -1,4 +1,4 @@
-"""What processes that run a sweep say of themselves, and what a reader makes of it."""
+"""Status files of the processes that run a sweep."""
 
 import dataclasses
 import errno
@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.results import Driver, SweepFolder, read_drivers, write_driver
+from ser_ray.results import DriverStatus, SweepFolder, read_drivers, write_driver
 from ser_ray.results.drivers import ENDS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def make_driver(**changes: object) -> Driver:
-    driver = Driver(
+def make_driver(**changes: object) -> DriverStatus:
+    driver = DriverStatus(
         host="node1",
         pid=4711,
         job_id="88_3",
@@ -37,14 +37,9 @@ def make_driver(**changes: object) -> Driver:
     return dataclasses.replace(driver, **changes)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return SweepFolder(tmp_path / "overlap")
-
-
 TIMES = st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]))
 DRIVERS = st.builds(
-    Driver,
+    DriverStatus,
     host=st.text(min_size=1, max_size=20),
     pid=st.integers(1, 2**22),
     job_id=st.none() | st.text(max_size=9),
@@ -61,7 +56,9 @@ DRIVERS = st.builds(
 
 
 @given(driver=DRIVERS)
-def test_what_a_driver_says_is_read_as_it_was_said(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_status_file_is_read_as_it_was_written(
+    driver: DriverStatus, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
     path = write_driver(folder, driver)
     assert path.parent == folder.drivers, "a host's name never leads out of the folder"
@@ -87,7 +84,7 @@ def test_the_file_holds_the_promised_scalars_at_the_promised_place(folder: Sweep
     }
 
 
-def test_a_driver_replaces_what_it_said_before_and_stands_beside_others(folder: SweepFolder) -> None:
+def test_a_driver_replaces_its_own_file_and_no_other(folder: SweepFolder) -> None:
     late = make_driver(pid=1, started_at=NOW)
     write_driver(folder, late)
     write_driver(folder, make_driver())
@@ -104,15 +101,14 @@ def test_a_driver_is_lost_after_a_minute_without_a_sign() -> None:
     driver = make_driver()
     on_the_minute, later = NOW + timedelta(seconds=60), NOW + timedelta(seconds=61)
     assert driver.alive(on_the_minute)
-    assert not driver.lost(on_the_minute)
-    assert driver.lost(later)
+    assert not driver.silent(on_the_minute)
+    assert driver.silent(later)
     assert not driver.alive(later)
     ended = make_driver(ended="interrupted")
-    assert not ended.lost(later)
     assert not ended.alive(NOW)
 
 
-def test_trials_left_are_those_planned_that_do_not_stand() -> None:
+def test_trials_left_are_planned_ones_without_a_result() -> None:
     assert make_driver().left == 7
     assert make_driver(planned=3, standing=4).left == 0
 
@@ -123,7 +119,7 @@ def test_a_time_without_a_zone_is_not_written(folder: SweepFolder) -> None:
     assert read_drivers(folder) == []
 
 
-def test_a_full_disk_leaves_what_was_said_before(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_file_as_it_was(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     write_driver(folder, make_driver())
 
     def full(descriptor: int) -> None:
@@ -190,7 +186,7 @@ def test_a_file_that_is_being_replaced_or_goes_is_no_mistake(
     assert read_drivers(folder) == []
 
 
-def test_a_reader_beside_a_writer_never_sees_half_a_file(folder: SweepFolder) -> None:
+def test_a_reader_never_sees_half_a_file(folder: SweepFolder) -> None:
     write_driver(folder, make_driver(standing=0))
     stop = threading.Event()
 

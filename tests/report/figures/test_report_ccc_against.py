@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ser_ray.report.against import axis_label, draw_against_fields, draw_against_overlap, scale_of
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
+from ser_ray.report.figures.ccc_against import axis_label, draw_against_fields, draw_against_overlap, scale_of
 from ser_ray.results import read_table
 
 
@@ -23,7 +23,7 @@ def bars(panel):
 
 
 def test_points_are_the_trials_and_markers_their_means(sweep):
-    drawing = draw_against_overlap(read_sweep(sweep.folder))
+    drawing = draw_against_overlap(read_sweep_tables(sweep.folder))
     rows = [r for r in read_table(sweep.folder, "trials").to_pylist() if r["status"] == "finished"]
     assert [panel.get_title() for panel in drawing.figure.axes] == ["devel", "test"]
     for panel, partition in zip(drawing.figure.axes, ("devel", "test"), strict=True):
@@ -37,7 +37,7 @@ def test_points_are_the_trials_and_markers_their_means(sweep):
 
 
 def test_bars_are_the_intervals(sweep):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     panel = draw_against_overlap(tables).figure.axes[0]
     estimates = [c.estimate("ccc_devel_mean") for c in tables.configurations]
     expected = [(e.mean - e.interval, e.mean + e.interval) for e in estimates if e.interval is not None]
@@ -47,12 +47,12 @@ def test_bars_are_the_intervals(sweep):
 
 
 def test_no_test_panel_without_gold(sweep_without_test_gold):
-    drawing = draw_against_overlap(read_sweep(sweep_without_test_gold.folder))
+    drawing = draw_against_overlap(read_sweep_tables(sweep_without_test_gold.folder))
     assert [panel.get_title() for panel in drawing.figure.axes] == ["devel"]
 
 
-def test_axes_and_title_say_what_they_show(sweep):
-    drawing = draw_against_overlap(read_sweep(sweep.folder))
+def test_axes_and_title_have_labels(sweep):
+    drawing = draw_against_overlap(read_sweep_tables(sweep.folder))
     panel = drawing.figure.axes[0]
     assert panel.get_xlabel() == "overlap ratio (mean of the layers)"
     assert panel.get_ylabel() == "CCC (mean of targets)"
@@ -62,8 +62,8 @@ def test_axes_and_title_say_what_they_show(sweep):
 def test_one_ratio_is_no_figure(new_sweep):
     made = new_sweep()
     made.add("00aa00aa00aa", made.config(0), 0.4)
-    assert draw_against_overlap(read_sweep(made.folder)) is None
-    assert draw_against_fields(read_sweep(made.folder)) == []
+    assert draw_against_overlap(read_sweep_tables(made.folder)) is None
+    assert draw_against_fields(read_sweep_tables(made.folder)) == []
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def crossed(new_sweep):
 
 
 def test_another_field_has_its_own_figure_with_pairs_joined(crossed):
-    tables = read_sweep(crossed.folder)
+    tables = read_sweep_tables(crossed.folder)
     (drawing,) = draw_against_fields(tables)
     panel = drawing.figure.axes[0]
     assert drawing.name == "ccc_against_sequence_s"
@@ -99,15 +99,15 @@ def test_another_field_has_its_own_figure_with_pairs_joined(crossed):
         assert np.allclose(sorted(pair[:, 1]), sorted(c.estimate("ccc_devel_mean").mean for c in others))
 
 
-def test_colours_tell_the_other_field_apart_in_the_overlap_figure(crossed):
-    figure = draw_against_overlap(read_sweep(crossed.folder)).figure
+def test_the_other_field_has_colours_in_the_overlap_figure(crossed):
+    figure = draw_against_overlap(read_sweep_tables(crossed.folder)).figure
     (legend,) = figure.legends
     assert legend.get_title().get_text() == "sequence (s)"
     assert [text.get_text() for text in legend.get_texts()] == ["6", "20"]
     assert len(figure.axes[0].containers) == 2
 
 
-def test_names_stand_in_order_and_numbers_at_themselves():
+def test_names_are_sorted_and_numbers_are_positions():
     named = scale_of(["rmsprop", "adam", "rmsprop"])
     assert (named.positions, named.ticks) == ((1.0, 0.0, 1.0), ("adam", "rmsprop"))
     assert scale_of([None, 15]).ticks == ("15", "none")
@@ -130,7 +130,7 @@ def test_any_field_can_be_drawn_and_saved(new_sweep, values, tmp_path):
     made = new_sweep()
     for number, value in enumerate(values):
         made.add(f"{number:08x}cafe", made.config(0, anything=value), 0.3)
-    (drawing,) = draw_against_fields(read_sweep(made.folder))
+    (drawing,) = draw_against_fields(read_sweep_tables(made.folder))
     drawing.figure.savefig(tmp_path / "figure.png")
     ticks = [tick.get_text() for tick in drawing.figure.axes[0].get_xticklabels()]
     assert ticks == [f"{value:g}" if isinstance(value, float) else value for value in values]

@@ -1,4 +1,4 @@
-"""Tables on disk: their schemas, parts that are whole or absent, and what a reader is told."""
+"""Tables on disk: their schemas, parts that are whole or absent, and the errors of reading them."""
 
 import errno
 import json
@@ -29,7 +29,6 @@ from ser_ray.results import (
     read_metadata,
     read_table,
     write_part,
-    write_whole,
 )
 
 TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
@@ -71,11 +70,6 @@ PROMISED_CHAINS = ["key", "target", "method", "median_window", "centre", "scale"
 PROMISED_CHAINS += [f"gain_{step}" for step in ("median", "centre", "scale", "shift")]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return SweepFolder(tmp_path / "sweep")
-
-
 def put(folder, key="a", name="trials", **columns):
     return write_part(folder, name, key, make_table(name, [{"key": key, **columns}]))
 
@@ -110,7 +104,7 @@ def test_the_other_tables_have_the_columns_that_are_promised():
         ),
     ],
 )
-def test_the_name_of_a_score_says_what_it_is(arguments, name):
+def test_the_names_of_scores(arguments, name):
     assert ccc_column(**arguments) == name
     assert name in CCC_COLUMNS
 
@@ -194,29 +188,30 @@ def test_a_part_is_on_the_disk_before_it_is_in_its_place(folder, monkeypatch):
     assert order == ["sync", "rename"]
 
 
-def test_only_whole_parts_lie_in_the_folders_of_the_tables(folder):
+def test_only_whole_parts_lie_in_the_folders_of_the_tables(folder, monkeypatch):
     inside = []
-    write_whole(
-        folder,
-        folder.part("trials", "a"),
-        lambda path: (path.write_text("x"), inside.extend(files(folder)), inside.append(path.parent)),
-    )
-    assert inside[-1] == folder.tmp
-    assert all(name.startswith(".tmp/") for name in inside[:-1])
+    write = pq.write_table
+
+    def spy(table, path, **options):
+        write(table, path, **options)
+        inside.extend(files(folder))
+
+    monkeypatch.setattr(pq, "write_table", spy)
+    put(folder)
+    assert len(inside) == 1
+    assert inside[0].startswith(".tmp/")
     assert files(folder) == ["trials/a.parquet"]
 
 
 @pytest.mark.parametrize("fails", ["write", "sync", "rename"])
-def test_an_error_of_writing_tells_the_file(folder, monkeypatch, fails):
+def test_an_error_of_writing_names_the_file(folder, monkeypatch, fails):
     """To write and to sync raise errors without a path; without one, nobody knows whether it is of the results."""
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    if fails != "write":
-        monkeypatch.setattr(os, "fsync" if fails == "sync" else "replace", full)
+    if fails == "write":
+        monkeypatch.setattr(pq, "write_table", full_disk)
+    else:
+        monkeypatch.setattr(os, "fsync" if fails == "sync" else "replace", full_disk)
     with pytest.raises(OSError, match="No space left on device") as raised:
-        write_whole(folder, folder.part("trials", "a"), full if fails == "write" else lambda path: path.touch())
+        put(folder)
     assert raised.value.filename == str(folder.part("trials", "a"))
     assert not files(folder)
 
@@ -267,7 +262,7 @@ def test_a_part_cut_short_is_named_with_the_way_out(folder, length):
     with pytest.raises(InputError) as raised:
         read_table(folder, "trials")
     assert str(raised.value).startswith(f"{path} cannot be read (")
-    assert str(raised.value).endswith("running the sweep again sets it aside, and makes it anew from what stands")
+    assert str(raised.value).endswith("running the sweep again sets it aside and makes it anew")
     with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
         read_metadata(path)
     path.unlink()
@@ -364,14 +359,23 @@ def test_a_part_of_another_schema_or_trial_is_refused(folder, change, reason):
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value), "it comes back from another process"
 
 
-@pytest.mark.parametrize("version", [0, 1, SCHEMA_VERSION + 1])
-@pytest.mark.parametrize("columns", [None, ["status"]])
-def test_another_version_is_refused_and_no_damage_whatever_columns_are_read(folder, version, columns):
-    path = put(folder)
+@pytest.mark.parametrize("name", ["trials", "epochs", "postprocessing"])
+@pytest.mark.parametrize("version", [0, 5, SCHEMA_VERSION + 1])
+@pytest.mark.parametrize("columns", [None, ["key"]])
+def test_another_version_is_refused_and_no_damage_whatever_columns_are_read(folder, name, version, columns):
+    path = put(folder, name=name)
     pq.write_table(replaced("schema_version", [version])(pq.ParquetFile(path).read()), path)
-    with pytest.raises(InputError, match=f"has schema version {version}, of another version of ser_ray") as raised:
-        read_table(folder, "trials", columns=columns)
+    with pytest.raises(InputError) as raised:
+        read_table(folder, name, columns=columns)
     assert not isinstance(raised.value, DamagedPartError)
+    assert str(raised.value) == (
+        f"{path} has schema version {version}, of another version of ser_ray; this one reads version {SCHEMA_VERSION}: "
+        "run the sweep again in another folder (--results DIR), which trains it anew"
+    )
+
+
+def test_the_first_release_has_version_1():
+    assert SCHEMA_VERSION == 1
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])

@@ -1,4 +1,4 @@
-"""Trials grouped into configurations, with means and 95 % intervals over their seeds."""
+"""The trials of a sweep grouped into configurations, with means and 95 % intervals over their seeds."""
 
 import functools
 import json
@@ -12,36 +12,17 @@ from scipy.special import stdtrit
 
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped_name
-from ser_ray.report.naming import Fields, Named, Row, resolve_number
-from ser_ray.report.where import keep
-from ser_ray.results import STATUSES, TARGETS, SweepFolder, ccc_column, read_table
-
-__all__ = [
-    "SEED_FIELD",
-    "Configuration",
-    "Estimate",
-    "Row",
-    "SweepTables",
-    "estimate",
-    "group",
-    "has_any",
-    "headline_target",
-    "read_sweep",
-    "sort_configurations",
-    "status_counts",
-]
+from ser_ray.report.attributes import Attribute, Fields, Row, filter_trials, resolve_number
+from ser_ray.results import TARGETS, SweepFolder, ccc_column, read_table
 
 SEED_FIELD = "training.seed"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure over the seeds of a configuration.
+    """The values of a figure, one per seed that has it, with mean and half the width of its 95 % interval.
 
-    Args:
-        values: one per seed that has it.
-        mean: their mean; None if there are none.
-        interval: half the width of the 95 % interval of the mean; None for fewer than two values.
+    The mean is None without values, the interval with fewer than two.
     """
 
     values: tuple[float, ...]
@@ -50,18 +31,14 @@ class Estimate:
 
     @property
     def n(self) -> int:
-        """Number of seeds."""
+        """Number of seeds that have it."""
         return len(self.values)
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """Return the mean of independent values with its 95 % interval (Student 1908).
+    """Return the mean of independent finite values with its 95 % interval, t(0.975, n - 1) s / sqrt(n) (Student 1908).
 
-    Args:
-        values: one per seed, finite.
-
-    Returns:
-        The mean and t(0.975, n - 1) s / sqrt(n), s being the deviation with divisor n - 1.
+    s is the standard deviation with divisor n - 1.
     """
     kept = tuple(float(value) for value in values)
     n = len(kept)
@@ -76,20 +53,15 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 @functools.cache
 def _quantile(degrees: int) -> float:
-    """Return t(0.975) of so many degrees of freedom."""
+    """Return t(0.975) with so many degrees of freedom."""
     return float(stdtrit(degrees, 0.975))
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """Trials that differ by their seed alone.
+class ConfigurationResults:
+    """A configuration without its seed, by dotted name, and the rows of `trials` that have it, of any status."""
 
-    Args:
-        fields: their configuration without the seed, by dotted name ("training.sequence_s").
-        trials: their rows of `trials`, of any status.
-    """
-
-    fields: Mapping[str, Any]
+    fields: Fields
     trials: tuple[Row, ...]
 
     @functools.cached_property
@@ -114,22 +86,22 @@ class Configuration:
 
 @dataclass(frozen=True)
 class SweepTables:
-    """A sweep's trials, read and grouped.
+    """A sweep's trials, read and grouped into configurations, the first in the order of `sort` first.
 
     Args:
         folder: where they were read from.
-        trials: the rows of `trials` that were asked for.
-        configurations: the same rows grouped, the first by the order that was asked for first.
+        trials: the rows of `trials` that meet `where`.
+        configurations: the same rows, grouped.
         sort: the column or field by whose mean they are ordered.
-        ascending: True if the lowest comes first.
-        where: the conditions that these trials meet.
-        total: number of trials of the sweep, whether they meet the conditions or not.
-        planned: keys of the trials that were taken for the sweep's; None if all of its folder were.
+        ascending: whether the lowest comes first.
+        where: the conditions.
+        total: number of trials, whether they meet the conditions or not.
+        planned: keys of the trials of the present plan; None if all trials of the folder were read.
     """
 
     folder: SweepFolder
     trials: tuple[Row, ...]
-    configurations: tuple[Configuration, ...]
+    configurations: tuple[ConfigurationResults, ...]
     sort: str
     ascending: bool = False
     where: tuple[str, ...] = ()
@@ -148,11 +120,11 @@ class SweepTables:
 
     @property
     def title(self) -> str:
-        """Sweep and corpus, as figures and tables are headed."""
+        """Sweep and corpus: the heading of figures and tables."""
         return escaped_name(f"sweep {self.name} on corpus {self.corpus}" if self.corpus else f"sweep {self.name}")
 
 
-def read_sweep(
+def read_sweep_tables(
     folder: SweepFolder,
     *,
     sort: str | None = None,
@@ -160,34 +132,28 @@ def read_sweep(
     where: Sequence[str] = (),
     planned: Collection[str] | None = None,
 ) -> SweepTables:
-    """Return the trials of a sweep, grouped into configurations.
+    """Return the trials of a sweep, or the `planned` ones, grouped into configurations.
 
-    Args:
-        folder: the sweep's folder.
-        sort: what the configurations are ordered by: any column or field of numbers, of a column the mean over the
-            finished seeds; None for the raw devel mean, or the one target that the networks have.
-        ascending: True for the lowest first.
-        where: conditions that a trial must meet to be taken, such as "sequence_s >= 6".
-        planned: keys of the trials that are the sweep's; None for all that its folder holds.
+    They are sorted by a field of numbers, or by the mean of a column over the finished seeds; by default by the raw
+    devel CCC, highest first.
 
     Raises:
-        InputError: if a column is unknown, a condition cannot be read, or a part cannot be read.
+        InputError: if a column is unknown, a condition cannot be parsed, or a part cannot be read.
     """
     rows = read_table(folder, "trials", keys=planned).to_pylist()
     pairs = [(row, _fields(row)) for row in rows]
-    named = None if sort is None else resolve_number(sort, pairs, "--sort")
-    kept = keep(pairs, where)
+    attribute = None if sort is None else resolve_number(sort, pairs, "--sort")
+    kept = filter_trials(pairs, where)
     groups = _grouped(kept)
-    headline = Named(ccc_column("devel", headline_target(groups)), is_field=False)
-    ordered = sort_configurations(groups, headline, ascending=ascending and named is None)
-    if named is not None:
-        ordered = sort_configurations(ordered, named, ascending=ascending)  # among equals the best on devel stay first
-    trials = tuple(row for row, _ in kept)
+    headline = Attribute(ccc_column("devel", headline_target(groups)), is_field=False)
+    ordered = sort_configurations(groups, headline, ascending=ascending and attribute is None)
+    if attribute is not None:  # among equals the best on devel stay first
+        ordered = sort_configurations(ordered, attribute, ascending=ascending)
     return SweepTables(
         folder,
-        trials,
+        tuple(row for row, _ in kept),
         tuple(ordered),
-        (named or headline).name,
+        (attribute or headline).name,
         ascending,
         tuple(where),
         len(rows),
@@ -195,28 +161,22 @@ def read_sweep(
     )
 
 
-def group(rows: Iterable[Row]) -> list[Configuration]:
-    """Return trials grouped by their whole configuration but the seed.
-
-    Args:
-        rows: rows of `trials`.
-
-    Returns:
-        One configuration per group, in the order of their first trials.
+def group(rows: Iterable[Row]) -> list[ConfigurationResults]:
+    """Return rows of `trials` grouped by their whole configuration but the seed, in the order of their first trials.
 
     Raises:
-        InputError: if a row's configuration is no JSON object.
+        InputError: if a row's configuration is no JSON.
     """
     return _grouped([(row, _fields(row)) for row in rows])
 
 
-def _grouped(rows: Iterable[tuple[Row, Fields]]) -> list[Configuration]:
+def _grouped(rows: Iterable[tuple[Row, Fields]]) -> list[ConfigurationResults]:
     groups: dict[str, tuple[dict[str, Any], list[Row]]] = {}
     for row, all_fields in rows:
         fields = {name: value for name, value in all_fields.items() if name != SEED_FIELD}
         identity = json.dumps(fields, sort_keys=True)
         groups.setdefault(identity, (fields, []))[1].append(row)
-    return [Configuration(fields, tuple(members)) for fields, members in groups.values()]
+    return [ConfigurationResults(fields, tuple(members)) for fields, members in groups.values()]
 
 
 def _fields(row: Row) -> dict[str, Any]:
@@ -241,17 +201,11 @@ def _flatten(config: Mapping[str, Any], prefix: str, fields: dict[str, Any]) -> 
 
 
 def sort_configurations(
-    configurations: Iterable[Configuration], by: Named, *, ascending: bool = False
-) -> list[Configuration]:
-    """Return configurations by their value of a field, or by the mean of a column; those without it last.
+    configurations: Iterable[ConfigurationResults], by: Attribute, *, ascending: bool = False
+) -> list[ConfigurationResults]:
+    """Return configurations sorted by a field, or by the mean of a column; those without it last, ties as given."""
 
-    Args:
-        configurations: in any order; ties keep it.
-        by: a field or column of numbers.
-        ascending: True for the lowest first.
-    """
-
-    def order(configuration: Configuration) -> float:
+    def order(configuration: ConfigurationResults) -> float:
         value = configuration.fields.get(by.name) if by.is_field else configuration.estimate(by.name).mean
         if value is None:
             return math.inf
@@ -260,25 +214,12 @@ def sort_configurations(
     return sorted(configurations, key=order)
 
 
-def headline_target(configurations: Sequence[Configuration]) -> str:
-    """Return the target to rank and show where there is room for one.
-
-    Args:
-        configurations: of one sweep.
-
-    Returns:
-        "mean", or the only target that any finished trial has a devel CCC of.
-    """
+def headline_target(configurations: Sequence[ConfigurationResults]) -> str:
+    """Return the target to rank by: "mean", or the only one that any finished trial has a devel CCC of."""
     targets = [t for t in TARGETS if has_any(configurations, ccc_column("devel", t))]
     return targets[0] if len(targets) == 1 else "mean"
 
 
-def has_any(configurations: Iterable[Configuration], column: str) -> bool:
+def has_any(configurations: Iterable[ConfigurationResults], column: str) -> bool:
     """Return whether any finished trial has a figure in a column."""
     return any(row[column] is not None for c in configurations for row in c.finished)
-
-
-def status_counts(configurations: Iterable[Configuration]) -> dict[str, int]:
-    """Return the number of trials of each status."""
-    kept = list(configurations)
-    return {status: sum(c.count(status) for c in kept) for status in STATUSES}

@@ -6,9 +6,9 @@ import pytest
 
 from ser_ray.metrics import ccc_pooled
 from ser_ray.postprocess import PostProcessing, apply
-from ser_ray.report.drawing import save
-from ser_ray.report.surface import draw_surface, read_surfaces
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
+from ser_ray.report.figures.drawing import save
+from ser_ray.report.figures.search_surface import draw_surface, read_surfaces
 
 KEY = "00aa00aa00aa"
 
@@ -22,11 +22,11 @@ def one(new_sweep):
 
 
 def surfaces(sweep):
-    return {surface.target: surface for surface in read_surfaces(read_sweep(sweep.folder), KEY)}
+    return {surface.target: surface for surface in read_surfaces(read_sweep_tables(sweep.folder), KEY)}
 
 
 def drawn(sweep, key=None):
-    return draw_surface(read_sweep(sweep.folder), key)
+    return draw_surface(read_sweep_tables(sweep.folder), key)
 
 
 def panels(drawing):
@@ -87,7 +87,7 @@ def test_recordings_that_are_not_labelled_throughout_are_left_out(one):
     assert surface.ccc[1, 12] == pytest.approx(best_of_four(*traces, 3, 2), abs=1e-9)
 
 
-def test_marks_stand_at_the_chains_and_the_legend_says_their_ccc(one):
+def test_marks_are_at_the_chains_and_the_legend_has_their_ccc(one):
     one.search(KEY)
     found = surfaces(one)
     drawing = drawn(one)
@@ -175,14 +175,6 @@ def test_a_search_forward_in_time_has_no_shifts_backward(one):
         assert surface.ccc[2, 3] == pytest.approx(best_of_four(*one.devel(KEY, surface.target), 5, 3), abs=1e-9)
 
 
-def test_rows_of_earlier_versions_do_not_say_their_grid_which_was_the_papers(one):
-    one.search(KEY, choice=None, max_window_s=None, max_shift_s=None, forward_only=None)
-    for surface in surfaces(one).values():
-        assert surface.ccc.shape == (251, 501)
-        assert (surface.windows_s[-1], surface.shifts_s[-1]) == pytest.approx((501 / 25, 10))
-    assert drawn(one)
-
-
 @pytest.mark.parametrize(
     ("bounds", "shape"),
     [
@@ -235,13 +227,13 @@ def test_one_target_is_one_panel(new_sweep):
 
 
 @pytest.mark.parametrize("method", ["greedy", "exhaustive"])
-def test_one_search_has_one_mark_beside_raw(one, method):
+def test_one_search_has_one_mark_and_raw_another(one, method):
     one.search(KEY, (method,))
     for panel in panels(drawn(one)):
         assert [line.get_label().split()[0] for line in panel.lines] == [method, "raw"]
 
 
-def test_the_caption_says_that_steps_were_chosen_jointly(one):
+def test_the_caption_names_a_joint_choice(one):
     one.search(KEY, choice="joint")
     assert "chosen for all targets together, by the mean of their CCCs" in drawn(one).caption
 

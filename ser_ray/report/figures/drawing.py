@@ -1,6 +1,5 @@
-"""What all figures have in common: size, colours, and how they become files and images of a page."""
+"""What all figures have in common: size, colours, and how they are saved."""
 
-import base64
 import io
 import textwrap
 from dataclasses import dataclass
@@ -25,14 +24,7 @@ LEGEND_CHARACTERS = 90
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the report.
-
-    Args:
-        name: of its files.
-        title: what it shows, in a few words.
-        caption: what a reader must know to read it.
-        figure: the picture.
-    """
+    """A figure of the report, its title and caption, and the name of its files."""
 
     name: str
     title: str
@@ -43,18 +35,7 @@ class Drawing:
 def new_figure(
     title: str, rows: int, columns: int, height_in: float, *, share_x: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with its panels, drawn without any global state.
-
-    Args:
-        title: says sweep and corpus.
-        rows: of panels.
-        columns: of panels; those of one row share their vertical axis.
-        height_in: height in inches; all figures are as wide as a page's text.
-        share_x: True if panels above each other share their horizontal axis.
-
-    Returns:
-        The figure and its panels, row by row.
-    """
+    """Return a figure and its panels, row by row; a row shares its y axis and, with `share_x`, a column its x axis."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     figure.suptitle(title, fontsize=FONT_PT + 1)
     grid = figure.subplots(rows, columns, squeeze=False, sharey="row", sharex="col" if share_x else False)
@@ -68,14 +49,14 @@ def new_figure(
 
 
 def set_labels(panel: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
-    """Write the labels of a panel's axes, with units, and its title."""
+    """Set the labels of a panel's axes, with units, and its title."""
     panel.set_xlabel(x, fontsize=FONT_PT)
     panel.set_ylabel(y, fontsize=FONT_PT)
     panel.set_title(title, fontsize=FONT_PT)
 
 
 def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None:
-    """Write the legend of a panel beside all panels, or below them if it has no title, where it hides nothing."""
+    """Add the legend of a panel beside all panels, or below them if it has no title."""
     handles, labels = panel.get_legend_handles_labels()
     longest = max(map(len, labels), default=0)
     columns = 3 if len(labels) == 3 and longest <= LEGEND_CHARACTERS // 4 else 2
@@ -92,14 +73,7 @@ def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None
 
 
 def save(drawing: Drawing, folder: Path) -> bytes:
-    """Write a figure as NAME.png and NAME.pdf.
-
-    Args:
-        drawing: the figure.
-        folder: where to; it is made.
-
-    Returns:
-        The content of the PNG file.
+    """Write a figure as NAME.png and NAME.pdf and return the content of the PNG file.
 
     Raises:
         InputError: if they cannot be written.
@@ -115,7 +89,7 @@ def save(drawing: Drawing, folder: Path) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file's content."""
+    """Return a figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     return content.getvalue()
@@ -127,8 +101,3 @@ def _pdf(figure: Figure) -> bytes:
     with matplotlib.rc_context({"pdf.fonttype": 42}):
         figure.savefig(content, format="pdf", metadata={"CreationDate": None})
     return content.getvalue()
-
-
-def data_uri(content: bytes) -> str:
-    """Return a PNG file's content as an address that a page can hold in itself."""
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -1,4 +1,4 @@
-"""Learning curves: devel CCC and training loss of every trial, epoch by epoch."""
+"""Figure learning_curves: devel CCC and training loss of every trial after each epoch."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,30 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ser_ray.report.columns import varying_columns
-from ser_ray.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, Drawing, add_legend, new_figure, set_labels
-from ser_ray.report.tables import SweepTables
+from ser_ray.report.columns import labelled_values, varying_columns
+from ser_ray.report.configurations import SweepTables
+from ser_ray.report.figures.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    Drawing,
+    add_legend,
+    new_figure,
+    set_labels,
+)
 from ser_ray.results import TARGETS, SweepFolder, read_table
 
 FEW = 12
-"""Up to so many trials have lines of their own; of more, single ones cannot be followed."""
+"""With more trials, the lines of those that are not among the best are paler."""
 BEST = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial's course.
-
-    Args:
-        key: the trial's key.
-        epochs: [n] counted from 1.
-        devel: [n] devel CCC, NaN where there is none.
-        loss: [n] training loss, NaN where there is none.
-    """
+    """One trial's epochs [n], counted from 1, with devel CCC and training loss, NaN where there is none."""
 
     key: str
     epochs: NDArray[np.float64]
@@ -36,55 +40,41 @@ class Curve:
 
     @property
     def best(self) -> int | None:
-        """Index of the epoch with the best devel CCC; None if there is no CCC."""
+        """Index of the best epoch; None if there is no CCC."""
         return None if np.isnan(self.devel).all() else int(np.nanargmax(self.devel))
 
     @property
     def best_devel(self) -> float:
-        """The best devel CCC; minus infinity if there is none."""
+        """The highest devel CCC; minus infinity if there is none."""
         return -np.inf if self.best is None else float(self.devel[self.best])
 
 
 def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> tuple[list[Curve], str]:
-    """Return the course of every trial that has ended an epoch, the best first.
+    """Return the curve of every trial, or every planned one, that has ended an epoch, the best first.
 
-    Args:
-        folder: the sweep's folder.
-        planned: keys of the trials that are taken; None for all.
-
-    Returns:
-        The curves, and the target that their CCC are of: "mean", or the only one that networks predict.
+    The second value is the target of their CCC: "mean", or the only one that networks predict.
     """
     scores = {target: f"ccc_devel_{target}" for target in (*TARGETS, "mean")}
     columns = ["key", "epoch", "train_loss", *scores.values()]
     table = read_table(folder, "epochs", keys=planned, columns=columns)
+    table = table.sort_by([("key", "ascending"), ("epoch", "ascending")])
     single = [t for t in TARGETS if table[scores[t]].null_count < table.num_rows]
     target = single[0] if len(single) == 1 else "mean"
-    keys = table["key"].to_pylist()
-    epoch, devel, loss = (
-        np.asarray(table[name].to_pylist(), dtype=np.float64) for name in ("epoch", scores[target], "train_loss")
+    keys, starts = np.unique(np.asarray(table["key"].to_pylist(), dtype=np.str_), return_index=True)
+    epochs, devel, loss = (
+        np.split(np.asarray(table[name].to_pylist(), dtype=np.float64), starts[1:])
+        for name in ("epoch", scores[target], "train_loss")
     )
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    curves = []
-    for key, members in places.items():
-        rows = np.asarray(members)[np.argsort(epoch[members])]
-        curves.append(Curve(key, epoch[rows], devel[rows], loss[rows]))
+    curves = [Curve(str(key), *values) for key, *values in zip(keys, epochs, devel, loss, strict=False)]
     return sorted(curves, key=lambda curve: -curve.best_devel), target
 
 
 def median_curve(
     epochs: Sequence[NDArray[np.float64]], values: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the median over trials of each epoch that at least half of them have reached.
+    """Return epochs and medians over trials, [n] each, of the epochs that at least half of them have reached.
 
-    Args:
-        epochs: one array of epoch numbers per trial.
-        values: likewise; NaN is no value.
-
-    Returns:
-        Epochs and medians, [n] each.
+    Both arguments hold one array per trial; NaN counts as no value.
     """
     all_epochs, all_values = np.concatenate(epochs), np.concatenate(values)
     known = ~np.isnan(all_values)
@@ -94,7 +84,7 @@ def median_curve(
 
 
 def draw_curves(sweep: SweepTables) -> Drawing | None:
-    """Return the figure of devel CCC above training loss per epoch; None if no trial has ended an epoch."""
+    """Return devel CCC above training loss per epoch; None if no trial has ended an epoch."""
     curves, target = read_curves(sweep.folder, sweep.planned)
     if not curves:
         return None
@@ -125,23 +115,20 @@ def _draw_curve(top: Axes, bottom: Axes, curve: Curve, *, style: tuple[str, str,
 
 
 def _names(sweep: SweepTables) -> Mapping[str, str]:
-    """Return what tells each trial from the others: its varying fields and seed."""
+    """Return a name for each trial: its varying fields and seed."""
     columns = [column for column in varying_columns(sweep.configurations) if column.label != "overlap"]
     names = {}
     for configuration in sweep.configurations:
-        parts = [
-            c.text(configuration) if c.label == "kernel/pool" else f"{c.label} {c.text(configuration)}" for c in columns
-        ]
         for row in configuration.trials:
-            names[row["key"]] = ", ".join([*parts, f"seed {row['seed']}"])
+            names[row["key"]] = ", ".join([*labelled_values(configuration, columns), f"seed {row['seed']}"])
     return names
 
 
 def _caption(target: str, count: int) -> str:
     what = "the mean of the CCC of arousal and valence" if target == "mean" else f"the CCC of {target}"
-    median = ", and the median (black) over the trials wherever at least half of them got" if count > len(BEST) else ""
+    median = ", and the median (black) of epochs that at least half of the trials reached" if count > len(BEST) else ""
     return (
         f"Devel CCC ({what}, pooled, raw predictions) and training loss after each epoch, of all {count} trials that "
-        f"ended an epoch, stopped, failed and running ones among them: the {min(count, len(BEST))} with the highest "
+        f"ended an epoch, including stopped, failed and running ones: the {min(count, len(BEST))} with the highest "
         f"devel CCC in colour{median}. Dots: each trial's best epoch."
     )

@@ -1,10 +1,10 @@
 """One file that holds the rows of many parts: whatever it holds, a table reads as its parts do."""
 
 import errno
-import importlib
 import json
 import os
 import random
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.results import SCHEMAS, SweepFolder, compact, compact_if_worth, make_table, read_table, write_part
+from ser_ray.results import SCHEMAS, SweepFolder, compact, compact_if_worth, make_table, read_table, tables, write_part
 from ser_ray.results.parts import read_part
 
-MODULE = importlib.import_module("ser_ray.results.compact")  # its function has the same name
 LONG_AGO_NS = 1_700_000_000_000_000_000
 KEYS = [f"key{number:02d}" for number in range(14)]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return SweepFolder(tmp_path / "overlap")
 
 
 def write(folder: SweepFolder, key: str, *, epochs: int = 1, loss: float = 0.5, at: int = 0) -> Path:
@@ -57,11 +51,11 @@ def opened_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that the keys of parts that are opened go to."""
     opened: list[str] = []
 
-    def spy(path: Path, *arguments: Any) -> pa.Table | None:
+    def spy(path: Path, *arguments: Any, **options: Any) -> pa.Table | None:
         opened.append(path.stem)
-        return read_part(path, *arguments)
+        return read_part(path, *arguments, **options)
 
-    monkeypatch.setattr(MODULE, "read_part", spy)
+    monkeypatch.setattr(tables, "read_part", spy)
     return opened
 
 
@@ -88,7 +82,7 @@ def test_a_table_reads_as_its_parts_whatever_was_written_deleted_and_compacted(
 ) -> None:
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE, "FEW", few)
+        patch.setattr(tables, "FEW", few)
         for at, step in enumerate([*[("write", key, 2, 0.25) for key in KEYS[::2]], *steps]):
             if step[0] == "write":
                 write(folder, step[1], epochs=step[2], loss=step[3], at=at)
@@ -159,7 +153,7 @@ def test_a_part_written_while_the_file_is_made_is_read_anew(
         return part
 
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "read_part", slow)
+        patch.setattr(tables, "read_part", slow)
         compact(folder, "epochs")
     assert read_table(folder, "epochs").equals(parts_alone(folder, KEYS))
 
@@ -246,7 +240,7 @@ def test_a_flipped_byte_in_the_data_is_never_read_as_a_number(folder: SweepFolde
 def test_a_file_of_another_schema_version_is_passed_over(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "SCHEMA_VERSION", 99)
+        patch.setattr(tables, "SCHEMA_VERSION", 99)
         compact(folder, "epochs")
     opened = opened_parts(monkeypatch)
     read_table(folder, "epochs")
@@ -287,9 +281,9 @@ def test_no_parts_make_a_file_without_rows(folder: SweepFolder) -> None:
 def test_it_is_worth_it_when_enough_parts_are_not_in_the_file(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "WORTH_LEAST", 3)
-    monkeypatch.setattr(MODULE, "WORTH_PARTS", 5)
-    monkeypatch.setattr(MODULE, "WORTH_SHARE", 0.3)
+    monkeypatch.setattr(tables, "WORTH_LEAST", 3)
+    monkeypatch.setattr(tables, "WORTH_PARTS", 5)
+    monkeypatch.setattr(tables, "WORTH_SHARE", 0.3)
     fill(folder, 2)
     assert not compact_if_worth(folder, "epochs"), "two parts are read as they are"
     fill(folder, 3)
@@ -311,15 +305,15 @@ def test_it_is_worth_it_when_enough_parts_are_not_in_the_file(
 
 
 def test_parts_of_this_moment_alone_are_not_worth_it(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a runner that ends many trials a second would write the file at every look."""
-    monkeypatch.setattr(MODULE, "WORTH_LEAST", 3)
+    """Else a runner that ends many trials a second would write the file at every check."""
+    monkeypatch.setattr(tables, "WORTH_LEAST", 3)
     for key in KEYS:
         write_part(folder, "epochs", key, make_table("epochs", [{"key": key}]))
     assert not compact_if_worth(folder, "epochs")
     assert not folder.compacted("epochs").exists()
 
 
-def test_readers_beside_writers_and_compaction_see_whole_tables(folder: SweepFolder) -> None:
+def test_readers_see_whole_tables_while_others_write_and_compact(folder: SweepFolder) -> None:
     fill(folder)
     stop = threading.Event()
     errors: list[BaseException] = []
@@ -350,7 +344,7 @@ def test_readers_beside_writers_and_compaction_see_whole_tables(folder: SweepFol
     assert read_table(folder, "epochs").equals(parts_alone(folder, KEYS))
 
 
-def test_the_listing_says_which_parts_and_how_many_rows(folder: SweepFolder) -> None:
+def test_the_listing_has_parts_stamps_and_numbers_of_rows(folder: SweepFolder) -> None:
     fill(folder, 2)
     compact(folder, "epochs")
     packed = pq.read_metadata(folder.compacted("epochs")).metadata[b"ser_ray.parts.1"]
@@ -359,3 +353,55 @@ def test_the_listing_says_which_parts_and_how_many_rows(folder: SweepFolder) -> 
         ["key00", LONG_AGO_NS, sizes[0], 1],
         ["key01", LONG_AGO_NS + 1, sizes[1], 2],
     ]
+
+
+@pytest.fixture
+def kept(folder: SweepFolder) -> SweepFolder:
+    """A table in one file, as `results/keep.py` writes it, and no part."""
+    fill(folder)
+    table = read_table(folder, "epochs")
+    shutil.rmtree(folder.path / "epochs")
+    pq.write_table(table, folder.compacted("epochs"))
+    return folder
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(
+    keys=st.none() | st.lists(st.sampled_from([*KEYS, "other"])),
+    columns=st.none() | st.lists(st.sampled_from(["key", "epoch", "train_loss"]), min_size=1, unique=True),
+)
+def test_a_table_without_parts_is_read_from_its_file(
+    kept: SweepFolder, keys: list[str] | None, columns: list[str] | None
+) -> None:
+    expected = pq.read_table(kept.compacted("epochs")).to_pylist()
+    rows = [
+        {name: row[name] for name in columns or SCHEMAS["epochs"].names}
+        for row in expected
+        if keys is None or row["key"] in keys
+    ]
+    read = read_table(kept, "epochs", keys=keys, columns=columns)
+    assert read.to_pylist() == rows
+    assert read.schema.names == (columns or SCHEMAS["epochs"].names)
+
+
+def test_a_table_of_which_there_are_parts_is_read_from_them_alone(kept: SweepFolder) -> None:
+    write(kept, "another")
+    assert read_table(kept, "epochs")["key"].to_pylist() == ["another"]
+
+
+def test_the_compacted_file_alone_brings_no_deleted_part_back(folder: SweepFolder) -> None:
+    fill(folder)
+    compact(folder, "epochs")
+    shutil.rmtree(folder.path / "epochs")
+    assert read_table(folder, "epochs").num_rows == 0
+
+
+def test_a_kept_table_that_cannot_be_read_is_named(kept: SweepFolder) -> None:
+    path = kept.compacted("epochs")
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "schema_version", pa.array([5] * len(table), pa.int32())), path)
+    with pytest.raises(InputError, match=r"epochs\.parquet has schema version 5"):
+        read_table(kept, "epochs")
+    _cut(path)
+    with pytest.raises(InputError, match=r"epochs\.parquet cannot be read"):
+        read_table(kept, "epochs")

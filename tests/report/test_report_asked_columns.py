@@ -1,24 +1,24 @@
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.report.beside import beside, chosen, value
-from ser_ray.report.naming import FIGURES
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.attributes import FIGURES
+from ser_ray.report.columns import attribute_column, resolve_columns, shared_value
+from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.results import SCHEMAS
 
 
 def text(made, rows, name):
-    """What one column says of the only configuration of rows."""
+    """The text of one column for the only configuration of rows."""
     for row in rows:
         made.write("trials", row["key"], [row])
-    tables = read_sweep(made.folder)
-    (named,) = chosen(tables, [name])
+    tables = read_sweep_tables(made.folder)
+    (named,) = resolve_columns(tables, [name])
     (configuration,) = tables.configurations
-    return beside(named).text(configuration)
+    return attribute_column(named).text(configuration)
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "said"),
+    ("name", "values", "expected"),
     [
         ("train_seconds", [90.0, 100.0, 110.0], "100 ± 24.84"),  # 4.3027 x 10 / sqrt(3)
         ("train_seconds", [90.0], "90"),
@@ -35,12 +35,12 @@ def text(made, rows, name):
         ("training.seed", [0, 1], "varies"),
     ],
 )
-def test_figures_are_means_and_the_rest_is_what_seeds_share(new_sweep, name, values, said):
+def test_figures_are_means_and_the_rest_is_what_seeds_share(new_sweep, name, values, expected):
     made = new_sweep()
     rows = [made.row(f"k{n}", made.config(0, n)) for n in range(len(values))]
     column = name.rpartition(".")[2]
     rows = [{**row, column: value} for row, value in zip(rows, values, strict=True)]
-    assert text(made, rows, name) == said
+    assert text(made, rows, name) == expected
 
 
 def test_a_figure_leaves_out_stopped_and_failed_trials(new_sweep):
@@ -54,23 +54,23 @@ def test_a_figure_leaves_out_stopped_and_failed_trials(new_sweep):
 
 
 def test_a_field_is_named_by_its_end_or_in_full(sweep):
-    tables = read_sweep(sweep.folder)
-    short, whole = chosen(tables, ["learning_rate", "training.learning_rate"])
-    assert [beside(named).text(tables.configurations[0]) for named in (short, whole)] == ["0.0001", "0.0001"]
-    assert beside(whole).label == "learning_rate"
-    (kernels,) = chosen(tables, ["kernels"])
-    assert value(tables.configurations[0], kernels) == [8, 6, 6]
+    tables = read_sweep_tables(sweep.folder)
+    short, whole = resolve_columns(tables, ["learning_rate", "training.learning_rate"])
+    assert [attribute_column(named).text(tables.configurations[0]) for named in (short, whole)] == ["0.0001", "0.0001"]
+    assert attribute_column(whole).label == "learning_rate"
+    (kernels,) = resolve_columns(tables, ["kernels"])
+    assert shared_value(tables.configurations[0], kernels) == [8, 6, 6]
 
 
 def test_an_unknown_column_names_the_nearest(sweep):
     with pytest.raises(InputError, match=r"--columns train_second: no such column; closest: train_seconds"):
-        chosen(read_sweep(sweep.folder), ["train_second"])
+        resolve_columns(read_sweep_tables(sweep.folder), ["train_second"])
     with pytest.raises(InputError, match=r"closest: .*learning_rate"):
-        chosen(read_sweep(sweep.folder), ["training.learningrate"])
+        resolve_columns(read_sweep_tables(sweep.folder), ["training.learningrate"])
 
 
 def test_every_column_of_trials_can_be_shown(sweep):
-    tables = read_sweep(sweep.folder)
-    for named in chosen(tables, SCHEMAS["trials"].names):
-        assert all(beside(named).text(configuration) for configuration in tables.configurations)
+    tables = read_sweep_tables(sweep.folder)
+    for named in resolve_columns(tables, SCHEMAS["trials"].names):
+        assert all(attribute_column(named).text(configuration) for configuration in tables.configurations)
     assert set(SCHEMAS["trials"].names) >= FIGURES

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ser_ray.errors import InputError
-from ser_ray.report.naming import Named
-from ser_ray.report.tables import estimate, group, headline_target, read_sweep, sort_configurations
+from ser_ray.report.attributes import Attribute
+from ser_ray.report.configurations import estimate, group, headline_target, read_sweep_tables, sort_configurations
 
-DEVEL = Named("ccc_devel_mean", is_field=False)
+DEVEL = Attribute("ccc_devel_mean", is_field=False)
 
 
 @settings(deadline=None, max_examples=50)
@@ -63,7 +63,7 @@ def test_the_order_of_keys_in_the_json_is_nothing(sweep):
 
 
 def test_means_leave_out_stopped_and_failed_trials(sweep):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     assert len(tables.configurations) == 4
     rows = {row["key"]: row for row in tables.trials}
     partial = next(c for c in tables.configurations if c.count("failed"))
@@ -76,7 +76,7 @@ def test_means_leave_out_stopped_and_failed_trials(sweep):
 
 def test_configurations_are_sorted_by_the_mean_of_the_column(sweep):
     for column in ("ccc_devel_mean", "ccc_test_greedy_valence", "ccc_devel_exhaustive_arousal_per_recording"):
-        tables = read_sweep(sweep.folder, sort=column)
+        tables = read_sweep_tables(sweep.folder, sort=column)
         by_hand = []
         for configuration in tables.configurations:
             values = [row[column] for row in configuration.trials if row["status"] == "finished"]
@@ -86,7 +86,7 @@ def test_configurations_are_sorted_by_the_mean_of_the_column(sweep):
 
 
 def test_a_configuration_without_the_figure_comes_last(sweep):
-    tables = read_sweep(sweep.folder)
+    tables = read_sweep_tables(sweep.folder)
     failed = [row for row in tables.trials if row["status"] == "failed"]
     none = group(failed)[0]
     assert none.estimate("ccc_devel_mean").mean is None
@@ -97,28 +97,28 @@ def test_a_configuration_without_the_figure_comes_last(sweep):
 
 def test_unknown_column_names_the_closest(sweep):
     with pytest.raises(InputError, match=r"--sort ccc_dev_mean: no such column; closest: ccc_devel_mean.*\nlegal: "):
-        read_sweep(sweep.folder, sort="ccc_dev_mean")
+        read_sweep_tables(sweep.folder, sort="ccc_dev_mean")
 
 
 def test_any_column_or_field_of_numbers_orders(sweep):
     for design in range(3):
         config = sweep.config(design, learning_rate=0.001 * (design + 1))
         sweep.add(f"9{design}aabbccddee", config, 0.3, train_seconds=50.0 + design)
-    by_rate = read_sweep(sweep.folder, sort="learning_rate").configurations
+    by_rate = read_sweep_tables(sweep.folder, sort="learning_rate").configurations
     rates = [c.fields["training.learning_rate"] for c in by_rate]
     assert rates == [0.003, 0.002, 0.001, *[1e-4] * 4]
     equal = [c.estimate("ccc_devel_mean").mean for c in by_rate[3:]]
     assert equal == sorted(equal, reverse=True), "among equals the best on devel come first"
-    slowest = read_sweep(sweep.folder, sort="learning_rate", ascending=True).configurations
+    slowest = read_sweep_tables(sweep.folder, sort="learning_rate", ascending=True).configurations
     assert [c.fields["training.learning_rate"] for c in slowest] == rates[::-1]
     assert [c.estimate("ccc_devel_mean").mean for c in slowest[:4]] == equal
-    quickest = read_sweep(sweep.folder, sort="train_seconds", ascending=True).configurations
+    quickest = read_sweep_tables(sweep.folder, sort="train_seconds", ascending=True).configurations
     seconds = [c.estimate("train_seconds").mean for c in quickest]
     assert seconds == [50, 51, 52, 100, 100, 100, 100]
 
 
 def test_without_the_figure_a_configuration_is_last_in_either_order(sweep):
-    failed = [row for row in read_sweep(sweep.folder).trials if row["status"] == "failed"]
+    failed = [row for row in read_sweep_tables(sweep.folder).trials if row["status"] == "failed"]
     (none,) = group(failed)
     (some,) = group([{**sweep.row("a", sweep.config()), "ccc_devel_mean": -0.1}])
     for ascending in (False, True):
@@ -128,14 +128,14 @@ def test_without_the_figure_a_configuration_is_last_in_either_order(sweep):
 @pytest.mark.parametrize("column", ["device", "kernels", "model.kernels", "started_at", "targets"])
 def test_what_has_no_numbers_orders_nothing(sweep, column):
     with pytest.raises(InputError, match=f"--sort {column}: it must have numbers, but has "):
-        read_sweep(sweep.folder, sort=column)
+        read_sweep_tables(sweep.folder, sort=column)
 
 
 def test_a_short_name_of_several_fields_is_refused(sweep):
     sweep.write("trials", "k", [sweep.row("k", {**sweep.config(), "search": {"windows": 1}, "other": {"windows": 2}})])
     with pytest.raises(InputError, match=r"--sort windows: several .*legal: other\.windows, search\.windows"):
-        read_sweep(sweep.folder, sort="windows")
-    assert read_sweep(sweep.folder, sort="other.windows").sort == "other.windows"
+        read_sweep_tables(sweep.folder, sort="windows")
+    assert read_sweep_tables(sweep.folder, sort="other.windows").sort == "other.windows"
 
 
 def test_a_configuration_that_is_no_json_names_the_part(sweep):
@@ -144,18 +144,20 @@ def test_a_configuration_that_is_no_json_names_the_part(sweep):
 
 
 def test_overlap_ratio_is_the_mean_of_eq_2(sweep):
-    configuration = next(c for c in read_sweep(sweep.folder).configurations if c.fields["model.kernels"] == [8, 6, 6])
+    configuration = next(
+        c for c in read_sweep_tables(sweep.folder).configurations if c.fields["model.kernels"] == [8, 6, 6]
+    )
     assert configuration.overlap_ratio == pytest.approx((7 / 17 + 5 / 13 + 5 / 13) / 3)
 
 
 def test_the_only_target_is_the_headline(new_sweep):
     single = new_sweep("single", targets=("valence",))
     single.add("00aa00aa00aa", single.config(0), 0.4)
-    tables = read_sweep(single.folder)
+    tables = read_sweep_tables(single.folder)
     assert headline_target(tables.configurations) == "valence"
     assert tables.sort == "ccc_devel_valence"
 
 
-def test_title_says_sweep_and_corpus(sweep, new_sweep):
-    assert read_sweep(sweep.folder).title == "sweep overlap on corpus synthetic"
-    assert read_sweep(new_sweep("empty").folder).title == "sweep empty"
+def test_title_has_sweep_and_corpus(sweep, new_sweep):
+    assert read_sweep_tables(sweep.folder).title == "sweep overlap on corpus synthetic"
+    assert read_sweep_tables(new_sweep("empty").folder).title == "sweep empty"

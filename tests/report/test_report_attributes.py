@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.report.tables import read_sweep
-from ser_ray.report.where import keep
+from ser_ray.report.attributes import filter_trials
+from ser_ray.report.configurations import read_sweep_tables
 
 ORDERS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -17,7 +17,7 @@ def pairs(values, name="training.x", **columns):
 
 
 def kept(values, condition):
-    return [fields["training.x"] for _, fields in keep(pairs(values), [condition])]
+    return [fields["training.x"] for _, fields in filter_trials(pairs(values), [condition])]
 
 
 @given(
@@ -72,9 +72,9 @@ def test_a_value_that_is_true_is_no_number():
         ("devise = cpu", "closest: device"),
     ],
 )
-def test_what_is_no_condition_is_said(condition, said):
+def test_what_is_no_condition_is_an_input_error(condition, said):
     with pytest.raises(InputError, match=r"^--where") as raised:
-        keep(pairs([5]), [condition])
+        filter_trials(pairs([5]), [condition])
     assert said in str(raised.value)
 
 
@@ -91,7 +91,7 @@ def test_true_or_false_is_all_that_a_switch_is():
 
 def test_columns_are_compared_too_and_conditions_add_up(sweep):
     def kept_keys(*conditions):
-        return [row["key"] for row in read_sweep(sweep.folder, where=conditions).trials]
+        return [row["key"] for row in read_sweep_tables(sweep.folder, where=conditions).trials]
 
     assert kept_keys("status = failed") == sweep.keys["failed"]
     assert kept_keys("status = finished") == sweep.keys["finished"]
@@ -106,12 +106,12 @@ def test_columns_are_compared_too_and_conditions_add_up(sweep):
 
 def test_times_of_the_table_are_utc():
     rows = [({"ended_at": datetime(2026, 3, 1, 11)}, {})]
-    assert keep(rows, ["ended_at < 2026-03-01T12:30+01:00"]) == rows
-    assert keep(rows, ["ended_at > 2026-03-01T12:30+01:00"]) == []
+    assert filter_trials(rows, ["ended_at < 2026-03-01T12:30+01:00"]) == rows
+    assert filter_trials(rows, ["ended_at > 2026-03-01T12:30+01:00"]) == []
 
 
 def test_what_is_kept_is_all_that_is_grouped(sweep):
-    whole, some = read_sweep(sweep.folder), read_sweep(sweep.folder, where=["seed != 0"])
+    whole, some = read_sweep_tables(sweep.folder), read_sweep_tables(sweep.folder, where=["seed != 0"])
     assert (len(some.trials), some.total, some.where) == (8, 12, ("seed != 0",))
     assert len(some.configurations) == 4
     assert some.configurations[0].estimate("ccc_devel_mean").n == 2

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from ser_ray.report.curves import draw_curves, median_curve, read_curves
-from ser_ray.report.tables import read_sweep
+from ser_ray.report.configurations import read_sweep_tables
+from ser_ray.report.figures.learning_curves import draw_curves, median_curve, read_curves
 from ser_ray.results import read_table
 
 
@@ -20,7 +20,7 @@ def drawn(panel, *labels):
 
 
 def test_every_trial_is_a_line_of_its_epochs(sweep):
-    top, bottom = draw_curves(read_sweep(sweep.folder)).figure.axes
+    top, bottom = draw_curves(read_sweep_tables(sweep.folder)).figure.axes
     expected = courses(sweep)
     for panel, column in ((top, 1), (bottom, 2)):
         trials = drawn(panel, "_best", "median")
@@ -30,13 +30,13 @@ def test_every_trial_is_a_line_of_its_epochs(sweep):
 
 
 def test_best_epochs_are_marked(sweep):
-    top, _ = draw_curves(read_sweep(sweep.folder)).figure.axes
+    top, _ = draw_curves(read_sweep_tables(sweep.folder)).figure.axes
     marks = {tuple(line.get_xydata()[0]) for line in top.lines if line.get_label() == "_best epoch"}
     assert marks == {tuple(course[np.argmax(course[:, 1]), :2]) for course in courses(sweep).values()}
 
 
 def test_median_is_over_trials(sweep):
-    top, bottom = draw_curves(read_sweep(sweep.folder)).figure.axes
+    top, bottom = draw_curves(read_sweep_tables(sweep.folder)).figure.axes
     expected = courses(sweep)
     for panel, column in ((top, 1), (bottom, 2)):
         (line,) = (line for line in panel.lines if line.get_label() == "median of 14 trials")
@@ -55,8 +55,8 @@ def test_median_ends_where_fewer_than_half_are_left():
     assert list(median) == [3, 3]
 
 
-def test_the_best_are_named_by_what_tells_them_apart(sweep):
-    figure = draw_curves(read_sweep(sweep.folder)).figure
+def test_the_best_are_named_by_what_varies(sweep):
+    figure = draw_curves(read_sweep_tables(sweep.folder)).figure
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert len(texts) == 4
@@ -71,7 +71,7 @@ def test_long_names_stay_inside_the_figure(sweep, words):
     config = json.loads(row["config"])
     config["training"]["something_else"] = "a word " * words
     sweep.write("trials", best, [{**row, "config": json.dumps(config)}])
-    figure = draw_curves(read_sweep(sweep.folder)).figure
+    figure = draw_curves(read_sweep_tables(sweep.folder)).figure
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0
@@ -80,7 +80,7 @@ def test_long_names_stay_inside_the_figure(sweep, words):
 
 
 def test_labels(sweep):
-    drawing = draw_curves(read_sweep(sweep.folder))
+    drawing = draw_curves(read_sweep_tables(sweep.folder))
     top, bottom = drawing.figure.axes
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("devel CCC (mean of targets)", "training loss")
     assert bottom.get_xlabel() == "epoch"
@@ -112,8 +112,8 @@ def test_a_trial_without_any_ccc_is_drawn_last(new_sweep, tmp_path):
     curves, _ = read_curves(made.folder)
     assert [curve.key for curve in curves] == ["b", "a"]
     assert curves[1].best is None
-    draw_curves(read_sweep(made.folder)).figure.savefig(tmp_path / "figure.png")
+    draw_curves(read_sweep_tables(made.folder)).figure.savefig(tmp_path / "figure.png")
 
 
 def test_no_epochs_no_figure(new_sweep):
-    assert draw_curves(read_sweep(new_sweep().folder)) is None
+    assert draw_curves(read_sweep_tables(new_sweep().folder)) is None

@@ -1,4 +1,4 @@
-"""All configurations of a sweep as CSV, for spreadsheets and scripts."""
+"""leaderboard.csv: all configurations of a sweep, for spreadsheets and scripts."""
 
 import csv
 from collections.abc import Sequence
@@ -7,32 +7,28 @@ from typing import Any
 
 from ser_ray.errors import InputError
 from ser_ray.plain_text import spreadsheet_cell
-from ser_ray.report.beside import value
-from ser_ray.report.columns import field_column
-from ser_ray.report.naming import Named
-from ser_ray.report.tables import Configuration, SweepTables
+from ser_ray.report.attributes import Attribute
+from ser_ray.report.columns import field_column, shared_value
+from ser_ray.report.configurations import ConfigurationResults, SweepTables
 from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, STATUSES
 
 
-def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Named] = ()) -> None:
-    """Write all configurations of a sweep, in their order, with every CCC figure.
+def write_leaderboard_csv(sweep: SweepTables, path: Path, asked: Sequence[Attribute] = ()) -> None:
+    """Write all configurations of a sweep, in their order, with every CCC, and further columns if asked.
 
-    Args:
-        sweep: the sweep's trials.
-        path: the file; columns without a figure are empty in it.
-        asked: further columns: figures with interval and n, others as the seeds share them.
+    Figures have mean, interval and n; anything else the value that the seeds share.
 
     Raises:
         InputError: if the file cannot be written.
     """
     names = list(dict.fromkeys(name for c in sweep.configurations for name in c.fields))
     always = (*CCC_COLUMNS, *CROSSFIT_COLUMNS)
-    measured = [*always, *(n.name for n in asked if n.is_figure and n.name not in always)]
+    measured = [*always, *(a.name for a in asked if a.is_figure and a.name not in always)]
     figures = [f"{column}{part}" for column in measured for part in ("", "_interval", "_n")]
     labels = [field_column(name).label for name in names]
     heading = ["rank", *labels, "overlap_ratio", "parameters", "receptive_field_ms"]
-    shared = [n for n in asked if not n.is_figure and n.label not in heading]
-    heading += [n.label for n in shared]
+    shared = [a for a in asked if not a.is_figure and a.label not in heading]
+    heading += [a.label for a in shared]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -44,10 +40,10 @@ def write_csv(sweep: SweepTables, path: Path, asked: Sequence[Named] = ()) -> No
 
 
 def _csv_row(
-    configuration: Configuration, names: Sequence[str], shared: Sequence[Named], measured: Sequence[str]
+    configuration: ConfigurationResults, names: Sequence[str], shared: Sequence[Attribute], measured: Sequence[str]
 ) -> list[object]:
     fields = [_cell(configuration.fields.get(name)) for name in names]
-    others = [_cell(value(configuration, named)) for named in shared]
+    others = [_cell(shared_value(configuration, attribute)) for attribute in shared]
     first = configuration.trials[0]
     shape = [configuration.overlap_ratio, first["parameters"], first["receptive_field_ms"]]
     counts = [configuration.count(status) for status in STATUSES]
@@ -61,7 +57,7 @@ def _csv_row(
 
 
 def _guarded(cells: Sequence[object]) -> list[object]:
-    """Return cells none of whose texts a spreadsheet runs."""
+    """Return cells none of whose texts a spreadsheet runs as a formula."""
     return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
