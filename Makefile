@@ -53,5 +53,5 @@ bench: env
 
 # trains the reference sweep anew and keeps its rows; only when numbers are meant to move (say why in CHANGELOG)
 reference: env
-	$(BIN)/python -m ser_ray.sweep results/reference/sweep.yaml --results $(RESULTS)
-	$(BIN)/python results/keep.py $(RESULTS)/reference results/reference
+	$(BIN)/python -m ser_ray.sweep results/reference/sweep.yaml --results $(RESULTS)/anew
+	$(BIN)/python results/keep.py $(RESULTS)/anew/reference results/reference

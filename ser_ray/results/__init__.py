@@ -25,7 +25,7 @@ from ser_ray.results.schemas import (
     ccc_column,
     crossfit_column,
 )
-from ser_ray.results.tables import compact, compact_if_worth, compact_tables, read_table
+from ser_ray.results.tables import compact, compact_if_worth, compact_tables, is_kept, read_table
 
 __all__ = [
     "CCC_COLUMNS",
@@ -51,6 +51,7 @@ __all__ = [
     "crossfit_column",
     "find_damaged",
     "find_key",
+    "is_kept",
     "make_table",
     "open_sweep",
     "read_drivers",

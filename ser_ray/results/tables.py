@@ -179,20 +179,24 @@ def _read(
     return pa.concat_tables(filled) if filled else no_rows(name, columns), counts
 
 
+def is_kept(folder: SweepFolder, name: str = "trials") -> bool:
+    """Return whether a table of a sweep is kept in one file, without parts: as the repository keeps finished sweeps."""
+    if (folder.path / name).is_dir():
+        return False
+    try:
+        with opened_part(folder.compacted(name)) as file:
+            return _METADATA not in (file.metadata.metadata or {})
+    except FileNotFoundError:
+        return False
+
+
 def _read_kept(
     folder: SweepFolder, name: str, keys: Collection[str] | None, columns: Sequence[str] | None
 ) -> pa.Table | None:
-    """Return the rows of a table that is kept in one file, without parts; None if there is no such file."""
-    path = folder.compacted(name)
-    if "key" not in SCHEMAS[name].names or (folder.path / name).is_dir() or not path.is_file():
+    """Return the rows of a table that is kept in one file; None if it is not."""
+    if "key" not in SCHEMAS[name].names or not is_kept(folder, name):
         return None
-    try:
-        with opened_part(path) as file:
-            if _METADATA in (file.metadata.metadata or {}):
-                return None
-    except FileNotFoundError:
-        return None
-    rows = read_part(path, name, of_one_trial=False)
+    rows = read_part(folder.compacted(name), name, of_one_trial=False)
     if rows is None:
         return None
     if keys is not None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ser_ray import provenance
 from ser_ray.corpus import Corpus, open_corpus
-from ser_ray.results import SweepFolder, open_sweep
+from ser_ray.errors import InputError
+from ser_ray.results import SweepFolder, is_kept, open_sweep
 from ser_ray.sweep.planning.changes import keep_changes
 from ser_ray.sweep.planning.gold_check import check_gold, gold_warnings
 from ser_ray.sweep.planning.plan import Plan, make_plan
@@ -64,6 +65,10 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
     """
     corpus = _open(config, options.results)
     folder = SweepFolder((options.results / config.name).resolve())
+    if is_kept(folder):  # which would count as finished here
+        raise InputError(
+            f"{folder.path} holds the kept rows of a sweep that ran elsewhere; choose another folder with --results DIR"
+        )
     commit = provenance.git_commit()
     plan = make_plan(config, TrialFactory(corpus, config.name, folder, commit, _kept_changes(folder) if keep else None))
     check_gold(config, [trial.config for trial in plan.trials], corpus)

@@ -3,9 +3,11 @@
 import argparse
 import os
 
+import pyarrow.parquet as pq
 import pytest
 
 from ser_ray.errors import InputError
+from ser_ray.results import make_table
 from ser_ray.sweep.planning import prepare as module
 from ser_ray.sweep.planning.listing import describe_plan
 from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
@@ -79,3 +81,12 @@ def test_a_shrunk_sweep_says_what_was_shrunk(asked):
     config, said = read_config(asked("--quick", "--set", "replicates=9"))
     assert said.startswith("quick: ")
     assert config.replicates < 9
+
+
+def test_rows_that_are_kept_of_a_sweep_are_not_taken_for_results_of_this_one(asked, tmp_path):
+    folder = tmp_path / "results" / "tiny"
+    folder.mkdir(parents=True)
+    pq.write_table(make_table("trials", [{"key": "k", "status": "finished"}]), folder / "trials.parquet")
+    options = asked()
+    with pytest.raises(InputError, match=r"tiny holds the kept rows of a sweep that ran elsewhere; .*--results DIR"):
+        prepare(options, read_config(options)[0], keep=False)
