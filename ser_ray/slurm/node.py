@@ -21,8 +21,8 @@ from ser_ray.signals import taken_by
 from ser_ray.slurm.address import free_port, own_address
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.mps import shared_gpus
-from ser_ray.sweep.nodes.ray_folder import own_folder
-from ser_ray.sweep.nodes.rendezvous import Meeting
+from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
+from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.nodes.stop import hold_signals
 
 LOOK_S = 0.5
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _take_part(options: argparse.Namespace) -> int:
     prepare_environment()
-    meeting = Meeting(options.meeting, 1 + len(options.peer))
+    meeting = Rendezvous(options.meeting, 1 + len(options.peer))
     node = _Node(meeting, options.results, options.head, options.peer)
     try:
         node.check()
@@ -73,7 +73,7 @@ def _take_part(options: argparse.Namespace) -> int:
             return node.serve()
     except InputError as error:
         node.say(f"takes no part: {error}")
-        meeting.refuse(node.name, " ".join(str(error).split()))
+        meeting.report_unfit(node.name, " ".join(str(error).split()))
         return 1
 
 
@@ -87,7 +87,7 @@ class _Node:
         peers: the other nodes.
     """
 
-    def __init__(self, meeting: Meeting, results: Path, head: bool, peers: Sequence[str]) -> None:
+    def __init__(self, meeting: Rendezvous, results: Path, head: bool, peers: Sequence[str]) -> None:
         self.name = provenance.host_name()
         self._meeting, self._results, self._head, self._peers = meeting, results, head, peers
         self._gpus: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class _Node:
     def serve(self) -> int:
         """Run Ray until the meeting is over; return the exit code."""
         for _ in range(TRIES):
-            with own_folder() as folder:
+            with ray_temp_dir() as folder:
                 address = self._address()
                 if address is None:
                     return 0
@@ -141,12 +141,12 @@ class _Node:
                 self._looked = self._heard
                 with self._ray(folder, address) as process:
                     if self._head and not self._announce(process, address):
-                        if self._meeting.over:
+                        if self._meeting.closed:
                             return 0
                         self.say(f"Ray did not come up at {address} (its log: {self._log})")
                         continue
                     while process.poll() is None:
-                        if self._meeting.over:
+                        if self._meeting.closed:
                             return 0
                         if not self._head and self._first_node_gone(address):
                             self.say("the first node of the job is gone")
@@ -182,7 +182,7 @@ class _Node:
             return f"{own}:{free_port(own)}"
         deadline = time.monotonic() + HEAD_S
         while time.monotonic() < deadline:
-            if self._meeting.over:
+            if self._meeting.closed:
                 return None
             address = self._meeting.address()
             if address is not None:
@@ -219,9 +219,9 @@ class _Node:
     def _announce(self, process: "subprocess.Popen[bytes]", address: str) -> bool:
         """Tell the others the address once Ray listens there; return False if it does not come to that."""
         deadline = time.monotonic() + UP_S
-        while process.poll() is None and time.monotonic() < deadline and not self._meeting.over:
+        while process.poll() is None and time.monotonic() < deadline and not self._meeting.closed:
             if _answers(address):
-                self._meeting.announce(address)
+                self._meeting.publish_address(address)
                 return True
             time.sleep(LOOK_S)
         return False

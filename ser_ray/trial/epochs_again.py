@@ -34,7 +34,7 @@ def write_epochs_again(folder: SweepFolder, key: str) -> str | None:
 
 
 def _known(folder: SweepFolder, key: str) -> dict[str, Any]:
-    """Return what stands of a trial: its row, or what its predictions say of it; {} where there is neither."""
+    """Return what is known of a trial: its row, or the metadata of its predictions; {} where there is neither."""
     rows = read_table(folder, "trials", keys=[key], columns=["epochs", "gpus"]).to_pylist()
     if rows:
         return dict(rows[0])

@@ -1,4 +1,4 @@
-"""What a trial that ran out of memory tells its user."""
+"""The error of a trial that ran out of memory."""
 
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 def out_of_memory(trial: Trial, device: "torch.device", gpus: float, error: BaseException) -> OutOfMemoryError:
-    """Return what a user should read: where the memory ended, with which batch, and what to change.
-
-    Args:
-        trial: that ran out of it.
-        device: where it ran.
-        gpus: its share of a GPU.
-        error: what PyTorch raised.
-    """
+    """Return the error that says where the memory ended, with which batch, and what to change."""
     model, training = trial.config.model, trial.config.training
     on_gpu = device.type == "cuda"
     name = _gpu_name(device) if on_gpu else "this host's CPU"

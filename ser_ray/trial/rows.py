@@ -1,4 +1,4 @@
-"""What a trial leaves in the tables, made of its configuration and of its training."""
+"""Rows of a trial, made of its configuration and of its training."""
 
 import json
 import resource
@@ -126,12 +126,7 @@ def prediction_rows(
 ) -> pa.Table:
     """Return the rows of `predictions` of one recording, raw.
 
-    Args:
-        recording: its name and partition are kept.
-        targets: what was predicted, names of the columns.
-        label_rate: frames per second.
-        prediction: [frames, targets].
-        gold: [frames, targets]; NaN where there is no label.
+    Prediction and gold are [frames, targets]; gold is NaN where there is no label.
     """
     frames = len(prediction)
     columns: dict[str, Any] = {
@@ -149,14 +144,7 @@ def prediction_rows(
 
 
 def write_unfinished(trial: Trial, status: str, error: str | None, place: Place = NOWHERE) -> None:
-    """Write the row of a trial that was stopped early or failed.
-
-    Args:
-        trial: without a row.
-        status: "stopped" or "failed".
-        error: why it failed, in one or a few lines; None for a stopped one.
-        place: where it ran, as its own process told.
-    """
+    """Write the row of a trial that was "stopped" early or "failed", with the error why."""
     epochs = results.read_table(trial.folder, "epochs", keys=[trial.key]).to_pylist()
     row = {
         **configured_columns(trial),
