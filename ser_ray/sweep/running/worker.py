@@ -38,6 +38,10 @@ class DeviceFaultError(RuntimeError):
     """A fault of the GPU that a trial ran on, which is none of the trial's: it is still open, and goes on elsewhere."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """A trial that did not fit into its device's memory; the message says what to change."""
+
+
 def run_trial(
     trial: Trial,
     gpus: float,
@@ -132,7 +136,6 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
     import torch
 
     from ser_ray.training.device_errors import verdict
-    from ser_ray.trial.memory import out_of_memory
 
     for again in (True, False):
         try:
@@ -143,7 +146,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
         except Exception as error:
             if verdict(error) != "memory":
                 raise
-            failure = out_of_memory(trial, device, gpus, error)
+            failure = _out_of_memory(trial, device, gpus, error)
             if not again:
                 raise failure from error
         # here, where the frames that hold the failed step's buffers are gone
@@ -152,6 +155,30 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return None
+
+
+def _out_of_memory(trial: Trial, device: "torch.device", gpus: float, error: BaseException) -> OutOfMemoryError:
+    """Return the error that says where the memory ended, with which batch, and what to change."""
+    model, training = trial.config.model, trial.config.training
+    on_gpu = device.type == "cuda"
+    name = _gpu_name(device) if on_gpu else "this host's CPU"
+    share = f", of which a trial has {gpus:g}" if on_gpu and gpus < 1 else ""
+    others = "a larger resources.gpus, so that fewer trials share a GPU" if on_gpu else "fewer trials at once"
+    asked = " ".join(str(error).split())[:200]
+    return OutOfMemoryError(
+        f"out of memory on {name}{share}, with batches of {training.batch_size} x {training.sequence_s:g} s and "
+        f"{model.parameters:,} parameters; try a smaller training.batch_size or training.sequence_s, or {others} "
+        f"({asked})"
+    )
+
+
+def _gpu_name(device: "torch.device") -> str:
+    import torch
+
+    try:
+        return torch.cuda.get_device_name(device)
+    except RuntimeError:  # the memory was too short for CUDA itself, which cannot be asked then
+        return "the GPU"
 
 
 def one_line(error: BaseException) -> str:

@@ -49,7 +49,7 @@ class SlowNode:
         monkeypatch.setattr(ray, "init", self.init)
         monkeypatch.setattr(ray, "nodes", list)
         monkeypatch.setattr(ray, "shutdown", self.shutdown)
-        monkeypatch.setattr(module, "LOOK_S", 0.01)
+        monkeypatch.setattr(module, "POLL_S", 0.01)
 
     def look(self, address, node):
         self.looks += 1

@@ -207,7 +207,7 @@ def test_a_sweep_that_is_running_is_left_alone(folder, monkeypatch):
 
 
 def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
     before = found(folder)
