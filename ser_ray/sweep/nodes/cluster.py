@@ -181,13 +181,13 @@ def present_cluster() -> Cluster:
     return Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
 
 
-def wait_for_nodes(wanted: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
-    """Return the cluster once `wanted()` nodes are in it, or as it is after `within_s` seconds.
+def wait_for_nodes(count: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
+    """Return the cluster once `count()` nodes are in it, or as it is after `within_s` seconds.
 
     The number is asked for again and again, since some may turn out not to come.
     """
     deadline = time.monotonic() + within_s
-    while len((there := present_cluster()).nodes) < wanted() and time.monotonic() < deadline:
+    while len((there := present_cluster()).nodes) < count() and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return there
 

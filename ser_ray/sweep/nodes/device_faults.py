@@ -12,7 +12,7 @@ FAULTS_IN_A_ROW = 10
 class DeviceFault:
     """A fault of a GPU that a trial met."""
 
-    said: str  # by CUDA, in one line
+    message: str  # of CUDA, in one line
     host: str
     gpu: str  # as CUDA_VISIBLE_DEVICES names it there
     set_aside: str | None = None  # why the GPU is not used any more; None if it is

@@ -14,7 +14,7 @@ from ser_ray.gpus.asking import ask
 
 CONTROL = "nvidia-cuda-mps-control"
 OWN_PIPES = "/tmp/nvidia-mps"
-"""Where the service has its pipes unless it is told another place."""
+"""Where the service has its pipes by default."""
 WAIT_S = 30.0
 CLIENT_S = 120.0
 """How long a process may take to import PyTorch, from a cold disk, and to compute a sum."""
@@ -113,19 +113,19 @@ def _control(environment: dict[str, str], *arguments: str, stdin: str | None = N
     """Call NVIDIA's control program; return why it failed, or None."""
     try:
         # into a file: the service that is started keeps a pipe open, and the call would wait for its end
-        with tempfile.TemporaryFile("w+") as said:
+        with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [CONTROL, *arguments],
                 env={**os.environ, **environment},
                 input=stdin,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
                 timeout=WAIT_S,
                 check=False,
             )
-            said.seek(0)
-            text = said.read().strip()
+            output.seek(0)
+            text = output.read().strip()
     except FileNotFoundError:
         return f"there is no {CONTROL}"
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -111,7 +111,7 @@ class TrialEvents:
     def faulted(self, key: str, fault: DeviceFault) -> None:
         """Show that the GPU of a trial was at fault; the trial is still open."""
         self._watchdog.forget(key)
-        self._progress.log(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.said}")
+        self._progress.log(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
         if fault.set_aside is not None:
             self._progress.log(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
 

@@ -1,4 +1,4 @@
-"""The corpus on a trial's node: a local copy of it where one is wished, and whether it is what its manifest says."""
+"""The corpus on a trial's node: a local copy of it where one is requested, and whether it is what its manifest says."""
 
 import os
 import re
