@@ -21,8 +21,8 @@ from ser_ray.signals import handle_signals
 from ser_ray.slurm.address import free_port, own_address
 from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.mps import shared_gpus
-from ser_ray.sweep.nodes.ray_folder import own_folder
-from ser_ray.sweep.nodes.rendezvous import Meeting
+from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
+from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.nodes.stop import hold_signals
 
 POLL_S = 0.5
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _take_part(options: argparse.Namespace) -> int:
     prepare_environment()
-    meeting = Meeting(options.meeting, 1 + len(options.peer))
+    meeting = Rendezvous(options.meeting, 1 + len(options.peer))
     node = _Node(meeting, options.results, options.head, options.peer)
     try:
         node.check()
@@ -70,14 +70,14 @@ def _take_part(options: argparse.Namespace) -> int:
             return node.serve()
     except InputError as error:
         node.log(f"takes no part: {error}")
-        meeting.refuse(node.name, " ".join(str(error).split()))
+        meeting.report_unfit(node.name, " ".join(str(error).split()))
         return 1
 
 
 class _Node:
     """This node, which the others join if it is the head, and Ray on it."""
 
-    def __init__(self, meeting: Meeting, results: Path, head: bool, peers: Sequence[str]) -> None:
+    def __init__(self, meeting: Rendezvous, results: Path, head: bool, peers: Sequence[str]) -> None:
         self.name = provenance.host_name()
         self._meeting, self._results, self._head, self._peers = meeting, results, head, peers
         self._gpus: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ class _Node:
     def serve(self) -> int:
         """Run Ray until the rendezvous is over; return the exit code."""
         for _ in range(TRIES):
-            with own_folder() as folder:
+            with ray_temp_dir() as folder:
                 address = self._address()
                 if address is None:
                     return 0
@@ -127,12 +127,12 @@ class _Node:
                 self._checked = self._answered
                 with self._ray(folder, address) as process:
                     if self._head and not self._announce(process, address):
-                        if self._meeting.over:
+                        if self._meeting.closed:
                             return 0
                         self.log(f"Ray did not come up at {address} (its log: {self._ray_log})")
                         continue
                     while process.poll() is None:
-                        if self._meeting.over:
+                        if self._meeting.closed:
                             return 0
                         if not self._head and self._first_node_gone(address):
                             self.log("the first node of the job is gone")
@@ -165,7 +165,7 @@ class _Node:
             return f"{own}:{free_port(own)}"
         deadline = time.monotonic() + HEAD_S
         while time.monotonic() < deadline:
-            if self._meeting.over:
+            if self._meeting.closed:
                 return None
             address = self._meeting.address()
             if address is not None:
@@ -202,9 +202,9 @@ class _Node:
     def _announce(self, process: "subprocess.Popen[bytes]", address: str) -> bool:
         """Announce the address to the others once Ray listens there; return False if it does not come up."""
         deadline = time.monotonic() + UP_S
-        while process.poll() is None and time.monotonic() < deadline and not self._meeting.over:
+        while process.poll() is None and time.monotonic() < deadline and not self._meeting.closed:
             if _answers(address):
-                self._meeting.announce(address)
+                self._meeting.publish_address(address)
                 return True
             time.sleep(POLL_S)
         return False

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.nodes.rendezvous import Meeting
-from ser_ray.sweep.nodes.share import Share, read_share
+from ser_ray.sweep.nodes.heartbeat import Share, read_share
+from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.planning.listing import describe_plan, list_trials
 from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
 from ser_ray.sweep.running.options import RunOptions
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: if the sweep file, the corpus or an option is wrong.
     """
     options = _parser().parse_args(argv)
-    meeting = None if options.meeting is None else Meeting(options.meeting, options.nodes)
+    meeting = None if options.meeting is None else Rendezvous(options.meeting, options.nodes)
     try:
         code = _run(options, argv, meeting)
     except (InputError, KeyboardInterrupt):  # which end the command as it means to
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Meeting | None) -> int:
+def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Rendezvous | None) -> int:
     config, shrunk = read_config(options)
     share = _share(options.share, config)
     if options.print_folder:
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Meeti
         command=shlex.join(["python", "-m", "ser_ray.sweep", *(sys.argv[1:] if argv is None else argv)]),
         retry_failed=options.retry_failed,
         share=share,
-        meeting=meeting,
+        rendezvous=meeting,
         tensorboard=options.tensorboard,
     )
     code = run_sweep(plan, run_options)
@@ -64,10 +64,10 @@ def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Meeti
     return code
 
 
-def _tell_outcome(meeting: Meeting | None) -> None:
+def _tell_outcome(meeting: Rendezvous | None) -> None:
     if meeting is not None:
         with contextlib.suppress(OSError):  # the job then begins again, and meets what is wrong with the disk itself
-            meeting.tell_outcome()
+            meeting.report_outcome()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ the trial's row last. So predictions without a row mean "trained, search it". Wh
 asked for.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ser_ray.trial.config import TRIAL_VERSION, Trial, TrialConfig, keyed_config, trial_key
@@ -29,16 +30,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the halves of a trial on first use."""
-    if name == "train_trial":
-        from ser_ray.trial.train import train_trial
-
-        return train_trial
-    if name == "search_trial":
-        from ser_ray.trial.search import search_trial
-
-        return search_trial
-    if name == "write_unfinished":
-        from ser_ray.trial.rows import write_unfinished
-
-        return write_unfinished
+    module = {"train_trial": "train", "search_trial": "search", "write_unfinished": "rows"}.get(name)
+    if module is not None:
+        return getattr(importlib.import_module(f"ser_ray.trial.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

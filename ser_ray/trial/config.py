@@ -1,4 +1,4 @@
-"""What a trial is: its configuration, and the key that follows from it."""
+"""A trial: its configuration, and the key that follows from it."""
 
 import dataclasses
 import hashlib
@@ -22,42 +22,25 @@ TRIAL_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrialConfig:
-    """Everything that a trial's numbers depend on, beside the corpus.
-
-    Args:
-        model: the network.
-        training: how it is trained.
-        search: how its devel predictions are post-processed; not part of the key.
-    """
+    """Everything that a trial's numbers depend on, beside the corpus."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)  # of post-processing; not part of the key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial of a sweep: what to compute, on which corpus, and where its results go.
+    """One trial of a sweep: what to compute, on which corpus, and where its results go."""
 
-    Args:
-        key: its name, see `trial_key`.
-        config: its configuration.
-        corpus: what it trains on.
-        sweep: name of the sweep.
-        folder: the sweep's folder.
-        explored: the fields that the sweep varies and their values here, such as ("training.sequence_s", 6.0).
-        git_commit: of the code that runs it, if known.
-        git_diff: name of the code's uncommitted changes, if it has any.
-    """
-
-    key: str
+    key: str  # see `trial_key`
     config: TrialConfig
     corpus: "Corpus"
     sweep: str
     folder: "SweepFolder"
-    explored: tuple[tuple[str, Any], ...] = ()
-    git_commit: str | None = None
-    git_diff: str | None = None
+    explored: tuple[tuple[str, Any], ...] = ()  # fields that the sweep varies: ("training.sequence_s", 6.0)
+    git_commit: str | None = None  # of the code that runs it
+    git_diff: str | None = None  # name of the code's uncommitted changes
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return this trial: it cannot change, and Tune copies what it is given several times."""

@@ -1,4 +1,4 @@
-"""What a trial's own log tells of its starts."""
+"""Lines of a trial's own log, and its starts in it."""
 
 import dataclasses
 import json
@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 
 def opening(trial: Trial, place: str) -> str:
-    """Return what a trial's log has of each start: a line, and the configuration as YAML.
-
-    Args:
-        trial: the trial.
-        place: the device.
-    """
+    """Return the lines that a trial's log has for each start: one with the place, and the configuration as YAML."""
     lines = [f"trial {trial.key} on {place}"]
     for section, fields in dataclasses.asdict(trial.config).items():
         lines.append(f"  {section}:")
@@ -26,12 +21,7 @@ def opening(trial: Trial, place: str) -> str:
 
 
 def epoch_line(report: "EpochReport", epochs: int) -> str:
-    """Return the line that a trial's log has for each epoch.
-
-    Args:
-        report: of the epoch.
-        epochs: the most that the trial trains.
-    """
+    """Return the line that a trial's log has for an epoch, of so many at most."""
     scores = ", ".join(f"{target} {value:.3f}" for target, value in report.devel.pooled.items())
     seconds, best = report.train_seconds + report.evaluate_seconds, " (best so far)" if report.best else ""
     return (
@@ -41,11 +31,7 @@ def epoch_line(report: "EpochReport", epochs: int) -> str:
 
 
 def starts(log: Path) -> list[str]:
-    """Return what a log holds of each start of its trial, in order; none if there is no log.
-
-    Args:
-        log: the trial's.
-    """
+    """Return the text of a log from each start of its trial to the next, in order; none if there is no log."""
     if not log.exists():
         return []
     mark = f"trial {log.stem} on "

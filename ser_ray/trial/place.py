@@ -1,4 +1,4 @@
-"""Where a trial runs and what it was given: told by its process, and kept in its row whoever writes that."""
+"""The place of a trial: where it runs and what it was given, reported by its process and kept in its row."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,27 +12,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
-    """The columns of a trial's row that say where it ran; all None for one that never started.
-
-    Args:
-        host: name of its node.
-        device: the GPU's name, or "cpu: " and the processor's.
-        cpus: cores of the trial.
-        gpus: its share of a GPU, or whole GPUs; 0 on a CPU.
-        gpu_driver: version of NVIDIA's driver; None on a CPU, like the next two.
-        cuda_version: that PyTorch was built with.
-        cudnn_version: that PyTorch uses.
-        corpus_verified: whether the corpus was compared with its hashes here; None while that is open.
-    """
+    """The columns of a trial's row that say where it ran; all None for one that never started."""
 
     host: str | None = None
-    device: str | None = None
-    cpus: float | None = None
-    gpus: float | None = None
-    gpu_driver: str | None = None
-    cuda_version: str | None = None
+    device: str | None = None  # the GPU's name, or "cpu: " and the processor's
+    cpus: float | None = None  # cores of the trial
+    gpus: float | None = None  # its share of a GPU, or whole GPUs; 0 on a CPU
+    gpu_driver: str | None = None  # version of NVIDIA's driver; None on a CPU, like the next two
+    cuda_version: str | None = None  # that PyTorch was built with
     cudnn_version: str | None = None
-    corpus_verified: bool | None = None
+    corpus_verified: bool | None = None  # compared with its hashes here; None while that is open
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Self:

@@ -1,4 +1,4 @@
-"""What a trial leaves in the tables, made of its configuration and of its training."""
+"""Rows of a trial, made of its configuration and of its training."""
 
 import json
 import resource
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ser_ray import provenance, results
 from ser_ray.corpus import Recording
+from ser_ray.errors import InputError
 from ser_ray.training.config import whole_frames
 from ser_ray.trial.config import Trial, configuration_key, keyed_config
 from ser_ray.trial.log import starts
@@ -126,12 +127,7 @@ def prediction_rows(
 ) -> pa.Table:
     """Return the rows of `predictions` of one recording, raw.
 
-    Args:
-        recording: its name and partition are kept.
-        targets: what was predicted, names of the columns.
-        label_rate: frames per second.
-        prediction: [frames, targets].
-        gold: [frames, targets]; NaN where there is no label.
+    Prediction and gold are [frames, targets]; gold is NaN where there is no label.
     """
     frames = len(prediction)
     columns: dict[str, Any] = {
@@ -149,14 +145,7 @@ def prediction_rows(
 
 
 def write_unfinished(trial: Trial, status: str, error: str | None, place: Place = NOWHERE) -> None:
-    """Write the row of a trial that was stopped early or failed.
-
-    Args:
-        trial: without a row.
-        status: "stopped" or "failed".
-        error: why it failed, in one or a few lines; None for a stopped one.
-        place: where it ran, as its own process told.
-    """
+    """Write the row of a trial that was "stopped" early or "failed", with the error why."""
     epochs = results.read_table(trial.folder, "epochs", keys=[trial.key]).to_pylist()
     row = {
         **configured_columns(trial),
@@ -172,3 +161,38 @@ def write_unfinished(trial: Trial, status: str, error: str | None, place: Place 
         row["train_seconds"] = sum(epoch["train_seconds"] + epoch["evaluate_seconds"] for epoch in epochs)
         row |= {column: best[column] for column in best if column.startswith("ccc_devel_")}
     results.write_part(trial.folder, "trials", trial.key, results.make_table("trials", [row]))
+
+
+def write_epochs_again(folder: results.SweepFolder, key: str) -> str | None:
+    """Write a trial's part of `epochs` from its newest checkpoint that holds them all.
+
+    Returns:
+        The name of the checkpoint; None if none holds them.
+
+    Raises:
+        InputError: if the trial's row or predictions, which say how many epochs it has, cannot be read.
+        OSError: if the part cannot be written.
+    """
+    from ser_ray.training.checkpoint import LAST, PREVIOUS, load_checkpoint
+    from ser_ray.training.state import read_reports
+
+    known = _recorded(folder, key)
+    for name in (LAST, PREVIOUS):
+        try:
+            reports = read_reports(load_checkpoint(folder.checkpoints(key) / name))
+        except (FileNotFoundError, InputError):
+            continue
+        if reports and known.get("epochs") in (None, len(reports)):
+            rows = [epoch_row(key, known.get("gpus"), report) for report in reports]
+            results.write_part(folder, "epochs", key, results.make_table("epochs", rows))
+            return name
+    return None
+
+
+def _recorded(folder: results.SweepFolder, key: str) -> dict[str, Any]:
+    """Return what is known of a trial: its row, or the metadata of its predictions; {} where there is neither."""
+    rows = results.read_table(folder, "trials", keys=[key], columns=["epochs", "gpus"]).to_pylist()
+    if rows:
+        return dict(rows[0])
+    predictions = folder.part("predictions", key)
+    return results.read_trial(predictions) if predictions.is_file() else {}

@@ -1,7 +1,7 @@
 """The second half of a trial: search its post-processing on devel, score both partitions, write its row.
 
-All of it is one call, `search_trial`. Of a large devel partition the sums over its grid may be made elsewhere, fold by
-fold: `read_trained` tells what there is to sum, and `finish_search` takes the sums and does the rest.
+All of it is one call, `search_trial`. For a large devel partition it returns what there is to sum over the grid, which
+may be done elsewhere, fold by fold; `finish_search` takes the sums and does the rest.
 """
 
 import dataclasses
@@ -39,12 +39,7 @@ class Traces:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DevelSearch:
-    """What a trial's search looks at.
-
-    Args:
-        grid: of chains.
-        devel: of each target.
-    """
+    """The grid of chains of a trial's search, and the devel traces of each target."""
 
     grid: Grid
     devel: tuple[Devel, ...]
@@ -56,7 +51,7 @@ class DevelSearch:
 
     @property
     def medians(self) -> int:
-        """How many medians the search takes: its time is proportional to that."""
+        """How many medians the search takes, to which its time is proportional."""
         return len(self.grid.windows) * sum(sum(one.lengths) for one in self.devel)
 
     def sums(self, target: int, fold: int) -> GridSums:
@@ -70,21 +65,13 @@ class DevelSearch:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedTrial:
-    """A trained trial as its predictions tell of it.
-
-    Args:
-        key: the trial's.
-        row: its row so far.
-        config: of the search.
-        label_rate: of its predictions, frames per second; NaN where no recording has a second frame.
-        traces: of each partition and target.
-    """
+    """A trained trial, read from its predictions."""
 
     key: str
-    row: Mapping[str, Any]
+    row: Mapping[str, Any]  # so far
     config: SearchConfig
-    label_rate: float
-    traces: Mapping[tuple[str, str], Traces]
+    label_rate: float  # frames per second; NaN where no recording has a second frame
+    traces: Mapping[tuple[str, str], Traces]  # of each partition and target
 
     @property
     def targets(self) -> Sequence[str]:
@@ -93,7 +80,7 @@ class TrainedTrial:
         return targets
 
     def devel_search(self) -> DevelSearch:
-        """Return what its search looks at.
+        """Return the grid and the traces of its search.
 
         Raises:
             InputError: if a target has no devel gold, targets that are searched jointly have none in common, or the
@@ -118,29 +105,28 @@ class TrainedTrial:
         return DevelSearch(self.config.grid(self.label_rate, longest), tuple(devel))
 
 
-def search_trial(folder: SweepFolder, key: str) -> None:
-    """Search the post-processing of a trained trial and write its `postprocessing` part and its row.
+def search_trial(
+    folder: SweepFolder, key: str, config: SearchConfig | None = None, *, large_medians: float = math.inf
+) -> DevelSearch | None:
+    """Search the post-processing of a trained trial, from its predictions, and write its `postprocessing` part and row.
 
-    Args:
-        folder: the sweep's folder, with the trial's predictions in it.
-        key: the trial's key.
+    Searched is with `config`, by default with what was requested when the trial was trained. A search that takes more
+    than `large_medians` medians is returned instead: for `finish_search`, when its chunks are summed.
 
     Raises:
         InputError: if the predictions cannot be read, hold what is no number, or have no devel gold.
     """
     begin = time.time()
-    trained = read_trained(folder, key)
+    trained = read_trained(folder, key, config)
     search = trained.devel_search()
+    if search.medians > large_medians:
+        return search
     finish_search(folder, trained, search, search.all_sums(), begin)
+    return None
 
 
 def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = None) -> TrainedTrial:
-    """Return a trained trial.
-
-    Args:
-        folder: the sweep's folder, with the trial's predictions in it.
-        key: the trial's key.
-        config: what to search with; None for what was wished when it was trained.
+    """Return a trained trial, to be searched with `config` or what was requested when it was trained.
 
     Raises:
         InputError: if the predictions cannot be read, hold what is no number or nothing at all, or do not say whose
@@ -150,7 +136,7 @@ def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = No
     metadata = results.read_metadata(part)
     try:
         row = _parse_times(json.loads(metadata["trial"]))
-        wished = config or SearchConfig(**json.loads(metadata["search"]))
+        requested = config or SearchConfig(**json.loads(metadata["search"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
         raise InputError(
             f"{part} does not say, as a training writes it, what trial and search it belongs to "
@@ -162,7 +148,7 @@ def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = No
     frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
     # as the training kept it: a rate derived from times gives shifts such as 9.999999999999998 s
     label_rate = float(metadata["label_rate"]) if "label_rate" in metadata else _label_rate(frames, times)
-    return TrainedTrial(key, row, wished, label_rate, _traces(table, row["targets"], folder, key))
+    return TrainedTrial(key, row, requested, label_rate, _traces(table, row["targets"], folder, key))
 
 
 def finish_search(
@@ -170,12 +156,7 @@ def finish_search(
 ) -> None:
     """Choose the chains of a trial, score both partitions with them, write its `postprocessing` part and its row.
 
-    Args:
-        folder: the sweep's folder.
-        trained: the trial.
-        search: of it.
-        sums: of the search's chunks, in their order.
-        begin: when the search began, by time.time.
+    `sums` are those of the search's chunks, in their order; `begin` is when the search began, by time.time.
     """
     config, targets, row = trained.config, trained.targets, dict(trained.row)
     by_target = [

@@ -41,14 +41,8 @@ def train_trial(
 
     Goes on from its last checkpoint where one exists.
 
-    Args:
-        trial: what to train.
-        device: where to train.
-        on_epoch: called after each epoch, its row written, with its report.
-        place: what its rows say of where it runs; by default a core or a whole GPU of this host.
-        corpus: a copy of the trial's corpus to read instead.
-        backend: what is to compute the convolutional blocks; it changes rounding alone, as a device does.
-        supervision: how the training is watched.
+    `on_epoch` is called after each epoch, its row written. Its rows say that it runs at `place`, by default on a core
+    or a whole GPU of this host. It reads `corpus`, by default the trial's own; another is a copy of it.
 
     Raises:
         TrainingDivergedError: if the loss is NaN, infinite or absurdly large.

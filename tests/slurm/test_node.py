@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ser_ray import allocation, provenance
-from ser_ray.sweep.nodes.rendezvous import Meeting
+from ser_ray.sweep.nodes.rendezvous import Rendezvous
 
 NAME = provenance.host_name()
 HERE = "127.0.0.1"
@@ -71,7 +71,7 @@ class Node:
 
     def __init__(self, folder, temporary):
         self.folder, self.temporary = folder, temporary
-        self.meeting = Meeting(folder / "meeting", 2)
+        self.meeting = Rendezvous(folder / "meeting", 2)
         self.meeting.folder.mkdir()
         (self.meeting.folder / "go").touch()
         self.stand_in = folder / "python"
@@ -196,7 +196,7 @@ def test_the_doctor_is_given_the_results_and_its_lines_are_in_the_log(node):
 
 
 def test_what_is_fine_on_the_other_nodes_is_not_logged(node):
-    node.meeting.announce(f"{HERE}:20001")
+    node.meeting.publish_address(f"{HERE}:20001")
     says = "n2  ok    cpus        4\nn2  warn  clock       3 s off"
     node.start("--peer", HERE, doctor={**FIT, "says": says}, ray=[{"child": True}])
     node.rays()
@@ -269,7 +269,7 @@ def test_others_wait_for_the_address_and_join_there(node):
     node.wait_for(lambda: node.calls("doctor"))
     time.sleep(0.4)
     assert node.calls("ray") == []
-    node.meeting.announce(f"{HERE}:20001")
+    node.meeting.publish_address(f"{HERE}:20001")
     (call,) = node.rays()
     assert _options(call)["address"] == f"{HERE}:20001"
     assert node.over()[0] == 0
@@ -292,7 +292,7 @@ def test_a_head_that_tells_no_address_is_not_waited_for_without_end(node):
 
 
 def test_ray_that_ends_by_itself_is_started_again_and_in_the_end_given_up(node):
-    node.meeting.announce(f"{HERE}:20001")
+    node.meeting.publish_address(f"{HERE}:20001")
     plan = [{"exit": code, "child": True, "logs": {"raylet.err": f"killed {code}"}} for code in (3, 4, 5)]
     code, out = node.start("--peer", HERE, ray=plan).end()
     assert code == 1
@@ -304,7 +304,7 @@ def test_ray_that_ends_by_itself_is_started_again_and_in_the_end_given_up(node):
 
 
 def test_ray_that_ends_once_is_back_and_the_node_fit(node):
-    node.meeting.announce(f"{HERE}:20001")
+    node.meeting.publish_address(f"{HERE}:20001")
     node.start("--peer", HERE, ray=[{"exit": 1}, {"child": True}])
     first, second = node.rays(2)
     assert _options(first)["temp-dir"] != _options(second)["temp-dir"]
@@ -348,7 +348,7 @@ def test_the_command_that_starts_ray(node):
 def test_the_gpus_are_those_that_work_and_as_many_as_slurm_gave(node, found, given, told):
     record = json.dumps({"fit": True, "problems": [], "gpus": found, "gpu_ids": list(map(str, range(found)))})
     environment = {} if given is None else {"SLURM_GPUS_ON_NODE": given}
-    node.meeting.announce(f"{HERE}:20001")
+    node.meeting.publish_address(f"{HERE}:20001")
     node.start("--peer", HERE, doctor={"record": record, "exit": 0}, ray=[{}], environment=environment)
     (call,) = node.rays()
     assert _options(call)["num-gpus"] == str(told)
@@ -360,7 +360,7 @@ def test_the_gpus_are_those_that_work_and_as_many_as_slurm_gave(node, found, giv
 
 def test_of_several_gpus_the_one_that_does_not_work_is_hidden(node):
     record = json.dumps({"fit": True, "problems": [], "gpus": 3, "gpu_ids": ["0", "2", "3"]})
-    node.meeting.announce(f"{HERE}:20001")
+    node.meeting.publish_address(f"{HERE}:20001")
     node.start("--peer", HERE, doctor={"record": record, "exit": 0}, ray=[{}], environment={"SLURM_GPUS_ON_NODE": "4"})
     (call,) = node.rays()
     assert (_options(call)["num-gpus"], call["visible"]) == ("3", "0,2,3")
@@ -402,7 +402,7 @@ def test_a_rendezvous_that_is_over_while_the_head_starts_exits_0(node):
 
 def test_a_head_that_answers_no_more_is_gone_though_ray_has_not_noticed(node):
     with socket.create_server((HERE, 0)) as head:
-        node.meeting.announce(f"{HERE}:{head.getsockname()[1]}")
+        node.meeting.publish_address(f"{HERE}:{head.getsockname()[1]}")
         node.start("--peer", HERE, ray=[{"child": True}], HEAD_CHECK_S=0.05, GONE_S=0.5)
         node.rays()
         time.sleep(1)

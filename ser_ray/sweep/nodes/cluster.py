@@ -20,7 +20,7 @@ from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.gpus.node_gpus import NodeGpus
 from ser_ray.signals import restore_handlers
-from ser_ray.sweep.nodes.ray_folder import own_folder
+from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
 from ser_ray.sweep.nodes.ray_thread import ray_is_used
 from ser_ray.sweep.nodes.stop import hold_signals
 from ser_ray.sweep.planning.slots import slots
@@ -31,7 +31,7 @@ OBJECT_STORE_BYTES = 200 * 2**20
 OWN_CHOICE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 """Trials make the GPU visible that they are to use: the one that Ray means, or another where that one is faulty."""
 
-LOOK_S = 0.5
+POLL_S = 0.5
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
 IN_RAY_S = 5.0
@@ -48,25 +48,14 @@ much to do, or the file system is cold. One that has ended, such as for a port t
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster has.
-
-    Args:
-        cpus: CPU cores, all nodes together.
-        gpus: GPUs, all nodes together.
-        nodes: (CPU cores, GPUs) of each live node.
-    """
+    """CPU cores and GPUs of a cluster: of all nodes together, and of each live node."""
 
     cpus: float
     gpus: float
     nodes: tuple[tuple[float, float], ...]
 
     def slots(self, cpus: float, gpus: float) -> int:
-        """Return how many trials run at once that take so many cores and GPUs each, none across nodes.
-
-        Args:
-            cpus: cores of a trial, above 0.
-            gpus: share of a GPU, or whole GPUs; 0 for none.
-        """
+        """Return how many trials run at once that take so many cores and GPUs each, none across nodes."""
         return slots(self.nodes, cpus, gpus)
 
 
@@ -76,16 +65,10 @@ class RayNotUpError(InputError):
 
 @contextlib.contextmanager
 def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 0) -> Iterator[Cluster]:
-    """Connect to a Ray cluster, or start one on this machine, for as long as the context lasts.
+    """Connect to the Ray cluster at host:port, or start one on this machine, for as long as the context lasts.
 
-    Args:
-        address: host:port of a running cluster; None starts one here, with the cores this process may use.
-        log: takes what Ray says of its nodes by itself; None drops it.
-        gpus: of this machine, for a cluster that is started here: the first of those that are visible. Ray itself would
-            count them by NVIDIA's library, whatever PyTorch can do with them.
-
-    Yields:
-        What the cluster has.
+    One that is started here has the cores that this process may use, and the first `gpus` of the visible GPUs: Ray
+    itself would count them by NVIDIA's library, whatever PyTorch can do with them. `log` takes Ray's own messages.
 
     Raises:
         InputError: if nothing answers at the address.
@@ -100,8 +83,8 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
         "runtime_env": {"env_vars": {**ENVIRONMENT, **OWN_CHOICE}, "py_executable": shlex.quote(sys.executable)},
     }
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(own_folder()) if address is None else None
-        stack.enter_context(_words_of_ray(log))
+        folder = stack.enter_context(ray_temp_dir()) if address is None else None
+        stack.enter_context(_messages_to(log))
         own: dict[str, Any] = {
             "address": "local",
             "num_cpus": allocation.cpus(),
@@ -117,14 +100,11 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
 
 
 class _Connection(threading.Thread):
-    """This process's connection to Ray, made in a thread of its own.
+    """Connection of this process to Ray by `ray.init(**options)`, made in a thread of its own.
 
     In the main thread Ray would have Python take the signals that ask for the end in Ray's way, and would keep that
     thread from noticing them while its servers start. The thread lasts as long as the connection: the servers that it
     starts end with it.
-
-    Args:
-        options: of `ray.init`.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -132,7 +112,7 @@ class _Connection(threading.Thread):
         self._options = options
         self._made, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._error: Exception | None = None
-        self.left_behind = False
+        self.left_behind = False  # read at the process's exit, by ser_ray.process
 
     def open(self) -> None:
         """Connect.
@@ -142,16 +122,16 @@ class _Connection(threading.Thread):
             KeyboardInterrupt: if it came meanwhile; raised once Ray can be left.
         """
         self.start()
-        asked: KeyboardInterrupt | None = None
+        interrupt: KeyboardInterrupt | None = None
         while not self._made.is_set():
             try:
                 self._made.wait()
             except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes half a minute at most
-                asked = error
+                interrupt = error
                 self._over.set()
         restore_handlers()
-        if asked is not None:
-            raise asked
+        if interrupt is not None:
+            raise interrupt
         if self._error is None:
             return
         if NOT_IN_TIME in str(self._error):  # Ray raises no kind of its own for it
@@ -195,22 +175,20 @@ class _Connection(threading.Thread):
 
 
 def present_cluster() -> Cluster:
-    """Return what the cluster has now that this process is connected to."""
+    """Return the present cores and GPUs of the cluster that this process is connected to."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
     return Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
 
 
-def wait_for_nodes(wanted: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
-    """Return what the cluster has once so many nodes are in it, or what it has by then.
+def wait_for_nodes(count: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
+    """Return the cluster once `count()` nodes are in it, or as it is after `within_s` seconds.
 
-    Args:
-        wanted: how many; asked again and again, since some may turn out not to come.
-        within_s: how long to wait at most.
+    The number is asked for again and again, since some may turn out not to come.
     """
     deadline = time.monotonic() + within_s
-    while len((there := present_cluster()).nodes) < wanted() and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
+    while len((there := present_cluster()).nodes) < count() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
     return there
 
 
@@ -226,7 +204,7 @@ def own_gpus() -> tuple[list[str], NodeGpus]:
 
 
 def live_nodes() -> dict[str, str] | None:
-    """Return the nodes of the cluster, Ray's id -> host name; None if it answers that it cannot tell now."""
+    """Return the nodes of the cluster, Ray's id -> host name; None if Ray cannot tell now."""
     try:
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
     except (ray.exceptions.RayError, RuntimeError, ConnectionError):
@@ -240,7 +218,7 @@ def own_node() -> str:
 
 
 def _end_servers() -> None:
-    """End what this process started of Ray, and keep its connection."""
+    """End the servers of Ray that this process started, and keep its connection."""
     node: Any = ray._private.worker._global_node
     if node is not None:
         node.kill_all_processes(check_alive=False, allow_graceful=True)
@@ -248,11 +226,9 @@ def _end_servers() -> None:
 
 @contextlib.contextmanager
 def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Iterator[None]:
-    """Have Ray wait so long for the node manager that it starts.
+    """Have Ray wait so long for the node manager that it starts, or until `over` is set.
 
-    Args:
-        wait_s: at most; no shorter than Ray's own half a minute.
-        over: set when it is not to be waited for any more.
+    It does not wait less than its own half a minute.
     """
     services: Any = ray._private.services
     get_node, deadline = services.get_node, time.monotonic() + wait_s
@@ -262,7 +238,7 @@ def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Itera
             try:
                 return get_node(address, node)
             except RuntimeError:  # it is not there yet
-                if over.wait(LOOK_S) or time.monotonic() > deadline:
+                if over.wait(POLL_S) or time.monotonic() > deadline:
                     raise
 
     services.get_node = wait_for_node
@@ -273,8 +249,8 @@ def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Itera
 
 
 @contextlib.contextmanager
-def _words_of_ray(log: Path | None) -> Iterator[None]:
-    """Have what Ray says of its nodes by itself, a page for each that is lost, go to a file."""
+def _messages_to(log: Path | None) -> Iterator[None]:
+    """Send what Ray prints of its nodes, a page for each that is lost, to a file."""
     private = ray._private.worker
     before = private.print_to_stdstream
 
@@ -290,7 +266,7 @@ def _words_of_ray(log: Path | None) -> Iterator[None]:
 
 
 def servers() -> list[subprocess.Popen[bytes]]:
-    """Return those of Ray that this process started and cannot do without: node manager and control service."""
+    """Return the servers of Ray that this process started: node manager and control service."""
     node = ray._private.worker._global_node
     started: dict[str, list[Any]] = {} if node is None else node.all_processes
     return [info.process for kind in ("raylet", "gcs_server") for info in started.get(kind, [])]

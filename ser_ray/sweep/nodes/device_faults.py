@@ -10,23 +10,16 @@ FAULTS_IN_A_ROW = 10
 
 @dataclass(frozen=True)
 class DeviceFault:
-    """A fault of a GPU that a trial met.
+    """A fault of a GPU that a trial met."""
 
-    Args:
-        said: what CUDA said, in one line.
-        host: the node.
-        gpu: as CUDA_VISIBLE_DEVICES names it there.
-        set_aside: why the GPU is not used any more; None if it is.
-    """
-
-    said: str
+    message: str  # of CUDA, in one line
     host: str
-    gpu: str
-    set_aside: str | None = None
+    gpu: str  # as CUDA_VISIBLE_DEVICES names it there
+    set_aside: str | None = None  # why the GPU is not used any more; None if it is
 
     @property
     def place(self) -> str:
-        """The GPU, as it is named among those of all nodes."""
+        """The GPU's name among those of all nodes."""
         return f"{self.host}/{self.gpu}"
 
 
@@ -38,17 +31,12 @@ class DeviceFaults:
         self._in_a_row = 0
 
     def add(self, key: str, fault: DeviceFault) -> None:
-        """Take note of a fault.
-
-        Args:
-            key: of the trial that met it.
-            fault: what it met.
-        """
+        """Count a fault that a trial met."""
         self._of_trials.setdefault(key, []).append(fault.place)
         self._in_a_row += 1
 
     def worked(self) -> None:
-        """Take note that some trial ended an epoch on a GPU."""
+        """Count that some trial ended an epoch on a GPU."""
         self._in_a_row = 0
 
     def met_by(self, key: str) -> tuple[str, ...]:
@@ -61,5 +49,5 @@ class DeviceFaults:
 
     @property
     def too_many(self) -> bool:
-        """True once there were so many in a row that the run is to end."""
+        """Whether there were so many in a row that the run is to end."""
         return self._in_a_row >= FAULTS_IN_A_ROW

@@ -26,16 +26,14 @@ class _Gpu:
 class _Held:
     share: int
     gpu: int | None
-    """Where Ray puts it; None if it has to wait for room."""
+    """Where Ray puts it; None if it has to wait."""
 
 
 class GpuShares:
-    """The shares that trials hold, and what the next one may have.
+    """Shares of GPUs that trials hold, and what the next one may have.
 
-    Args:
-        nodes: (CPU cores, GPUs) of each node.
-        cpus: cores of a trial.
-        least: the least share of a GPU that a trial is given; or whole GPUs, which each is given.
+    Nodes are (CPU cores, GPUs). Each trial has `cpus` cores and at least the share `least` of a GPU; from 1 on, `least`
+    whole GPUs.
     """
 
     def __init__(self, nodes: Sequence[tuple[float, float]], cpus: float, least: float) -> None:
@@ -55,7 +53,7 @@ class GpuShares:
         return max(0, sum(int(gpus) for _, gpus in self._nodes) - self._lost)
 
     def update(self, nodes: Sequence[tuple[float, float]]) -> None:
-        """Take note of the nodes that there are now."""
+        """Count on the nodes that there are now."""
         with self._lock:
             if tuple(nodes) != self._nodes:
                 self._nodes = tuple(nodes)
@@ -68,11 +66,9 @@ class GpuShares:
             self._place_again()
 
     def take(self, key: str, waiting: int) -> float | None:
-        """Give a trial the largest share that leaves room for the others that wait; None if there is no room now.
+        """Give a trial the largest share that leaves one for the others that wait; None if there is none now.
 
-        Args:
-            key: the trial's.
-            waiting: how many trials wait for a share, this one among them.
+        `waiting` counts the trials that wait for a share, this one among them.
         """
         with self._lock:
             if self._least >= 1:
@@ -95,19 +91,19 @@ class GpuShares:
         gpus, cores = self._occupied()
         least, new = int(PARTS * self._least), [0] * len(gpus)
         for _ in range(waiting):  # each to the GPU that has the fewest
-            room = [
+            fits = [
                 n for n, gpu in enumerate(gpus) if cores[gpu.node] >= self._cpus and gpu.free >= least * (new[n] + 1)
             ]
-            if not room:
+            if not fits:
                 break
-            fewest = min(room, key=lambda n: gpus[n].trials + new[n])
+            fewest = min(fits, key=lambda n: gpus[n].trials + new[n])
             new[fewest] += 1
             cores[gpus[fewest].node] -= self._cpus
         # the largest first, since Ray puts each where it fits best
         return max((gpu.free // more for gpu, more in zip(gpus, new, strict=True) if more), default=None)
 
     def _best_fit(self, share: int) -> int | None:
-        """Return the GPU that Ray puts a share on: of those with room, the fullest."""
+        """Return the GPU that Ray puts a share on: of those that it fits on, the fullest."""
         gpus, cores = self._occupied()
         fits = [n for n, gpu in enumerate(gpus) if gpu.free >= share and cores[gpu.node] >= self._cpus]
         return min(fits, key=lambda n: gpus[n].free, default=None)

@@ -1,11 +1,15 @@
-"""A driver's word that it is there: one file, renewed every few seconds, that `status` and other drivers read."""
+"""Heartbeat of a driver, one file renewed every few seconds; what `status` and other drivers make of it; shares.
+
+Several jobs may run one sweep side by side, each its own share of the plan.
+"""
 
 import contextlib
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,53 +17,92 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import LOST_AFTER, DriverStatus, read_drivers, write_driver
-from ser_ray.sweep.nodes.share import WHOLE, Share, read_share
 from ser_ray.unwritable import is_unwritable
 
 BEAT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How far a run is.
+class Share:
+    """Part of a plan that a driver runs: the `number`-th, from 1, of so many."""
 
-    Args:
-        planned: trials planned.
-        standing: those of them that are finished, stopped or failed.
-        epochs_to_do: epochs still to be trained.
-        epochs_done: epochs trained by this run.
-        seconds_left: an estimate; None where there is none.
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse one that is not there."""
+        if not 1 <= self.number <= self.of:
+            raise ValueError(f"there is no share {self.number} of {self.of}")
+
+    def __str__(self) -> str:
+        """Return it as the command line takes it."""
+        return f"{self.number}/{self.of}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the plan."""
+        return self.of == 1
+
+    def keys(self, planned: Iterable[str]) -> frozenset[str]:
+        """Return which keys of a plan's trials are in this share.
+
+        Dealt out in the order of the keys, which are hashes: shares differ by one trial at most, and none gets all of
+        what takes long, such as one sequence length.
+        """
+        return frozenset(sorted(set(planned))[self.number - 1 :: self.of])
+
+    def beside(self, other: "Share") -> bool:
+        """Return whether no trial of the plan is in both shares, so that their drivers can run side by side."""
+        return self.of == other.of and self.number != other.number
+
+
+WHOLE = Share()
+
+
+def read_share(text: str) -> Share:
+    """Return the share that a text such as "3/8" names.
+
+    Raises:
+        InputError: if it names none.
     """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    try:
+        if found is None:
+            raise ValueError
+        return Share(int(found[1]), int(found[2]))
+    except ValueError:
+        raise InputError(
+            f"--share is {text!r}, but must be NUMBER/COUNT with a number from 1 to the count, such as 3/8"
+        ) from None
 
-    planned: int
-    standing: int
+
+@dataclass(frozen=True)
+class Pace:
+    """How far a run is, and an estimate of when it will end."""
+
+    planned: int  # trials
+    standing: int  # of them finished, stopped or failed
     epochs_to_do: int
-    epochs_done: int
+    epochs_done: int  # by this run
     seconds_left: float | None
 
 
-def refuse_others(
-    folder: SweepFolder, say: Callable[[str], None], share: Share = WHOLE, *, poll_s: float = BEAT_S
+def refuse_second_driver(
+    folder: SweepFolder, log: Callable[[str], None], share: Share = WHOLE, *, poll_s: float = BEAT_S
 ) -> None:
     """Return when no other driver runs this sweep, or trials of this share of it.
 
     One that was lost a moment ago looks alive until it has been silent for a minute: this waits for that. Its own clock
     may be ahead of this host's by hours, so the wait is bounded by this host's alone: a file that has not changed for
-    `LOST_AFTER` while it was looked at is of a driver that was lost.
-
-    Args:
-        folder: the sweep's folder.
-        say: told that it waits.
-        share: what of the plan is to be run here.
-        poll_s: seconds between two looks.
+    `LOST_AFTER` while it was watched is of a driver that was lost.
 
     Raises:
-        InputError: if another driver gives a sign of life, naming it.
+        InputError: if another driver is alive, naming it.
     """
     first = {driver.name: driver.seen_at for driver in _others(folder, share)}
     if first:
         files = ", ".join(str(folder.driver(name)) for name in sorted(first))
-        say(
+        log(
             f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life, at most "
             f"{LOST_AFTER.total_seconds():.0f} s; to skip this once nothing runs there, delete {files}"
         )
@@ -74,13 +117,13 @@ def refuse_others(
                     f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it ({end}) and run again"
                 )
         if time.monotonic() - began > LOST_AFTER.total_seconds():
-            say(f"{', '.join(sorted(driver.name for driver in others))} gave no sign of life: taken for lost")
+            log(f"{', '.join(sorted(driver.name for driver in others))} gave no sign of life: taken for lost")
             return
         time.sleep(poll_s)
 
 
 def _others(folder: SweepFolder, share: Share) -> list[DriverStatus]:
-    """Return the drivers that may be running beside this process what it is to run."""
+    """Return the other drivers that may be running trials of this share."""
     drivers = read_drivers(folder)
     if not drivers:
         return []
@@ -118,15 +161,8 @@ def _exists(pid: int) -> bool:
     return True
 
 
-class Presence:
-    """Tells of this driver while it runs.
-
-    Args:
-        folder: the sweep's folder.
-        pace: gives how far the run is.
-        beside: called now and then, between two signs of life.
-        share: what of the plan it runs.
-    """
+class Heartbeat:
+    """Heartbeat of this driver: writes `pace` every few seconds, and calls `beside` between two beats."""
 
     def __init__(
         self, folder: SweepFolder, pace: Callable[[], Pace], beside: Callable[[], object], share: Share = WHOLE
@@ -136,15 +172,11 @@ class Presence:
         self._over = threading.Event()
 
     @contextlib.contextmanager
-    def shown(self, outcome: Callable[[], str]) -> Iterator[None]:
-        """Be there as long as the context lasts, and leave word of how it ended.
-
-        Args:
-            outcome: asked at the end: "done", "failed" or "interrupted".
-        """
+    def beating(self, outcome: Callable[[], str]) -> Iterator[None]:
+        """Beat as long as the context lasts; the last beat has its outcome: "done", "failed" or "interrupted"."""
         forget_old(self._folder)
         self._beat()
-        thread = threading.Thread(target=self._beats, name="presence", daemon=True)
+        thread = threading.Thread(target=self._beats, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
@@ -182,12 +214,7 @@ class Presence:
 
 
 def forget_old(folder: SweepFolder, *, kept: int = 10) -> None:
-    """Remove what drivers said that ended or were lost, but for the latest.
-
-    Args:
-        folder: the sweep's folder.
-        kept: how many of them stay.
-    """
+    """Remove the files of drivers that ended or were lost, but for the latest."""
     now = datetime.now(UTC)
     over = [driver for driver in read_drivers(folder) if driver.silent(now)]
     for driver in over[: max(0, len(over) - kept)]:

@@ -14,12 +14,10 @@ from ser_ray.gpus.run_python import run_python
 
 CONTROL = "nvidia-cuda-mps-control"
 OWN_PIPES = "/tmp/nvidia-mps"
-"""Where the service has its pipes unless it is told another place."""
+"""Where the service has its pipes by default."""
 WAIT_S = 30.0
 CLIENT_S = 120.0
 """How long a process may take to import PyTorch, from a cold disk, and to compute a sum."""
-
-
 CLIENT = "import torch; torch.ones(8, device='cuda').sum().item()"
 """What is tried once under the service: where it cannot serve, each trial would fail."""
 
@@ -36,35 +34,31 @@ def is_running() -> bool:
 
 @contextlib.contextmanager
 def shared_gpus(
-    wanted: bool, say: Callable[[str], None], client: Callable[[], str | None] = tried_client
+    enabled: bool, log: Callable[[str], None], client: Callable[[], str | None] = tried_client
 ) -> Iterator[None]:
-    """Run NVIDIA's multi-process service on this node for as long as the context lasts, if it is wanted.
+    """Run NVIDIA's multi-process service on this node for as long as the context lasts, if it is enabled.
 
     The service has folders of its own, so that it is neither another user's nor another job's. It numbers the GPUs that
     it is given anew, from 0, so that service and trials are told UUIDs. Where it cannot be started, or a process that
-    uses it fails, the reason is said, and trials take turns on their GPU as they do without it.
-
-    Args:
-        wanted: resources.mps.
-        say: takes a line.
-        client: uses the service once; returns why that failed, or None.
+    uses it fails (`client` returns why, or None), the reason is logged, and trials take turns on their GPU as they do
+    without it.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     with contextlib.ExitStack() as stack:
-        problem = _start(stack, say)
+        problem = _start(stack, log)
         if problem is None and (failure := client()) is not None:
             stack.close()
             problem = f"a process that used it failed: {failure}"
         if problem is None:
-            say("CUDA MPS is running on this node: trials share its GPUs side by side")
+            log("CUDA MPS is running on this node: trials share its GPUs side by side")
         else:
-            say(f"resources.mps: CUDA MPS cannot be used ({problem}); trials that share a GPU take turns")
+            log(f"resources.mps: CUDA MPS cannot be used ({problem}); trials that share a GPU take turns")
         yield
 
 
-def _start(stack: contextlib.ExitStack, say: Callable[[str], None]) -> str | None:
+def _start(stack: contextlib.ExitStack, log: Callable[[str], None]) -> str | None:
     """Start the service, which ends with the stack; return why that failed, or None."""
     folder = Path(tempfile.mkdtemp(prefix="ser_ray_mps_", dir=allocation.temporary()))  # a socket's path must be short
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -84,7 +78,7 @@ def _start(stack: contextlib.ExitStack, say: Callable[[str], None]) -> str | Non
     def end() -> None:
         ended = _control(environment, stdin="quit\n")
         if ended is not None:
-            say(f"CUDA MPS did not end ({ended}); end it by hand: pkill -u $USER {CONTROL}")
+            log(f"CUDA MPS did not end ({ended}); end it by hand: pkill -u $USER {CONTROL}")
 
     stack.callback(end)
     before = {name: os.environ.get(name) for name in environment}
@@ -119,19 +113,19 @@ def _control(environment: dict[str, str], *arguments: str, stdin: str | None = N
     """Call NVIDIA's control program; return why it failed, or None."""
     try:
         # into a file: the service that is started keeps a pipe open, and the call would wait for its end
-        with tempfile.TemporaryFile("w+") as said:
+        with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [CONTROL, *arguments],
                 env={**os.environ, **environment},
                 input=stdin,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
                 timeout=WAIT_S,
                 check=False,
             )
-            said.seek(0)
-            text = said.read().strip()
+            output.seek(0)
+            text = output.read().strip()
     except FileNotFoundError:
         return f"there is no {CONTROL}"
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -17,17 +17,11 @@ LONGEST = 107 - len("/ser_ray_12345678/ray/session_2026-01-01_00-00-00_000000_41
 
 
 @contextlib.contextmanager
-def own_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Yield a folder that nobody else can read, and remove those of processes that are gone.
+def ray_temp_dir(parent: Path | None = None) -> Iterator[Path]:
+    """Yield a folder of mode 0700, and remove those of processes that are gone.
 
     A process that is killed cannot remove its own; the lock on its folder goes with it, and tells the next one. On a
     file system that knows no locks nobody can tell, and what is left there stays.
-
-    Args:
-        parent: where it lies; None takes `allocation.temporary()`.
-
-    Yields:
-        The folder, of mode 0700.
 
     Raises:
         InputError: if the parent's path is too long, or it cannot be written.

@@ -8,12 +8,8 @@ from collections.abc import Callable
 class RayThread(threading.Thread):
     """A thread that uses Ray: while one runs, Ray is not left, since it would go on in what Ray has freed.
 
-    Whether it runs is asked of it by `running` and `wait`. Python 3.11 and 3.12 take a thread for ended, by `is_alive`
-    and `join`, once the exception of a signal has interrupted its `join`.
-
-    Args:
-        call: what it does.
-        name: of the thread.
+    Ask `running` and `wait` whether it runs: Python 3.11 and 3.12 take a thread for ended, by `is_alive` and `join`,
+    once the exception of a signal has interrupted its `join`.
     """
 
     def __init__(self, call: Callable[[], object], name: str) -> None:
@@ -33,12 +29,12 @@ class RayThread(threading.Thread):
 
     @property
     def running(self) -> bool:
-        """True until the call is over."""
+        """Whether the call goes on."""
         return not self._ended.is_set()
 
     @property
     def failed(self) -> bool:
-        """True once the call has raised."""
+        """Whether the call has raised."""
         return self._raised is not None
 
     def wait(self, timeout_s: float) -> bool:
@@ -52,11 +48,7 @@ class RayThread(threading.Thread):
 
 
 def ray_is_used(within_s: float) -> bool:
-    """Return whether a thread still uses Ray when so long has been waited for all of them.
-
-    Args:
-        within_s: how long to wait.
-    """
+    """Return whether a thread still uses Ray after all of them were waited for so long."""
     deadline = time.monotonic() + within_s
     threads = [thread for thread in threading.enumerate() if isinstance(thread, RayThread)]
     return not all(thread.wait(max(0.0, deadline - time.monotonic())) for thread in threads)

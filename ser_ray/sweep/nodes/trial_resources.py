@@ -1,4 +1,4 @@
-"""What each trial gets of the nodes that are there."""
+"""What each trial is given of the nodes of a cluster."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -33,52 +33,47 @@ class TrialResources:
 
 def trial_resources(
     asked: Resources,
-    there: "Cluster",
-    say: Callable[[str], None],
+    machines: "Cluster",
+    log: Callable[[str], None],
     exclusive: Callable[[], bool] = gpus_are_exclusive,
 ) -> TrialResources:
     """Return the cores and the share of a GPU that each trial is given.
 
     Without a GPU one core, since it trains in one thread. In a scheduler's job that has fewer cores than a trial asks
     for beside its GPU, those that are there: the job has waited in a queue, and a GPU trial needs them for little.
-
-    Args:
-        asked: what the sweep asks for.
-        there: what the cluster has.
-        say: told where the cores keep GPUs waiting, or trials are given more of a GPU than is asked.
-        exclusive: tells whether GPUs of this node let in one process at a time.
+    Where cores keep GPUs waiting, or trials are given more of a GPU than is asked, that is logged.
 
     Raises:
         InputError: if no node has as much, so that trials would wait for ever, or this one lacks what the fused back
             end needs on a GPU: each trial would fail.
     """
-    cpus, share = taken(asked, there.gpus)
+    cpus, share = taken(asked, machines.gpus)
     if not share:
         return TrialResources(cpus, share)
     if asked.backend == "fused":
         triton_host.refuse_fused()
     if asked.gpus < 1 and exclusive():
-        say(
+        log(
             "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
             f"not {asked.gpus:g} of it; resources.mps: true lets trials share, as does the default mode "
             "(nvidia-smi -c 0)"
         )
         asked = dataclasses.replace(asked, gpus=1.0)
-    most = max((int(cpus) for cpus, gpus in there.nodes if gpus >= asked.gpus), default=0)
+    most = max((int(cpus) for cpus, gpus in machines.nodes if gpus >= asked.gpus), default=0)
     if provenance.job_id() is not None and 0 < most < cpus:
         cpus = float(most)
-    at_once, by_gpus = there.slots(cpus, asked.gpus), there.slots(1e-9, asked.gpus)
+    at_once, by_gpus = machines.slots(cpus, asked.gpus), machines.slots(1e-9, asked.gpus)
     if not at_once:
         raise InputError(
             f"resources: a trial asks for cpus {asked.cpus} and gpus {asked.gpus:g}, but no node has "
-            f"as much (nodes have {_in_words(there.nodes)}); ask for less, with --set resources.cpus=N or "
+            f"as much (nodes have {_in_words(machines.nodes)}); ask for less, with --set resources.cpus=N or "
             "resources.gpus=N"
         )
     if at_once < by_gpus:
-        say(
+        log(
             f"CPUS      {at_once} trials run at once, though there is room on the GPUs for {by_gpus}: the nodes have "
-            f"{_in_words(there.nodes)}, a trial is given {cpus:g} of {asked.cpus} CPUs that it asks for; ask for more "
-            "CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
+            f"{_in_words(machines.nodes)}, a trial is given {cpus:g} of {asked.cpus} CPUs that it asks for; ask for "
+            "more CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
         )
     return TrialResources(cpus, float(asked.gpus))
 

@@ -48,7 +48,7 @@ def _made_again(folder: SweepFolder, damage: Damage, planned: bool) -> str:
     key = damage.key
     row, predictions = (folder.part(table, key).is_file() for table in ("trials", "predictions"))
     if damage.table == "epochs":
-        from ser_ray.trial.epochs_again import write_epochs_again
+        from ser_ray.trial.rows import write_epochs_again
 
         source = write_epochs_again(folder, key)
         if source is not None:

@@ -1,4 +1,4 @@
-"""Drives a run on Ray: trials train, their predictions are searched, and the user is told."""
+"""Driver of a run on Ray: trials train, their predictions are searched, and the user is shown how far it is."""
 
 import contextlib
 import os
@@ -14,14 +14,12 @@ from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster, wait_for_nodes
-from ser_ray.sweep.nodes.heartbeat import Presence
+from ser_ray.sweep.nodes.cluster import RayNotUpError, cluster
+from ser_ray.sweep.nodes.heartbeat import Heartbeat, Share
 from ser_ray.sweep.nodes.mps import shared_gpus
 from ser_ray.sweep.nodes.node_watch import NodeWatch
 from ser_ray.sweep.nodes.ray_thread import RayThread
-from ser_ray.sweep.nodes.rendezvous import Meeting
-from ser_ray.sweep.nodes.share import Share
-from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
+from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, StopRequest, announce_stop, on_signals
 from ser_ray.sweep.nodes.trial_resources import TrialResources, trial_resources
 from ser_ray.sweep.planning.listing import label_of
 from ser_ray.sweep.planning.plan import Plan
@@ -29,37 +27,29 @@ from ser_ray.sweep.planning.reuse import adopt_checkpoints
 from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.planning.states import TrialStates
 from ser_ray.sweep.running.events import TrialEvents
+from ser_ray.sweep.running.job_nodes import cluster_address, joined_nodes
+from ser_ray.sweep.running.local_corpus import CorpusVerification, local_copy_of
 from ser_ray.sweep.running.options import RunOptions, WorkerOptions
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.search_pool import SearchPool
-from ser_ray.sweep.running.staging import staging_of
 from ser_ray.sweep.running.tune import TuneOptions, train_trials
-from ser_ray.sweep.running.verifying import CorpusVerification
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
     from ser_ray.sweep.running.tensorboard import TensorBoard
 
-LOOK_S = 0.2
+POLL_S = 0.2
 NOT_BEGUN = "no trial has begun"
 SAVING = "trials save what they have"
 SEARCHING = "what is trained is searched, for two minutes at most"
-HEAD_S = 300.0
-"""How long the head of a cluster may take to tell its address: its node is looked at first, its file system is cold."""
 LEAVE_S = 15.0
 """How long Tune may take to leave at once; after that it is left behind."""
 
 
 class Driver:
-    """Trains and searches trials of a plan on a cluster.
-
-    Args:
-        plan: the whole plan.
-        trials: those of it that are run here.
-        states: of these trials.
-        options: how they are run.
+    """Driver of those trials of a plan that are run here.
 
     Attributes:
         proposed: trials that a guided search has proposed since.
@@ -69,7 +59,7 @@ class Driver:
         self._plan, self._states, self._options = plan, states, options
         self._folder, self._config = plan.folder, plan.config
         self._trials = {trial.key: trial for trial in trials}
-        self._stop = Ending(self._folder.tmp / f"go-{_driver_name()}")
+        self._stop = StopRequest(self._folder.tmp / f"go-{_driver_name()}")
         self._doing = NOT_BEGUN
         self.proposed: list[Trial] = []
         # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
@@ -85,28 +75,27 @@ class Driver:
         self._events: TrialEvents | None = None
 
     def run(self, outcome: Callable[[], str]) -> None:
-        """Train and search what does not stand.
-
-        Args:
-            outcome: says at the end how the run ended.
+        """Train and search the trials that are open; `outcome` is asked at the end how the run ended.
 
         Raises:
             InputError: if no node has what a trial asks for, or the corpus is not what its manifest says.
             KeyboardInterrupt: if the run was asked a second time to end.
         """
-        presence = Presence(self._folder, self._progress.pace, self._keep_house, self._options.share)
+        heartbeat = Heartbeat(self._folder, self._progress.pace, self._maintain, self._options.share)
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             stack.callback(self._stop.close)
             stack.enter_context(self._progress)
-            stack.enter_context(presence.shown(outcome))
+            stack.enter_context(heartbeat.beating(outcome))
             stack.enter_context(on_signals(self._stop))
-            stack.enter_context(told(self._stop, self._progress.say, lambda: self._doing))
-            self._adopt()
+            stack.enter_context(announce_stop(self._stop, self._progress.log, lambda: self._doing))
+            adopted = adopt_checkpoints(self._folder, self._states.to_train, self._plan.source_sweeps)
+            for key, source in adopted.items():
+                self._progress.log(f"longer    {key}  goes on from {source}, which has fewer epochs")
             try:
                 self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
             except RayNotUpError as error:  # no trial has begun: all stay open
-                self._progress.say(f"RAY       {error}")
+                self._progress.log(f"RAY       {error}")
 
     @property
     def _scratch(self) -> Path:
@@ -114,68 +103,64 @@ class Driver:
         return self._folder.tmp / f"tune-{_driver_name()}"
 
     def _on_unwritable(self, reason: str) -> None:
-        self._stop.ask(f"{MAKE_ROOM} ({reason})")
+        self._stop.request(f"{MAKE_ROOM} ({reason})")
 
-    def _keep_house(self) -> None:
+    def _maintain(self) -> None:
         if self._events is not None:
-            self._events.keep_house()
-
-    def _adopt(self) -> None:
-        for key, donor in adopt_checkpoints(self._folder, self._states.to_train, self._plan.source_sweeps).items():
-            self._progress.say(f"longer    {key}  goes on from {donor}, which has fewer epochs")
+            self._events.maintain()
 
     def _on_cluster(self, beside: ThreadPoolExecutor) -> None:
-        say, resources = self._progress.say, self._config.resources
-        meeting = self._options.meeting
-        if resources.mps and meeting is not None and meeting.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
+        log, resources, rendezvous = self._progress.log, self._config.resources, self._options.rendezvous
+        if resources.mps and rendezvous is not None and rendezvous.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
             raise InputError(
                 "resources.mps is true, but on several nodes each starts CUDA MPS before it knows of the sweep: write "
                 "export SER_RAY_MPS=1 in slurm/site.env, or set resources.mps to false"
             )
-        say("starting Ray")
-        address = self._address()  # before the kernels, whose compilation a run without a cluster would wait for
-        if self._stop.wanted:
+        log("starting Ray")
+        # before the kernels, whose compilation a run without a cluster would wait for
+        address = cluster_address(rendezvous, self._stop)
+        if self._stop.requested:
             return
         trains = bool(self._states.to_train or self._plan.to_propose)
         compiled = beside.submit(_compile_kernels, trains and resources.backend != "reference")
         gpus = usable_gpus() if address is None and trains and resources.gpus else UsableGpus(())
         for unusable in gpus.unusable:
-            say(f"GPU       not used: {unusable}")
+            log(f"GPU       not used: {unusable}")
         # a copy on the node's own disk is verified as it is made
         here = self._plan.corpus if trains and resources.verify_corpus and resources.staging is None else None
         with (
             only_visible(gpus),
-            CorpusVerification(here, say) as verification,
-            shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), say),
+            CorpusVerification(here, log) as verification,
+            shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), log),
             cluster(address, self._folder.path / "ray.log", gpus=len(gpus.ids)) as first,
-            NodeWatch(self._on_lost_node, address, say) as watch,
+            NodeWatch(self._on_lost_node, address, log) as watch,
         ):
-            machines = self._all_nodes(first)
-            watch.tell_changes()
+            machines = joined_nodes(rendezvous, first, self._stop, log)
+            watch.log_changes()
             given = allocation.gpus_given()
             if given and trains and resources.gpus and not machines.gpus:
                 raise gpus_unusable(given, None)  # on several nodes: the doctor has said there what it found
-            each = trial_resources(resources, machines, say)
-            say(
+            each = trial_resources(resources, machines, log)
+            log(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
                 f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
             )
             self._wait_for(compiled)
-            verification.wait(lambda: self._stop.wanted)
+            verification.wait(lambda: self._stop.requested)
             slots = machines.slots(each.cpus, each.gpus)
             queue = TrialQueue(self._states.to_train, self._plan.guided, slots, self._on_proposed)
             training = slots * each.cpus if trains else 0.0
             with self._searching(search_actors(resources.search_actors, machines.cpus, training), queue) as events:
                 for trial in self._states.to_search:
                     events.trained(trial.key)
-                if trains and not self._stop.wanted:
+                if trains and not self._stop.requested:
                     self._train(queue, each, events)
             if events.corpus_altered is not None:
                 raise InputError(events.corpus_altered)
 
     @contextlib.contextmanager
     def _searching(self, actors: int, queue: TrialQueue) -> Iterator[TrialEvents]:
-        """Have a pool search what is trained, until all of that is searched; yield what trials' ends are told to."""
+        """Yield the events of trials, beside a pool that searches what is trained and in the end all of it."""
         pool = SearchPool(self._folder, actors, lambda key, error: events.searched(self._trials[key], error))
         board = _tensorboard(self._folder) if self._options.tensorboard else None
         events = TrialEvents(self._plan, queue, self._stop, self._progress, pool.submit, board)
@@ -191,11 +176,11 @@ class Driver:
 
     def _wait_for(self, compiled: "Future[None]") -> None:
         if not compiled.done():
-            self._progress.say("compiling the kernels of training, once for this kind of CPU")
+            self._progress.log("compiling the kernels of training, once for this kind of CPU")
         compiled.result()
-        words = kernel_cache.describe_private_folder()
-        if words is not None:
-            self._progress.say(words)
+        note = kernel_cache.describe_private_folder()
+        if note is not None:
+            self._progress.log(note)
 
     def _train(self, queue: TrialQueue, each: TrialResources, events: TrialEvents) -> None:
         schedule, resources = self._config.schedule, self._config.resources
@@ -205,12 +190,12 @@ class Driver:
             most_epochs=max((trial.config.training.epochs for trial in self._states.to_train), default=given),
             resources=each,
             worker=WorkerOptions(
-                go=self._stop.go,
+                go_file=self._stop.file,
                 cpus=each.cpus,
                 silence_s=60 * schedule.silence_minutes,
                 save_every_s=60 * schedule.checkpoint_minutes,
                 backend=resources.backend,
-                staging=staging_of(resources),
+                local_copy=local_copy_of(resources),
                 verify_corpus=resources.verify_corpus,
             ),
             folder=self._scratch,
@@ -218,52 +203,14 @@ class Driver:
         training = RayThread(lambda: train_trials(queue, events, self._stop, options), "training")
         self._doing = SAVING
         training.start()
-        self._attend(training)
+        wait_for_training(training, self._stop, schedule.max_hours)
         self._doing = SEARCHING
 
-    def _attend(self, training: RayThread) -> None:
-        """Wait for the training, and see to its end where it is to end before."""
-        began = time.monotonic()
-        most_s = None if self._config.schedule.max_hours is None else 3600 * self._config.schedule.max_hours
-        try:
-            while not training.wait(LOOK_S) and not (self._stop.now and self._stop.since > LEAVE_S):
-                if most_s is not None and time.monotonic() - began > most_s:
-                    self._stop.ask(f"schedule.max_hours ({self._config.schedule.max_hours:g}) is over")
-        except KeyboardInterrupt:
-            training.wait(LEAVE_S)
-        if not training.running:
-            training.raise_if_failed()
-
-    def _address(self) -> str | None:
-        """Return where the cluster is, once its head has told; None to start one here."""
-        meeting = self._options.meeting
-        if meeting is None or meeting.nodes == 1:
-            return os.environ.get("RAY_ADDRESS") or None
-        deadline = time.monotonic() + HEAD_S
-        while (address := meeting.address()) is None and not self._stop.wanted:
-            # the head runs on this node, and nothing on another one can take its place
-            if meeting.left < 1 or provenance.host_name() in meeting.unfit() or time.monotonic() > deadline:
-                raise InputError(_no_head(meeting))
-            time.sleep(LOOK_S)
-        return address
-
-    def _all_nodes(self, machines: Cluster) -> Cluster:
-        """Return what the cluster has when the nodes of the job have come, or as many as will."""
-        meeting = self._options.meeting
-        if meeting is None or meeting.nodes == 1:
-            return machines
-        machines = wait_for_nodes(lambda: 0 if self._stop.wanted else meeting.left)
-        for node, reason in sorted(meeting.unfit().items()):
-            self._progress.say(f"NODE      {node} takes no part: {reason}")
-        if len(machines.nodes) < meeting.nodes:
-            self._progress.say(f"NODE      going on with {len(machines.nodes)} of {meeting.nodes} nodes")
-        return machines
-
     def _on_lost_node(self) -> None:
-        if self._options.meeting is not None:
+        if self._options.rendezvous is not None:
             with contextlib.suppress(OSError):  # the run ends all the same
-                self._options.meeting.tell_lost()
-        self._stop.ask(RAY_LOST, now=True)
+                self._options.rendezvous.report_lost()
+        self._stop.request(RAY_LOST, now=True)
 
     def _on_proposed(self, trial: Trial) -> None:
         self._plan.record([*(other.key for other in self.proposed), trial.key])
@@ -272,17 +219,26 @@ class Driver:
         self.proposed.append(trial)
 
 
+def wait_for_training(training: RayThread, stop: StopRequest, max_hours: float | None) -> None:
+    """Wait for the end of a training, request it after so many hours, and do not wait for one that is to end at once.
+
+    Raises:
+        Exception: what the training raised.
+    """
+    began = time.monotonic()
+    try:
+        while not training.wait(POLL_S) and not (stop.now and stop.elapsed_s > LEAVE_S):
+            if max_hours is not None and time.monotonic() - began > 3600 * max_hours:
+                stop.request(f"schedule.max_hours ({max_hours:g}) is over")
+    except KeyboardInterrupt:
+        training.wait(LEAVE_S)
+    if not training.running:
+        training.raise_if_failed()
+
+
 def _driver_name() -> str:
-    """Return what no other driver of a sweep is called: two nodes may give two processes the same number."""
+    """Return a name that no other driver has: two nodes may give two processes the same number."""
     return f"{provenance.host_name()}-{os.getpid()}"
-
-
-def _no_head(meeting: Meeting) -> str:
-    """Return why there is no cluster: what the nodes themselves said, or else what srun said of their steps."""
-    unfit, ended = meeting.unfit(), meeting.ended()
-    what = "no head of a Ray cluster came up" if unfit or meeting.left else "all steps were over before Ray was up"
-    said = "".join(f"\n  {node}: {words}" for node, words in sorted((unfit or ended).items()))
-    return f"{what} on the {meeting.nodes} nodes of this job{said}"
 
 
 def _log_name(share: Share) -> str:
@@ -290,7 +246,7 @@ def _log_name(share: Share) -> str:
 
 
 def _compile_kernels(training: bool) -> None:
-    """Leave kernels compiled on disk, lest each process compiles its own: of searches, and if wanted of training."""
+    """Compile the kernels of searches, and of training, to disk, lest each process compiles its own."""
     from ser_ray.postprocess.running_median import warm
 
     warm()

@@ -1,4 +1,4 @@
-"""What a run does when its trials start, end an epoch, or end: tells the user, the search, the budget, the queue."""
+"""Events of a run's trials, and what they do: show the user, submit searches, spend the budget, feed the queue."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, compact_tables, read_table, read_trial
 from ser_ray.sweep.nodes.device_faults import DeviceFault
-from ser_ray.sweep.nodes.stop import MAKE_ROOM, Ending
+from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import TrialQueue
-from ser_ray.sweep.running.watchdog import Silence
+from ser_ray.sweep.running.watchdog import Watchdog
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 from ser_ray.unwritable import results_cannot_be_written
@@ -25,27 +25,25 @@ if TYPE_CHECKING:
 class TrialEvents:
     """What is done when a trial starts, ends an epoch, or ends.
 
-    Args:
-        plan: whose trials run.
-        queue: told how trials ended.
-        stop: asked to end the run where a budget is spent or results cannot be written.
-        progress: shows everything to the user.
-        submit: takes the key of a trained trial that is to be searched.
-        board: draws figures, if wanted.
+    `stop` ends the run where a budget is spent or results cannot be written; `submit` takes the key of a trained trial
+    that is to be searched.
+
+    Attributes:
+        corpus_altered: why the corpus is not what its manifest says, once a trial has found that.
     """
 
     def __init__(
         self,
         plan: Plan,
         queue: TrialQueue,
-        stop: Ending,
+        stop: StopRequest,
         progress: Progress,
         submit: Callable[[str], None],
         board: "TensorBoard | None" = None,
     ) -> None:
         self._folder, self._schedule = plan.folder, plan.config.schedule
         self._progress, self._stop, self._queue, self._submit = progress, stop, queue, submit
-        self._watchdog = Silence(60 * self._schedule.silence_minutes)
+        self._watchdog = Watchdog(60 * self._schedule.silence_minutes)
         self._too_late: set[str] = set()
         self._places: dict[str, Place] = {}
         self.corpus_altered: str | None = None
@@ -53,42 +51,42 @@ class TrialEvents:
         self._board = board
 
     def started(self, key: str, kill: Callable[[], None]) -> None:
-        """A trial has its resources; `kill` ends its process."""
-        if self._stop.wanted:
+        """Watch a trial that has its resources; `kill` ends its process."""
+        if self._stop.requested:
             self._too_late.add(key)  # it ends as soon as it sees that, with nothing done
         else:
             self._progress.started(key)
         self._watchdog.watch(key, self._folder.log(key), kill)
 
     def placed(self, key: str, place: Place) -> None:
-        """A trial's process told where it is."""
+        """Keep where a trial runs, as its process reports."""
         self._places[key] = place
 
     def place(self, key: str) -> Place:
-        """Return where a trial ran last: as it told this run, or as its predictions keep of an earlier one."""
+        """Return where a trial ran last: as it reported to this run, or as its predictions keep of an earlier one."""
         if key not in self._places:
             with contextlib.suppress(InputError):  # then nobody can tell
                 return Place.of_row(read_trial(self._folder.part("predictions", key)))
         return self._places.get(key, NOWHERE)
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
-        """A trial ended an epoch, with these figures."""
+        """Show the figures of an epoch, and stop the run if its budget is spent."""
         self._progress.epoch(key, figures)
         self._draw(lambda board: board.epoch(key, figures))
         most = self._schedule.max_gpu_hours
         self._gpu_seconds += figures["seconds"] * figures["gpus"]
         if most is not None and self._gpu_seconds >= 3600 * most:
             spent = self._gpu_seconds / 3600
-            self._stop.ask(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
+            self._stop.request(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
 
     def trained(self, key: str) -> None:
-        """A trial's predictions are written."""
+        """Submit a trained trial for its search."""
         self._watchdog.forget(key)
         self._progress.trained(key)
         self._submit(key)
 
     def stopped(self, key: str) -> None:
-        """The scheduler ended a trial early, and its row is written."""
+        """Record a trial that the scheduler ended early, and whose row is written."""
         self._watchdog.forget(key)
         (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
         self._queue.ended(key, "stopped", row["ccc_devel_mean"])
@@ -96,39 +94,39 @@ class TrialEvents:
         self._draw(lambda board: board.finished(key, row))
 
     def failed(self, key: str, reason: str) -> None:
-        """A trial failed, and its row is written."""
+        """Record a trial that failed, and whose row is written."""
         self._watchdog.forget(key)
         self._queue.ended(key, "failed", None)
         self._progress.failed(key, reason)
         self._draw(lambda board: board.ended(key))
 
     def left(self, key: str) -> None:
-        """A trial ended before its end, and is still open."""
+        """Record a trial that ended before its end, and is still open."""
         self._watchdog.forget(key)
         self._draw(lambda board: board.ended(key))
         if key not in self._too_late:
             self._progress.left(key)
 
     def faulted(self, key: str, fault: DeviceFault) -> None:
-        """The GPU of a trial was at fault: the trial is still open, and goes on elsewhere if it goes on."""
+        """Show that the GPU of a trial was at fault; the trial is still open."""
         self._watchdog.forget(key)
-        self._progress.say(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.said}")
+        self._progress.log(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
         if fault.set_aside is not None:
-            self._progress.say(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
+            self._progress.log(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
 
     def unwritable(self, key: str, reason: str) -> None:
-        """The results of a trial cannot be written."""
-        self._progress.say(f"DISK      {key}  results cannot be written: {reason}")
-        self._stop.ask(MAKE_ROOM)
+        """Stop the run, since the results of a trial cannot be written."""
+        self._progress.log(f"DISK      {key}  results cannot be written: {reason}")
+        self._stop.request(MAKE_ROOM)
 
     def altered(self, key: str, reason: str) -> None:
-        """A trial found that the corpus is not what its manifest says: no trial can be trusted."""
-        self._progress.say(f"CORPUS    {key}  {reason}")
+        """Stop the run, since a trial found that the corpus is not what its manifest says."""
+        self._progress.log(f"CORPUS    {key}  {reason}")
         self.corpus_altered = self.corpus_altered or reason
-        self._stop.ask("the corpus is not what its manifest says")
+        self._stop.request("the corpus is not what its manifest says")
 
     def searched(self, trial: Trial, error: Exception | None) -> None:
-        """A trial's post-processing is searched, or its search ended with an error."""
+        """Record that a trial's post-processing is searched, or the error that ended its search."""
         key = trial.key
         if error is None:
             (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
@@ -140,7 +138,7 @@ class TrialEvents:
         else:
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
             if self._folder.part("trials", key).is_file():  # it was searched for its chains, which had been lost
-                self._progress.say(f"FAILED    {key}  {reason}; its row stands as it was")
+                self._progress.log(f"FAILED    {key}  {reason}; its row stands as it was")
                 return
             try:
                 write_unfinished(trial, "failed", reason, self.place(key))
@@ -153,25 +151,25 @@ class TrialEvents:
         self.unwritable(key, f"{error.strerror or error} ({self._folder.path})")
         self._progress.left(key)
 
-    def keep_house(self) -> None:
-        """Now and then: end processes that hang, and keep the table in one file up to date."""
-        for key in self._watchdog.look():
-            self._progress.say(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
+    def maintain(self) -> None:
+        """End processes that hang, and keep the table in one file up to date."""
+        for key in self._watchdog.check():
+            self._progress.log(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
         with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
             compact_tables(self._folder)
 
     def close(self) -> None:
-        """Nothing further will come."""
+        """Close TensorBoard's files."""
         self._draw(lambda board: board.close())
 
-    def _draw(self, what: "Callable[[TensorBoard], None]") -> None:
-        """Have TensorBoard's files hold something; the tables hold it as well."""
+    def _draw(self, draw: "Callable[[TensorBoard], None]") -> None:
+        """Draw something for TensorBoard; the tables hold it as well."""
         if self._board is None:
             return
         try:
-            what(self._board)
+            draw(self._board)
         except OSError as error:
-            self._progress.say(f"DISK      no further files for TensorBoard: {error.strerror or error}")
+            self._progress.log(f"DISK      no further files for TensorBoard: {error.strerror or error}")
             self._board = None
 
 

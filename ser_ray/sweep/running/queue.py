@@ -9,13 +9,10 @@ from ser_ray.trial import Trial
 
 
 class TrialQueue:
-    """The trials of a run, one after the other.
+    """The trials of a run, one after the other: those that are known, in their order, then what `guided` proposes.
 
-    Args:
-        trials: those that are known and are to be trained, in order.
-        guided: what proposes further ones, if anything does.
-        slots: how many trials run at once; no more is proposed than can begin, since later proposals know more.
-        on_proposed: called with each proposed trial before it is handed out.
+    No more is proposed than the `slots` in which trials run at once can take, since later proposals know more.
+    `on_proposed` is called with each proposed trial before it is handed out.
 
     Attributes:
         given: the trials that were handed out, by key.
@@ -36,7 +33,7 @@ class TrialQueue:
 
     @property
     def exhausted(self) -> bool:
-        """True when no further trial will come."""
+        """Whether no further trial will come."""
         return not self._waiting and (self._guided is None or not self._guided.remaining)
 
     @property
@@ -64,7 +61,7 @@ class TrialQueue:
             return trial
 
     def ended(self, key: str, status: str, score: float | None) -> None:
-        """Take note of how a trial ended: "finished", "stopped" or "failed", with its best devel CCC, the mean."""
+        """Record how a trial ended: "finished", "stopped" or "failed", with its best mean devel CCC."""
         with self._lock:
             self._live.discard(key)
             if self._guided is not None:

@@ -1,4 +1,4 @@
-"""Runs a plan to its results: what stands is kept, what is missing is trained and searched."""
+"""Run of a plan to its results: what stands is kept, what is missing is trained and searched."""
 
 import contextlib
 import shlex
@@ -11,8 +11,7 @@ from ser_ray.files import write_text
 from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, compact_tables
 from ser_ray.sweep.nodes.environment import prepare_environment
-from ser_ray.sweep.nodes.heartbeat import refuse_others
-from ser_ray.sweep.nodes.share import Share
+from ser_ray.sweep.nodes.heartbeat import Share, refuse_second_driver
 from ser_ray.sweep.nodes.stop import MAKE_ROOM
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.planning.repair import repair
@@ -41,7 +40,7 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
         InputError: if the results cannot be written, or another driver runs this sweep.
     """
     folder, trials = plan.folder, _own_trials(plan, options.share)
-    refuse_others(folder, print, options.share)
+    refuse_second_driver(folder, print, options.share)
     _prepare_folder(plan, trials, options)
     _take_over(plan, trials)
     states = read_states(folder, trials)
@@ -50,7 +49,7 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
         states = read_states(folder, trials)
     if states.ended:
         print(f"{states.ended} of {len(trials)} trials stand already in {folder.path}")
-        _tell_other_searches(folder, trials, states)
+        _print_other_searches(folder, trials, states)
     proposed: Sequence[Trial] = ()
     if states.open or plan.to_propose:
         prepare_environment()
@@ -112,11 +111,11 @@ def _take_over(plan: Plan, trials: Sequence[Trial]) -> None:
         print(f"{sum(one == source for one in taken.values())} trials are taken over from {source}")
 
 
-def _tell_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: TrialStates) -> None:
-    """Tell of trials whose search was not what the sweep asks for now: it is no part of a trial's key."""
+def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: TrialStates) -> None:
+    """Print how many trials were not searched as the sweep asks for now: that is no part of a trial's key."""
     searched = searched_with(folder, states.finished)
-    wanted = {trial.key: trial.config.search for trial in trials}
-    others = sum(not config.covers(wanted[key]) for key, config in searched.items())
+    requested = {trial.key: trial.config.search for trial in trials}
+    others = sum(not config.covers(requested[key]) for key, config in searched.items())
     if others:
         print(
             f"{others} of them were searched with other settings than trial.search has now: "

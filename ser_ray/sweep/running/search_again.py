@@ -18,8 +18,8 @@ from ser_ray.files import write_text
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, compact_tables, crossfit_column, open_sweep, read_table
 from ser_ray.sweep.nodes.environment import prepare_environment
-from ser_ray.sweep.nodes.heartbeat import Pace, Presence, refuse_others
-from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, Ending, on_signals, told
+from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, refuse_second_driver
+from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, StopRequest, announce_stop, on_signals
 from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.running.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.spec.config import read_sweep
@@ -28,10 +28,7 @@ from ser_ray.unwritable import results_cannot_be_written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Search trials again and say what it changed.
-
-    Args:
-        argv: arguments of the command line.
+    """Search trials again, and print what that changed.
 
     Returns:
         0 if all were searched, 1 if some could not be, whose rows stand as they were, 75 if it was interrupted.
@@ -43,16 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = open_sweep(options.folder)
     folder = SweepFolder(folder.path.resolve())  # actors have other working directories
     config = _config(folder, options)
-    refuse_others(folder, print)
+    refuse_second_driver(folder, print)
     try:
         keys = _keys(folder, options.keys)
-        _note(folder, config, options.keys)
+        _record(folder, config, options.keys)
     except OSError as error:
         raise InputError(
             f"results cannot be written to {folder.path}: {error.strerror or error}; make room, or get leave to write "
             "there, and run the same command again"
         ) from error
-    print(f"searching {len(keys)} trials again: {_said(config)}", flush=True)
+    print(f"searching {len(keys)} trials again: {_as_text(config)}", flush=True)
     before = _figures(folder, keys)
     again = _Again(folder, config, keys)
     with contextlib.suppress(KeyboardInterrupt):
@@ -71,13 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Again:
-    """Searches of trials by a pool of actors on a cluster.
-
-    Args:
-        folder: the sweep's folder.
-        config: what to search with.
-        keys: of the trials.
-    """
+    """Searches of trials by a pool of actors on a cluster."""
 
     def __init__(self, folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
         self._folder, self._config, self._keys = folder, config, keys
@@ -86,10 +77,7 @@ class _Again:
         self._began = time.monotonic()
 
     def run(self, actors: int | None) -> None:
-        """Search the trials, until all are or the user wants it to end.
-
-        Args:
-            actors: how many processes; None for as many as there are cores.
+        """Search the trials by so many processes, None for one per core, until all are done or the user stops it.
 
         Raises:
             KeyboardInterrupt: if it was asked a second time to end.
@@ -100,30 +88,29 @@ class _Again:
         from ser_ray.sweep.nodes.node_watch import NodeWatch
         from ser_ray.sweep.running.search_pool import SearchPool
 
-        ending = Ending(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")
-        presence = Presence(self._folder, self._pace, lambda: None)
+        stop = StopRequest(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")
+        heartbeat = Heartbeat(self._folder, self._pace, lambda: None)
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)
-            stack.callback(ending.close)
-            stack.enter_context(presence.shown(self._outcome))
-            stack.enter_context(on_signals(ending))
-            stack.enter_context(told(ending, print, lambda: "what is searched stands"))
+            stack.callback(stop.close)
+            stack.enter_context(heartbeat.beating(self._outcome))
+            stack.enter_context(on_signals(stop))
+            stack.enter_context(announce_stop(stop, print, lambda: "what is searched stands"))
             warm()
-            words = kernel_cache.describe_private_folder()
-            if words is not None:
-                print(words, flush=True)
+            note = kernel_cache.describe_private_folder()
+            if note is not None:
+                print(note, flush=True)
             address = os.environ.get("RAY_ADDRESS") or None
             machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
-            stack.enter_context(NodeWatch(lambda: ending.ask(RAY_LOST, now=True), address))
+            stack.enter_context(NodeWatch(lambda: stop.request(RAY_LOST, now=True), address))
             bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
 
             def on_done(key: str, error: Exception | None) -> None:
                 if error is None:
                     self.done.append(key)
-                elif results_cannot_be_written(
-                    error, self._folder.path
-                ):  # no fault of the trial, which stays to be searched
-                    ending.ask(f"{MAKE_ROOM} ({error.strerror})")
+                elif results_cannot_be_written(error, self._folder.path):
+                    # no fault of the trial, which stays to be searched
+                    stop.request(f"{MAKE_ROOM} ({error.strerror})")
                 else:
                     self.failed[key] = error
                 bar.advance()
@@ -131,7 +118,7 @@ class _Again:
             pool = SearchPool(self._folder, search_actors(actors, machines.cpus, 0.0), on_done, config=self._config)
             for key in self._keys:
                 pool.submit(key)
-            pool.close(now=lambda: ending.wanted)
+            pool.close(now=lambda: stop.requested)
 
     def _pace(self) -> Pace:
         standing = len(self.done) + len(self.failed)
@@ -156,10 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ser-ray postprocess",
         description="Search the post-processing of a sweep's trials again, from their stored predictions, and write "
-        "their chains and rows anew. What is not said is searched as the sweep has it.",
+        "their chains and rows anew. The default of each option is what the sweep has.",
     )
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("keys", metavar="KEY", nargs="*", help="only these trials; all that have predictions if unsaid")
+    parser.add_argument("keys", metavar="KEY", nargs="*", help="only these trials; default: all that have predictions")
     parser.add_argument("--method", choices=METHODS, action="append", dest="methods", help="may be given again")
     parser.add_argument(
         "--choice", choices=("per_target", "joint"), help="each target's own steps, or the same for all"
@@ -172,12 +159,12 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="leave shifts backward in time out of the exhaustive search",
     )
-    parser.add_argument("--actors", type=int, metavar="N", help="processes that search; one per core if unsaid")
+    parser.add_argument("--actors", type=int, metavar="N", help="processes that search; default: one per core")
     return parser
 
 
 def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
-    """Return what to search with: what the options say, and else what the sweep's file has.
+    """Return the search's configuration: the options, and else what the sweep's file has.
 
     Raises:
         InputError: if an option is wrong.
@@ -188,17 +175,17 @@ def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
     trial = read_document(folder.sweep_file).data.get("trial")
     swept = trial.get("search") if isinstance(trial, dict) else None
     given = {name: value for name, value in (swept or {}).items() if name in names}
-    said = {name: value for name in names if (value := getattr(options, name)) is not None}
+    overridden = {name: value for name in names if (value := getattr(options, name)) is not None}
     # read as a sweep file is, so that what is wrong is told as it is there
     origins: dict[tuple[str | int, ...], str] = {
-        ("trial", "search", name): f"--{name.replace('_', '-')} {value}" for name, value in said.items()
+        ("trial", "search", name): f"--{name.replace('_', '-')} {value}" for name, value in overridden.items()
     }
-    document = Document(str(folder.sweep_file), {"name": "again", "trial": {"search": given | said}}, origins)
+    document = Document(str(folder.sweep_file), {"name": "again", "trial": {"search": given | overridden}}, origins)
     return SearchConfig(**read_sweep(document).trial["search"])
 
 
 def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
-    """Return the trials that are searched: those that have predictions, of these those asked for.
+    """Return the trials that have predictions, or of these those asked for.
 
     Raises:
         InputError: if there are none, or one that is asked for is not among them.
@@ -216,21 +203,21 @@ def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(asked)) if asked else sorted(stored)
 
 
-def _note(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
-    """Have the sweep's file say what its trials, or some of them, were searched with last."""
+def _record(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
+    """Write into the sweep's file what its trials, or some of them, were searched with last."""
     text = folder.sweep_file.read_text(encoding="utf-8")
     if not keys:
         values = [f"    {name}: {json.dumps(value)}\n" for name, value in dataclasses.asdict(config).items()]
         text = re.sub(r"(?m)^  search:\n(?:    .*\n)*", lambda _: "".join(["  search:\n", *values]), text, count=1)
     which = f" ({' '.join(keys)} alone)" if keys else ""
-    said = f"# searched again{which} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {_said(config)}\n"
+    line = f"# searched again{which} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {_as_text(config)}\n"
     head = re.match(r"(?:#.*\n)*", text)
     place = head.end() if head else 0
-    whole = text[:place] + said + text[place:]
+    whole = text[:place] + line + text[place:]
     write_text(folder.sweep_file, whole, temporary_dir=folder.tmp)
 
 
-def _said(config: SearchConfig) -> str:
+def _as_text(config: SearchConfig) -> str:
     return ", ".join(
         f"{name} {' and '.join(value) if isinstance(value, tuple) else json.dumps(value)}"
         for name, value in dataclasses.asdict(config).items()

@@ -45,12 +45,9 @@ class SearchLostError(RuntimeError):
 
 
 class SearchActor:
-    """A process that searches trials, or chunks of large ones.
+    """A process that searches trials, or chunks of those that take more medians than `large_medians`.
 
-    Args:
-        folder: the sweep's folder.
-        config: what to search with; None for what was wished when a trial was trained.
-        large_medians: a search that takes more medians is shared out.
+    `config` is what to search with, None for what was requested when a trial was trained.
     """
 
     def __init__(self, folder: SweepFolder, config: "SearchConfig | None", large_medians: int) -> None:
@@ -61,15 +58,10 @@ class SearchActor:
 
     def begin(self, key: str) -> tuple[Chunks | None, "DevelSearch | None"]:
         """Search a trial and write its row; of a large one return its chunks, and what they are sums of."""
-        from ser_ray.trial.search import finish_search, read_trained
+        from ser_ray.trial import search_trial
 
-        begin = time.time()
-        trained = read_trained(self._folder, key, self._config)
-        search = trained.devel_search()
-        if search.medians > self._large_medians:
-            return search.chunks, search
-        finish_search(self._folder, trained, search, search.all_sums(), begin)
-        return None, None
+        search = search_trial(self._folder, key, self._config, large_medians=self._large_medians)
+        return None if search is None else search.chunks, search
 
     def sums(self, search: "DevelSearch", target: int, fold: int) -> tuple[None, "GridSums"]:
         """Return the sums of one chunk."""
@@ -92,7 +84,7 @@ class _Call:
     returns: int = 1
 
 
-Course = Generator[list[_Call], list[list[Any]], None]
+Steps = Generator[list[_Call], list[list[Any]], None]
 """Yields calls that may run side by side; is sent what each returned, as references."""
 
 
@@ -101,7 +93,7 @@ class _Job:
     """The search of one trial under way."""
 
     key: str
-    course: Course
+    steps: Steps
     tries: int = 1
     returned: list[list[Any]] = field(default_factory=list)
     open_calls: int = 0
@@ -109,14 +101,10 @@ class _Job:
 
 
 class SearchPool:
-    """Actors, and the thread of the driver that feeds them.
+    """Actors, so many at most, and the thread of the driver that feeds them.
 
-    Args:
-        folder: the sweep's folder.
-        actors: how many processes at most; each is started when there is work for it.
-        on_done: called from the feeding thread after each search with its key, and the error that ended it or None.
-        config: what to search with; None for what was wished when a trial was trained.
-        large_medians: a search that takes more medians is shared out among the actors.
+    `on_done` is called from that thread after each search with its key, and the error that ended it or None. For
+    `config` and `large_medians` see `SearchActor`.
     """
 
     def __init__(
@@ -150,18 +138,11 @@ class SearchPool:
         self._thread.start()
 
     def submit(self, key: str) -> None:
-        """Queue a trained trial for its search.
-
-        Args:
-            key: its key; its predictions are in the sweep's folder.
-        """
+        """Queue a trained trial, whose predictions are in the sweep's folder, for its search."""
         self._waiting.put(key)
 
     def close(self, now: Callable[[], bool] = lambda: False) -> None:
-        """Return when everything that was submitted is searched, and end the actors.
-
-        Args:
-            now: asked meanwhile; once it is true, what is not searched stays so.
+        """Return when everything that was submitted is searched, or `now()` is true, and end the actors.
 
         Raises:
             Exception: what `on_done` raised first, if it did.
@@ -180,7 +161,7 @@ class SearchPool:
         self._raise_what_ended_feeding(now)
 
     def _raise_what_ended_feeding(self, now: Callable[[], bool]) -> None:
-        """Raise what ended the feeding thread, unless Ray was lost, of which the run is told some seconds later."""
+        """Raise what ended the feeding thread, unless Ray was lost, which is noticed some seconds later."""
         deadline = time.monotonic() + NOTICED_S
         while self._thread.failed and not now() and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -197,14 +178,14 @@ class SearchPool:
                 continue
             ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
             for reference in ready:
-                self._returned(reference)
+                self._take(reference)
 
     def _start_calls(self) -> None:
         """Give idle actors the next calls; a new actor is started only when there is work for it."""
         while (self._calls or not self._waiting.empty()) and (self._idle or len(self._actors) < self._most):
             if not self._calls:
                 key = self._waiting.get()
-                self._go_on(_Job(key, self._course(key)), None)
+                self._go_on(_Job(key, self._steps(key)), None)
             if not self._idle:
                 self._actors.append(self._new_actor())
                 self._idle.append(self._actors[-1])
@@ -215,16 +196,16 @@ class SearchPool:
             references = returned if call.returns > 1 else [returned]
             self._running[references[0]] = (job, place, actor, references[1:])
 
-    def _course(self, key: str) -> Course:
+    def _steps(self, key: str) -> Steps:
         begin = time.time()
         ((chunks, search),) = yield [_Call("begin", (key,), returns=2)]
         if chunks is not None:
             sums = yield [_Call("sums", (search, *chunk), returns=2) for chunk in chunks]
             yield [_Call("finish", (key, begin, *(found for _, found in sums)))]
 
-    def _returned(self, reference: Any) -> None:
+    def _take(self, reference: Any) -> None:
         job, place, actor, others = self._running.pop(reference)
-        first, error = _got(reference)
+        first, error = _result(reference)
         if isinstance(error, ray.exceptions.RayActorError):
             self._actors.remove(actor)
         else:
@@ -240,29 +221,29 @@ class SearchPool:
         job.over = True
         self._calls = deque(entry for entry in self._calls if entry[0] is not job)
         if _is_lost(error) and job.tries <= RETRIES:
-            self._go_on(_Job(job.key, self._course(job.key), job.tries + 1), None)
+            self._go_on(_Job(job.key, self._steps(job.key), job.tries + 1), None)
         else:
-            self._tell(job.key, _told(error))
+            self._report(job.key, _failure(error))
 
     def _go_on(self, job: _Job, returned: list[list[Any]] | None) -> None:
-        """Queue the next calls of a trial before those of any other, or tell that it is searched."""
+        """Queue the next calls of a trial before those of any other, or report that it is searched."""
         try:
-            calls = next(job.course) if returned is None else job.course.send(returned)
+            calls = next(job.steps) if returned is None else job.steps.send(returned)
         except StopIteration:
             job.over = True
-            self._tell(job.key, None)
+            self._report(job.key, None)
             return
         job.returned, job.open_calls = [[] for _ in calls], len(calls)
         self._calls.extendleft(reversed([(job, place, call) for place, call in enumerate(calls)]))
 
-    def _tell(self, key: str, error: Exception | None) -> None:
+    def _report(self, key: str, error: Exception | None) -> None:
         try:
             self._on_done(key, error)
         except Exception as raised:  # kept for `close`: it must not end this thread and with it the other searches
             self._raised = self._raised or raised
 
 
-def _got(reference: Any) -> tuple[Any, Exception | None]:
+def _result(reference: Any) -> tuple[Any, Exception | None]:
     """Return what a call returned first, or the error that ended it."""
     try:
         return ray.get(reference), None
@@ -275,7 +256,7 @@ def _is_lost(error: Exception) -> bool:
     return isinstance(error, LOST) or isinstance(getattr(error, "cause", None), LOST)
 
 
-def _told(error: Exception) -> Exception:
+def _failure(error: Exception) -> Exception:
     """Return what ended a search as its trial's failure: that its process was lost, or what was raised in it."""
     if _is_lost(error):
         return SearchLostError(f"its process was lost {RETRIES + 1} times (killed, or out of memory?)")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.sweep.running.attempt import HUNG
+from ser_ray.sweep.running.worker import HUNG
 
 CACHED_S = 60.0
 """For so long a network file system may show an old time of a file."""
@@ -17,18 +17,15 @@ CACHED_S = 60.0
 class _Watched:
     log: Path
     kill: Callable[[], None]
-    seen: int
-    since: float
+    touched: int
+    seen_at: float
 
 
-class Silence:
-    """Ends the processes of trials whose logs were not touched for too long.
+class Watchdog:
+    """Ends the processes of trials whose logs, touched every second, were not touched for too long.
 
-    A process that hangs usually ends by itself and says where it stood; this is for those that cannot.
-
-    Args:
-        silence_s: how long a process has to end by itself.
-        clock: seconds, going steadily.
+    A process that hangs usually ends by itself after `silence_s`, and says where it stood; this is for those that
+    cannot.
     """
 
     def __init__(self, silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,13 +35,7 @@ class Silence:
         self._watched: dict[str, _Watched] = {}
 
     def watch(self, key: str, log: Path, kill: Callable[[], None]) -> None:
-        """Watch a trial from now on.
-
-        Args:
-            key: its key.
-            log: its log, which it touches every second.
-            kill: ends its process.
-        """
+        """Watch a trial from now on; `kill` ends its process."""
         with self._lock:
             self._watched[key] = _Watched(log, kill, _touched(log), self._clock())
 
@@ -53,15 +44,15 @@ class Silence:
         with self._lock:
             self._watched.pop(key, None)
 
-    def look(self) -> list[str]:
+    def check(self) -> list[str]:
         """End the processes that are silent for too long, and return their trials' keys."""
         ended = []
         with self._lock:
             for key, trial in list(self._watched.items()):
                 touched = _touched(trial.log)
-                if touched != trial.seen:
-                    trial.seen, trial.since = touched, self._clock()
-                elif self._clock() - trial.since > self._limit_s:
+                if touched != trial.touched:
+                    trial.touched, trial.seen_at = touched, self._clock()
+                elif self._clock() - trial.seen_at > self._limit_s:
                     del self._watched[key]
                     self._end(trial)
                     ended.append(key)

@@ -6,26 +6,15 @@ import socket
 import threading
 import time
 import typing
-from types import SimpleNamespace
 
 import pytest
 import ray
-from ray.exceptions import OutOfMemoryError, RayTaskError
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
-from ser_ray.results import read_table
 from ser_ray.sweep.nodes import cluster as module
 from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster
-from ser_ray.sweep.nodes.device_faults import DeviceFault, DeviceFaults
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
-from ser_ray.sweep.nodes.stop import Ending
-from ser_ray.sweep.running import tune
-from ser_ray.sweep.spec.config import Backend, Schedule
-from ser_ray.training.config import TrainingConfig
-from ser_ray.trial import TrialConfig
-from ser_ray.trial.place import Place
+from ser_ray.sweep.spec.config import Backend
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
@@ -60,7 +49,7 @@ class SlowNode:
         monkeypatch.setattr(ray, "init", self.init)
         monkeypatch.setattr(ray, "nodes", list)
         monkeypatch.setattr(ray, "shutdown", self.shutdown)
-        monkeypatch.setattr(module, "LOOK_S", 0.01)
+        monkeypatch.setattr(module, "POLL_S", 0.01)
 
     def look(self, address, node):
         self.looks += 1
@@ -166,121 +155,3 @@ def test_a_cluster_has_the_gpus_that_it_is_told_whatever_ray_would_count(monkeyp
     monkeypatch.setattr("ray.shutdown", lambda: None)
     with cluster(gpus=gpus):
         assert started["num_gpus"] == gpus
-
-
-def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure():
-    scheduler = SimpleNamespace(on_trial_result=lambda controller, trial, result: TrialScheduler.STOP)
-    stopped = set()
-    ours = {
-        key: SimpleNamespace(config=TrialConfig(training=TrainingConfig(epochs=epochs)))
-        for key, epochs in (("a", 10), ("b", 20))
-    }
-    decide = tune._noting(scheduler, ours, stopped).on_trial_result
-    trials = {key: SimpleNamespace(config={"key": key}) for key in "ab"}
-    assert decide(None, trials["a"], {"epoch": 10}) == TrialScheduler.CONTINUE
-    assert decide(None, trials["b"], {"epoch": 0, "trouble": "full"}) == TrialScheduler.CONTINUE
-    assert not stopped
-    assert decide(None, trials["b"], {"epoch": 10}) == TrialScheduler.STOP
-    assert stopped == {"b"}
-
-
-def test_the_reason_of_a_lost_trial_says_what_is_known_of_it(make_trial, tiny_config):
-    trial = make_trial(tiny_config())
-    raised = RayTaskError("train", "traceback", NotADirectoryError("logs is a file"))
-    assert tune._reason_of_loss(trial, raised) == "NotADirectoryError: logs is a file (3 times)"
-    batch = "its batches are 3 x 0.08 s"
-    assert tune._reason_of_loss(trial, None) == f"its process was lost (3 times; killed, or out of memory? {batch})"
-    low = OutOfMemoryError("Task was killed due to the node running low on memory.")
-    assert tune._reason_of_loss(trial, low) == (
-        f"its node ran out of memory and Ray ended its process (3 times; {batch}: make them smaller)"
-    )
-    log = trial.folder.log(trial.key)
-    log.parent.mkdir(parents=True)
-    log.write_text(f"trial {trial.key} on cpu: ...\nTimeout (0:30:00)!\nThread 0x1 (most recent call first):\n")
-    assert "gave no sign of life for schedule.silence_minutes (3 times" in tune._reason_of_loss(trial, None)
-    with log.open("a") as file:
-        file.write(f"trial {trial.key} on cpu: ...\n")
-    assert "its process was lost" in tune._reason_of_loss(trial, None)
-
-
-@pytest.mark.parametrize(
-    ("early_stopping", "kind", "grace"),
-    [("none", FIFOScheduler, None), ("asha", ASHAScheduler, 3), ("median", MedianStoppingRule, 3)],
-)
-def test_early_stopping_is_what_the_schedule_says_with_its_grace(early_stopping, kind, grace):
-    scheduler = tune._scheduler(Schedule(early_stopping=early_stopping, grace_epochs=3), 10, {}, set())
-    assert type(scheduler) is kind
-    if kind is ASHAScheduler:
-        assert scheduler._brackets[0]._rungs[-1][0] == grace
-    if kind is MedianStoppingRule:
-        assert scheduler._grace_period == grace
-
-
-class Told:
-    """In the place of what a run makes of its trials' ends."""
-
-    def __init__(self):
-        self.faults, self.failures, self.left_open, self.again_keys = [], [], [], []
-
-    def faulted(self, key, fault):
-        self.faults.append(fault)
-
-    def failed(self, key, reason):
-        self.failures.append((key, reason))
-
-    def left(self, key):
-        self.left_open.append(key)
-
-    def place(self, key):
-        return Place(host="n1", gpus=0.25)
-
-
-@pytest.fixture
-def fault(make_trial, tiny_config, tmp_path):
-    """Returns what has a trial of so many on one GPU meet a fault, and what was told of it."""
-    trials = [make_trial(tiny_config(seed=seed)) for seed in range(1, 12)]
-    told, ending = Told(), Ending(tmp_path / "go")
-    supply = SimpleNamespace(given={trial.key: trial for trial in trials}, again=told.again_keys.append)
-    shares = GpuShares([(8, 1)], 1, 0.25)
-    reporter = tune._Reporter(supply, told, set(), set(), ending, shares, DeviceFaults())
-
-    def meet(number, set_aside=None):
-        trial = SimpleNamespace(config={"key": trials[number].key}, trial_id=str(number))
-        met = DeviceFault("CUDA error: ECC", "n1", "0", set_aside)
-        reporter.on_trial_result(1, [], trial, {tune.FAULT: vars(met)})
-        reporter.on_trial_complete(1, [], trial)
-        return trials[number]
-
-    return meet, told, ending
-
-
-def test_a_trial_whose_gpu_was_at_fault_is_handed_out_again_and_fails_with_the_third(fault):
-    meet, told, ending = fault
-    trial = meet(0)
-    assert told.again_keys == [trial.key]
-    meet(0)
-    assert not trial.folder.part("trials", trial.key).exists()
-    meet(0)
-    assert told.again_keys == [trial.key] * 2
-    assert told.failures == [(trial.key, "its GPU was at fault 3 times (n1/0, n1/0, n1/0): CUDA error: ECC")]
-    (row,) = read_table(trial.folder, "trials", keys=[trial.key]).to_pylist()
-    assert (row["host"], row["gpus"], row["device"]) == ("n1", 0.25, None)
-    assert not ending.wanted
-
-
-def test_many_faults_in_a_row_end_the_run_and_leave_the_trials_open(fault):
-    meet, told, ending = fault
-    for number in range(10):
-        assert not ending.wanted
-        meet(number)
-    assert ending.reason == "10 faults of GPUs in a row, the last on n1/0: CUDA error: ECC"
-    late = meet(10)
-    assert told.left_open == [late.key]
-    assert not told.failures
-
-
-def test_without_a_gpu_that_works_the_run_ends(fault):
-    meet, told, ending = fault
-    meet(0, "2 faults in a row; ECC")
-    assert ending.reason == "no GPU is left that works: look at them with ser-ray doctor"
-    assert len(told.left_open) == 1

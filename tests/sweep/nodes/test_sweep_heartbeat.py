@@ -1,4 +1,4 @@
-"""A driver's word that it is there, and what another driver makes of it."""
+"""The heartbeat of a driver, and what another driver makes of it."""
 
 import os
 import subprocess
@@ -10,13 +10,12 @@ import pytest
 from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
-from ser_ray.sweep.nodes import heartbeat as presence
-from ser_ray.sweep.nodes.heartbeat import Pace, Presence, forget_old, refuse_others
-from ser_ray.sweep.nodes.share import Share, read_share
+from ser_ray.sweep.nodes import heartbeat as module
+from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, Share, forget_old, read_share, refuse_second_driver
 
 
 def write(folder, driver):
-    """Write what a driver said then, at the time that it tells."""
+    """Write a driver's file as it was then, with the time that it names."""
     path = write_driver(folder, driver)
     os.utime(path, (driver.seen_at.timestamp(),) * 2)
     return path
@@ -48,7 +47,7 @@ def driver(**changes):
 def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
     monkeypatch.setattr("ser_ray.sweep.nodes.heartbeat.BEAT_S", 0.02)
     beats = []
-    with Presence(folder, lambda: PACE, lambda: beats.append(1)).shown(lambda: "done"):
+    with Heartbeat(folder, lambda: PACE, lambda: beats.append(1)).beating(lambda: "done"):
         (shown,) = read_drivers(folder)
         first = shown.seen_at
         assert (shown.host, shown.pid, shown.ended) == (provenance.host_name(), os.getpid(), None)
@@ -62,8 +61,8 @@ def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
     assert not list(folder.tmp.iterdir())
 
 
-def test_a_run_that_breaks_leaves_word_too(folder):
-    with pytest.raises(ZeroDivisionError), Presence(folder, lambda: PACE, list).shown(lambda: "interrupted"):
+def test_a_run_that_breaks_writes_its_outcome_too(folder):
+    with pytest.raises(ZeroDivisionError), Heartbeat(folder, lambda: PACE, list).beating(lambda: "interrupted"):
         raise ZeroDivisionError
     assert read_drivers(folder)[0].ended == "interrupted"
 
@@ -73,13 +72,13 @@ def test_a_disk_that_is_full_does_not_end_the_run(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ser_ray.files.os.fsync", full)
-    with Presence(folder, lambda: PACE, list).shown(lambda: "done"):
+    with Heartbeat(folder, lambda: PACE, list).beating(lambda: "done"):
         pass
     assert read_drivers(folder) == []
 
 
 def refuse(folder, said=None, **options):
-    refuse_others(folder, (said if said is not None else []).append, poll_s=0.01, **options)
+    refuse_second_driver(folder, (said if said is not None else []).append, poll_s=0.01, **options)
 
 
 def test_a_driver_that_gives_signs_of_life_is_not_joined(folder, monkeypatch):
@@ -108,7 +107,7 @@ def test_one_whose_clock_was_ahead_is_waited_for_no_longer_than_any_other(folder
 
     monkeypatch.setattr(time, "sleep", sleep)
     said = []
-    refuse_others(folder, said.append, poll_s=5.0)
+    refuse_second_driver(folder, said.append, poll_s=5.0)
     assert 60 <= clock[0] <= 66
     assert said[1:] == ["other_node-1 gave no sign of life: taken for lost"]
 
@@ -129,7 +128,7 @@ def test_one_that_lives_is_not_joined_however_wrong_this_clock_is(folder, monkey
         def now(cls, tz=None):
             return datetime.now(tz) - timedelta(hours=3)
 
-    monkeypatch.setattr(presence, "datetime", Behind)
+    monkeypatch.setattr(module, "datetime", Behind)
     monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver()))
     with pytest.raises(InputError, match=r"is being run by process 1 on other-node"):
         refuse(folder, [])
@@ -187,7 +186,7 @@ def test_a_job_that_was_started_again_is_not_beside_itself(folder, monkeypatch):
     assert said == []
 
 
-def test_old_words_are_forgotten_but_for_the_latest(folder):
+def test_old_files_are_forgotten_but_for_the_latest(folder):
     long_ago = datetime.now(UTC) - timedelta(days=1)
     for pid in range(1, 16):
         write(folder, driver(pid=pid, ended="done", seen_at=long_ago, started_at=long_ago + timedelta(hours=pid)))
@@ -222,6 +221,6 @@ def test_a_driver_that_is_a_job_is_ended_by_the_scheduler(folder, monkeypatch):
 
 
 def test_a_run_tells_which_share_it_runs(folder):
-    with Presence(folder, lambda: PACE, list, Share(2, 3)).shown(lambda: "done"):
+    with Heartbeat(folder, lambda: PACE, list, Share(2, 3)).beating(lambda: "done"):
         assert read_drivers(folder)[0].share == "2/3"
     assert read_drivers(folder)[0].share == "2/3"

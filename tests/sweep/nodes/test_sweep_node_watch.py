@@ -23,18 +23,18 @@ def live(monkeypatch):
 
 
 def lost(watch):
-    """Return whether the cluster is lost, as a look at it tells."""
-    watch._looks.look()
+    """Return whether the cluster is lost, as one poll of it tells."""
+    watch._poll.ask()
     return watch._lost()
 
 
-def test_nodes_that_come_and_go_are_told_in_a_line_each(live):
+def test_nodes_that_come_and_go_are_logged_in_a_line_each(live):
     said = []
-    watch = NodeWatch(lambda: None, say=said.append)
+    watch = NodeWatch(lambda: None, log=said.append)
     live["c"] = "n3"
     assert not lost(watch)
     assert said == []  # while the first ones are waited for
-    watch.tell_changes()
+    watch.log_changes()
     del live["b"]
     live["d"] = "n2"
     assert not lost(watch)
@@ -49,12 +49,12 @@ def test_a_driver_whose_own_node_is_gone_is_lost(live):
     assert lost(watch)
 
 
-def test_a_head_that_refuses_connections_is_lost_after_a_few_looks_and_not_at_once(live):
+def test_a_head_that_refuses_connections_is_lost_after_a_few_refusals_and_not_at_once(live):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         watch = NodeWatch(lambda: None, address)
         assert not lost(watch)
-    assert [lost(watch) for _ in range(module.LOST_AFTER_LOOKS)] == [False, False, True]
+    assert [lost(watch) for _ in range(module.LOST_AFTER_REFUSALS)] == [False, False, True]
     with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
         assert not lost(watch)
     assert not lost(watch)  # it begins to count anew

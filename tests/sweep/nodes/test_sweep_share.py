@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.nodes.share import WHOLE, Share, read_share
+from ser_ray.sweep.nodes.heartbeat import WHOLE, Share, read_share
 
 KEYS = st.lists(st.text("0123456789abcdef", min_size=12, max_size=12), max_size=60)
 COUNTS = st.integers(1, 12)

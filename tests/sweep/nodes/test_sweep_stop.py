@@ -1,4 +1,4 @@
-"""The wish that a run ends: by signals, once and again, and by a file that goes."""
+"""Requests that a run stops: by signals, once and again, and by a file that goes."""
 
 import errno
 import os
@@ -10,30 +10,30 @@ import time
 import pytest
 
 from ser_ray.sweep.nodes import stop as module
-from ser_ray.sweep.nodes.stop import Ending, on_signals, told
+from ser_ray.sweep.nodes.stop import StopRequest, announce_stop, on_signals
 
 
 @pytest.fixture
-def ending(tmp_path):
-    return Ending(tmp_path / "tmp" / "go")
+def stop(tmp_path):
+    return StopRequest(tmp_path / "tmp" / "go")
 
 
-def test_a_run_goes_on_until_it_is_asked_to_end(ending):
-    assert ending.go.exists()
-    assert (ending.wanted, ending.now, ending.since) == (False, False, 0.0)
-    ending.ask("the first reason")
-    ending.ask("another")
-    assert (ending.wanted, ending.now, ending.reason) == (True, False, "the first reason")
-    assert not ending.go.exists()
-    ending.ask("", now=True)
-    assert (ending.now, ending.reason) == (True, "the first reason")
+def test_a_run_goes_on_until_it_is_asked_to_end(stop):
+    assert stop.file.exists()
+    assert (stop.requested, stop.now, stop.elapsed_s) == (False, False, 0.0)
+    stop.request("the first reason")
+    stop.request("another")
+    assert (stop.requested, stop.now, stop.reason) == (True, False, "the first reason")
+    assert not stop.file.exists()
+    stop.request("", now=True)
+    assert (stop.now, stop.reason) == (True, "the first reason")
 
 
-def test_closing_twice_is_no_mistake(ending):
-    ending.close()
-    ending.close()
-    assert not ending.go.exists()
-    assert not ending.wanted
+def test_closing_twice_is_no_mistake(stop):
+    stop.close()
+    stop.close()
+    assert not stop.file.exists()
+    assert not stop.requested
 
 
 @pytest.fixture(autouse=True)
@@ -46,37 +46,37 @@ def nothing_ignored():
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
-def test_one_signal_asks_and_a_later_one_ends_at_once(ending, name, monkeypatch):
+def test_one_signal_asks_and_a_later_one_ends_at_once(stop, name, monkeypatch):
     number = getattr(signal, name)
     before = signal.getsignal(number)
-    with on_signals(ending):
+    with on_signals(stop):
         os.kill(os.getpid(), number)
-        assert ending.reason == f"asked to end by {name}"
-        os.kill(os.getpid(), number)  # so soon after, it is the same wish
-        assert not ending.now
+        assert stop.reason == f"asked to end by {name}"
+        os.kill(os.getpid(), number)  # so soon after, it is the same request
+        assert not stop.now
         monkeypatch.setattr("ser_ray.sweep.nodes.stop.TOGETHER_S", 0.0)
         time.sleep(0.01)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
-        assert ending.now
+        assert stop.now
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_that_is_ignored_stays_so(ending):
+def test_a_signal_that_is_ignored_stays_so(stop):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with on_signals(ending):
+        with on_signals(stop):
             os.kill(os.getpid(), signal.SIGHUP)
-        assert not ending.wanted
+        assert not stop.requested
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
 def test_a_thread_leaves_signals_alone(tmp_path):
     code = (
-        "import threading; from pathlib import Path; from ser_ray.sweep.nodes.stop import Ending, on_signals\n"
-        f"ending = Ending(Path({str(tmp_path)!r}) / 'go')\n"
-        "def work():\n    with on_signals(ending): print('worked')\n"
+        "import threading; from pathlib import Path; from ser_ray.sweep.nodes.stop import StopRequest, on_signals\n"
+        f"stop = StopRequest(Path({str(tmp_path)!r}) / 'go')\n"
+        "def work():\n    with on_signals(stop): print('worked')\n"
         "t = threading.Thread(target=work); t.start(); t.join()"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "worked\n"
@@ -103,8 +103,8 @@ def in_process(code, job=None):
 
 
 @pytest.fixture
-def said(ending, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_S", 0.01)
+def lines(stop, monkeypatch):
+    monkeypatch.setattr(module, "POLL_S", 0.01)
     return []
 
 
@@ -115,47 +115,47 @@ def wait_for(lines, count):
         time.sleep(0.005)
 
 
-def test_a_wish_is_said_while_it_is_done_whatever_that_is(ending, said):
+def test_a_request_is_announced_while_the_run_does_whatever_it_does(stop, lines):
     doing = ["no trial has begun"]
-    with told(ending, said.append, lambda: doing[0]):
+    with announce_stop(stop, lines.append, lambda: doing[0]):
         doing[0] = "trials save"
-        ending.ask("asked to end by SIGTERM")
-        wait_for(said, 1)
-        ending.ask("", now=True)
-        wait_for(said, 2)
-    assert said == [
+        stop.request("asked to end by SIGTERM")
+        wait_for(lines, 1)
+        stop.request("", now=True)
+        wait_for(lines, 2)
+    assert lines == [
         "ending    asked to end by SIGTERM: trials save; once more (Ctrl-C) ends at once",
         "ending    at once",
     ]
 
 
-def test_a_wish_to_end_at_once_is_said_once(ending, said):
-    with told(ending, said.append, lambda: ""):
-        ending.ask("Ray was lost", now=True)
-        wait_for(said, 1)
-    assert said == ["ending    Ray was lost: at once"]
+def test_a_request_to_stop_at_once_is_announced_once(stop, lines):
+    with announce_stop(stop, lines.append, lambda: ""):
+        stop.request("Ray was lost", now=True)
+        wait_for(lines, 1)
+    assert lines == ["ending    Ray was lost: at once"]
 
 
-def test_a_wish_is_said_though_the_run_is_over_already(ending, said, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_S", 60.0)
-    with told(ending, said.append, lambda: "it saves"):
-        ending.ask("asked to end by SIGHUP")
-    assert said == ["ending    asked to end by SIGHUP: it saves; once more (Ctrl-C) ends at once"]
+def test_a_request_is_announced_though_the_run_is_over_already(stop, lines, monkeypatch):
+    monkeypatch.setattr(module, "POLL_S", 60.0)
+    with announce_stop(stop, lines.append, lambda: "it saves"):
+        stop.request("asked to end by SIGHUP")
+    assert lines == ["ending    asked to end by SIGHUP: it saves; once more (Ctrl-C) ends at once"]
 
 
-def test_who_asks_for_nothing_is_told_nothing(ending, said):
-    with told(ending, said.append, lambda: ""):
+def test_without_a_request_nothing_is_announced(stop, lines):
+    with announce_stop(stop, lines.append, lambda: ""):
         pass
-    assert said == []
+    assert lines == []
 
 
-def test_what_is_not_done_in_time_ends_at_once(ending, said, monkeypatch):
+def test_what_is_not_done_in_time_ends_at_once(stop, lines, monkeypatch):
     monkeypatch.setattr(module, "SAVE_S", 0.1)
-    with told(ending, said.append, lambda: "it saves"):
-        ending.ask("asked to end by SIGTERM")
-        wait_for(said, 2)
-    assert ending.now
-    assert said[1] == "ending    at once"
+    with announce_stop(stop, lines.append, lambda: "it saves"):
+        stop.request("asked to end by SIGTERM")
+        wait_for(lines, 2)
+    assert stop.now
+    assert lines[1] == "ending    at once"
 
 
 def test_in_a_job_processes_do_not_notice_the_schedulers_signals():
@@ -168,20 +168,20 @@ def test_outside_of_a_job_they_notice_every_signal():
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])
-def test_a_stop_file_that_cannot_be_removed_ends_the_run_at_once(ending, name, monkeypatch):
+def test_a_stop_file_that_cannot_be_removed_ends_the_run_at_once(stop, name, monkeypatch):
     def unlink(path, missing_ok=False):
         raise OSError(getattr(errno, name), name, str(path))
 
     monkeypatch.setattr("pathlib.Path.unlink", unlink)
-    ending.ask("no disk")
-    assert (ending.wanted, ending.now, ending.reason) == (True, True, "no disk")
-    ending.close()
+    stop.request("no disk")
+    assert (stop.requested, stop.now, stop.reason) == (True, True, "no disk")
+    stop.close()
 
 
-def test_another_error_of_a_stop_file_is_raised(ending, monkeypatch):
+def test_another_error_of_a_stop_file_is_raised(stop, monkeypatch):
     def unlink(path, missing_ok=False):
         raise OSError(errno.EMFILE, "too many", str(path))
 
     monkeypatch.setattr("pathlib.Path.unlink", unlink)
     with pytest.raises(OSError, match="too many"):
-        ending.ask("why not")
+        stop.request("why not")

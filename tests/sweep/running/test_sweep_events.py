@@ -10,7 +10,7 @@ import torch
 from ser_ray.provenance import host_name
 from ser_ray.results import make_table, read_table, write_part
 from ser_ray.sweep.nodes.device_faults import DeviceFault
-from ser_ray.sweep.nodes.stop import Ending
+from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.running.events import TrialEvents
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.tensorboard import TensorBoard
@@ -41,14 +41,14 @@ def begin(folder, trial):
     """Returns events of a run of one trial, and everything that they tell."""
     made = []
 
-    def make(**schedule):
+    def make(board=None, **schedule):
         plan = SimpleNamespace(folder=folder, config=SimpleNamespace(schedule=Schedule(**schedule)))
         out, submitted, queue = io.StringIO(), [], Queue()
         progress = Progress({trial.key: "it, seed 1"}, {trial.key: 3}, 0, folder.path / "sweep.log", out)
-        made.append(progress)
-        ending = Ending(folder.tmp / "go")
-        events = TrialEvents(plan, queue, ending, progress, submitted.append)
-        return events, SimpleNamespace(ending=ending, out=out, submitted=submitted, queue=queue)
+        made.append(progress.__enter__())
+        stop = StopRequest(folder.tmp / "go")
+        events = TrialEvents(plan, queue, stop, progress, submitted.append, board)
+        return events, SimpleNamespace(stop=stop, out=out, submitted=submitted, queue=queue)
 
     yield make
     for progress in made:
@@ -60,7 +60,7 @@ def test_a_corpus_that_was_altered_ends_the_run_by_the_first_reason(begin, trial
     for reason in ("shard a was altered", "shard b was altered"):
         events.altered(trial.key, reason)
     assert events.corpus_altered == "shard a was altered"
-    assert told.ending.reason == "the corpus is not what its manifest says"
+    assert told.stop.reason == "the corpus is not what its manifest says"
     assert f"CORPUS    {trial.key}  shard b was altered" in told.out.getvalue()
 
 
@@ -88,15 +88,15 @@ def test_a_budget_of_gpu_hours_counts_what_was_spent_before(begin, folder, trial
     events, told = begin(max_gpu_hours=0.6)
     for number in range(1, 5):  # 0.5 GPU hours before, and 75 GPU seconds an epoch now
         events.epoch(trial.key, FIGURES | {"epoch": number})
-        assert not told.ending.wanted
+        assert not told.stop.requested
     events.epoch(trial.key, FIGURES | {"epoch": 5})
-    assert told.ending.reason == "schedule.max_gpu_hours (0.6) is spent (0.604 hours); raise it to go on"
+    assert told.stop.reason == "schedule.max_gpu_hours (0.6) is spent (0.604 hours); raise it to go on"
 
 
 def test_without_a_budget_nothing_is_spent(begin, trial):
     events, told = begin()
     events.epoch(trial.key, FIGURES | {"seconds": 1e9, "gpus": 8.0})
-    assert not told.ending.wanted
+    assert not told.stop.requested
 
 
 def test_a_trained_trial_is_searched_and_its_end_is_told(begin, folder, trial):
@@ -126,14 +126,14 @@ def test_a_failed_trial_has_no_score(begin, trial):
 def test_results_that_cannot_be_written_end_the_run(begin):
     events, told = begin()
     events.unwritable("k", "No space left on device (/results)")
-    assert "make room or get leave to write, and run the same command again" in told.ending.reason
-    assert not told.ending.now
+    assert "make room or get leave to write, and run the same command again" in told.stop.reason
+    assert not told.stop.now
 
 
 def test_a_search_that_cannot_be_written_leaves_its_trial_open(begin, folder, trial):
     events, told = begin()
     events.searched(trial, OSError(28, "No space left on device"))
-    assert told.ending.wanted
+    assert told.stop.requested
     assert not folder.part("trials", trial.key).exists()
     assert told.queue.told == []
 
@@ -148,7 +148,7 @@ def test_a_search_that_cannot_be_written_leaves_its_trial_open(begin, folder, tr
 def test_a_search_that_fails_is_the_failure_of_its_trial(begin, folder, trial, error, reason):
     events, told = begin()
     events.searched(trial, error)
-    assert not told.ending.wanted
+    assert not told.stop.requested
     (row,) = read_table(folder, "trials").to_pylist()
     assert row["error"] == f"post-processing search: {reason}"
     assert told.queue.told == [(trial.key, "failed", None)]
@@ -158,7 +158,7 @@ def test_a_search_for_lost_chains_that_fails_leaves_the_row(begin, folder, trial
     write_part(folder, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": "finished"}]))
     events, told = begin()
     events.searched(trial, ValueError("no frames"))
-    assert not told.ending.wanted
+    assert not told.stop.requested
     (row,) = read_table(folder, "trials").to_pylist()
     assert (row["status"], row["error"]) == ("finished", None)
     assert "ValueError: no frames; its row stands as it was" in told.out.getvalue()
@@ -173,7 +173,7 @@ def test_a_failed_search_on_a_full_disk_leaves_its_trial_open(begin, folder, tri
 
     monkeypatch.setattr("ser_ray.sweep.running.events.write_unfinished", full)
     events.searched(trial, ValueError("no frames"))
-    assert told.ending.wanted
+    assert told.stop.requested
     assert told.queue.told == []
     assert "left      " in told.out.getvalue()
 
@@ -182,7 +182,7 @@ def test_a_trial_that_hangs_is_ended_and_said(begin, folder, trial, monkeypatch)
     events, told = begin(silence_minutes=1e-9)
     killed = []
     events.started(trial.key, lambda: killed.append(1))
-    events.keep_house()
+    events.maintain()
     assert killed == [1]
     assert f"HUNG      {trial.key}" in told.out.getvalue()
 
@@ -193,27 +193,25 @@ def test_a_trial_that_has_come_to_something_is_not_taken_for_hung(begin, trial, 
     for happened in (events.left, lambda key: events.failed(key, "why"), events.stopped, events.trained):
         events.started(trial.key, lambda: pytest.fail("ended"))
         happened(trial.key)
-        events.keep_house()
+        events.maintain()
 
 
 def test_a_full_disk_ends_the_files_for_tensorboard_and_not_the_run(begin, folder, trial, monkeypatch):
-    events, told = begin()
-
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    events._board = TensorBoard(folder.path / "tensorboard")
+    events, told = begin(TensorBoard(folder.path / "tensorboard"))
     monkeypatch.setattr(TensorBoard, "epoch", full)
     events.epoch(trial.key, FIGURES)
     events.epoch(trial.key, FIGURES | {"epoch": 2})
     assert told.out.getvalue().count("no further files for TensorBoard: No space left on device") == 1
-    assert not told.ending.wanted
+    assert not told.stop.requested
     events.close()
 
 
 def test_a_trial_that_gets_its_turn_when_the_run_is_ending_is_not_spoken_of(begin, trial):
     events, told = begin()
-    told.ending.ask("asked to end")
+    told.stop.request("asked to end")
     events.started(trial.key, lambda: None)
     events.left(trial.key)
     assert told.out.getvalue() == ""

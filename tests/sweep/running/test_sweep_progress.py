@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from ser_ray.sweep.running.progress import Progress, Tally
+from ser_ray.sweep.running import progress as module
+from ser_ray.sweep.running.progress import Progress
+from ser_ray.sweep.running.tally import Tally
 
 LABELS = {"k1": "kernels 8-6-6 pools 10-8-8, seed 0", "k2": "kernels 3-3-3 pools 10-8-8, seed 0", "k3": "[b]x :x:"}
 FIGURES = {"train_loss": 0.51, "ccc_devel_mean": 0.4, "ccc_devel_arousal": 0.5, "ccc_devel_valence": 0.3, "seconds": 7}
@@ -50,13 +52,13 @@ def lines(out):
 
 
 def left(progress):
-    return progress._tally.epochs_to_do - progress._tally.epochs_done
+    return progress.pace().epochs_to_do
 
 
 def test_every_event_is_one_line_with_its_count(begin):
     out = io.StringIO()
     with begin(out, epochs={"k1": 2, "k2": 2, "k3": 2}, done=0) as progress:
-        progress.say("starting Ray")
+        progress.log("starting Ray")
         progress.started("k1")
         progress.epoch("k1", figures(1))
         progress.epoch("k1", figures(2, ccc_devel_mean=0.41))
@@ -117,9 +119,9 @@ def test_one_target_alone(begin):
 def test_counts_begin_with_what_stands(begin):
     out = io.StringIO()
     with begin(out, epochs={"k3": 10}, done=2) as progress:
-        assert progress._tally.waiting == 1
+        assert progress.tally.waiting == 1
         progress.started("k3")
-        assert progress._tally.waiting == 0
+        assert progress.tally.waiting == 0
         progress.trained("k3")
         progress.finished("k3", ROW)
     assert lines(out)[-1].endswith("[3/3]")
@@ -138,7 +140,7 @@ def test_no_run_ends_before_its_longest_trial_which_keeps_its_share_of_a_gpu(beg
     """Four trials on one GPU end 40 epochs in 100 s; the last of them has no others' epochs to add to its own."""
     labels = {f"k{n}": f"kernels 8, seed {n}" for n in range(5)}
     with begin(io.StringIO(), epochs={"k4": 30, **dict.fromkeys(list(labels)[:4], 10)}, labels=labels) as progress:
-        progress._tally.began -= 100
+        progress.tally.began -= 100
         progress.started("k4")
         for epoch in range(1, 11):
             progress.epoch("k4", figures(epoch, seconds=10.0))
@@ -157,7 +159,7 @@ def test_no_run_ends_before_its_longest_trial_which_keeps_its_share_of_a_gpu(beg
 def test_the_time_left_is_said_in_a_fitting_unit(begin, seconds, text):
     out = io.StringIO()
     with begin(out, epochs={"k1": 1, "k2": 1}) as progress:
-        progress._tally.began -= seconds
+        progress.tally.began -= seconds
         progress.started("k1")
         progress.epoch("k1", figures(1))
         progress.finished("k1", ROW)
@@ -209,7 +211,7 @@ def test_a_trial_that_goes_on_counts_what_is_left_of_it(begin):
         assert left(progress) == 4
         progress.epoch("k1", figures(7))
         assert left(progress) == 3
-        assert progress._tally.epochs_done == 2
+        assert progress.pace().epochs_done == 2
 
 
 def test_a_lost_process_counts_no_epoch_twice(begin):
@@ -220,9 +222,9 @@ def test_a_lost_process_counts_no_epoch_twice(begin):
             progress.epoch("k1", figures(epoch))
         progress.started("k1")
         progress.epoch("k1", figures(3))
-        assert (left(progress), progress._tally.epochs_done) == (7, 3)
+        assert (left(progress), progress.pace().epochs_done) == (7, 3)
         progress.epoch("k1", figures(4))
-        assert (left(progress), progress._tally.epochs_done) == (6, 4)
+        assert (left(progress), progress.pace().epochs_done) == (6, 4)
     assert sum("start  " in line for line in lines(out)) == 2
 
 
@@ -266,7 +268,7 @@ def test_the_view_is_no_longer_than_a_screen(begin):
     with begin(Terminal(), labels=labels) as progress:
         for key in labels:
             progress.started(key)
-        table = progress._running_table(list(progress._tally.running.items()))
+        table = progress._running_table(list(progress.tally.running.items()))
         assert table.row_count == 13
         assert list(table.columns[0].cells)[-1] == "and 28 more"
 
@@ -307,15 +309,15 @@ def test_events_of_many_threads_and_the_refresh_do_not_wait_for_each_other(begin
         for thread in threads:
             thread.join(timeout=20)
         assert not any(thread.is_alive() for thread in threads), "they wait for each other"
-    assert progress._tally.done > 3
+    assert progress.pace().standing > 3
 
 
 def test_a_reader_that_leaves_does_not_end_the_sweep(begin, log):
     reader, writer = os.pipe()
     with open(writer, "w") as out, begin(out) as progress:
-        progress.say("seen")
+        progress.log("seen")
         os.close(reader)
-        progress.say("unseen")
+        progress.log("unseen")
         progress.started("k1")
         print("a plain line", file=out, flush=True)
     assert [line[26:] for line in log.read_text().splitlines()] == ["seen", "unseen", f"start     k1  {LABELS['k1']}"]
@@ -323,8 +325,6 @@ def test_a_reader_that_leaves_does_not_end_the_sweep(begin, log):
 
 class FailingLog(io.StringIO):
     """A log whose file system takes nothing any more."""
-
-    name = "sweep.log"
 
     def __init__(self, number):
         super().__init__()
@@ -341,18 +341,15 @@ class FailingLog(io.StringIO):
 def test_a_log_that_cannot_be_written_is_told_once_and_the_user_hears_the_rest(log, name, monkeypatch):
     out, told = io.StringIO(), []
     reason = os.strerror(getattr(errno, name))
+    monkeypatch.setattr(module, "open", lambda *_, **__: FailingLog(getattr(errno, name)), raising=False)
     with Progress({}, {}, 0, log, out, on_unwritable=told.append) as progress:
-        progress._log.close()
-        monkeypatch.setattr(progress, "_log", FailingLog(getattr(errno, name)))
-        progress.say("one")
-        progress.say("two")
-    assert lines(out) == [f"DISK      the sweep's log cannot be written: {reason} (sweep.log)", "one", "two"]
+        progress.log("one")
+        progress.log("two")
+    assert lines(out) == [f"DISK      the sweep's log cannot be written: {reason} ({log})", "one", "two"]
     assert told == [reason]
 
 
 def test_another_error_of_the_log_is_raised(log, monkeypatch):
-    progress = Progress({}, {}, 0, log, io.StringIO())
-    progress._log.close()
-    monkeypatch.setattr(progress, "_log", FailingLog(errno.EBADF))
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        progress.say("one")
+    monkeypatch.setattr(module, "open", lambda *_, **__: FailingLog(errno.EBADF), raising=False)
+    with pytest.raises(OSError, match="Bad file descriptor"), Progress({}, {}, 0, log, io.StringIO()) as progress:
+        progress.log("one")

@@ -9,7 +9,7 @@ import torch
 from sweep_processes import end, end_what_is_left, start
 
 from ser_ray.results import SweepFolder, read_drivers, read_planned, read_table
-from ser_ray.sweep.nodes.share import Share
+from ser_ray.sweep.nodes.heartbeat import Share
 from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
 from ser_ray.sweep.running.run import LEFT_FOR_GOOD_S
 from ser_ray.trial import search_trial, train_trial

@@ -19,7 +19,7 @@ from ser_ray.results import PREDICTIONS, SweepFolder, make_table, read_table, wr
 from ser_ray.sweep.nodes import cluster, node_watch
 from ser_ray.sweep.planning.states import TrialStates
 from ser_ray.sweep.running import search_again, search_pool
-from ser_ray.sweep.running.run import _tell_other_searches
+from ser_ray.sweep.running.run import _print_other_searches
 from ser_ray.trial import search_trial
 
 FRAMES = 200
@@ -199,7 +199,7 @@ def test_a_sweep_that_is_running_is_left_alone(folder, monkeypatch):
     def refuse(*arguments):
         raise InputError("is being run by process 1")
 
-    monkeypatch.setattr(search_again, "refuse_others", refuse)
+    monkeypatch.setattr(search_again, "refuse_second_driver", refuse)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="is being run"):
         search_again.main([str(folder.path), "--max-shift-s", "0.2"])
@@ -268,7 +268,7 @@ def test_running_the_sweep_with_other_settings_says_what_stands_searched_otherwi
     def tell(**settings):
         config = SearchConfig(**{"max_window_s": 2.0, "max_shift_s": 1.0} | settings)
         trials = [SimpleNamespace(key=key, config=SimpleNamespace(search=config)) for key in ("aa", "bb")]
-        _tell_other_searches(folder, trials, TrialStates(finished=frozenset({"aa", "bb"})))
+        _print_other_searches(folder, trials, TrialStates(finished=frozenset({"aa", "bb"})))
         return capsys.readouterr().out
 
     assert tell() == tell(methods=("greedy",)) == ""

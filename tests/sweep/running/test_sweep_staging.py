@@ -10,18 +10,17 @@ from ser_ray.corpus.store import verifying
 from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.running import staging as sweep_staging
-from ser_ray.sweep.running.attempt import attempt
+from ser_ray.sweep.running import local_corpus as module
+from ser_ray.sweep.running.local_corpus import LocalCopy, local_copy_of, local_corpus, verify_corpus
 from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.staging import Staging, staged_corpus, staging_of
-from ser_ray.sweep.running.verifying import verify_corpus
+from ser_ray.sweep.running.worker import run_trial
 from ser_ray.sweep.spec.config import Resources
 
 
 @pytest.fixture
 def two_file_systems(monkeypatch, tiny_corpus):
     """The corpus lies on one, everything else on another."""
-    monkeypatch.setattr(sweep_staging, "_device", lambda path: path == tiny_corpus.path)
+    monkeypatch.setattr(module, "_device", lambda path: path == tiny_corpus.path)
 
 
 @pytest.fixture
@@ -34,10 +33,10 @@ def trial(make_trial, tiny_config):
     return make_trial(tiny_config())
 
 
-def terms(tmp_path, staging=None):
+def options_of(tmp_path, local_copy=None):
     go = tmp_path / "go"
     go.touch()
-    return WorkerOptions(go=go, silence_s=600.0, save_every_s=600.0, staging=staging)
+    return WorkerOptions(go_file=go, silence_s=600.0, save_every_s=600.0, local_copy=local_copy)
 
 
 def log_of(trial):
@@ -52,10 +51,10 @@ def refusal(read, text):
 
 def test_it_is_off_unless_a_folder_is_named(read):
     assert read("name: x").resources.staging is None
-    assert staging_of(Resources()) is None
+    assert local_copy_of(Resources()) is None
     resources = read("name: x\nresources: {staging: $TMPDIR/ser_ray, staging_gb: 1.5}").resources
-    assert staging_of(resources) == Staging("$TMPDIR/ser_ray", 1_500_000_000)
-    assert staging_of(Resources(staging="~/x")) == Staging("~/x", None)
+    assert local_copy_of(resources) == LocalCopy("$TMPDIR/ser_ray", 1_500_000_000)
+    assert local_copy_of(Resources(staging="~/x")) == LocalCopy("~/x", None)
 
 
 @pytest.mark.parametrize("given", ["local/disk", '""', "7", "[/local]"])
@@ -75,7 +74,7 @@ def test_a_bound_must_bound_something(read):
 
 def test_a_trial_reads_the_copy_and_stays_the_same_trial(trial, disk, two_file_systems):
     said = []
-    near = staged_corpus(trial.corpus, Staging(str(disk)), lambda: None, said.append)
+    near = local_corpus(trial.corpus, LocalCopy(str(disk)), lambda: None, said.append)
     assert near.path == disk / f"ser_ray-corpora-{os.getuid()}" / trial.corpus.fingerprint
     assert said[-1] == f"the corpus is read from {near.path}"
     assert (near.fingerprint, near.name) == (trial.corpus.fingerprint, trial.corpus.name)
@@ -87,7 +86,7 @@ def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypa
     monkeypatch.setenv("JOB_DISK", str(disk))
     monkeypatch.setenv("HOME", str(disk / "home"))
     for given, place in (("$JOB_DISK/a", disk / "a"), ("${JOB_DISK}/b", disk / "b"), ("~/c", disk / "home" / "c")):
-        near = staged_corpus(trial.corpus, Staging(given), lambda: None)
+        near = local_corpus(trial.corpus, LocalCopy(given), lambda: None)
         assert near.path.is_relative_to(place)
 
 
@@ -103,13 +102,13 @@ def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, 
     monkeypatch.setenv("RELATIVE", "here")
     monkeypatch.delenv("NOT_HERE", raising=False)
     said = []
-    assert staged_corpus(trial.corpus, Staging(given), lambda: None, said.append) is trial.corpus
+    assert local_corpus(trial.corpus, LocalCopy(given), lambda: None, said.append) is trial.corpus
     assert said == [f"resources.staging is {given}, but {why}: the corpus is read from {trial.corpus.path}"]
 
 
 def test_on_the_file_system_of_the_corpus_nothing_is_copied(trial, disk):
     said = []
-    assert staged_corpus(trial.corpus, Staging(str(disk)), lambda: None, said.append) is trial.corpus
+    assert local_corpus(trial.corpus, LocalCopy(str(disk)), lambda: None, said.append) is trial.corpus
     assert said == [
         f"resources.staging is {disk}, on the file system where the corpus lies: it is read from {trial.corpus.path}"
     ]
@@ -121,14 +120,14 @@ def predictions(trial):
 
 
 def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, monkeypatch):
-    assert attempt(trial, 0.0, terms(tmp_path), lambda report: None) is None
+    assert run_trial(trial, 0.0, options_of(tmp_path), lambda report: None) is None
     staged_trial = dataclasses.replace(trial, folder=SweepFolder(tmp_path / "staged"))
     opened = []
     original = type(trial.corpus).crop
     monkeypatch.setattr(
         type(trial.corpus), "crop", lambda corpus, *place: opened.append(corpus.path) or original(corpus, *place)
     )
-    assert attempt(staged_trial, 0.0, terms(tmp_path, Staging(str(disk))), lambda report: None) is None
+    assert run_trial(staged_trial, 0.0, options_of(tmp_path, LocalCopy(str(disk))), lambda report: None) is None
     assert predictions(staged_trial).equals(predictions(trial))
     assert len(set(opened)) == 1
     assert opened[0].is_relative_to(disk)
@@ -138,7 +137,7 @@ def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, mo
 
 
 def test_without_room_it_trains_all_the_same_and_says_so(trial, disk, tmp_path, two_file_systems):
-    assert attempt(trial, 0.0, terms(tmp_path, Staging(str(disk), 100)), lambda report: None) is None
+    assert run_trial(trial, 0.0, options_of(tmp_path, LocalCopy(str(disk), 100)), lambda report: None) is None
     assert trial.folder.part("predictions", trial.key).exists()
     assert "corpus tiny is not staged: it takes " in log_of(trial)
     assert f"it is read from {trial.corpus.path}" in log_of(trial)
@@ -150,26 +149,26 @@ def test_an_altered_shard_is_named_and_fails_no_trial(
     import shutil
 
     shutil.copytree(tiny_corpus.path, tmp_path / "altered")
-    monkeypatch.setattr(sweep_staging, "_device", lambda path: path == tmp_path / "altered")
+    monkeypatch.setattr(module, "_device", lambda path: path == tmp_path / "altered")
     shard = tmp_path / "altered" / "shards" / "00000.arrow"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)
     trial = make_trial(tiny_config(), open_corpus(tmp_path / "altered"))
     with pytest.raises(AlteredError, match=rf"shard {shard} was altered: its SHA-256 is "):
-        attempt(trial, 0.0, terms(tmp_path, Staging(str(disk))), lambda report: None)
+        run_trial(trial, 0.0, options_of(tmp_path, LocalCopy(str(disk))), lambda report: None)
     assert not trial.folder.part("trials", trial.key).exists()
 
 
 def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
     trial, disk, tmp_path, two_file_systems, monkeypatch
 ):
-    staging, hashed = Staging(str(disk)), []
+    staging, hashed = LocalCopy(str(disk)), []
     take = verifying._Hashing._hash
     monkeypatch.setattr(
         verifying._Hashing, "_hash", lambda self, path, **how: hashed.append(path) or take(self, path, **how)
     )
-    near = staged_corpus(trial.corpus, staging, lambda: None)
+    near = local_corpus(trial.corpus, staging, lambda: None)
     verify_corpus(near, lambda: None)
     assert hashed == []
     shard = near.path / "shards" / "00000.arrow"
@@ -177,13 +176,13 @@ def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
     content[5000] ^= 1
     shard.write_bytes(content)
     with pytest.raises(AlteredError, match=rf"shard {shard} was altered"):
-        verify_corpus(staged_corpus(trial.corpus, staging, lambda: None), lambda: None)
+        verify_corpus(local_corpus(trial.corpus, staging, lambda: None), lambda: None)
 
 
 def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file_systems, monkeypatch):
-    given = terms(tmp_path, Staging(str(disk)))
-    monkeypatch.setattr("ser_ray.sweep.running.attempt._seldom", lambda ask: lambda: True)
-    assert attempt(trial, 0.0, given, lambda report: None) is None
+    given = options_of(tmp_path, LocalCopy(str(disk)))
+    monkeypatch.setattr("ser_ray.sweep.running.worker._seldom", lambda condition: lambda: True)
+    assert run_trial(trial, 0.0, given, lambda report: None) is None
     assert "asked to end: before its first step, while its corpus was being copied" in log_of(trial)
     assert not trial.folder.part("trials", trial.key).exists()
     assert not list(disk.rglob("corpus.json"))

@@ -19,12 +19,12 @@ from ray import cloudpickle
 
 from ser_ray.sweep.nodes.cluster import OWN_CHOICE
 from ser_ray.sweep.nodes.environment import prepare_environment
-from ser_ray.sweep.nodes.stop import Ending
+from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
-from ser_ray.sweep.running import tune, worker
-from ser_ray.sweep.running.attempt import DeviceFaultError
+from ser_ray.sweep.running import trainable, tune
 from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.queue import TrialQueue
+from ser_ray.sweep.running.worker import DeviceFaultError
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial.place import NOWHERE
 
@@ -83,9 +83,9 @@ class Told:
 
 
 def stand_in(folder, bad, trials):
-    """Return what takes the place of an attempt: it notes its GPU, and waits until all trials have; bad ones fault."""
+    """Return what takes the place of run_trial: it notes its GPU, and waits until all trials have; bad ones fault."""
 
-    def attempt(trial, share, options, report, placed):
+    def run_trial(trial, share, options, on_epoch, on_place):
         gpu = os.environ["CUDA_VISIBLE_DEVICES"]
         written = folder / f".{trial.key}"
         written.write_text(json.dumps({"key": trial.key, "gpu": gpu, "share": share}))
@@ -97,13 +97,13 @@ def stand_in(folder, bad, trials):
         if gpu in bad or trial.config.training.seed in bad:
             raise DeviceFaultError("CUDA error: uncorrectable ECC error encountered")
         pooled = {"mean": 0.5, "arousal": 0.5, "valence": 0.5}
-        report(
+        on_epoch(
             SimpleNamespace(
                 epoch=1, train_loss=0.5, devel=SimpleNamespace(pooled=pooled), train_seconds=1.0, evaluate_seconds=1.0
             )
         )
 
-    return attempt
+    return run_trial
 
 
 @pytest.fixture
@@ -113,27 +113,27 @@ def train(gpus, make_trial, tiny_config, tmp_path, monkeypatch):
     def run(trials, *, bad=(), wrong="a convolution is off"):
         noted = tmp_path / "noted"
         noted.mkdir()
-        monkeypatch.setattr(worker, "attempt", stand_in(noted, bad, trials))
-        monkeypatch.setattr(worker, "wrong_with", lambda gpu: wrong)
-        for module in (tune, worker):  # with the stand-ins
+        monkeypatch.setattr(trainable, "run_trial", stand_in(noted, bad, trials))
+        monkeypatch.setattr(trainable, "wrong_with", lambda gpu: wrong)
+        for module in (tune, trainable):  # with the stand-ins
             cloudpickle.register_pickle_by_value(module)
         ours = [make_trial(tiny_config(seed=seed)) for seed in range(1, trials + 1)]
-        ending = Ending(tmp_path / "go")
+        stop = StopRequest(tmp_path / "go")
         told = Told()
         options = tune.TuneOptions(
             schedule=Schedule(),
             most_epochs=3,
             resources=TrialResources(1.0, 0.25),
-            worker=WorkerOptions(go=ending.go, silence_s=600.0, save_every_s=600.0),
+            worker=WorkerOptions(go_file=stop.file, silence_s=600.0, save_every_s=600.0),
             folder=tmp_path / "scratch",
         )
         queue = TrialQueue(ours, slots=8)
         try:
-            tune.train_trials(queue, told, ending, options)
+            tune.train_trials(queue, told, stop, options)
         finally:
-            for module in (tune, worker):
+            for module in (tune, trainable):
                 cloudpickle.unregister_pickle_by_value(module)
-        told.ending = ending
+        told.stop = stop
         return [json.loads(path.read_text()) for path in sorted(noted.iterdir())], told
 
     return run
@@ -150,7 +150,7 @@ def test_a_faulty_gpu_is_set_aside_and_named_and_its_trials_go_on_elsewhere(trai
     noted, told = train(8, bad=("0",))
     assert not told.failures
     assert len(told.shares) == 8
-    assert not told.ending.wanted
+    assert not told.stop.requested
     aside = [fault for _, fault in told.faults if fault.set_aside]
     assert [fault.gpu for fault in aside] == ["0"]
     assert aside[0].set_aside.endswith("faults in a row; a convolution is off")
@@ -170,7 +170,7 @@ def test_a_trial_that_faults_wherever_it_is_put_fails_alone(train):
 
 def test_without_a_gpu_that_works_the_run_ends_and_its_trials_stay_open(train):
     noted, told = train(8, bad=("0", "1", "2", "3"))
-    assert told.ending.reason == "no GPU is left that works: look at them with ser-ray doctor"
+    assert told.stop.reason == "no GPU is left that works: look at them with ser-ray doctor"
     aside = [fault for _, fault in told.faults if fault.set_aside]
     assert {fault.gpu for fault in aside} == {one["gpu"] for one in noted} == {"0", "1", "2", "3"}
     assert not told.shares

@@ -14,11 +14,12 @@ from ser_ray.corpus import open_corpus
 from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.running import verifying
-from ser_ray.sweep.running.attempt import attempt
+from ser_ray.sweep.running import local_corpus
+from ser_ray.sweep.running.local_corpus import CorpusVerification, verify_corpus
 from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.verifying import CorpusVerification, verify_corpus
-from ser_ray.sweep.running.worker import ALTERED, PLACE, TROUBLE, train_one
+from ser_ray.sweep.running.scheduling import ALTERED, PLACE, UNWRITABLE
+from ser_ray.sweep.running.trainable import train_one
+from ser_ray.sweep.running.worker import run_trial
 from ser_ray.sweep.spec.config import Resources
 from ser_ray.trial import search_trial
 from ser_ray.trial.place import Place, place_here
@@ -45,10 +46,10 @@ def trial(make_trial, tiny_config, corpus):
 
 
 @pytest.fixture
-def terms(tmp_path):
+def options(tmp_path):
     go = tmp_path / "go"
     go.touch()
-    return WorkerOptions(go=go, silence_s=600.0, save_every_s=600.0, verify_corpus=True)
+    return WorkerOptions(go_file=go, silence_s=600.0, save_every_s=600.0, verify_corpus=True)
 
 
 def alter(corpus):
@@ -71,45 +72,45 @@ def test_it_is_done_unless_the_sweep_says_otherwise(read):
         read("name: x\nresources: {verify_corpus: 1}")
 
 
-def test_a_trial_trains_on_a_corpus_that_is_what_it_was_and_its_row_says_so(trial, terms):
-    assert attempt(trial, 0.0, terms, lambda report: None) is None
+def test_a_trial_trains_on_a_corpus_that_is_what_it_was_and_its_row_says_so(trial, options):
+    assert run_trial(trial, 0.0, options, lambda report: None) is None
     search_trial(trial.folder, trial.key)
     assert row_of(trial)["corpus_verified"] is True
 
 
-def test_a_trial_on_an_altered_corpus_leaves_no_figures_and_stays_open(trial, terms):
+def test_a_trial_on_an_altered_corpus_leaves_no_figures_and_stays_open(trial, options):
     alter(trial.corpus)
     with pytest.raises(AlteredError, match=r"shard .*/own/shards/00000.arrow was altered: its SHA-256"):
-        attempt(trial, 0.0, terms, lambda report: None)
+        run_trial(trial, 0.0, options, lambda report: None)
     for table in ("trials", "epochs", "predictions"):
         assert not trial.folder.part(table, trial.key).exists()
     assert "00000.arrow was altered" in trial.folder.log(trial.key).read_text()
 
 
-def test_what_was_verified_before_does_not_hide_what_was_altered_since(trial, terms):
+def test_what_was_verified_before_does_not_hide_what_was_altered_since(trial, options):
     verify_corpus(trial.corpus, lambda: None)
     alter(trial.corpus)
     with pytest.raises(AlteredError):
         verify_corpus(trial.corpus, lambda: None)
 
 
-def test_the_option_leaves_the_corpus_unread_and_the_row_says_so(trial, terms):
+def test_the_option_leaves_the_corpus_unread_and_the_row_says_so(trial, options):
     alter(trial.corpus)
-    unverified = dataclasses.replace(terms, verify_corpus=False)
+    unverified = dataclasses.replace(options, verify_corpus=False)
     places = []
-    assert attempt(trial, 0.0, unverified, lambda report: None, places.append) is None
+    assert run_trial(trial, 0.0, unverified, lambda report: None, places.append) is None
     search_trial(trial.folder, trial.key)
     assert (places[0].corpus_verified, row_of(trial)["corpus_verified"]) == (False, False)
 
 
-def test_a_worker_tells_the_driver_where_it_is_and_what_was_altered(trial, terms):
+def test_a_worker_tells_the_driver_where_it_is_and_what_was_altered(trial, options):
     told = []
     alter(trial.corpus)
-    train_one({"trial": trial, "gpus": 0.0}, terms, told.append)
+    train_one({"trial": trial, "gpus": 0.0}, options, told.append)
     place, report = told
     assert Place(**place[PLACE]) == place_here(torch.device("cpu"))
     assert "00000.arrow was altered" in report[ALTERED]
-    assert TROUBLE not in report
+    assert UNWRITABLE not in report
 
 
 def test_the_driver_is_told_beside_other_work(corpus):
@@ -130,7 +131,7 @@ def test_a_run_that_ends_does_not_wait_for_it(corpus, monkeypatch):
             begun.set()
             look()
 
-    monkeypatch.setattr(verifying, "verify_shards", for_ever)
+    monkeypatch.setattr(local_corpus, "verify_shards", for_ever)
     with CorpusVerification(corpus, print) as verification:
         assert begun.wait(10)
         verification.wait(lambda: True)

@@ -13,9 +13,9 @@ import torch
 from ruamel.yaml import YAML
 
 from ser_ray.results import read_table
-from ser_ray.sweep.running import attempt as attempts
-from ser_ray.sweep.running.attempt import DeviceFaultError, attempt, one_line, was_hung
+from ser_ray.sweep.running import worker
 from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.worker import DeviceFaultError, one_line, run_trial, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial import keyed_config
 from ser_ray.trial.log import starts
@@ -24,10 +24,10 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
-def terms(tmp_path):
+def options(tmp_path):
     go = tmp_path / "go"
     go.touch()
-    return WorkerOptions(go=go, silence_s=600.0, save_every_s=600.0)
+    return WorkerOptions(go_file=go, silence_s=600.0, save_every_s=600.0)
 
 
 @pytest.fixture
@@ -52,25 +52,25 @@ def raising(error, times=10**9):
     return train
 
 
-def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, terms):
+def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, options):
     epochs = []
-    assert attempt(trial, 0.0, terms, lambda report: epochs.append(report.epoch)) is None
+    assert run_trial(trial, 0.0, options, lambda report: epochs.append(report.epoch)) is None
     assert epochs == [1, 2, 3]
     assert trial.folder.part("predictions", trial.key).exists()
     (start,) = starts(trial.folder.log(trial.key))
     assert re.match(rf"trial {trial.key} on cpu \(\S+, process {os.getpid()}\)\n  model:\n", start)
 
 
-def test_what_a_trial_raises_is_its_own_failure(trial, terms, monkeypatch):
+def test_what_a_trial_raises_is_its_own_failure(trial, options, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no\nframes")))
-    assert attempt(trial, 0.0, terms, print) is None
+    assert run_trial(trial, 0.0, options, print) is None
     row = row_of(trial)
     assert (row["status"], row["error"], row["restarts"]) == ("failed", "ZeroDivisionError: no frames", 0)
     assert "Traceback" in trial.folder.log(trial.key).read_text()
 
 
-def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial, terms):
-    assert attempt(trial, 0.0, terms, lambda report: None) is None
+def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial, options):
+    assert run_trial(trial, 0.0, options, lambda report: None) is None
     opened, *lines = trial.folder.log(trial.key).read_text().splitlines()
     assert opened.startswith(f"trial {trial.key} on cpu (")
     told = YAML(typ="safe").load("\n".join(line for line in lines if line.startswith("  ")))
@@ -90,48 +90,48 @@ def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial
     )
 
 
-def test_every_start_is_counted(trial, terms, monkeypatch):
+def test_every_start_is_counted(trial, options, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
     for _ in range(3):
-        attempt(trial, 0.0, terms, print)
+        run_trial(trial, 0.0, options, print)
     assert row_of(trial)["restarts"] == 2
 
 
-def test_a_full_disk_is_no_failure_of_the_trial(trial, terms, monkeypatch):
+def test_a_full_disk_is_no_failure_of_the_trial(trial, options, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(NO_SPACE))
-    assert attempt(trial, 0.0, terms, print) == f"No space left on device ({trial.folder.path})"
+    assert run_trial(trial, 0.0, options, print) == f"No space left on device ({trial.folder.path})"
     assert not trial.folder.part("trials", trial.key).exists()
 
 
-def test_a_disk_that_fills_up_while_a_failure_is_written_is_told_as_well(trial, terms, monkeypatch):
+def test_a_disk_that_fills_up_while_a_failure_is_written_is_told_as_well(trial, options, monkeypatch):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
     monkeypatch.setattr("ser_ray.files.os.fsync", lambda _: (_ for _ in ()).throw(NO_SPACE))
-    assert "No space left" in attempt(trial, 0.0, terms, print)
+    assert "No space left" in run_trial(trial, 0.0, options, print)
     assert not trial.folder.part("trials", trial.key).exists()
 
 
-def test_a_log_on_a_full_disk_does_not_hide_that_it_is_full(trial, terms):
+def test_a_log_on_a_full_disk_does_not_hide_that_it_is_full(trial, options):
     log = trial.folder.log(trial.key)
     log.parent.mkdir(parents=True)
     log.symlink_to("/dev/full")
-    assert "No space left" in attempt(trial, 0.0, terms, print)
+    assert "No space left" in run_trial(trial, 0.0, options, print)
 
 
-def test_what_cannot_be_read_elsewhere_is_the_trials_own_trouble(trial, terms, monkeypatch):
+def test_what_cannot_be_read_elsewhere_is_the_trials_own_trouble(trial, options, monkeypatch):
     denied = PermissionError(errno.EACCES, "Permission denied", "/corpora/shards/0.arrow")
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(denied))
-    assert attempt(trial, 0.0, terms, print) is None
+    assert run_trial(trial, 0.0, options, print) is None
     assert "Permission denied" in row_of(trial)["error"]
     ours = PermissionError(errno.EACCES, "Permission denied", str(trial.folder.path / "epochs"))
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ours))
-    assert "Permission denied" in attempt(trial, 0.0, terms, print)
+    assert "Permission denied" in run_trial(trial, 0.0, options, print)
 
 
 def allocate(gigabytes):
     return torch.empty(gigabytes * 2**30, dtype=torch.uint8)
 
 
-def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(trial, terms, monkeypatch):
+def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(trial, options, monkeypatch):
     tries = []
 
     def train(trial, device, report, **options):
@@ -139,7 +139,7 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
         allocate(2**25)
 
     monkeypatch.setattr("ser_ray.trial.train.train_trial", train)
-    assert attempt(trial, 0.0, terms, print) is None
+    assert run_trial(trial, 0.0, options, print) is None
     error = row_of(trial)["error"]
     assert error.startswith("out of memory on this host's CPU, with batches of 3 x 0.08 s and ")
     assert "try a smaller training.batch_size or training.sequence_s, or fewer trials at once" in error
@@ -157,9 +157,9 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_memory_that_is_there_the_second_time_is_no_failure(trial, terms, monkeypatch, error):
+def test_memory_that_is_there_the_second_time_is_no_failure(trial, options, monkeypatch, error):
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(error, times=1))
-    assert attempt(trial, 0.0, terms, print) is None
+    assert run_trial(trial, 0.0, options, print) is None
     assert (trial.folder.path / "trained").is_dir()
     assert not trial.folder.part("trials", trial.key).exists()
 
@@ -169,43 +169,43 @@ def test_a_trial_that_shares_a_gpu_is_held_to_its_share_of_the_memory(trial, mon
     fractions = []
     monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda share, device: fractions.append(share))
     done = []
-    attempts._with_memory(trial, torch.device(device), gpus, lambda: done.append(1))
+    worker._with_memory(trial, torch.device(device), gpus, lambda: done.append(1))
     assert (fractions, done) == (held, [1])
 
 
-def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, terms, monkeypatch):
+def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, options, monkeypatch):
     def no_context(*_):
         raise torch.AcceleratorError("CUDA error: out of memory")
 
     monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", no_context)
     monkeypatch.setattr("torch.cuda.get_device_name", no_context)
-    assert attempt(trial, 0.25, terms, print) is None
+    assert run_trial(trial, 0.25, options, print) is None
     assert row_of(trial)["error"].startswith(
         "out of memory on the GPU, of which a trial has 0.25, with batches of 3 x "
     )
 
 
-def test_a_fault_of_the_gpu_is_no_failure_of_the_trial(trial, terms, monkeypatch):
+def test_a_fault_of_the_gpu_is_no_failure_of_the_trial(trial, options, monkeypatch):
     fault = RuntimeError("CUDA error: an illegal memory access was encountered\nadvice")
     monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(fault))
     with pytest.raises(DeviceFaultError, match="illegal memory access was encountered advice"):
-        attempt(trial, 1.0, terms, print)
+        run_trial(trial, 1.0, options, print)
     assert not trial.folder.part("trials", trial.key).exists()
     assert "Traceback" in trial.folder.log(trial.key).read_text()
-    assert attempt(trial, 0.0, terms, print) is None  # on a CPU there is no such fault
+    assert run_trial(trial, 0.0, options, print) is None  # on a CPU there is no such fault
     assert row_of(trial)["status"] == "failed"
 
 
-def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, terms, make_trial, tiny_config, tmp_path):
+def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, options, make_trial, tiny_config, tmp_path):
     long = make_trial(tiny_config(epochs=400))
     attempts_made = []
 
     def stop_soon(report):
         attempts_made.append(report.epoch)
         if report.epoch == 2:
-            terms.go.unlink()
+            options.go_file.unlink()
 
-    assert attempt(long, 0.0, terms, stop_soon) is None
+    assert run_trial(long, 0.0, options, stop_soon) is None
     assert 2 <= attempts_made[-1] < 400
     assert not long.folder.part("trials", long.key).exists()
     assert "asked to end: saved in epoch" in long.folder.log(long.key).read_text()
@@ -213,9 +213,9 @@ def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, terms, mak
     assert len(saved["epochs"]) == attempts_made[-1]
 
 
-def test_a_trial_whose_run_has_ended_does_not_begin(trial, terms):
-    terms.go.unlink()
-    assert attempt(trial, 0.0, terms, print) is None
+def test_a_trial_whose_run_has_ended_does_not_begin(trial, options):
+    options.go_file.unlink()
+    assert run_trial(trial, 0.0, options, print) is None
     assert not trial.folder.checkpoints(trial.key).exists()
 
 
@@ -224,7 +224,7 @@ import sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
 from types import SimpleNamespace
-from ser_ray.sweep.running import attempt as attempts
+from ser_ray.sweep.running import worker
 from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.results import SweepFolder
 from ser_ray.trial import TrialConfig
@@ -241,8 +241,8 @@ def train(trial, device, report, supervision=None, **options):
 import ser_ray.trial.train
 ser_ray.trial.train.train_trial = train
 trial = SimpleNamespace(key="k", config=TrialConfig(), corpus=None, folder=SweepFolder(Path({folder!r})))
-terms = WorkerOptions(go=Path(__file__), silence_s=2.0, save_every_s=60.0)
-attempts.attempt(trial, 0.0, terms, print)
+options = WorkerOptions(go_file=Path(__file__), silence_s=2.0, save_every_s=60.0)
+worker.run_trial(trial, 0.0, options, print)
 """
 
 
@@ -278,6 +278,6 @@ def test_a_file_system_in_trouble_is_no_wish_to_end(tmp_path, monkeypatch):
     def stale(*_):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    assert attempts._is_gone(tmp_path / "gone")
+    assert worker._is_gone(tmp_path / "gone")
     monkeypatch.setattr(os, "open", stale)
-    assert not attempts._is_gone(tmp_path / "gone")
+    assert not worker._is_gone(tmp_path / "gone")

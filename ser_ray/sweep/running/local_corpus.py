@@ -1,0 +1,128 @@
+"""The corpus on a trial's node: a local copy of it where one is requested, and whether it is what its manifest says."""
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ser_ray.corpus.store.local_copy import staged
+from ser_ray.corpus.store.verifying import verified_shards, verify_shards
+
+if TYPE_CHECKING:
+    from ser_ray.corpus import Corpus
+    from ser_ray.sweep.spec.config import Resources
+
+GB = 1e9
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class LocalCopy:
+    """Folder on each node that corpora are copied to, as the sweep file has it: with ~ or the node's variables."""
+
+    folder: str
+    limit_bytes: int | None = None  # of all copies of this user there; None for no limit but the disk's
+
+
+def local_copy_of(resources: "Resources") -> LocalCopy | None:
+    """Return where a sweep's trials have their corpus copied, or None if they read it where it lies."""
+    if resources.staging is None:
+        return None
+    return LocalCopy(resources.staging, None if resources.staging_gb is None else int(GB * resources.staging_gb))
+
+
+def local_corpus(
+    corpus: "Corpus", local_copy: LocalCopy | None, check: Callable[[], None], log: Callable[[str], None] = print
+) -> "Corpus":
+    """Return a corpus as it lies on this node's own disk, where that can be; nothing depends on it but speed.
+
+    `check` is called again and again meanwhile; what it raises ends the copying.
+
+    Raises:
+        InputError: if the corpus was altered since it was imported.
+    """
+    if local_copy is None:
+        return corpus
+    path = corpus.path
+    given = os.path.expanduser(os.path.expandvars(local_copy.folder))
+    unset = re.search(r"\$\{?(\w+)", given)
+    if unset or not os.path.isabs(given):
+        why = f"{unset[1]} is not set" if unset else f"that is {given}, no absolute path,"
+        log(f"resources.staging is {local_copy.folder}, but {why} on this node: the corpus is read from {path}")
+        return corpus
+    folder = Path(given)
+    if _device(folder) == _device(path):
+        log(f"resources.staging is {folder}, on the file system where the corpus lies: it is read from {path}")
+        return corpus
+    copy = staged(path, folder, local_copy.limit_bytes, log, check)
+    if copy == path:
+        return corpus
+    log(f"the corpus is read from {copy}")
+    return corpus.at(copy)
+
+
+def _device(path: Path) -> int | None:
+    """Return the file system in which a path lies or would be made."""
+    for place in (path, *path.parents):
+        try:
+            return place.stat().st_dev
+        except OSError:
+            continue
+    return None
+
+
+def verify_corpus(corpus: "Corpus", check: Callable[[], None], log: Callable[[str], None] = print) -> None:
+    """Compare a corpus, which may be a copy, with its hashes, unless this host has done so before.
+
+    `check` is called again and again meanwhile; what it raises ends it.
+
+    Raises:
+        AlteredError: naming the shard that is not what the manifest says.
+    """
+    verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), look=check, say=log)
+
+
+class _StoppedError(Exception):
+    """The run ends before the corpus is verified."""
+
+
+class CorpusVerification:
+    """Verification of a corpus, or of none, beside other work; what is not done when the context ends is left."""
+
+    def __init__(self, corpus: "Corpus | None", log: Callable[[str], None]) -> None:
+        self._log, self._stop = log, threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._verified = None if corpus is None else self._pool.submit(self._verify, corpus)
+
+    def __enter__(self) -> Self:
+        """Do nothing: it has begun."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Have it end after the block that it is hashing."""
+        self._stop.set()
+        self._pool.shutdown()
+
+    def wait(self, leave: Callable[[], bool]) -> None:
+        """Return when the corpus is verified, or `leave()` is true.
+
+        Raises:
+            AlteredError: if a shard is not what the manifest says, naming it.
+        """
+        if self._verified is None:
+            return
+        while not self._verified.done() and not leave():
+            wait([self._verified], POLL_S)
+        if self._verified.done():
+            self._verified.result()
+
+    def _verify(self, corpus: "Corpus") -> None:
+        def check() -> None:
+            if self._stop.is_set():
+                raise _StoppedError
+
+        verify_corpus(corpus, check, self._log)

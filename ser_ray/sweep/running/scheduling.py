@@ -1,0 +1,185 @@
+"""Scheduling of a run's trials, without Ray: which is next, on which share of a GPU, and how its end is recorded."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ser_ray.results import read_table
+from ser_ray.sweep.nodes.device_faults import FAULTS_IN_A_ROW, DeviceFault, DeviceFaults
+from ser_ray.sweep.nodes.gpu_shares import GpuShares
+from ser_ray.sweep.nodes.stop import MAKE_ROOM
+from ser_ray.trial import Trial, write_unfinished
+from ser_ray.trial.place import Place
+
+if TYPE_CHECKING:
+    # workers import this file too, and should not wait for what they have no use for
+    from ser_ray.sweep.nodes.stop import StopRequest
+    from ser_ray.sweep.nodes.trial_resources import TrialResources
+    from ser_ray.sweep.running.events import TrialEvents
+    from ser_ray.sweep.running.queue import TrialQueue
+
+NODES_S = 5.0
+"""How often the cluster is asked for its nodes."""
+
+METRIC = "ccc_devel_mean"
+# What a report of a worker holds that is none of an epoch:
+UNWRITABLE = "unwritable"
+"""Why results cannot be written."""
+FAULT = "fault"
+"""What was wrong with the GPU, as fields of a DeviceFault."""
+PLACE = "place"
+"""Where the trial runs, as fields of a Place; the first report of each process."""
+ALTERED = "altered"
+"""What of the corpus is not what its manifest says."""
+
+Assignment = dict[str, Any]
+"""What a worker is given: the trial, its share of a GPU ("gpus"), and the places of GPUs that it is to avoid."""
+
+
+class Scheduling:
+    """Trials of a run that workers train. A slot is what Tune calls a trial: it holds a share of a GPU.
+
+    Args:
+        queue: of the trials to train.
+        events: what is done when a trial starts, ends an epoch, or ends.
+        stop: ends the run before its plan is done.
+        resources: of each trial: its cores, and the least share of a GPU.
+        nodes: returns (CPU cores, GPUs) of each node of the cluster.
+        verify_corpus: whether workers compare the corpus with its hashes before they train.
+
+    Attributes:
+        running: keys of the trials that have a worker.
+        stopped: keys of the trials that the scheduler has stopped early.
+    """
+
+    def __init__(
+        self,
+        queue: "TrialQueue",
+        events: "TrialEvents",
+        stop: "StopRequest",
+        resources: "TrialResources",
+        nodes: Callable[[], Sequence[tuple[float, float]]],
+        *,
+        verify_corpus: bool,
+    ) -> None:
+        self.queue, self.events, self.stop = queue, events, stop
+        self.running: set[str] = set()
+        self.stopped: set[str] = set()
+        self._nodes, self._asked_at, self._verify_corpus = nodes, time.monotonic(), verify_corpus
+        self._shares = GpuShares(nodes(), resources.cpus, resources.gpus) if resources.gpus > 0 else None
+        self._faults = DeviceFaults()
+        self._faulted: dict[str, DeviceFault] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further trial will begin; while GPUs are shared, one that runs may come back."""
+        held = 0 if self._shares is None else self._shares.held
+        return self.stop.requested or (self.queue.exhausted and not held)
+
+    def next(self, slot: str) -> Assignment | None:
+        """Return the next trial and what it is given, or None if none can begin now."""
+        gpus = self._take_share(slot)
+        if gpus is None:
+            return None
+        try:
+            trial = self.queue.next()
+        except OSError as error:  # a proposal that cannot be recorded counts as not made
+            self.stop.request(f"{MAKE_ROOM} ({error.strerror or error}: {error.filename})")
+            trial = None
+        if trial is None:
+            self._release(slot)
+            return None
+        return {"trial": trial, "gpus": gpus, "avoid": self._faults.met_by(trial.key)}
+
+    def _take_share(self, slot: str) -> float | None:
+        """Return the share of a GPU for the next trial, 0 without GPUs; None if there is none now."""
+        if self._shares is None:
+            return 0.0
+        if self.queue.exhausted:
+            return None  # one that runs may come back
+        if time.monotonic() - self._asked_at > NODES_S:
+            self._asked_at = time.monotonic()
+            self._shares.update(self._nodes())
+        return self._shares.take(slot, max(1, self.queue.waiting))
+
+    def _release(self, slot: str) -> None:
+        if self._shares is not None:
+            self._shares.release(slot)
+
+    def started(self, key: str, kill: Callable[[], None]) -> None:
+        """Record that a trial has a worker, which `kill` ends."""
+        self.running.add(key)
+        self.events.started(key, kill)
+
+    def reported(self, key: str, report: Mapping[str, Any]) -> None:
+        """Record what a worker reports."""
+        if PLACE in report:
+            self.events.placed(key, Place(**report[PLACE]))
+        elif UNWRITABLE in report:
+            self.events.unwritable(key, report[UNWRITABLE])
+        elif FAULT in report:
+            self._faulted[key] = DeviceFault(**report[FAULT])
+        elif ALTERED in report:
+            self.events.altered(key, report[ALTERED])
+        else:
+            self._faults.worked()
+            self.events.epoch(key, report)
+
+    def ended(self, key: str, slot: str) -> None:
+        """Record that the worker of a trial ended, by what the trial left."""
+        self.running.discard(key)
+        self._release(slot)
+        trial, fault = self.queue.given[key], self._faulted.pop(key, None)
+        if fault is not None:
+            self._after_fault(trial, fault)
+        elif trial.folder.part("predictions", key).exists():
+            self.events.trained(key)
+        elif trial.folder.part("trials", key).exists():
+            (row,) = read_table(trial.folder, "trials", keys=[key], columns=["error"]).to_pylist()
+            self.events.failed(key, str(row["error"]))
+        elif key in self.stopped:
+            # it has ended an epoch, which it did not begin before the corpus was verified
+            place = dataclasses.replace(self.events.place(key), corpus_verified=self._verify_corpus)
+            self._write(trial, "stopped", None, lambda: self.events.stopped(key), place)
+        else:  # the run is ending: the trial goes on from its checkpoint when the sweep is run again
+            self.events.left(key)
+
+    def lost(self, key: str, slot: str, reason: str) -> None:
+        """Record that the workers of a trial were lost too often."""
+        self.running.discard(key)
+        self._release(slot)
+        self._fail(self.queue.given[key], reason)
+
+    def _after_fault(self, trial: Trial, fault: DeviceFault) -> None:
+        """See to it that a trial goes on elsewhere whose GPU was at fault, or fails if it is the cause."""
+        key = trial.key
+        self._faults.add(key, fault)
+        self.events.faulted(key, fault)
+        if fault.set_aside is not None and self._shares is not None:
+            self._shares.set_aside()
+            if not self._shares.gpus:
+                self.stop.request("no GPU is left that works: look at them with ser-ray doctor")
+        if self._faults.is_cause(key):
+            places = self._faults.met_by(key)
+            self._fail(trial, f"its GPU was at fault {len(places)} times ({', '.join(places)}): {fault.message}")
+        elif self.stop.requested:
+            self.events.left(key)
+        else:
+            self.queue.again(key)
+        if self._faults.too_many:
+            self.stop.request(f"{FAULTS_IN_A_ROW} faults of GPUs in a row, the last on {fault.place}: {fault.message}")
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self._write(trial, "failed", reason, lambda: self.events.failed(trial.key, reason))
+
+    def _write(
+        self, trial: Trial, status: str, error: str | None, then: Callable[[], None], place: Place | None = None
+    ) -> None:
+        try:
+            write_unfinished(trial, status, error, place or self.events.place(trial.key))
+        except OSError as unwritable:  # the trial stays open, and its row is written when it ends so again
+            self.events.unwritable(trial.key, f"{unwritable.strerror or unwritable} ({trial.folder.path})")
+            self.events.left(trial.key)
+        else:
+            then()

@@ -1,0 +1,91 @@
+"""What the driver of a job with several nodes waits for."""
+
+import threading
+
+import pytest
+
+from ser_ray import provenance
+from ser_ray.errors import InputError
+from ser_ray.sweep.nodes.cluster import Cluster
+from ser_ray.sweep.nodes.rendezvous import Rendezvous
+from ser_ray.sweep.nodes.stop import StopRequest
+from ser_ray.sweep.running import job_nodes as module
+from ser_ray.sweep.running.job_nodes import cluster_address, joined_nodes
+
+
+def machines(*nodes):
+    return Cluster(sum(c for c, _ in nodes), sum(g for _, g in nodes), tuple(nodes))
+
+
+@pytest.fixture
+def rendezvous(tmp_path):
+    """Of a job of three nodes."""
+    return Rendezvous(tmp_path, 3)
+
+
+@pytest.fixture
+def stop(tmp_path):
+    return StopRequest(tmp_path / "stop" / "go")
+
+
+def test_the_cluster_is_where_the_head_of_the_job_publishes(rendezvous, stop, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    threading.Timer(0.1, lambda: rendezvous.publish_address("10.0.0.1:20001")).start()
+    assert cluster_address(rendezvous, stop) == "10.0.0.1:20001"
+
+
+def test_a_job_of_one_node_starts_its_own(tmp_path, stop, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_address(Rendezvous(tmp_path, 1), stop) is None
+
+
+def test_where_no_node_is_fit_the_reasons_are_told(rendezvous, stop):
+    for number in range(3):
+        rendezvous.report_unfit(f"n{number}", f"reason {number}")
+    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  n0: reason 0\n  n1: reason 1"):
+        cluster_address(rendezvous, stop)
+
+
+def test_where_all_steps_are_over_sruns_words_are_told_at_once(rendezvous, stop):
+    for number in range(3):
+        (rendezvous.folder / f"ended-n{number}").write_text("srun: error: Unable to create step for job 7")
+    with pytest.raises(
+        InputError, match=r"all steps were over .* on the 3 nodes of this job\n  n0: srun: error: Unable"
+    ):
+        cluster_address(rendezvous, stop)
+
+
+def test_what_a_node_says_itself_is_told_rather_than_that_its_step_is_over(rendezvous, stop):
+    for number in range(3):
+        (rendezvous.folder / f"ended-n{number}").write_text("srun: error: task 0: Exited with exit code 1")
+        rendezvous.report_unfit(f"n{number}.cluster", "no disk")
+    with pytest.raises(
+        InputError, match=r"no head .* on the 3 nodes of this job\n  n0.cluster: no disk\n  n1"
+    ) as raised:
+        cluster_address(rendezvous, stop)
+    assert "srun" not in str(raised.value)
+
+
+def test_without_the_first_node_the_others_are_not_waited_for(rendezvous, stop):
+    rendezvous.report_unfit(provenance.host_name(), "no disk")
+    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  .*: no disk$"):
+        cluster_address(rendezvous, stop)
+
+
+def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(rendezvous, stop, monkeypatch):
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    monkeypatch.setattr(module, "HEAD_S", 0.05)
+    with pytest.raises(InputError, match=r"no head of a Ray cluster came up on the 3 nodes of this job$"):
+        cluster_address(rendezvous, stop)
+    stop.request("asked to end")
+    assert cluster_address(rendezvous, stop) is None
+
+
+def test_a_run_goes_on_with_fewer_nodes_and_says_which_and_why(rendezvous, stop, monkeypatch):
+    rendezvous.report_unfit("n3", "no disk")
+    expected, lines = [], []
+    monkeypatch.setattr(module, "wait_for_nodes", lambda nodes: expected.append(nodes()) or machines((4, 0), (4, 0)))
+    assert joined_nodes(rendezvous, machines((4, 0)), stop, lines.append) == machines((4, 0), (4, 0))
+    assert expected == [2]
+    assert lines == ["NODE      n3 takes no part: no disk", "NODE      going on with 2 of 3 nodes"]
