@@ -180,7 +180,7 @@ class _Node:
         own = host if self._head else own_address([host], os.environ.get("SER_RAY_INTERFACE"))
         role = ["--head", f"--port={port}", "--include-dashboard=false"] if self._head else [f"--address={address}"]
         command = [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *role),
+            *(sys.executable, "-m", "ser_ray.sweep.nodes.cluster", "--block", "--disable-usage-stats", *role),
             f"--node-ip-address={own}",
             f"--num-cpus={allocation.cpus()}",
             f"--num-gpus={len(self._gpus)}",

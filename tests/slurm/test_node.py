@@ -323,7 +323,7 @@ def test_the_command_that_starts_ray(node):
     folder = Path(options.pop("temp-dir"))
     assert (folder.parent.parent, folder.name) == (node.temporary, "ray")
     assert folder.parent.stat().st_mode & 0o777 == 0o700
-    assert call["arguments"][:6] == ["-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", "--head"]
+    assert call["arguments"][:5] == ["-m", "ser_ray.sweep.nodes.cluster", "--block", "--disable-usage-stats", "--head"]
     assert options == {
         "port": port,
         "include-dashboard": "false",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,15 @@ def _end_servers() -> None:
         node.kill_all_processes(check_alive=False, allow_graceful=True)
 
 
+def start_node(arguments: Sequence[str]) -> None:
+    """Run `ray start` on a node of a job, waiting for its node manager as long as for that of a cluster started here."""
+    from ray.scripts.scripts import main
+
+    sys.argv = ["ray", "start", *arguments]
+    with _wait_longer_for_node_manager(START_WAITS_S[-1], threading.Event()):
+        main()  # type: ignore[no-untyped-call]
+
+
 @contextlib.contextmanager
 def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Iterator[None]:
     """Have Ray wait so long for the node manager that it starts, or until `over` is set.
@@ -282,3 +291,7 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"RAY_ADDRESS is {address!r}, but nothing answers there ({error}); {legal}") from error
+
+
+if __name__ == "__main__":
+    start_node(sys.argv[1:])

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import typing
@@ -75,6 +76,15 @@ def test_a_node_manager_that_is_slow_to_start_is_waited_for(monkeypatch):
         pass
     assert (node.looks, node.starts) == (5, 1)
     assert ray._private.services.get_node == node.look
+
+
+def test_that_of_a_node_of_a_job_is_waited_for_as_well(monkeypatch):
+    node = SlowNode(monkeypatch, there_at=5)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr("ray.scripts.scripts.main", node.init)
+    module.start_node(["--block"])
+    assert (node.looks, node.starts) == (5, 1)
+    assert sys.argv == ["ray", "start", "--block"]
 
 
 def test_one_that_does_not_come_up_is_started_again(monkeypatch):
