@@ -20,17 +20,7 @@ EXIT_GO_ON = 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command on corpora.
-
-    Args:
-        argv: the arguments behind `ser-ray corpus`; None for those of the process.
-
-    Returns:
-        0, or 1 if `check` found something wrong.
-
-    Raises:
-        InputError: for mistakes in what the user gave.
-    """
+    """Run one command on corpora; return 0, or 1 if `check` found something wrong."""
     arguments = _parser().parse_args(argv)
     command = {"synthetic": _synthetic, "import": _import, "mimic": _mimic, "info": _info, "check": _check}[
         arguments.command

@@ -38,13 +38,7 @@ SHOWN = 5
 
 @dataclass
 class Checked:
-    """What a check found, as far as it is told.
-
-    Args:
-        told: the first findings of each grade and kind.
-        counts: of all findings, per grade and kind.
-        looked: what was looked at, in words.
-    """
+    """Result of a check: the first findings of each grade and kind, the number of all, and what was checked."""
 
     told: list[Finding] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -75,12 +69,10 @@ class Checked:
 
 
 def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
-    """Return what is wrong with a corpus, or suspicious about it, every byte looked at.
+    """Return what is wrong with a corpus, or suspicious about it; every byte is read.
 
-    Args:
-        path: its folder.
-        jobs: how many processes look, each at one recording at a time; None for one per core, or a single one where a
-            corpus is so small that it takes longer to start them.
+    By default one process per core checks recordings, or a single one where a corpus is so small that starting them
+    takes longer.
 
     Raises:
         InputError: if there is no corpus, or `jobs` is below 1.

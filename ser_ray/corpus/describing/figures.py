@@ -23,16 +23,9 @@ SEX_COLUMNS = ("sex", "gender")
 class TargetFigures:
     """Figures of one target over a set of recordings; NaN where there is nothing to take them from.
 
-    Args:
-        mean: of the gold over all labelled frames.
-        std: population standard deviation.
-        low: the least.
-        high: the greatest.
-        autocorrelation: per lag in seconds, see `autocorrelation`; the mean over the recordings that have one.
-        raters: the most raters of a recording.
-        agreement: mean CCC of two raters of a recording, the mean over recordings.
-        alpha: Cronbach's alpha, the mean over recordings.
-        weights: the least and the greatest weight of a rater in a recording's gold standard.
+    Mean, population deviation and range are those of all labelled frames. `autocorrelation` is per lag in seconds the
+    mean over recordings; `raters` the most of a recording; `agreement` the mean CCC of two raters of a recording, and
+    `alpha` Cronbach's, both means over recordings; `weights` the range of raters' weights in a recording's gold.
     """
 
     mean: float
@@ -50,16 +43,7 @@ class TargetFigures:
 class PartitionFigures:
     """Figures of the recordings of one partition, or of all.
 
-    Args:
-        recordings: how many.
-        labelled: how many of them have gold.
-        speakers: how many are heard.
-        sexes: speakers of each sex, "?" where it is not said; empty if no recording says it.
-        hours: of audio.
-        frames: of labels.
-        shortest_s: least duration of a recording in seconds; NaN without any.
-        longest_s: greatest.
-        targets: figures of each target.
+    `sexes` counts speakers of each sex, "?" where it is not given; it is empty if no recording gives it.
     """
 
     recordings: int
@@ -74,14 +58,7 @@ class PartitionFigures:
 
 
 def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
-    """Return the figures of a corpus.
-
-    Args:
-        corpus: which; its gold is read once, its audio not at all.
-
-    Returns:
-        Figures of "train", "devel" and "test", and of "all".
-    """
+    """Return the figures of "train", "devel", "test" and "all"; gold is read once, audio not at all."""
     partitions = {partition: corpus.recordings(partition) for partition in PARTITIONS}
     everyone = [recording for recordings in partitions.values() for recording in recordings]
     sums = {name: {target: _Sums() for target in corpus.targets} for name in (*PARTITIONS, "all")}
@@ -103,18 +80,11 @@ def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
 
 
 def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) -> float:
-    """Return how far a trace resembles itself some time later.
+    """Return how far a trace [frames] resembles itself some time later.
 
     r(lag) = sum of (x[t] - mean) (x[t + lag] - mean) / sum of (x[t] - mean)^2, with the mean of the whole trace: the
-    usual estimator, drawn towards 0 as fewer pairs are left.
-
-    Args:
-        trace: [frames], of one recording.
-        rate_hz: frames per second.
-        lag_s: seconds, rounded to a frame.
-
-    Returns:
-        r in [-1, 1]; NaN for a trace that is constant, or shorter than twice the lag.
+    usual estimator, drawn towards 0 as fewer pairs are left. The result lies in [-1, 1]; it is NaN for a trace that is
+    constant, or shorter than twice the lag.
     """
     lag = round(lag_s * rate_hz)
     if trace.size < max(2, 2 * lag):
@@ -126,14 +96,9 @@ def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) ->
 
 
 def extra_entry(recording: Recording, columns: Sequence[str]) -> tuple[str, str]:
-    """Return what a recording's further columns say under one of some names, in any case.
+    """Return a recording's extra column, and its stripped text, that has one of some lower-case names, in any case.
 
-    Args:
-        recording: of an index.
-        columns: names in lower case, the first that says something counts.
-
-    Returns:
-        The column as it is written, and its text without blanks around it; both empty if none says something.
+    The first name that has a text counts; both are empty if none has.
     """
     said = {name.lower(): (name, text.strip()) for name, text in recording.extra.items() if text.strip()}
     return next((said[column] for column in columns if column in said), ("", ""))

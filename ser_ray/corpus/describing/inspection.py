@@ -33,12 +33,9 @@ BLOCK = 600 * SILENT_STEP
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong or suspicious.
+    """One thing that is wrong (must not be trained on) or suspicious (legal, but may not be meant).
 
-    Args:
-        grade: "wrong" for what must not be trained on, "warning" for what is legal but may not be meant.
-        kind: of which there may be many, such as "clipping".
-        message: one line, naming shard or recording.
+    `kind` is such as "clipping"; the message is one line that names shard or recording.
     """
 
     grade: Literal["wrong", "warning"]
@@ -48,12 +45,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a look at a shard or a recording brought.
+    """Result of inspecting a shard or a recording.
 
-    Args:
-        findings: all of them.
-        digest: of a recording's samples; empty if there are none.
-        batches: how many recordings a shard holds; 0 if it cannot be read.
+    `digest` is that of a recording's samples, empty if there are none; `batches` how many recordings a shard holds, 0
+    if it cannot be read.
     """
 
     findings: tuple[Finding, ...]
@@ -62,13 +57,7 @@ class Inspected:
 
 
 def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspected:
-    """Return what is wrong with a shard as a file: its length, hash and schema.
-
-    Args:
-        shard: as in the manifest.
-        folder: of the corpus.
-        targets: of the manifest.
-    """
+    """Return what is wrong with a shard as a file: its length, hash and schema."""
     path = folder / SHARDS / shard.name
     try:
         check_size(folder, shard)
@@ -86,14 +75,7 @@ def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspe
 
 
 def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ...], hop: int) -> Inspected:
-    """Return what is wrong with, or suspicious about, a recording in a shard that can be read.
-
-    Args:
-        recording: a row of the index.
-        folder: of the corpus.
-        targets: of the manifest.
-        hop: samples per frame.
-    """
+    """Return what is wrong with, or suspicious about, a recording in a shard that can be read."""
     try:
         shard = ShardMap(folder / SHARDS / recording.shard, targets)
         batch, raters = shard.batch(recording.batch), shard.raters(recording.batch)
@@ -143,12 +125,9 @@ def _sound(recording: Recording, audio: NDArray[np.int16]) -> Iterator[Finding]:
 
 
 def clipping(audio: NDArray[np.int16]) -> tuple[float, int]:
-    """Return the share of samples at full scale, and how many at most follow each other.
+    """Return the share of int16 samples at full scale, and how many at most follow each other.
 
     Clipping before the audio was made quieter, or resampled, is not seen.
-
-    Args:
-        audio: int16 [samples].
     """
     count, longest = true_runs((block >= FULL_SCALE) | (block <= -FULL_SCALE) for block in _blocks(audio))
     return count / max(1, audio.size), longest
@@ -157,8 +136,7 @@ def clipping(audio: NDArray[np.int16]) -> tuple[float, int]:
 def silence(audio: NDArray[np.int16]) -> tuple[float, float]:
     """Return the share of silent tenths of a second, and the seconds of the longest silence.
 
-    Args:
-        audio: int16 [samples]; silent is where the deviation of a tenth of a second is below 10, whatever the offset.
+    Silent is where the deviation of a tenth of a second is below 10, whatever the offset.
     """
     whole = audio[: audio.size // SILENT_STEP * SILENT_STEP]
     steps = (block.reshape(-1, SILENT_STEP).astype(np.float32) for block in _blocks(whole))
@@ -172,11 +150,7 @@ def _blocks(audio: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
 
 
 def true_runs(blocks: Iterable[NDArray[np.bool_]]) -> tuple[int, int]:
-    """Return how many values are true, and how many of them follow each other at most.
-
-    Args:
-        blocks: one sequence of flags, in pieces.
-    """
+    """Return how many values of a sequence in pieces are true, and how many of them follow each other at most."""
     count = longest = current = 0
     for flags in blocks:
         count += int(flags.sum())

@@ -37,11 +37,8 @@ POINTS = 60
 def picture_format(path: str | Path) -> str:
     """Return the format that a picture's file name asks for.
 
-    Args:
-        path: of the file.
-
     Raises:
-        InputError: if it is none that is drawn.
+        InputError: if it is none that can be drawn.
     """
     suffix = Path(path).suffix[1:].lower()
     if suffix not in FORMATS:
@@ -51,14 +48,10 @@ def picture_format(path: str | Path) -> str:
 
 
 def write_picture(figure: "Figure", path: str | Path) -> None:
-    """Write a figure.
-
-    Args:
-        figure: as `draw_corpus` returns it.
-        path: of the file, whose suffix tells the format; its folder is made. Equal figures make equal files.
+    """Write a figure in the format of the path's suffix; equal figures make equal files.
 
     Raises:
-        InputError: if the format is none that is drawn, or the file cannot be written.
+        InputError: if the format is none that can be drawn, or the file cannot be written.
     """
     import matplotlib
 
@@ -74,15 +67,7 @@ def write_picture(figure: "Figure", path: str | Path) -> None:
 
 
 def draw_corpus(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> "Figure":
-    """Return a page with durations, agreement of raters, a histogram per target, and the autocorrelation of gold.
-
-    Args:
-        corpus: which; its gold is read once more.
-        figures: of the corpus, see `corpus_figures`.
-
-    Returns:
-        The figure; its panels in that order.
-    """
+    """Return a page with durations, agreement of raters, a histogram per target, and the autocorrelation of gold."""
     from matplotlib.figure import Figure
 
     rows = (len(corpus.targets) + 4) // 2
@@ -193,9 +178,8 @@ def _read_gold(
 ) -> tuple[dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]], dict[str, NDArray[np.float64]]]:
     """Return what is drawn of gold, reading one recording after the other.
 
-    Returns:
-        Per target the edges of its histogram and the percentage of frames in each bin per partition; and per target
-        lag in seconds and mean autocorrelation, [2, lags].
+    These are per target the edges of its histogram and the percentage of frames in each bin per partition; and per
+    target lag in seconds and mean autocorrelation, [2, lags].
     """
     labelled = [r for p in PARTITIONS for r in corpus.recordings(p) if r.labelled]
     edges = {target: _edges(figures.targets[target].low, figures.targets[target].high) for target in corpus.targets}
@@ -231,14 +215,9 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
 
 
 def autocorrelations(trace: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
-    """Return how far a trace resembles itself after 0, 1, 2, ... frames, as `figures.autocorrelation` defines it.
+    """Return `figures.autocorrelation` of a trace after 0, 1, 2, ... frames: [at most lags].
 
-    Args:
-        trace: [frames].
-        lags: how many are asked for.
-
-    Returns:
-        [at most lags, at most half the frames and one]; empty for a trace that is constant or holds NaN.
+    It ends at half the frames, and is empty for a trace that is constant or holds NaN.
     """
     moved = trace - trace.mean()
     if trace.size < 2 or np.isnan(moved).any() or np.ptp(trace) == 0:

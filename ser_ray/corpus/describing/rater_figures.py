@@ -18,15 +18,10 @@ from ser_ray.errors import InputError
 
 @dataclass(frozen=True)
 class RatersFigures:
-    """How far the raters of one recording agree about one target.
+    """Agreement of the raters of one recording about one target.
 
-    Args:
-        recording: its name.
-        target: what they rated.
-        raters: how many.
-        ccc: mean CCC of two of them; NaN for one alone.
-        alpha: Cronbach's alpha; NaN for one alone.
-        weights: of the raters in the gold standard; empty where they were not kept.
+    `ccc` is the mean of two of them, `alpha` Cronbach's; both are NaN for a single rater. `weights` are those in the
+    gold standard, empty where they were not kept.
     """
 
     recording: str
@@ -38,14 +33,7 @@ class RatersFigures:
 
 
 def raters_figures(corpus: Corpus, recordings: Sequence[Recording]) -> Iterator[RatersFigures]:
-    """Yield how far the raters of each recording agree.
-
-    Args:
-        corpus: where they are. What its import kept is taken; what it did not is computed from the raters' traces.
-        recordings: which to look at.
-
-    Yields:
-        One per recording and target with raters.
+    """Yield the agreement of raters per recording and target: as the import kept it, or else from their traces.
 
     Raises:
         InputError: if what was kept cannot be read.

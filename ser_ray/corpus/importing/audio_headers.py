@@ -33,13 +33,7 @@ HEADER_BYTES = 4096
 
 @dataclass(frozen=True)
 class Header:
-    """What an audio file says of itself.
-
-    Args:
-        seconds: its length.
-        rate_hz: samples per second.
-        channels: how many.
-    """
+    """Length, rate and channels of an audio file."""
 
     seconds: float
     rate_hz: int
@@ -47,10 +41,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return what an audio file says of itself.
-
-    Args:
-        path: of the file.
+    """Return length, rate and channels of an audio file.
 
     Raises:
         InputError: if it cannot be read as audio, holds nothing, or was cut short.
@@ -88,12 +79,7 @@ def check_kind(path: Path) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """Return what is said of a file that libsndfile does not read.
-
-    Args:
-        path: of the file.
-        error: what was raised when it was read.
-    """
+    """Return the error for a file that libsndfile does not read."""
     try:
         with path.open("rb") as file:
             coding = COMPRESSED.search(file.read(SPHERE_BYTES))
@@ -109,12 +95,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 
 def refuse_empty(path: Path, notes: str) -> NoReturn:
-    """Refuse a file that has no samples by its header, which may be wrong.
-
-    Args:
-        path: of the file.
-        notes: what libsndfile noted while it read the header.
-    """
+    """Refuse a file that has no samples by its header, which may be wrong; `notes` are libsndfile's of the header."""
     size = path.stat().st_size
     if NO_DATA.search(notes) and size > HEADER_BYTES:
         fixed = path.with_name(f"{path.stem}_fixed.wav")

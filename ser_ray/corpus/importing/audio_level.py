@@ -24,13 +24,8 @@ def peak_of(samples: NDArray[np.float32]) -> float:
 def full_scale(peak: float, subtype: str) -> float:
     """Return the value that is to become the largest of int16.
 
-    Args:
-        peak: largest distance of a sample from 0, in full scale.
-        subtype: the file's type of samples, as libsndfile calls it.
-
-    Returns:
-        1 for a recording that int16 holds as it is; its peak for one that goes beyond full scale, or that is of a
-        finer type and so quiet that int16 would lose it.
+    It is 1 for a recording that int16 holds as it is; its peak for one that goes beyond full scale, or that is of a
+    finer type and so quiet that int16 would lose it. `subtype` is libsndfile's name of the file's type of samples.
     """
     beyond = peak > (1 if subtype in FLOAT_SUBTYPES else CODEC_OVERSHOOT)
     quiet = SILENT <= peak < QUIET and subtype in FINE_SUBTYPES
@@ -38,12 +33,7 @@ def full_scale(peak: float, subtype: str) -> float:
 
 
 def level_warning(path: object, scale: float) -> str:
-    """Return what is said of a recording that is not brought to int16 as it is.
-
-    Args:
-        path: of the file.
-        scale: its peak, which became the largest value of int16.
-    """
+    """Return the warning for a recording whose peak, `scale`, became the largest value of int16."""
     if scale > 1:
         return f"{path} goes beyond full scale, to {scale:.6g}: it is scaled down by that peak"
     return (

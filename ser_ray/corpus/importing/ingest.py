@@ -46,13 +46,7 @@ ALONE_S = 3600.0
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made.
-
-    Args:
-        path: the corpus.
-        warnings: what is legal, but may not be meant; one line each.
-        kept: how many recordings an earlier, interrupted import had written.
-    """
+    """Result of an import; `kept` is how many recordings an earlier, interrupted import had written."""
 
     path: Path
     warnings: tuple[str, ...]
@@ -70,16 +64,8 @@ def import_corpus(
 ) -> Imported:
     """Make a corpus from a user's recordings and labels.
 
-    Args:
-        layout: how the data lies; one of LAYOUTS, or "auto" for the one that fits.
-        source: its folder.
-        out: the folder to make; must not exist, or be empty.
-        config: how labels are made; None for the defaults.
-        name: of the corpus; None for that of the source folder.
-        jobs: how many processes convert recordings; None for one per core. The corpus does not depend on it.
-
-    Returns:
-        The corpus and warnings.
+    The layout is one of LAYOUTS, or "auto" for the one that fits; the name is by default that of the source folder.
+    `jobs` processes convert recordings, by default one per core; the corpus does not depend on it.
 
     Raises:
         InputError: for any mistake in the data. Nothing is at `out` then; recordings that were written are kept beside

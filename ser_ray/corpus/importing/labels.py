@@ -25,13 +25,10 @@ Columns = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Seen:
-    """What the label files of one recording hold, at a glance.
+    """Contents of the label files of one recording, in short.
 
-    Args:
-        given: targets of a given gold standard.
-        rated: targets of single raters.
-        files: per label file its name, hop and rows; hop 0 where it was not to be looked for.
-        span_s: its first and last stamp.
+    `given` are the targets of a given gold standard, `rated` those of single raters; per file there is its name, hop
+    and number of rows (hop 0 where traces are resampled); `span_s` is the first and last stamp.
     """
 
     given: frozenset[str] = frozenset()
@@ -46,12 +43,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Gold:
-    """The gold standard of one recording.
+    """Gold standard of one recording, float32 [frames, targets].
 
-    Args:
-        gold: float32 [frames, targets].
-        ratings: per target and rater [frames], NaN where a rater says nothing; empty where there are none.
-        first_frame: how many frames of the recording come before, without labels.
+    Ratings are per target and rater [frames], NaN where a rater says nothing; `first_frame` is how many frames of the
+    recording come before, without labels.
     """
 
     gold: NDArray[np.float32]
@@ -71,10 +66,6 @@ class Gold:
 
 def look(source: Source, framing: Framing) -> Seen:
     """Return what the label files of a recording hold, their stamps checked.
-
-    Args:
-        source: the recording.
-        framing: how stamps become frames; its hop is not looked at unless traces are resampled.
 
     Raises:
         InputError: if a file cannot be read or its stamps are unfit.
@@ -104,14 +95,7 @@ def _all(labelled: Labelled) -> Iterable[Traces]:
 
 
 def check_labelled(source: Source, seen: Seen, method: str | None, problems: Problems) -> None:
-    """Note a recording without labels that needs some.
-
-    Args:
-        source: the recording.
-        seen: its labels.
-        method: by which gold is made from raters; None for a given one where there is one.
-        problems: where it is noted.
-    """
+    """Note a recording without labels that needs some."""
     training = source.partition != "test"
     if method is not None and not seen.rated and (training or seen.given):
         problems.add(f"recording {source.name} has no raters' traces, of which gold standard {method} is made")
@@ -123,12 +107,7 @@ def check_labelled(source: Source, seen: Seen, method: str | None, problems: Pro
 
 
 def common_hop(seen: Iterable[Seen], problems: Problems) -> int:
-    """Return the hop of all label files.
-
-    Args:
-        seen: what each recording holds.
-        problems: where files of another rate are noted.
-    """
+    """Return the hop of all label files; those of another rate are noted as problems."""
     files = [(path, hop) for one in seen for path, hop, _ in one.files]
     if not files:
         problems.add("no recording has labels: nothing to train on")
@@ -147,9 +126,7 @@ def common_hop(seen: Iterable[Seen], problems: Problems) -> int:
 def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Return the targets to keep, and warnings.
 
-    Args:
-        columns: per labelled recording what it is labelled for.
-        asked: what to keep; empty for arousal and valence, as far as all labelled recordings have them.
+    Without `asked` these are arousal and valence, as far as all labelled recordings have them.
 
     Raises:
         InputError: if a target is missing somewhere, or none is left.
@@ -180,17 +157,10 @@ def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) 
 
 
 def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: str | None) -> Gold | None:
-    """Return the gold standard of a recording.
+    """Return the gold standard of a recording; None where there are no labels.
 
-    Args:
-        source: the recording.
-        targets: in the order of gold's columns.
-        framing: how stamps become frames.
-        method: how gold is made from single raters, also where a gold standard is given; None takes the given one and
-            makes it with "ewe" where it is absent.
-
-    Returns:
-        Gold and ratings; None where there are no labels.
+    Without a method a given one is taken, or made with "ewe" where it is absent; with one it is made from the raters,
+    also where one is given.
 
     Raises:
         InputError: if a value is not a number, or files do not fit together.

@@ -27,15 +27,7 @@ ALONE = 200
 
 @dataclass(frozen=True)
 class Preview:
-    """What the recordings have in common.
-
-    Args:
-        hop: samples per frame.
-        targets: what is labelled.
-        seconds: length of each recording, in order.
-        some_given: whether a gold standard is given for some.
-        warnings: what is legal, but may not be meant.
-    """
+    """What the recordings have in common, and the length of each; `some_given`: some have a given gold standard."""
 
     hop: int
     targets: tuple[str, ...]
@@ -63,15 +55,7 @@ def preview(
     folder: Path,
     jobs: int,
 ) -> Preview:
-    """Return what recordings have in common, each of them looked at.
-
-    Args:
-        sources: the recordings.
-        framing: how stamps become frames; without resampling its hop is not known yet.
-        method: how gold is made from raters; None for a given one where there is one.
-        targets: what to keep; empty for arousal and valence.
-        folder: of the data, for messages.
-        jobs: how many processes look.
+    """Return what recordings have in common, after a look at each of them in `jobs` processes.
 
     Raises:
         InputError: for what is wrong, several mistakes at once.

@@ -18,16 +18,7 @@ UNKNOWN = "?"
 
 
 def read_arff(path: Path, *, time: str, value: str, column: str) -> Traces:
-    """Return one attribute of an ARFF file over time.
-
-    Args:
-        path: of the file.
-        time: name of the attribute that holds seconds.
-        value: name of the attribute to return.
-        column: what it is called in the traces.
-
-    Returns:
-        One column; NaN where the file has "?".
+    """Return an attribute of an ARFF file over time, as traces with one `column`; NaN where the file has "?".
 
     Raises:
         InputError: if it is no ARFF file, lacks an attribute, or a row is malformed.

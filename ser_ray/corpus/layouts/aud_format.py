@@ -46,9 +46,6 @@ from ser_ray.errors import InputError
 def read(source: Path) -> Description:
     """Return what a database holds.
 
-    Args:
-        source: its folder.
-
     Raises:
         InputError: if audformat is not installed, the folder holds no database or none with labels over time, or audio
             or partitions are missing; several mistakes at once.
@@ -89,11 +86,7 @@ def _names(files: Iterable[str]) -> dict[str, str]:
 def _recordings(
     source: Path, file: str, name: str, tables: list[LabelTable], facts: Facts
 ) -> tuple[list[Source], list[str]]:
-    """Return the stretches of a file as recordings, and its name once per stretch left out, or if there is none.
-
-    Raises:
-        InputError: if its audio or partition is missing.
-    """
+    """Return the stretches of a file as recordings, and its name once per stretch left out, or if there is none."""
     if not (source / file).is_file():
         raise InputError(f"{source / file} is missing: audio of table {tables[0].name}")
     partition = facts.partition(file, [table.name for table in tables], source)
@@ -131,11 +124,7 @@ def _said(traces: Traces, table: LabelTable) -> NDArray[np.bool_]:
 
 
 def _rows(source: Path, table: LabelTable, file: str) -> Traces:
-    """Return the rows of a file, stamped in seconds from its begin.
-
-    Raises:
-        InputError: if two rows begin at the same time.
-    """
+    """Return the rows of a file, stamped in seconds from its begin; no two may begin at the same time."""
     frame = frame_of(source, table.name).loc[[file]]
     # Whole nanoseconds come to the very seconds that somebody wrote; a start that is not given is that of the file.
     starts = frame.index.get_level_values("start").fillna(np.timedelta64(0, "ns")).as_unit("ns").asi8 / 1e9
@@ -150,17 +139,7 @@ def _rows(source: Path, table: LabelTable, file: str) -> Traces:
 
 
 def read_labels(source: Path, tables: tuple[LabelTable, ...], file: str, stretch: Stretch) -> Labelled:
-    """Return the labels of a stretch of a file.
-
-    Args:
-        source: the database.
-        tables: those that hold labels of the file.
-        file: as the tables name it.
-        stretch: in seconds.
-
-    Raises:
-        InputError: if a table cannot be read.
-    """
+    """Return the labels of a stretch, in seconds, of a file."""
     gold: list[Traces] = []
     ratings: dict[str, tuple[Traces, ...]] = {}
     for table in tables:

@@ -16,14 +16,7 @@ SHORT = {"female": "f", "male": "m"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a database says about its files.
-
-    Args:
-        splits: per table the type of its split.
-        partitions: per file what tables with a split, or a column, say; the first that says it.
-        speakers: per file.
-        sexes: per file.
-    """
+    """What a database says about its files: splits per table; partitions, speakers and sexes per file."""
 
     splits: Mapping[str, str]
     partitions: Mapping[str, str]
@@ -31,12 +24,7 @@ class Facts:
     sexes: Mapping[str, str]
 
     def partition(self, file: str, tables: Sequence[str], source: Path) -> str:
-        """Return where a file belongs.
-
-        Args:
-            file: as the tables name it.
-            tables: that hold its labels; what they say goes first.
-            source: the database, for the message.
+        """Return where a file belongs; what the tables of its labels say goes first.
 
         Raises:
             InputError: if nothing says it, or it is no partition that is known.
@@ -58,11 +46,7 @@ class Facts:
 
 
 def facts_of(database: Any) -> Facts:
-    """Return what an opened database says about its files.
-
-    Args:
-        database: an audformat.Database.
-    """
+    """Return what an opened audformat.Database says about its files."""
     splits = {
         name: str(database.splits[table.split_id].type)
         for name, table in database.tables.items()

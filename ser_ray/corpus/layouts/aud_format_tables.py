@@ -22,13 +22,7 @@ MOST_UNEVEN = 1.5
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A table that holds labels over time.
-
-    Args:
-        name: of the table.
-        gold: target -> column.
-        ratings: target -> rater -> column.
-    """
+    """A table that holds labels over time: target -> column of gold, and target -> rater -> column of ratings."""
 
     name: str
     gold: Mapping[str, str]
@@ -54,9 +48,6 @@ def open_database(source: Path) -> Iterator[Any]:
 
     What could run a program is never read: a header with tags, and tables stored as pickles. The library would read
     both, so that it is given a folder of its own with links to the rest.
-
-    Args:
-        source: its folder.
 
     Raises:
         InputError: if audformat is not installed, cannot read the header, or a table is there as a pickle alone.
@@ -89,10 +80,6 @@ def open_database(source: Path) -> Iterator[Any]:
 def frame_of(source: Path, table: str) -> Any:
     """Return a table as a pandas frame whose rows rise.
 
-    Args:
-        source: the database.
-        table: its name.
-
     Raises:
         InputError: if it cannot be read.
     """
@@ -112,15 +99,7 @@ def _frame(source: Path, table: str, _changed_ns: int) -> Any:
 
 
 def label_tables(database: Any, source: Path) -> list[LabelTable]:
-    """Return the tables with labels over time.
-
-    Args:
-        database: an audformat.Database.
-        source: its folder.
-
-    Raises:
-        InputError: if there is none.
-    """
+    """Return the tables of an audformat.Database with labels over time; there must be one."""
     tables, filewise = [], []
     for name, table in database.tables.items():
         found = LabelTable(name, *_columns(database, table, source))
@@ -192,10 +171,6 @@ def listed(tables: Iterable[LabelTable]) -> str:
 
 def table_file(source: Path, table: str) -> Path:
     """Return the file of a table.
-
-    Args:
-        source: the database.
-        table: its name.
 
     Raises:
         InputError: if there is none, or a pickle alone.

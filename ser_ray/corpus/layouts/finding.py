@@ -12,15 +12,7 @@ AUTO = "auto"
 def describe(
     layout: str, source: Path, layouts: Mapping[str, Callable[[Path], Description]]
 ) -> tuple[str, Description]:
-    """Return what a folder holds.
-
-    Args:
-        layout: one of `layouts`, or "auto" for that which fits.
-        source: the folder.
-        layouts: by name.
-
-    Returns:
-        The layout's name, and what it tells of the folder.
+    """Return the name of a folder's layout and what it holds; with "auto" the layout is the one that fits.
 
     Raises:
         InputError: if the layout is unknown, none or several fit, or the data is wrong in the one that does.

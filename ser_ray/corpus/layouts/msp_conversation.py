@@ -42,9 +42,6 @@ Files = Mapping[str, Mapping[str, Path]]
 def read(source: Path) -> Description:
     """Return what a folder in the layout `msp_conversation` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is in another layout, or a file is missing or malformed; several mistakes at once.
     """
@@ -125,11 +122,7 @@ def _rated(folder: Path) -> dict[str, dict[str, dict[str, Path]]]:
 def _source(
     audio: Path, part: str, start_s: float, stop_s: float, files: Files, places: Mapping[str, Place], table: Path
 ) -> Source:
-    """Return one part as a recording.
-
-    Raises:
-        InputError: if its audio, partition or, unless it is for test, labels are missing.
-    """
+    """Return one part as a recording."""
     conversation = _conversation(part)
     path = audio / f"{conversation}.wav"
     if not path.is_file():
@@ -165,14 +158,7 @@ def _warnings(files: Mapping[str, object], parts: Mapping[str, object], times: P
 
 
 def read_labels(files: Files) -> Labelled:
-    """Return what the raters of a part said.
-
-    Args:
-        files: per target and rater.
-
-    Raises:
-        InputError: if a file is malformed.
-    """
+    """Return the raters' traces of a part, from a file per target and rater."""
     return Labelled(
         ratings={
             target: tuple(_trace(path, rater) for rater, path in raters.items()) for target, raters in files.items()

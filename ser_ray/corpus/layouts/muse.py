@@ -42,9 +42,6 @@ MS = 1e-3
 def read(source: Path) -> Description:
     """Return what a folder in the layout `muse` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is in another layout, or a file is missing or malformed; several mistakes at once.
     """
@@ -161,16 +158,7 @@ def _audio(video: str, segment: str, held: Mapping[str, Traces], roots: Sequence
 
 
 def read_labels(files: Mapping[str, Path], segment: str, stretch: Stretch) -> Labelled:
-    """Return the gold standard of a stretch of a segment.
-
-    Args:
-        files: per target the labels of a video.
-        segment: its name.
-        stretch: in milliseconds.
-
-    Raises:
-        InputError: if a file is malformed.
-    """
+    """Return the gold standard of a stretch, in milliseconds, of a segment, from a video's file per target."""
     gold = []
     for target, path in files.items():
         traces = counted_from(_read(path)[segment], stretch, MS)
@@ -179,11 +167,7 @@ def read_labels(files: Mapping[str, Path], segment: str, stretch: Stretch) -> La
 
 
 def _read(path: Path) -> dict[str, Traces]:
-    """Return the rows of each segment of a label file, with a column value and stamps in milliseconds.
-
-    Raises:
-        InputError: if columns are missing, a field is no number, or stamps do not rise within a segment.
-    """
+    """Return the rows of each segment of a label file, with a column value and stamps in milliseconds."""
     header, rows, lines = read_rows(path)
     columns = [column.lower() for column in header]
     missing = [column for column in COLUMNS if column not in columns]

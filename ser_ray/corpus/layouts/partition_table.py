@@ -15,12 +15,9 @@ SPEAKERS = ("speaker", "speaker_id", "subject")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a recording belongs.
+    """Partition and speaker of a recording; the speaker is "" where the table has none.
 
-    Args:
-        partition: "train", "devel" or "test".
-        speaker: who is heard; "" where the table does not say.
-        where: file and line, for messages.
+    `where` is file and line, for messages.
     """
 
     partition: str
@@ -29,15 +26,10 @@ class Place:
 
 
 def read_partitions(path: Path) -> dict[str, Place]:
-    """Return where each name belongs.
+    """Return the place of each name, in the order of a table divided by commas or semicolons.
 
-    Args:
-        path: of a table divided by commas or semicolons. With a header, the name stands in the column name or else in
-            the first, the partition in the column partition or else in the last, the speaker in the column speaker if
-            there is one. Without one, the name stands first.
-
-    Returns:
-        Name -> place, in the order of the file.
+    With a header, the name stands in the column name or else in the first, the partition in the column partition or
+    else in the last, the speaker in the column speaker if there is one. Without one, the name stands first.
 
     Raises:
         InputError: if the table is empty, or a line has fields missing, a name that came before, or a partition that

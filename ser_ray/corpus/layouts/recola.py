@@ -38,9 +38,6 @@ KEPT_COLUMNS = {"group_id": "dyad", "sex": "sex", "gender": "sex"}
 def read(source: Path) -> Description:
     """Return what a folder in the layout `recola` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is not in this layout, a partition is unknown, or files lack their partners; several mistakes
             at once.

@@ -38,9 +38,6 @@ AUDIO_FOLDERS = ("Audio_recordings", "recordings_audio", "audio", VIDEO)
 def read(source: Path) -> Description:
     """Return what a folder in the layout `recola46` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is not in this layout, has video alone, a partition is unknown, or files lack their partners;
             several mistakes at once.
@@ -70,11 +67,7 @@ def read(source: Path) -> Description:
 
 
 def _find_audio(source: Path) -> Files:
-    """Return the audio in all folders where it may be.
-
-    Raises:
-        InputError: if two folders have audio of one recording.
-    """
+    """Return the audio in all folders where it may be; no recording may be in two."""
     found: dict[str, Path] = {}
     for folder in AUDIO_FOLDERS:
         for name, path in files_in(source / folder, *AUDIO).found.items():
@@ -99,11 +92,7 @@ def _labels(gold: Mapping[str, Path]) -> Labelled:
 
 
 def read_two_columns(path: Path, column: str) -> Traces:
-    """Return a trace from a file of time and value, with or without a header.
-
-    Args:
-        path: of the file, its two fields divided by comma or semicolon.
-        column: what the value is called in the traces.
+    """Return a trace, called `column`, from a file of time and value, with or without a header.
 
     Raises:
         InputError: if a row has more or fewer than two fields, or a field is not a number.

@@ -38,9 +38,6 @@ NAME = re.compile(r"(train|dev|test)_\d+")
 def read(source: Path) -> Description:
     """Return what a folder in the layout `recola_avec` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is not in this layout, or files lack their partners; several mistakes at once.
     """

@@ -22,13 +22,7 @@ PAPER_TABLE = Path(__file__).with_name("recola46_split.csv")
 
 @dataclass(frozen=True)
 class Split:
-    """Where the recordings to import belong.
-
-    Args:
-        places: by recording.
-        own: whether the user's own table says so, else the paper's.
-        warnings: what is legal, but may not be meant.
-    """
+    """Places of the recordings to import, by the user's `own` table or else the paper's."""
 
     places: Mapping[str, Place]
     own: bool
@@ -36,12 +30,7 @@ class Split:
 
 
 def read_split(source: Path, present: Collection[str], problems: Problems) -> Split:
-    """Return where the recordings of a folder belong.
-
-    Args:
-        source: the folder, which may hold a user's own table.
-        present: recordings of which it has files.
-        problems: notes recordings whose partition is unknown.
+    """Return where the recordings of a folder belong; those whose partition is unknown are noted as problems.
 
     Raises:
         InputError: if the user's own table is malformed.

@@ -37,9 +37,6 @@ LABEL_RATE_HZ = 50.0
 def read(source: Path) -> Description:
     """Return what a folder in the layout `semaine` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is in another layout, has no partitions.csv, or a file is missing; several mistakes at once.
     """
@@ -69,11 +66,7 @@ def _by_number(session: str) -> tuple[int, str]:
 
 
 def _places(source: Path, sessions: Sequence[str]) -> dict[str, Place]:
-    """Return where sessions belong.
-
-    Raises:
-        InputError: if the user has not said it.
-    """
+    """Return where sessions belong, which the user must have said."""
     table = source / "partitions.csv"
     if not table.is_file():
         example = sessions[0] if sessions else "10"
@@ -87,11 +80,7 @@ def _places(source: Path, sessions: Sequence[str]) -> dict[str, Place]:
 
 
 def _source(source: Path, folder: Path, session: str, place: Place) -> Source:
-    """Return one session.
-
-    Raises:
-        InputError: if its folder, audio or, unless it is for test, labels are missing.
-    """
+    """Return one session as a recording."""
     if not (folder / session).is_dir():
         raise InputError(f"{place.where}: session {session} has no folder {folder / session}")
     audio = [path for path in sorted((folder / session).glob(AUDIO)) if not path.name.startswith(".")]
@@ -149,15 +138,7 @@ def _warnings(unnamed: Sequence[str], source: Path) -> tuple[str, ...]:
 
 
 def read_labels(gold: Path | None, rated: Mapping[str, Mapping[str, Path]]) -> Labelled:
-    """Return the labels of one session.
-
-    Args:
-        gold: a file TU_VA.csv, if there is one.
-        rated: per target and rater.
-
-    Raises:
-        InputError: if a file is malformed.
-    """
+    """Return the labels of one session: a file TU_VA.csv, if there is one, and a file per target and rater."""
     given: tuple[Traces, ...] = ()
     if gold is not None:
         traces = read_traces(gold)

@@ -28,9 +28,6 @@ TIME = "timestamp"
 def read(source: Path) -> Description:
     """Return what a folder in the layout `sewa` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if it is in another layout, or labels or audio lack their partner; several mistakes at once.
     """
@@ -55,11 +52,7 @@ def read(source: Path) -> Description:
 
 
 def _source(folder: Path, audio: Path, partition: str, culture: str | None) -> Source:
-    """Return one recording.
-
-    Raises:
-        InputError: if its labels are missing, or its turns cannot be read.
-    """
+    """Return one recording."""
     labels = folder / "labels" / f"{audio.stem}.csv"
     turns = folder / "turns" / f"{audio.stem}.csv"
     labelled = labels.is_file()
@@ -80,14 +73,7 @@ def _source(folder: Path, audio: Path, partition: str, culture: str | None) -> S
 
 
 def read_labels(path: Path) -> Labelled:
-    """Return the gold standard of one recording.
-
-    Args:
-        path: of its labels.
-
-    Raises:
-        InputError: if columns are missing, or a line is malformed.
-    """
+    """Return the gold standard of one recording."""
     every = read_lines(path, ";")
     lines = without_header(every)
     columns = COLUMNS if len(lines) == len(every) else tuple(field.lower() for field in every[0].fields)

@@ -39,9 +39,6 @@ OWN_COLUMNS = ("name", "partition", "speaker", *AUDIO_COLUMNS)
 def read(source: Path) -> Description:
     """Return what a folder in the layout `table` holds.
 
-    Args:
-        source: the folder.
-
     Raises:
         InputError: if the table is missing or wrong, or audio is missing; several mistakes at once.
     """

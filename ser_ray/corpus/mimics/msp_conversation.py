@@ -34,13 +34,7 @@ Second,Rating
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of MSP-Conversation.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each conversation.
-        seed: of everything drawn.
-    """
+    """Write a mimic of MSP-Conversation."""
     parts, conversations, segments = [], [], {}
     for number, (code, count) in enumerate(PARTS.items()):
         someone = person(number, seconds, seed)

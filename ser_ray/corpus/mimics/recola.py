@@ -17,13 +17,7 @@ OTHERS = {18: 2, 20: 5}
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of the full RECOLA.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each recording.
-        seed: of everything drawn.
-    """
+    """Write a mimic of the full RECOLA."""
     for number in PEOPLE:
         someone = person(number, seconds, seed)
         someone.write_audio(out / "RECOLA-Audio-recordings" / f"P{number}.wav", RATE_HZ, channels=2)

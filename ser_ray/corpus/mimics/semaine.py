@@ -20,13 +20,7 @@ STEP_S = 0.02
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of SEMAINE.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each session.
-        seed: of everything drawn.
-    """
+    """Write a mimic of SEMAINE."""
     for number, (session, (character, recording)) in enumerate(SESSIONS.items()):
         someone = person(number, seconds, seed)
         folder = out / "Sessions" / session

@@ -16,24 +16,12 @@ NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
 
 
 def partial_folder(out: Path) -> Path:
-    """Return the hidden folder in which a corpus is made, beside its place.
-
-    Args:
-        out: the place, without links in it.
-    """
+    """Return the hidden folder in which a corpus is made, beside its resolved place."""
     return out.parent / f".{out.name}.partial"
 
 
 def check_room(seconds: Sequence[float], out: Path) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Args:
-        seconds: lengths of the recordings.
-        out: where the corpus is to be.
-
-    Raises:
-        InputError: if their audio is more than what is free.
-    """
+    """Refuse to begin if the audio of so many seconds takes more bytes than are free."""
     out = out.resolve()
     place = out.parent
     while not place.exists():
@@ -54,14 +42,7 @@ def _size(number: int) -> str:
 
 @contextlib.contextmanager
 def users_mistakes(out: Path) -> Iterator[None]:
-    """Make a user's mistake of a place where no folder can be made, and of a disk that fills up meanwhile.
-
-    Args:
-        out: where the corpus is to be.
-
-    Raises:
-        InputError: for these; other errors of the system are left as they are.
-    """
+    """Raise an InputError for a place where no folder can be made, and for a disk that fills up meanwhile."""
     try:
         yield
     except OSError as error:

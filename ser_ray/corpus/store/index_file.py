@@ -10,18 +10,11 @@ from ser_ray.corpus.store.files import AlteredError, altered, naming
 from ser_ray.corpus.store.schema import INDEX, MANIFEST, Manifest, check_index, index_fingerprint
 from ser_ray.errors import InputError
 
-MAGIC = b"PAR1"
-
 
 def read_index(folder: Path, manifest: Manifest) -> pa.Table:
     """Return the index of a corpus.
 
-    Its bytes are compared with the manifest's hash before anything makes sense of them. Where an earlier version wrote
-    the corpus there is no such hash: then it is what they say that is compared, with the fingerprint.
-
-    Args:
-        folder: of the corpus.
-        manifest: of the corpus.
+    Its bytes are compared with the manifest's hash before anything makes sense of them.
 
     Raises:
         InputError: if it is absent, cannot be read, or was altered.
@@ -32,12 +25,9 @@ def read_index(folder: Path, manifest: Manifest) -> pa.Table:
     with naming(str(path)), pa.OSFile(str(path)) as file:
         # Arrow's own memory: a thread of its that lets go of Python's while the process ends would abort it
         content = file.read_buffer()
-    if manifest.index_sha256:
-        found = hashlib.sha256(content).hexdigest()
-        if found != manifest.index_sha256:
-            raise altered(path, found, manifest.index_sha256)
-    else:
-        _check_structure(path, memoryview(content))
+    found = hashlib.sha256(content).hexdigest()
+    if found != manifest.index_sha256:
+        raise altered(path, found, manifest.index_sha256)
     with naming(str(path)):
         index = pq.ParquetFile(pa.BufferReader(content)).read()
         index.validate(full=True)
@@ -58,10 +48,3 @@ def read_index(folder: Path, manifest: Manifest) -> pa.Table:
             f"{manifest.fingerprint} was written): one was altered, import the corpus again"
         )
     return index
-
-
-def _check_structure(path: Path, content: memoryview) -> None:
-    """Refuse a file whose ends are not those of Parquet, or whose footer does not lie in it."""
-    footer = int.from_bytes(content[-8:-4], "little")
-    if content[:4] != MAGIC or content[-4:] != MAGIC or footer > len(content) - 12:
-        raise InputError(f"{path} cannot be read (it is not whole): copy it again or import the corpus again")

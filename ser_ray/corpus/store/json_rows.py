@@ -8,17 +8,9 @@ import pyarrow as pa
 
 
 def json_rows(columns: Mapping[str, pa.ChunkedArray], inner: str, inner_columns: Mapping[str, pa.ChunkedArray]) -> str:
-    """Return rows as a JSON array of objects, keys sorted, without blanks.
+    """Return rows as a JSON array of objects, keys sorted, without blanks, as json.dumps makes it of a dict per row.
 
-    It is what json.dumps makes of a dict per row, character for character.
-
-    Args:
-        columns: key -> its values, all of the same length; at least one.
-        inner: key of an object within each object.
-        inner_columns: key -> its values, null where the inner object has no such key.
-
-    Returns:
-        The text, in ASCII.
+    Each object has a key per column, and `inner`, an object with those of the inner columns that are not null.
     """
     texts = {key: _texts(column) for key, column in columns.items()}
     count = len(next(iter(texts.values())))
@@ -30,12 +22,7 @@ def json_rows(columns: Mapping[str, pa.ChunkedArray], inner: str, inner_columns:
 
 
 def rows_of(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
-    """Return columns as rows.
-
-    Args:
-        columns: all of the same length.
-        count: that length, for where there is no column.
-    """
+    """Return columns as rows, `count` of them also where there is no column."""
     return zip(*columns, strict=True) if columns else [()] * count
 
 

@@ -27,12 +27,8 @@ to the disk may be, and the rest page by page."""
 class ShardMap:
     """A shard in memory, read when it is touched. Arrays that lie in it keep it open.
 
-    What the file says of its own structure is looked at before an array is made of it, so that a damaged one is refused
-    by name and does not end the process; what its samples are is not, which takes reading all of them.
-
-    Args:
-        path: of the file, which has the length that the manifest says.
-        targets: of the manifest.
+    The file's structure is checked before an array is made of it, so that a damaged one is refused by name and does not
+    end the process; its samples are not, which takes reading all of them.
 
     Raises:
         InputError: if it cannot be read, or has not the columns of these targets.
@@ -62,10 +58,7 @@ class ShardMap:
         return count
 
     def batch(self, number: int) -> Any:
-        """Return a record batch of one recording, whose columns lie in the map.
-
-        Args:
-            number: from 0.
+        """Return a record batch of one recording, counted from 0, whose columns lie in the map.
 
         Raises:
             InputError: if there is no such batch, or its lists do not lie within it.
@@ -82,9 +75,6 @@ class ShardMap:
     def raters(self, number: int) -> Any:
         """Return the list of raters' traces of a batch, which may be null.
 
-        Args:
-            number: of the batch, from 0.
-
         Raises:
             InputError: as `batch`.
         """
@@ -94,11 +84,7 @@ class ShardMap:
         return column[0]
 
     def announce(self, array: NDArray[Any]) -> None:
-        """Have the system begin to read what an array in this map holds, in as few pieces as it can.
-
-        Args:
-            array: one that lies in the map; another one is left alone.
-        """
+        """Have the system begin to read an array of this map, in as few pieces as it can; others are left alone."""
         first = array.__array_interface__["data"][0]
         if self._begin <= first and first + array.nbytes <= self._end and array.nbytes:
             start, stop = first - self._begin, first + array.nbytes - self._begin

@@ -49,11 +49,6 @@ class Corpus:
     """A corpus on disk, read by memory map.
 
     Made by `open_corpus`. It may be pickled: the copy maps the shards again when it needs them.
-
-    Args:
-        path: its folder.
-        manifest: what corpus.json says.
-        index: all of its index.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: pa.Table) -> None:
@@ -97,10 +92,7 @@ class Corpus:
         return self.manifest.fingerprint
 
     def recordings(self, partition: str) -> tuple[Recording, ...]:
-        """Return the recordings of a partition, in the order of the index.
-
-        Args:
-            partition: "train", "devel" or "test".
+        """Return the recordings of "train", "devel" or "test", in the order of the index.
 
         Raises:
             InputError: for another name.
@@ -113,10 +105,7 @@ class Corpus:
         return self._recordings[partition]
 
     def at(self, path: Path) -> "Corpus":
-        """Return this corpus as it lies in another folder, of which nothing is read yet.
-
-        Args:
-            path: the folder of a copy.
+        """Return this corpus with its copy's folder, of which nothing is read yet.
 
         Raises:
             InputError: if the folder holds no corpus, or another one.
@@ -131,18 +120,11 @@ class Corpus:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return a stretch of a recording, ready to train on.
 
-        Args:
-            recording: of this corpus.
-            start_frame: first frame, from 0.
-            n_frames: how many frames, at least 1.
-
-        Returns:
-            The waveform float32 [n_frames * hop], normalised by the mean and deviation of the whole
-            recording, and the gold float32 [n_frames, targets], NaN where labels are absent. Both
-            are copies, the caller's own.
+        It is the waveform float32 [n_frames * hop], normalised by the mean and deviation of the whole recording, and
+        the gold float32 [n_frames, targets], NaN where labels are absent. Both are copies, the caller's own.
 
         Raises:
-            InputError: if the stretch reaches outside the recording.
+            InputError: if the stretch reaches outside the recording, or is empty.
         """
         if start_frame < 0 or n_frames < 1 or start_frame + n_frames > recording.frames:
             raise InputError(
@@ -154,15 +136,9 @@ class Corpus:
         return waveform, self._gold(recording, start_frame, stop)
 
     def waveform(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
-        """Return some samples of a recording, normalised by the mean and deviation of the whole recording.
+        """Return samples, normalised by the mean and deviation of the whole recording: float32 [stop - start], a copy.
 
-        Args:
-            recording: of this corpus.
-            start: first sample, from 0.
-            stop: one past the last sample, at most the recording's number of samples.
-
-        Returns:
-            float32 [stop - start], a copy; nothing else of the recording is read.
+        Nothing else of the recording is read.
         """
         place = self._place(recording)
         audio = place.audio[start:stop]
@@ -180,14 +156,7 @@ class Corpus:
         return place.audio
 
     def ratings(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
-        """Return the single raters' traces of a recording, where the corpus has them.
-
-        Args:
-            recording: of this corpus.
-
-        Returns:
-            Per target float32 [raters, frames]; empty if no ratings are known.
-        """
+        """Return per target the single raters' traces, float32 [raters, frames]; empty if no ratings are known."""
         shard = self._map(recording.shard)
         column = shard.raters(recording.batch)
         traces: dict[str, list[NDArray[np.float32]]] = {}
@@ -247,11 +216,16 @@ class Corpus:
 def open_corpus(path: str | Path) -> Corpus:
     """Return the corpus in a folder, without reading its audio.
 
-    Args:
-        path: the folder that an import made.
-
-    Returns:
-        The corpus; its shards are mapped when first needed.
+    >>> import tempfile
+    >>> from ser_ray.corpus.synthetic.generate import make_synthetic
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> made = make_synthetic(f"{folder.name}/tiny", recordings=(1, 1, 0), seconds=2)
+    >>> corpus = open_corpus(made)
+    >>> recording = corpus.recordings("devel")[0]
+    >>> waveform, gold = corpus.crop(recording, start_frame=10, n_frames=25)
+    >>> recording.frames, corpus.targets, waveform.shape, gold.shape
+    (50, ('arousal', 'valence'), (16000,), (25, 2))
+    >>> folder.cleanup()
 
     Raises:
         InputError: if there is no whole corpus in the folder, or it was altered since it was made.
@@ -269,13 +243,7 @@ def open_corpus(path: str | Path) -> Corpus:
 def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
     """Return samples as a network is given them: less their recording's mean, over its deviation.
 
-    Args:
-        audio: [samples], any stretch of a recording.
-        mean: of the whole recording.
-        std: of the whole recording, above 0.
-
-    Returns:
-        float32 [samples], a copy; each value depends on its own sample alone.
+    The result is float32, a copy; each value depends on its own sample alone.
     """
     waveform = audio.astype(np.float32)
     waveform -= np.float32(mean)

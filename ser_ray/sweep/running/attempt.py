@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from ser_ray import provenance
 from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
-from ser_ray.sweep.running.staging import Staging, with_staged_corpus
+from ser_ray.sweep.running.staging import with_staged_corpus
 from ser_ray.sweep.running.verifying import with_verified_corpus
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import epoch_line, opening, starts
@@ -56,7 +56,7 @@ class Terms:
     silence_s: float
     save_every_s: float
     backend: "Backend" = "auto"
-    staging: Staging | None = None
+    staging: str | None = None
     verify_corpus: bool = False
 
 

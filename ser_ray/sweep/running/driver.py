@@ -32,7 +32,6 @@ from ser_ray.sweep.running.events import Outcomes, proposed_trial
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import Supply
 from ser_ray.sweep.running.search_pool import SearchPool
-from ser_ray.sweep.running.staging import staging_of
 from ser_ray.sweep.running.tune import train_trials
 from ser_ray.sweep.running.verifying import CorpusVerification
 from ser_ray.trial import Trial
@@ -193,7 +192,7 @@ class Work:
             silence_s=60 * schedule.silence_minutes,
             save_every_s=60 * schedule.checkpoint_minutes,
             backend=resources.backend,
-            staging=staging_of(resources),
+            staging=resources.staging,
             verify_corpus=resources.verify_corpus,
         )
         given = self._config.given("training.epochs", shared.config.training.epochs)

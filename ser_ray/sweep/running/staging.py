@@ -4,41 +4,17 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_ray.corpus.store.local_copy import staged
+from ser_ray.corpus.store.local_copy import local_copy
 
 if TYPE_CHECKING:
-    from ser_ray.sweep.spec.config import Resources
     from ser_ray.trial import Trial
-
-GB = 1e9
-
-
-@dataclass(frozen=True)
-class Staging:
-    """Where corpora are copied to on each node.
-
-    Args:
-        folder: as the sweep file has it: it may begin with ~ or a variable of the node's environment.
-        limit_bytes: of all copies of this user there; None for no limit but the disk's.
-    """
-
-    folder: str
-    limit_bytes: int | None = None
-
-
-def staging_of(resources: "Resources") -> Staging | None:
-    """Return where a sweep's trials are to have their corpus copied, or None if they read it where it lies."""
-    if resources.staging is None:
-        return None
-    return Staging(resources.staging, None if resources.staging_gb is None else int(GB * resources.staging_gb))
 
 
 def with_staged_corpus(
-    trial: "Trial", staging: Staging | None, look: Callable[[], None], say: Callable[[str], None] = print
+    trial: "Trial", staging: str | None, look: Callable[[], None], say: Callable[[str], None] = print
 ) -> "Trial":
     """Return a trial that reads its corpus from this node's own disk, where that can be.
 
@@ -46,7 +22,8 @@ def with_staged_corpus(
 
     Args:
         trial: any.
-        staging: where to; None leaves the trial as it is.
+        staging: folder as the sweep file has it: it may begin with ~ or a variable of the node's environment; None
+            leaves the trial as it is.
         look: called again and again meanwhile; what it raises ends it.
         say: takes a line for the trial's log.
 
@@ -56,17 +33,17 @@ def with_staged_corpus(
     if staging is None:
         return trial
     path = trial.corpus.path
-    given = os.path.expanduser(os.path.expandvars(staging.folder))
+    given = os.path.expanduser(os.path.expandvars(staging))
     unset = re.search(r"\$\{?(\w+)", given)
     if unset or not os.path.isabs(given):
         why = f"{unset[1]} is not set" if unset else f"that is {given}, no absolute path,"
-        say(f"resources.staging is {staging.folder}, but {why} on this node: the corpus is read from {path}")
+        say(f"resources.staging is {staging}, but {why} on this node: the corpus is read from {path}")
         return trial
     folder = Path(given)
     if _device(folder) == _device(path):
         say(f"resources.staging is {folder}, on the file system where the corpus lies: it is read from {path}")
         return trial
-    copy = staged(path, folder, staging.limit_bytes, say, look)
+    copy = local_copy(path, folder, say, look)
     if copy == path:
         return trial
     say(f"the corpus is read from {copy}")

@@ -62,7 +62,7 @@ class CorpusVerification:
             if self._stop.is_set():
                 raise _StoppedError
 
-        verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), look=look, say=self._say)
+        verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), on_block=look, log=self._say)
 
 
 def with_verified_corpus(
@@ -82,5 +82,5 @@ def with_verified_corpus(
     if not wanted:
         return trial
     path = trial.corpus.path
-    verify_shards(path, trial.corpus.manifest, verified_shards(path), look=look, say=say)
+    verify_shards(path, trial.corpus.manifest, verified_shards(path), on_block=look, log=say)
     return dataclasses.replace(trial, corpus_verified=True)
