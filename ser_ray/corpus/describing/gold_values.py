@@ -9,7 +9,7 @@ from ser_ray.corpus.store.reader import Corpus
 
 LEARNED_FROM = ("train", "devel")
 """Partitions in which a target must move: a network learns from one, the other chooses its epoch."""
-MOST_LOOKED_AT = 200
+MOST_READ = 200
 """Recordings: labels on another scale leave [-1, 1] in nearly every one."""
 
 
@@ -29,9 +29,9 @@ def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None =
 def range_beyond(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> tuple[float, float] | None:
     """Return the least and the largest gold of the first recording that leaves [-1, 1]; None where none does.
 
-    At most `limit`, and at most MOST_LOOKED_AT, of the partition's recordings are read.
+    At most `limit`, and at most MOST_READ, of the partition's recordings are read.
     """
-    for gold in _golds(corpus, partition, target, min(limit or MOST_LOOKED_AT, MOST_LOOKED_AT)):
+    for gold in _golds(corpus, partition, target, min(limit or MOST_READ, MOST_READ)):
         if gold.size and (gold.min() < -1 or gold.max() > 1):
             return float(gold.min()), float(gold.max())
     return None

@@ -16,7 +16,7 @@ from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import PARTITIONS, Recording
 
 DYAD_COLUMNS = ("dyad", "group_id", "group", "session", "conversation", "video")
-"""Further columns of an index that say who speaks together; the first that a recording fills counts."""
+"""Further columns of an index that name who speaks together; the first that a recording fills counts."""
 
 SHOWN = 5
 
@@ -54,7 +54,7 @@ def table(figures: Mapping[str, PartitionFigures]) -> Table:
 
 
 def _add_rows(rows: Table, columns: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """Add the rows in which some column has something to say."""
+    """Add the rows in which some column has a value."""
     for cells in zip(*columns, strict=True):
         texts = [text for _, text in cells]
         if set(texts) != {"-"}:

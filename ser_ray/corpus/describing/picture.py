@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.describing.figures import PartitionFigures
-from ser_ray.corpus.describing.rater_figures import raters_figures
+from ser_ray.corpus.describing.figures import PartitionFigures, raters_figures
 from ser_ray.corpus.progress import track
 from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import PARTITIONS
@@ -35,11 +34,7 @@ POINTS = 60
 
 
 def picture_format(path: str | Path) -> str:
-    """Return the format that a picture's file name asks for.
-
-    Raises:
-        InputError: if it is none that can be drawn.
-    """
+    """Return the format that a picture's file name asks for."""
     suffix = Path(path).suffix[1:].lower()
     if suffix not in FORMATS:
         named = [f"{Path(path).stem or 'corpus'}.{form}" for form in FORMATS]
@@ -105,8 +100,8 @@ def _label(panel: "Axes", x: str, y: str, title: str) -> None:
     panel.set_title(title, fontsize=FONT_PT)
 
 
-def _say(panel: "Axes", text: str) -> None:
-    """Write a text where there is nothing to draw."""
+def _write_note(panel: "Axes", text: str) -> None:
+    """Write a text in an empty panel."""
     panel.grid(visible=False)
     panel.set_xticks([])
     panel.set_yticks([])
@@ -114,7 +109,6 @@ def _say(panel: "Axes", text: str) -> None:
 
 
 def _draw_durations(panel: "Axes", corpus: Corpus) -> None:
-    """Draw the spread of the durations of each partition's recordings."""
     seconds = {p: np.array([r.samples for r in corpus.recordings(p)]) / corpus.sample_rate for p in PARTITIONS}
     seconds = {partition: lengths for partition, lengths in seconds.items() if lengths.size}
     longest_s = max((lengths.max() for lengths in seconds.values()), default=0)
@@ -163,7 +157,7 @@ def _draw_agreement(panel: "Axes", corpus: Corpus) -> None:
             values[rated.target, partition_of[rated.recording]].append(rated.ccc)
     if not values:
         _label(panel, "", "", "Agreement of raters")
-        _say(panel, "no two raters' traces\nin this corpus")
+        _write_note(panel, "no two raters' traces\nin this corpus")
         return
     for (target, partition), ccc in values.items():
         place = corpus.targets.index(target) + 0.26 * (PARTITIONS.index(partition) - 1)
@@ -235,7 +229,7 @@ def _draw_histogram(
 ) -> None:
     _label(panel, f"gold of {target}", "frames [%]", f"Labels: {target}")
     if not shares:
-        _say(panel, "no labelled recordings")
+        _write_note(panel, "no labelled recordings")
     for partition, percent in shares.items():
         panel.stairs(percent, edges, color=COLORS[partition], linestyle=DASHES[partition], linewidth=1.4)
 
@@ -244,7 +238,7 @@ def _draw_autocorrelation(panel: "Axes", curves: Mapping[str, NDArray[np.float64
     _label(panel, "lag [s]", "autocorrelation of gold", "How long labels last (mean over recordings)")
     drawn: Sequence[str] = [target for target, curve in curves.items() if curve.size]
     if not drawn:
-        _say(panel, "no labelled recordings")
+        _write_note(panel, "no labelled recordings")
         return
     panel.axhline(0, color="#777777", linewidth=0.8)
     for number, target in enumerate(drawn):

@@ -44,9 +44,6 @@ def rater_weights(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
     """Return each rater's weight in `gold_standard`: [raters]; their scale has no meaning.
 
     They are 1 for "mean", `ewe_weights` for "ewe", `agreement` for "ccc_centred".
-
-    Raises:
-        InputError: as `gold_standard`.
     """
     traces = _checked(ratings, method)
     if method == "mean":

@@ -1,4 +1,4 @@
-"""What audio files say of themselves: their length, rate and channels; what nothing can be made of is refused."""
+"""Headers of audio files: length, rate and channels; what cannot be used is refused."""
 
 import math
 import re
@@ -19,7 +19,7 @@ MOST_TAPS = 10**7
 """The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
 some 25 bytes each; that of 44.1 kHz has 70,560."""
 MOST_FRAMES = 2**48
-"""More is what libsndfile says of files that do not tell their length."""
+"""More is what libsndfile returns for files that do not state their length."""
 ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
 NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
@@ -108,7 +108,7 @@ def refuse_empty(path: Path, notes: str) -> NoReturn:
 
 
 def check_length(frames: int, rate: int, path: str | Path) -> None:
-    """Refuse what a header says, if nothing can be made of it."""
+    """Refuse a length or rate that cannot be used."""
     if frames > MOST_FRAMES:
         raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
     shared = math.gcd(rate, SAMPLE_RATE)

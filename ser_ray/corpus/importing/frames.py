@@ -51,9 +51,6 @@ def to_frames(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64]
 
     Without resampling these are the rows, but those that alignment and lag leave out at the begin. With it, there is
     NaN before a column's first and after its last row.
-
-    Raises:
-        InputError: if the stamps are unfit.
     """
     if framing.resample:
         return _resampled(traces, framing)
@@ -171,7 +168,7 @@ def _hop(traces: Traces, step: float) -> int:
     return hop
 
 
-def check_size(traces: Traces, columns: Iterable[str]) -> None:
+def check_range(traces: Traces, columns: Iterable[str]) -> None:
     """Refuse columns with values that no label has, naming column and line; NaN is let through."""
     for column in columns:
         large = np.abs(traces.values[column]) > LARGEST

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.corpus.gold.consensus import gold_standard
-from ser_ray.corpus.importing.frames import Framing, check_numbers, check_order, check_size, check_times, to_frames
+from ser_ray.corpus.importing.frames import Framing, check_numbers, check_order, check_range, check_times, to_frames
 from ser_ray.corpus.source.description import Labelled, Source
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces
@@ -19,12 +19,12 @@ from ser_ray.plain_text import is_plain_name
 DEFAULT_TARGETS = ("arousal", "valence")
 DEFAULT_METHOD = "ewe"
 ONE_S = 1.0
-UNSEEN = "has characters that are not seen (controls, line breaks, marks of direction): take them out of the name"
+UNPRINTABLE = "has characters that are not seen (controls, line breaks, marks of direction): take them out of the name"
 Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Seen:
+class LabelSummary:
     """Contents of the label files of one recording, in short.
 
     `given` are the targets of a given gold standard, `rated` those of single raters; per file there is its name, hop
@@ -64,15 +64,11 @@ class Gold:
         )
 
 
-def look(source: Source, framing: Framing) -> Seen:
-    """Return what the label files of a recording hold, their stamps checked.
-
-    Raises:
-        InputError: if a file cannot be read or its stamps are unfit.
-    """
+def summarise_labels(source: Source, framing: Framing) -> LabelSummary:
+    """Return what the label files of a recording hold, their stamps checked."""
     labelled = source.labels() if source.labels else Labelled()
     files, stamps = [], []
-    # A raters' file holds several targets on the same times: it is looked at once.
+    # A raters' file holds several targets on the same times: it is checked once.
     for path, traces in {traces.path: traces for traces in _all(labelled)}.items():
         if framing.resample:
             check_order(traces)
@@ -82,10 +78,10 @@ def look(source: Source, framing: Framing) -> Seen:
     for traces in _all(labelled):
         for column in traces.values:
             if not is_plain_name(column):
-                raise InputError(f"{traces.path}: target or rater {column!r} {UNSEEN}")
+                raise InputError(f"{traces.path}: target or rater {column!r} {UNPRINTABLE}")
     given = frozenset(column for traces in labelled.gold for column in traces.values)
     rated = frozenset(target for target, found in labelled.ratings.items() if found)
-    return Seen(given, rated, tuple(files), (min(stamps), max(stamps)) if stamps else (0.0, 0.0))
+    return LabelSummary(given, rated, tuple(files), (min(stamps), max(stamps)) if stamps else (0.0, 0.0))
 
 
 def _all(labelled: Labelled) -> Iterable[Traces]:
@@ -94,7 +90,7 @@ def _all(labelled: Labelled) -> Iterable[Traces]:
         yield from files
 
 
-def check_labelled(source: Source, seen: Seen, method: str | None, problems: Problems) -> None:
+def check_labelled(source: Source, seen: LabelSummary, method: str | None, problems: Problems) -> None:
     """Note a recording without labels that needs some."""
     training = source.partition != "test"
     if method is not None and not seen.rated and (training or seen.given):
@@ -106,7 +102,7 @@ def check_labelled(source: Source, seen: Seen, method: str | None, problems: Pro
         )
 
 
-def common_hop(seen: Iterable[Seen], problems: Problems) -> int:
+def common_hop(seen: Iterable[LabelSummary], problems: Problems) -> int:
     """Return the hop of all label files; those of another rate are noted as problems."""
     files = [(path, hop) for one in seen for path, hop, _ in one.files]
     if not files:
@@ -127,9 +123,6 @@ def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) 
     """Return the targets to keep, and warnings.
 
     Without `asked` these are arousal and valence, as far as all labelled recordings have them.
-
-    Raises:
-        InputError: if a target is missing somewhere, or none is left.
     """
     found = sorted(set[str]().union(*columns.values()))
     lacking = {
@@ -193,7 +186,7 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
         if target in traces.values
     }
     for target, (traces, _) in by_target.items():
-        check_size(traces, [target])
+        check_range(traces, [target])
     lengths = {target: trace.size for target, (_, trace) in by_target.items()}
     short, long = min(lengths, key=lambda t: lengths[t]), max(lengths, key=lambda t: lengths[t])
     if lengths[long] - lengths[short] > ONE_S * framing.rate_hz and not framing.resample:
@@ -213,7 +206,7 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
 def _ratings(files: Sequence[Traces], framing: Framing) -> dict[str, NDArray[np.float64]]:
     """Return the traces of all raters of a target, each drawn out to the longest with NaN."""
     for traces in files:
-        check_size(traces, traces.values)
+        check_range(traces, traces.values)
     by_rater = {rater: trace for traces in files for rater, trace in to_frames(traces, framing).items()}
     longest = max(trace.size for trace in by_rater.values())
     return {rater: _stretch(trace, 0, longest) for rater, trace in by_rater.items()}

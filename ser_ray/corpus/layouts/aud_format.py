@@ -29,27 +29,29 @@ from ser_ray.corpus.layouts.aud_format_tables import (
     LabelTable,
     frame_of,
     label_tables,
-    listed,
     open_database,
     others_deprecations,
     table_file,
+    table_names,
 )
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
+from ser_ray.corpus.layouts.stretches import (
+    Stretch,
+    counted_from,
+    left_out_warning,
+    numbered,
+    shared,
+    stretches,
+    usual_step,
+)
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.description import Description, Labelled, Source, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 
 def read(source: Path) -> Description:
-    """Return what a database holds.
-
-    Raises:
-        InputError: if audformat is not installed, the folder holds no database or none with labels over time, or audio
-            or partitions are missing; several mistakes at once.
-    """
+    """Return what a database holds."""
     require(source, "audformat", {HEADER: (source / HEADER).is_file()})
     with open_database(source) as database, others_deprecations():
         tables = label_tables(database, source)
@@ -69,9 +71,11 @@ def read(source: Path) -> Description:
             short.extend(too_short)
     problems.refuse()
     if not sources:
-        raise InputError(f"{source}: no two rows of {listed(tables)} follow each other: they hold no labels over time")
+        raise InputError(
+            f"{source}: no two rows of {table_names(tables)} follow each other: they hold no labels over time"
+        )
     notice = read_notice(source) or str(database.license or "")
-    return Description(tuple(sources), notice, alignment="start", warnings=left_out(short))
+    return Description(tuple(sources), notice, alignment="start", warnings=left_out_warning(short))
 
 
 def _names(files: Iterable[str]) -> dict[str, str]:

@@ -24,11 +24,7 @@ class Facts:
     sexes: Mapping[str, str]
 
     def partition(self, file: str, tables: Sequence[str], source: Path) -> str:
-        """Return where a file belongs; what the tables of its labels say goes first.
-
-        Raises:
-            InputError: if nothing says it, or it is no partition that is known.
-        """
+        """Return where a file belongs; what the tables of its labels say goes first."""
         said = [self.splits[table] for table in tables if table in self.splits]
         if len(set(said)) > 1:
             raise InputError(f"{source}: {file} is in tables of the splits {' and '.join(sorted(set(said)))}")
@@ -101,7 +97,7 @@ def _columns(database: Any, called: Sequence[str]) -> list[tuple[int, Any, str]]
 
 
 def _pairs(series: Any) -> Iterator[tuple[str, str]]:
-    """Yield file and text of a column, without the rows that say nothing."""
+    """Yield file and text of a column, without empty rows."""
     known = series.dropna()
     known = known[~known.index.get_level_values("file").duplicated()]
     for file, value in zip(known.index.get_level_values("file"), known, strict=True):
@@ -109,7 +105,6 @@ def _pairs(series: Any) -> Iterator[tuple[str, str]]:
 
 
 def _first(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the first value of each file."""
     seen = set()
     for file, value in pairs:
         if file not in seen:

@@ -78,11 +78,7 @@ def open_database(source: Path) -> Iterator[Any]:
 
 
 def frame_of(source: Path, table: str) -> Any:
-    """Return a table as a pandas frame whose rows rise.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
+    """Return a table as a pandas frame whose rows rise."""
     return _frame(source, table, table_file(source, table).stat().st_mtime_ns)
 
 
@@ -110,8 +106,8 @@ def label_tables(database: Any, source: Path) -> list[LabelTable]:
             filewise.append(found)
     if filewise and not tables:
         raise InputError(
-            f"{source}: {listed(filewise)} has one label per file ({', '.join(filewise[0].columns)}): this trains on "
-            "labels over time, which stand in a segmented table with a row per frame"
+            f"{source}: {table_names(filewise)} has one label per file ({', '.join(filewise[0].columns)}): this trains "
+            "on labels over time, which stand in a segmented table with a row per frame"
         )
     if not tables:
         known = ", ".join(database.tables) or "none at all"
@@ -164,17 +160,13 @@ def _check_frames(source: Path, table: LabelTable) -> None:
         )
 
 
-def listed(tables: Iterable[LabelTable]) -> str:
+def table_names(tables: Iterable[LabelTable]) -> str:
     """Return the names of tables in one line."""
     return "table " + ", ".join(table.name for table in tables)
 
 
 def table_file(source: Path, table: str) -> Path:
-    """Return the file of a table.
-
-    Raises:
-        InputError: if there is none, or a pickle alone.
-    """
+    """Return the file of a table."""
     for suffix in ("parquet", "csv"):
         if (path := source / f"db.{table}.{suffix}").is_file():
             return path

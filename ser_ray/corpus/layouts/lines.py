@@ -44,11 +44,7 @@ def is_number(text: str) -> bool:
 
 
 def to_number(text: str, where: str) -> float:
-    """Return the number that a field holds.
-
-    Raises:
-        InputError: if it is none; its message begins with `where`.
-    """
+    """Return the number that a field holds."""
     if not is_number(text):
         hint = "; decimals take a point, not a comma" if "," in text else ""
         raise InputError(f"{where} is {text!r}, which is not a number{hint}")
@@ -65,9 +61,6 @@ def to_traces(path: Path, lines: Sequence[Line], columns: Sequence[str], keep: M
 
     `columns` are the names of a line's fields, `keep` maps those to keep to the names of their traces, and `time` is
     that of the stamps in seconds.
-
-    Raises:
-        InputError: if there is no line, or one has more or fewer fields, or a field that is no number.
     """
     if not lines:
         raise InputError(f"{path} holds no labels: it needs lines with {', '.join(columns)}")

@@ -31,9 +31,6 @@ def files_in(folder: Path, *suffixes: str) -> Files:
     """Return the files of a folder, which may be missing, that end in one of some suffixes (lower case, with a point).
 
     The first suffix is what is asked for where a file is missing.
-
-    Raises:
-        InputError: if two files are named after one recording.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -70,9 +67,6 @@ def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -
     """Return the label files of a recording, by target: one for each, or none at all.
 
     `needed_by` is what needs labels, for the message; empty where there may be none.
-
-    Raises:
-        InputError: naming the file that is missing and the one that needs it.
     """
     found = {target: files.found[name] for target, files in kinds.items() if name in files.found}
     missing = [files.path(name) for target, files in kinds.items() if target not in found]
@@ -91,11 +85,7 @@ def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -
 
 
 def audio_file(name: str, audio: Files, needed_by: object) -> Path:
-    """Return the audio of a recording, which something names.
-
-    Raises:
-        InputError: if it is missing.
-    """
+    """Return the audio of a recording, which something names."""
     if name not in audio.found:
         raise InputError(
             f"{needed_by} names a recording whose audio {audio.path(name)} is missing: add it, or take the recording "
@@ -117,9 +107,6 @@ def source_of(
     """Return a recording that has one audio file and one label file per target, and is a speaker of its own.
 
     Recordings of test may go without labels. `read` is a function of a module, called with a recording's label files.
-
-    Raises:
-        InputError: if a file is missing, naming what needs it.
     """
     sound = audio_file(name, audio, needed_by)
     files = label_files(name, labels, needed_by="" if partition == "test" else str(sound))
@@ -135,11 +122,7 @@ def source_of(
 
 
 def read_raters(path: Path) -> Traces:
-    """Return the traces of single raters: a file with a column time and one per rater.
-
-    Raises:
-        InputError: if the table is malformed, or has no rater.
-    """
+    """Return the traces of single raters: a file with a column time and one per rater."""
     traces = read_traces(path)
     if not traces.values:
         raise InputError(f"{path} has no rater's column with numbers beside time")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.corpus.layouts.partition_table import Place, read_partitions
+from ser_ray.corpus.layouts.partition_table import PartitionRow, read_partitions
 from ser_ray.corpus.layouts.recola_files import listed
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import read_rows
@@ -24,17 +24,13 @@ PAPER_TABLE = Path(__file__).with_name("recola46_split.csv")
 class Split:
     """Places of the recordings to import, by the user's `own` table or else the paper's."""
 
-    places: Mapping[str, Place]
+    places: Mapping[str, PartitionRow]
     own: bool
     warnings: tuple[str, ...] = ()
 
 
 def read_split(source: Path, present: Collection[str], problems: Problems) -> Split:
-    """Return where the recordings of a folder belong; those whose partition is unknown are noted as problems.
-
-    Raises:
-        InputError: if the user's own table is malformed.
-    """
+    """Return where the recordings of a folder belong; those whose partition is unknown are noted as problems."""
     table = source / OWN_TABLE
     if table.is_file():
         places = read_partitions(table)
@@ -52,7 +48,7 @@ def read_split(source: Path, present: Collection[str], problems: Problems) -> Sp
     return Split({name: paper[name] for name in present if name in paper}, False)
 
 
-def paper_split() -> dict[str, Place]:
+def paper_split() -> dict[str, PartitionRow]:
     """Return where each of its 46 people belongs in the paper."""
     return read_partitions(PAPER_TABLE)
 

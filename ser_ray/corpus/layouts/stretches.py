@@ -67,7 +67,7 @@ def numbered(name: str, found: Sequence[Stretch]) -> list[tuple[str, Stretch]]:
     ]
 
 
-def left_out(names: Sequence[str]) -> tuple[str, ...]:
+def left_out_warning(names: Sequence[str]) -> tuple[str, ...]:
     """Return a warning for stretches too short to be used, given the name of what was cut once per stretch, if any."""
     if not names:
         return ()

@@ -30,9 +30,6 @@ def audio_part(name: str, row: Mapping[str, str], where: str, files: NamedFiles,
     """Return the audio of a recording, by the AUDIO_COLUMNS of its row as far as they are there and not empty.
 
     `strays` are the files that are named after no recording; `where` is table and line.
-
-    Raises:
-        InputError: if there is no such file, or several, or a column holds something else.
     """
     given = row.get("audio", "")
     start_s, stop_s = _seconds(row, "start", where), _seconds(row, "end", where)

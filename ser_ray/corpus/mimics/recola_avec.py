@@ -50,7 +50,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
             gold.parent.mkdir(parents=True, exist_ok=True)
             gold.write_text(header + "".join(f"{name},{row}\n" for row in gold_rows(someone, target)))
             raters = out / "ratings_individual" / target / f"{name}.csv"
-            write_raters(raters, someone, target, hole=(name, target) == ("train_2", "valence"))
+            write_ratings(raters, someone, target, hole=(name, target) == ("train_2", "valence"))
     (out / "NOTICE").write_text(NOTICE)
 
 
@@ -71,7 +71,7 @@ def rows_of(someone: Person, target: str) -> Mapping[str, NDArray[np.float64]]:
     return {name: at_times(trace, times) for name, trace in zip(RATERS, by_rater.values(), strict=True)}
 
 
-def write_raters(path: Path, someone: Person, target: str, *, hole: bool) -> None:
+def write_ratings(path: Path, someone: Person, target: str, *, hole: bool) -> None:
     """Write the ratings of one recording; with a hole the second rater left out the fourth value."""
     traces = rows_of(someone, target)
     rows = []

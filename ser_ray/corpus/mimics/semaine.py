@@ -55,7 +55,7 @@ def gold_rows(someone: Person) -> list[str]:
 
 
 def _rate(folder: Path, someone: Person, character: str, recording: int) -> None:
-    """Write what raters say of user (TU) and operator (TO), each stopping a little earlier than the one before."""
+    """Write raters' traces of user (TU) and operator (TO), each stopping a little earlier than the one before."""
     for place, rater in enumerate(RATERS):
         times = stamps(someone.seconds - 5 * place * STEP_S)
         for letter, target in (("A", "arousal"), ("V", "valence")):

@@ -1,4 +1,4 @@
-"""What a layout tells of a folder of data, before any audio is read."""
+"""What a layout finds in a folder of data, before any audio is read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -97,11 +97,7 @@ class Description:
 
 
 def partition_named(value: str, where: str) -> str:
-    """Return the partition that a user's name means, in any case.
-
-    Raises:
-        InputError: if it is none that is known; its message begins with `where`.
-    """
+    """Return the partition that a user's name means, in any case."""
     partition = PARTITION_NAMES.get(value.strip().lower())
     if partition is None:
         raise InputError(f"{where}: partition is {value!r}, but must be one of {', '.join(PARTITION_NAMES)}")
@@ -129,3 +125,12 @@ def contents(source: Path) -> str:
         return "it is a file" if source.exists() else "it does not exist"
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in source.iterdir())
     return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+
+
+NOTICE = "NOTICE"
+
+
+def read_notice(folder: Path) -> str:
+    """Return the text of a file NOTICE in a folder; "" where there is none."""
+    path = folder / NOTICE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

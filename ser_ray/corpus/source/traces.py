@@ -67,11 +67,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
 
 
 def read_traces(path: Path) -> Traces:
-    """Return the traces of a CSV file: a column time in seconds, and every further column that holds numbers.
-
-    Raises:
-        InputError: if the table is malformed, has no time, or a number in it cannot be read.
-    """
+    """Return the traces of a CSV file: a column time in seconds, and every further column that holds numbers."""
     header, rows, lines = read_rows(path)
     time = next((name for name in header if name.lower() == "time"), None)
     if time is None:

@@ -56,14 +56,12 @@ def moments(audio: NDArray[np.int16]) -> tuple[float, float]:
 
 
 def _lists(rows: list[NDArray[Any]], kind: Any) -> Any:
-    """Return a column of one list per row."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     flat = np.ascontiguousarray(np.concatenate(rows), kind.to_pandas_dtype())
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
 
 
 def _one_list(values: NDArray[Any] | None, kind: Any) -> Any:
-    """Return a column of one list, or of one null."""
     return pa.nulls(1, pa.large_list(kind)) if values is None else _lists([values], kind)
 
 

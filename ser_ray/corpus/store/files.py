@@ -1,4 +1,4 @@
-"""Looks at a corpus's files: whether they are there, whole, and as they were written."""
+"""Checks of a corpus's files: whether they are there, whole, and as they were written."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ class AlteredError(InputError):
 
 
 @contextlib.contextmanager
-def naming(what: str) -> Iterator[None]:
+def reading_file(what: str) -> Iterator[None]:
     """Raise an InputError that begins with `what` for whatever Arrow or the system raises while a file is read."""
     try:
         yield
@@ -35,7 +35,7 @@ def altered(path: Path, found: str, wanted: str) -> AlteredError:
     )
 
 
-def absence(folder: Path) -> str:
+def missing_corpus(folder: Path) -> str:
     """Return the message for a folder without a manifest."""
     if (folder / SHARDS).is_dir() or (folder / INDEX).is_file():
         return (

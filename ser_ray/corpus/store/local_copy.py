@@ -19,7 +19,7 @@ from pathlib import Path
 from ser_ray.corpus.progress import ByteLog
 from ser_ray.corpus.store.files import altered, check_size
 from ser_ray.corpus.store.manifest import read_manifest
-from ser_ray.corpus.store.node_disk import locked, private_folder
+from ser_ray.corpus.store.node_disk import locked, node_folder
 from ser_ray.corpus.store.schema import INDEX, MANIFEST, SHARDS, Manifest
 from ser_ray.corpus.store.verifying import signature, verified_shards
 from ser_ray.errors import InputError
@@ -43,7 +43,7 @@ def local_copy(
     """
     manifest = read_manifest(path / MANIFEST)
     try:
-        copy = private_folder(folder) / manifest.fingerprint
+        copy = node_folder(folder) / manifest.fingerprint
         if not _is_whole(copy, manifest):
             waiting = f"which copies corpus {manifest.name} to {copy}"
             lock = copy.with_name(f"{copy.name}.lock")

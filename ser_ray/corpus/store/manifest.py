@@ -1,4 +1,4 @@
-"""Reads and writes corpus.json; nothing in it is believed before it is looked at."""
+"""Reads and writes corpus.json; nothing in it is trusted before it is checked."""
 
 import json
 import math
@@ -53,7 +53,6 @@ _AGAIN = "import the corpus again"
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -69,7 +68,7 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def _problems(manifest: Manifest) -> Iterator[str]:
-    """Yield what a manifest says that no import writes."""
+    """Yield what no import writes into a manifest."""
     for key in ("name", "notice"):
         if not isinstance(getattr(manifest, key), str):
             yield f"{key} is {_shown(getattr(manifest, key))}, but must be a text"

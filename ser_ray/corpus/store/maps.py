@@ -1,7 +1,7 @@
 """Shards in memory maps that read from the disk what is asked for, and not what lies beside it.
 
 By itself a map reads some way around each place that is touched, 128 kB to some megabytes as the machine has it set:
-right for whoever reads on, and for random crops most of the work. So maps are told that places are random, and each
+right for whoever reads on, and for random crops most of the work. So maps are advised that access is random, and each
 stretch is announced in one piece before it is read.
 """
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ser_ray.corpus.store.batches import shard_schema
-from ser_ray.corpus.store.files import naming
+from ser_ray.corpus.store.files import reading_file
 from ser_ray.errors import InputError
 
 MAGIC = b"ARROW1"
@@ -36,7 +36,7 @@ class ShardMap:
 
     def __init__(self, path: Path, targets: Sequence[str]) -> None:
         self.path = path
-        with naming(f"shard {path}"):
+        with reading_file(f"shard {path}"):
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
             self._map.madvise(mmap.MADV_RANDOM)
@@ -65,7 +65,7 @@ class ShardMap:
         """
         if not 0 <= number < self.batches:
             raise InputError(f"shard {self.path} has no batch {number}, but {self.batches}, from 0")
-        with naming(f"shard {self.path}, batch {number},"):
+        with reading_file(f"shard {self.path}, batch {number},"):
             batch = self._reader.get_batch(number)
             batch.validate()
         if batch.num_rows != 1 or batch.column("audio").null_count:
@@ -79,8 +79,8 @@ class ShardMap:
             InputError: as `batch`.
         """
         column = self.batch(number).column("raters")
-        with naming(f"shard {self.path}, batch {number},"):
-            column.validate(full=True)  # lists within a list, which a look at the first and the last does not see
+        with reading_file(f"shard {self.path}, batch {number},"):
+            column.validate(full=True)  # lists within a list, which a check of the first and the last does not find
         return column[0]
 
     def announce(self, array: NDArray[Any]) -> None:

@@ -12,7 +12,7 @@ WAIT_S = 0.2
 """How often a process that waits for a lock tries again."""
 
 
-def private_folder(folder: Path) -> Path:
+def node_folder(folder: Path) -> Path:
     """Return this user's own folder in one that others may use, too; it is made, of mode 0700.
 
     Raises:

@@ -5,17 +5,21 @@
 .OUT.partial/shards/         as in a corpus; the last one may be without its end
 """
 
+import contextlib
+import errno
 import fcntl
 import json
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 
 from ser_ray.allocation import NO_LOCKS
-from ser_ray.corpus.store.schema import SHARDS, Recording, Shard
+from ser_ray.corpus.store.schema import SAMPLE_RATE, SHARDS, Recording, Shard
 from ser_ray.errors import InputError
 
 JOURNAL, LOCK = "progress.jsonl", "lock"
@@ -91,7 +95,7 @@ class Partial:
             yield from json.loads(line.raters) if isinstance(line, Entry) else ()
 
     def go_on(self, end: int, shards: Collection[str]) -> None:
-        """Keep the journal up to a place that `lines` told, or begin it anew at 0, and no other files than shards."""
+        """Keep the journal up to a place that `lines` yielded, or begin it anew at 0; remove all files but `shards`."""
         self._journal = (self.folder / JOURNAL).open("ab")
         self._journal.truncate(end)
         if not end:
@@ -129,3 +133,47 @@ def whole_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield reader.read_next_batch()
     except (StopIteration, pa.ArrowInvalid, OSError):
         return
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+def partial_folder(out: Path) -> Path:
+    """Return the hidden folder in which a corpus is made, beside its resolved place."""
+    return out.parent / f".{out.name}.partial"
+
+
+def check_free_bytes(seconds: Sequence[float], out: Path) -> None:
+    """Refuse to begin if the audio of so many seconds takes more bytes than are free."""
+    out = out.resolve()
+    place = out.parent
+    while not place.exists():
+        place = place.parent
+    free, written = shutil.disk_usage(place).free, partial_folder(out)
+    there = sum(file.stat().st_size for file in written.rglob("*") if file.is_file()) if written.is_dir() else 0
+    needed = round(sum(seconds) * SAMPLE_RATE * np.dtype(np.int16).itemsize)
+    if needed > free + there:
+        raise InputError(
+            f"{out} needs about {_size(needed)} for {len(seconds)} recordings, but {_size(free)} are free on the file "
+            f"system of {place}: choose another place, or make room"
+        )
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+@contextlib.contextmanager
+def disk_errors_named(out: Path) -> Iterator[None]:
+    """Raise an InputError for a place where no folder can be made, and for a disk that fills up meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_PLACE:
+            raise InputError(f"{out} cannot be made ({error}): choose another place") from error
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f"the disk of {out} is full ({error}): make room and run the same command again; what is written is kept"
+        ) from error

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.gold.consensus import agreement, cronbach_alpha, rater_weights
-from ser_ray.corpus.store.files import naming
+from ser_ray.corpus.store.files import reading_file
 from ser_ray.plain_text import escaped_name
 
 RATERS_FILE = "raters.parquet"
@@ -82,7 +82,7 @@ def rater_lines(folder: Path) -> list[str]:
     path = folder / RATERS_FILE
     if not path.is_file():
         return []
-    with naming(str(path)):
+    with reading_file(str(path)):
         table = pq.read_table(path, columns=["target", "rater", "weight", "ccc", "alpha"])
         table.validate(full=True)
     # where raters do not move, or never speak at once, there is no alpha

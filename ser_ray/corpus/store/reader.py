@@ -1,5 +1,6 @@
 """Reads a corpus: its recordings lie in Arrow files that are mapped, not loaded."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import absence, check_size, sha256_of
-from ser_ray.corpus.store.index_file import read_index
+from ser_ray.corpus.store.files import AlteredError, altered, check_size, missing_corpus, reading_file, sha256_of
 from ser_ray.corpus.store.manifest import read_manifest
 from ser_ray.corpus.store.maps import ShardMap
 from ser_ray.corpus.store.schema import (
@@ -20,7 +21,9 @@ from ser_ray.corpus.store.schema import (
     SHARDS,
     Manifest,
     Recording,
-    recordings_of,
+    check_index,
+    index_fingerprint,
+    index_recordings,
     samples_per_frame,
 )
 from ser_ray.errors import InputError
@@ -100,7 +103,7 @@ class Corpus:
         if partition not in PARTITIONS:
             raise InputError(f"partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}")
         if not self._recordings:
-            everyone = recordings_of(self._index)
+            everyone = index_recordings(self._index)
             self._recordings = {name: tuple(r for r in everyone if r.partition == name) for name in PARTITIONS}
         return self._recordings[partition]
 
@@ -232,7 +235,7 @@ def open_corpus(path: str | Path) -> Corpus:
     """
     folder = Path(path).absolute()
     if not (folder / MANIFEST).is_file():
-        raise InputError(absence(folder))
+        raise InputError(missing_corpus(folder))
     manifest = read_manifest(folder / MANIFEST)
     index = read_index(folder, manifest)
     for shard in manifest.shards:
@@ -258,3 +261,42 @@ def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]
     while len(kept) > most:
         del kept[next(iter(kept))]
     return value
+
+
+def read_index(folder: Path, manifest: Manifest) -> pa.Table:
+    """Return the index of a corpus.
+
+    Its bytes are compared with the manifest's hash before anything makes sense of them.
+
+    Raises:
+        InputError: if it is absent, cannot be read, or was altered.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
+    with reading_file(str(path)), pa.OSFile(str(path)) as file:
+        # Arrow's own memory: a thread of its that lets go of Python's while the process ends would abort it
+        content = file.read_buffer()
+    found = hashlib.sha256(content).hexdigest()
+    if found != manifest.index_sha256:
+        raise altered(path, found, manifest.index_sha256)
+    with reading_file(str(path)):
+        index = pq.ParquetFile(pa.BufferReader(content)).read()
+        index.validate(full=True)
+    try:
+        check_index(index)
+    except InputError as error:
+        raise InputError(f"{folder}/{error}") from error
+    found = index_fingerprint(
+        manifest.shards,
+        index,
+        targets=manifest.targets,
+        label_rate=manifest.label_rate,
+        sample_rate=manifest.sample_rate,
+    )
+    if found != manifest.fingerprint:
+        raise AlteredError(
+            f"{folder}: {MANIFEST} and {INDEX} do not belong together (fingerprint {found}, but "
+            f"{manifest.fingerprint} was written): one was altered, import the corpus again"
+        )
+    return index

@@ -8,13 +8,12 @@ DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recordi
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
 
-from ser_ray.corpus.store.json_rows import json_rows, rows_of
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped_name
 
@@ -153,7 +152,7 @@ def check_index(index: pa.Table) -> None:
             )
 
 
-def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
+def index_recordings(index: pa.Table) -> tuple[Recording, ...]:
     """Return the rows of an index as recordings.
 
     Raises:
@@ -219,3 +218,34 @@ def index_fingerprint(
 
 def _further_columns(index: pa.Table) -> list[str]:
     return [column for column in index.column_names if column not in INDEX_SCHEMA.names]
+
+
+def json_rows(columns: Mapping[str, pa.ChunkedArray], inner: str, inner_columns: Mapping[str, pa.ChunkedArray]) -> str:
+    """Return rows as a JSON array of objects, keys sorted, without blanks, as json.dumps makes it of a dict per row.
+
+    Each object has a key per column, and `inner`, an object with those of the inner columns that are not null.
+    """
+    texts = {key: _texts(column) for key, column in columns.items()}
+    count = len(next(iter(texts.values())))
+    pairs = [_pairs(key, inner_columns[key]) for key in sorted(inner_columns)]
+    texts[inner] = [f"{{{','.join(filter(None, row))}}}" for row in rows_of(pairs, count)]
+    keys = sorted(texts)
+    template = "{" + ",".join(f"{json.dumps(key)}:%s" for key in keys) + "}"
+    return f"[{','.join(template % row for row in zip(*(texts[key] for key in keys), strict=True))}]"
+
+
+def rows_of(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
+    """Return columns as rows, `count` of them also where there is no column."""
+    return zip(*columns, strict=True) if columns else [()] * count
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    # JSON writes a line break within a text as \n, so that those between the values are the only ones
+    text = json.dumps(column.to_pylist(), separators=("\n", ":"))[1:-1]
+    return text.split("\n") if len(column) else []
+
+
+def _pairs(key: str, column: pa.ChunkedArray) -> list[str]:
+    """Return a key with each value of its column as JSON; an empty text where there is none."""
+    begin = json.dumps(key)
+    return ["" if text == "null" else f"{begin}:{text}" for text in _texts(column)]

@@ -22,14 +22,14 @@ from pathlib import Path
 from ser_ray import provenance
 from ser_ray.allocation import cpus, temporary
 from ser_ray.corpus.progress import ByteLog
-from ser_ray.corpus.store.files import AlteredError, altered, check_size, naming
-from ser_ray.corpus.store.node_disk import locked, private_folder
+from ser_ray.corpus.store.files import AlteredError, altered, check_size, reading_file
+from ser_ray.corpus.store.node_disk import locked, node_folder
 from ser_ray.corpus.store.schema import SHARDS, Manifest, Shard
 from ser_ray.files import write_text
 
 BLOCK_BYTES = 2**22
 """Read and hashed at once, both without Python's lock: threads hash side by side."""
-WAIT_S = 0.2
+POLL_S = 0.2
 WORTH_LOGGING_BYTES = 2 * 10**9
 
 Signature = tuple[int, int, int, int]
@@ -72,7 +72,7 @@ def _missing(folder: Path, manifest: Manifest, known: Mapping[str, Signature]) -
     """Return the shards that are not as they were when they were verified, or never were."""
     missing = []
     for shard in manifest.shards:
-        with naming(f"shard {folder / SHARDS / shard.name}"):
+        with reading_file(f"shard {folder / SHARDS / shard.name}"):
             if known.get(shard.name) != signature(os.stat(folder / SHARDS / shard.name)):
                 missing.append(shard)
     return missing
@@ -84,7 +84,7 @@ def signature(seen: os.stat_result) -> Signature:
 
 
 class _StoppedError(Exception):
-    """A thread that hashes was told to end."""
+    """Ends a thread that hashes."""
 
 
 def _hash_shards(
@@ -109,7 +109,7 @@ def _hash_shards(
                 for shard in shards
             }
             while waiting:
-                done, _ = wait(waiting, WAIT_S, FIRST_COMPLETED)
+                done, _ = wait(waiting, POLL_S, FIRST_COMPLETED)
                 for future in done:
                     found[waiting.pop(future).name] = future.result()
                 on_block()
@@ -134,7 +134,7 @@ def hash_file(path: Path, progress: ByteLog, stop: threading.Event, *, afresh: b
     """Return a shard's SHA-256 and what it is known again by; afresh: from the disk, not from memory."""
     digest, buffer = hashlib.sha256(), bytearray(BLOCK_BYTES)
     view = memoryview(buffer)
-    with naming(f"shard {path}"), path.open("rb", buffering=0) as file:
+    with reading_file(f"shard {path}"), path.open("rb", buffering=0) as file:
         before = signature(os.fstat(file.fileno()))
         if hasattr(os, "posix_fadvise"):  # which macOS lacks
             advice = os.POSIX_FADV_DONTNEED if afresh else os.POSIX_FADV_SEQUENTIAL
@@ -185,7 +185,7 @@ def verified_shards(folder: Path, environment: Mapping[str, str] = os.environ) -
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     makers: tuple[Callable[[], Path], ...] = (
         lambda: _cache(environment),
-        lambda: private_folder(temporary(environment)),
+        lambda: node_folder(temporary(environment)),
     )
     for make in makers:
         try:
@@ -199,7 +199,6 @@ def verified_shards(folder: Path, environment: Mapping[str, str] = os.environ) -
 
 
 def _cache(environment: Mapping[str, str]) -> Path:
-    """Return the user's cache folder of this program."""
     given = environment.get("XDG_CACHE_HOME", "")
     base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # what is relative counts as unset
     if not base.is_absolute():

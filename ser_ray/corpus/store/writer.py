@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.store.batches import moments, record_batch, shard_schema
-from ser_ray.corpus.store.destination import partial_folder
 from ser_ray.corpus.store.files import sha256_of
 from ser_ray.corpus.store.manifest import manifest_text
-from ser_ray.corpus.store.partial import Entry, Partial, whole_batches
+from ser_ray.corpus.store.partial import Entry, Partial, partial_folder, whole_batches
 from ser_ray.corpus.store.raters import RATERS_FILE, write_raters
 from ser_ray.corpus.store.schema import (
     INDEX,
@@ -41,7 +40,7 @@ SHARD_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Plan:
+class ImportPlan:
     """What is to be written, so that an interrupted import can go on.
 
     `header` says what is imported how, `signatures` are name and signature of each recording, in order: as far as both
@@ -72,7 +71,7 @@ class CorpusWriter:
         notice: str = "",
         preparation: Mapping[str, str] | None = None,
         shard_bytes: int | None = None,
-        plan: Plan | None = None,
+        plan: ImportPlan | None = None,
     ) -> None:
         self.out = Path(out).resolve()  # where a link leads to: a link cannot be replaced by a folder
         check_free(self.out)
@@ -206,7 +205,7 @@ class CorpusWriter:
     def _close_shard(self) -> None:
         self._writer.close()
         path = self._path
-        sync(path)  # a writer that goes on with it does not look at its bytes again
+        sync(path)  # a writer that goes on with it does not read its bytes again
         shard = Shard(path.name, sha256_of(path), path.stat().st_size)
         self._partial.add(shard)
         self._shards.append(shard)
@@ -225,7 +224,7 @@ class CorpusWriter:
                 self._complete()
                 done = True
             elif self._writer is not None:
-                # its end is not needed to go on, and may find no room; what it holds is in the file already
+                # its end is not needed to go on, and may find a full disk; what it holds is in the file already
                 with contextlib.suppress(OSError):
                     self._writer.close()
         finally:

@@ -14,7 +14,7 @@ import pytest
 from check_cases import write_sound
 
 from ser_ray.corpus import open_corpus
-from ser_ray.corpus.store.index_file import read_index
+from ser_ray.corpus.store.reader import read_index
 from ser_ray.corpus.store.verifying import verify_shards
 from ser_ray.errors import InputError
 

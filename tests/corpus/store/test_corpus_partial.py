@@ -19,7 +19,7 @@ from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.importing import ingest
 from ser_ray.corpus.importing.ingest import ImportConfig, import_corpus
 from ser_ray.corpus.store import writer
-from ser_ray.corpus.store.writer import Plan
+from ser_ray.corpus.store.writer import ImportPlan
 from ser_ray.errors import InputError
 
 NAMES = {name: "devel" if name == "f" else "train" for name in "abcdef"}
@@ -183,7 +183,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(source, tmp_p
 
 
 def test_two_at_once(source, tmp_path):
-    plan = Plan("h", [("a", "s")])
+    plan = ImportPlan("h", [("a", "s")])
     options = {"name": "n", "label_rate": 25.0, "targets": ("arousal",), "plan": plan}
     with CorpusWriter(tmp_path / "out", **options) as one:
         with (
