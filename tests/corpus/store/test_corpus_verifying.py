@@ -187,7 +187,7 @@ def test_where_there_are_no_locks_each_process_hashes(corpus, memory, hashed, mo
 
 def test_what_on_block_raises_ends_it_and_leaves_no_thread(corpus, monkeypatch):
     monkeypatch.setattr(verifying, "BLOCK_BYTES", 1)  # reading takes for ever
-    monkeypatch.setattr(verifying, "WAIT_S", 0.01)
+    monkeypatch.setattr(verifying, "POLL_S", 0.01)
 
     def stop():
         raise KeyboardInterrupt
