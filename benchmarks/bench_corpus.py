@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ser_ray.corpus.store.files import sha256_of
 from ser_ray.corpus.store.manifest import manifest_text
 from ser_ray.corpus.store.reader import Corpus, open_corpus
 from ser_ray.corpus.store.schema import (
@@ -206,6 +207,7 @@ def write_sparse(path: Path, scale: int) -> None:
         targets=TARGETS,
         shards=tuple(shards),
         fingerprint=fingerprint(shards, recordings, targets=TARGETS, label_rate=LABEL_RATE),
+        index_sha256=sha256_of(path / INDEX),
     )
     (path / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
 

@@ -64,7 +64,14 @@ def _write(folder: Path, count: int) -> Manifest:
         content = os.urandom(SHARD_BYTES)
         (folder / SHARDS / f"{number:05d}.arrow").write_bytes(content)
         shards.append(Shard(f"{number:05d}.arrow", hashlib.sha256(content).hexdigest(), SHARD_BYTES))
-    return Manifest("random", 25.0, ("arousal",), tuple(shards), "0" * 16)
+    return Manifest(
+        name="random",
+        label_rate=25.0,
+        targets=("arousal",),
+        shards=tuple(shards),
+        fingerprint="0" * 16,
+        index_sha256="0" * 64,
+    )
 
 
 def _read(folder: Path, manifest: Manifest) -> None:

@@ -1,8 +1,8 @@
 """Corpora on disk: recordings with their gold in shards, importers, and a made-up corpus.
 
-In reading order: schema (what lies on disk), shards (reads it; maps, files), writer (writes it; batches, partial,
-raters, destination); ingest (a user's data becomes a corpus; layouts/, importing/, gold, gold_values), mimics/ (made-up
-data in those layouts); describing/ (info and check); staging (copies on a node's own disk; room); synthetic and speech.
+In reading order: store/ (schema: what lies on disk; reader, writer, verifying, and local_copy: copies on a node's own
+disk), source/ and layouts/ (how a user's data lies), importing/ (it becomes a corpus, with gold/), mimics/ (made-up
+data in those layouts), describing/ (info and check), synthetic/ (the built-in corpus).
 """
 
 from ser_ray.corpus.gold.consensus import gold_standard

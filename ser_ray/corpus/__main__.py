@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ser_ray.corpus.gold.consensus import METHODS
-from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.finding import AUTO
+from ser_ray.corpus.layouts import AUTO, LAYOUTS
 from ser_ray.corpus.mimics import MIMICS
 from ser_ray.corpus.source.description import ALIGNMENTS, TIME_UNITS
 from ser_ray.errors import InputError
@@ -20,17 +19,7 @@ EXIT_GO_ON = 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command on corpora.
-
-    Args:
-        argv: the arguments behind `ser-ray corpus`; None for those of the process.
-
-    Returns:
-        0, or 1 if `check` found something wrong.
-
-    Raises:
-        InputError: for mistakes in what the user gave.
-    """
+    """Run one command on corpora; return 0, or 1 if `check` found something wrong."""
     arguments = _parser().parse_args(argv)
     command = {"synthetic": _synthetic, "import": _import, "mimic": _mimic, "info": _info, "check": _check}[
         arguments.command
@@ -82,10 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     mimic.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of each recording; default: 20")
     mimic.add_argument("--seed", type=int, default=0, metavar="N")
 
-    told = commands.add_parser("info", help="describe a corpus")
-    told.add_argument("corpus", metavar="DIR")
-    told.add_argument("--json", action="store_true", help="print the figures for programs")
-    told.add_argument("--picture", metavar="FILE", help="draw them on one page: a png, svg or pdf file")
+    described = commands.add_parser("info", help="describe a corpus")
+    described.add_argument("corpus", metavar="DIR")
+    described.add_argument("--json", action="store_true", help="print the figures for programs")
+    described.add_argument("--picture", metavar="FILE", help="draw them on one page: a png, svg or pdf file")
 
     checked = commands.add_parser("check", help="look at every byte, for what is wrong and what is suspicious")
     checked.add_argument("corpus", metavar="DIR")
@@ -164,7 +153,7 @@ def _mimic(arguments: argparse.Namespace) -> int:
 
 
 def _report(path: Path) -> None:
-    """Say what was made, and what to do with it."""
+    """Print what was made, and what to do with it."""
     from ser_ray.corpus.describing.info import summary
     from ser_ray.corpus.store.raters import rater_lines
     from ser_ray.corpus.store.reader import open_corpus

@@ -1,28 +1,21 @@
-"""A progress bar for what takes longer than two seconds."""
+"""How far what takes long is: a bar on a terminal, lines in a log."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self, TypeVar
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Any, Self, TypeVar
 
 Item = TypeVar("Item")
 
+LOG_EVERY_S = 30.0
+
 
 class Bar:
-    """A bar on stderr that tells how far something is, how fast, and how long it still takes.
+    """Progress bar on stderr: items done, their rate, and the time left; a context manager.
 
-    A context manager. The bar appears once it has taken a while, and never where stderr is no terminal
-    that can draw one.
-
-    Args:
-        what: said before the bar.
-        items: how many there are.
-        amount: what they add up to, in a unit of their own; None where each is 1.
-        rate: makes of an amount per second the text that is shown.
-        after_s: seconds until the bar appears.
+    It appears after `after_s` seconds, and never where stderr is no terminal that can draw one. Items count 1 each,
+    unless `amount` says what all of them add up to; `rate` formats an amount per second.
     """
 
     def __init__(
@@ -54,12 +47,10 @@ class Bar:
         self._begun = time.monotonic()
 
     def __enter__(self) -> Self:
-        """Begin to count."""
+        """Return this bar."""
         return self
 
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Remove the bar."""
         self._bar.stop()
 
@@ -69,7 +60,7 @@ class Bar:
         self._bar.advance(self._task, items if amount is None else amount)
 
     def advance(self, amount: float = 1.0) -> None:
-        """Count an item of some amount."""
+        """Count one more item."""
         self._done, self._amount = self._done + 1, self._amount + amount
         self._bar.advance(self._task, amount)
         taken_s = time.monotonic() - self._begun
@@ -81,17 +72,37 @@ class Bar:
 
 
 def track(items: Sequence[Item], what: str, *, after_s: float = 2.0) -> Iterator[Item]:
-    """Yield items, with a progress bar on stderr once this has taken a while.
-
-    Args:
-        items: what to go through.
-        what: said before the bar.
-        after_s: seconds until the bar appears; it never does where stderr is no terminal.
-
-    Yields:
-        The items.
-    """
+    """Yield items, with a progress bar on stderr after some seconds."""
     with Bar(what, len(items), after_s=after_s) as bar:
         for item in items:
             yield item
             bar.advance()
+
+
+class ByteLog:
+    """Lines in a log that say how many bytes of how many are done, one at most every LOG_EVERY_S seconds."""
+
+    def __init__(self, done: str, total: int, log: Callable[[str], Any]) -> None:
+        self._word, self._total, self._log = done, total, log
+        self._lock, self._done = threading.Lock(), 0
+        self._began = self._logged = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """Count bytes; threads may do so at once. A negative count takes bytes back."""
+        with self._lock:
+            self._done += count
+
+    def update(self) -> None:
+        """Log a line if it is time for one."""
+        now = time.monotonic()
+        if now - self._logged >= LOG_EVERY_S:
+            self._logged, rate = now, self._done / max(1e-9, now - self._began)
+            self._log(
+                f"{self._word} {self._done / 1e9:.3g} of {self._total / 1e9:.3g} GB, {rate / 1e6:.0f} MB/s, "
+                f"{max(0, self._total - self._done) / max(1.0, rate):.0f} s left"
+            )
+
+    def summary(self) -> str:
+        """Return the time taken and the mean rate."""
+        seconds = max(1e-9, time.monotonic() - self._began)
+        return f"{seconds:.0f} s ({self._done / 1e6 / seconds:.0f} MB/s)"

@@ -23,13 +23,8 @@ AHEAD = 2
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
     """Yield what a function returns for each item, in the order of the items.
 
-    Args:
-        function: of a module, or a partial of one; called in other processes if there are several.
-        items: what it is called with; taken as results are.
-        jobs: how many processes; with 1 it is called in this one.
-
-    Yields:
-        The results.
+    With several jobs it is called in other processes, and must be one of a module, or a partial of one. Items are taken
+    as results are.
 
     Raises:
         InputError: if a process was killed.

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.store import reader as shards
 from ser_ray.corpus.store.maps import ShardMap
-from ser_ray.corpus.store.schema import Recording, Shard, fingerprint, index_fingerprint, index_table, recordings_of
+from ser_ray.corpus.store.schema import Recording, Shard, fingerprint, index_fingerprint, index_recordings, index_table
 from ser_ray.corpus.synthetic.generate import built_in
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped_name
@@ -87,7 +87,7 @@ def test_recordings_come_back_from_the_index(rows):
         )
         for row in rows
     ]
-    assert recordings_of(index_table(rows)) == tuple(expected)
+    assert index_recordings(index_table(rows)) == tuple(expected)
 
 
 def test_the_fingerprint_of_a_corpus_that_exists_does_not_change(tmp_path):

@@ -22,65 +22,56 @@ import pyarrow.parquet as pq
 
 from ser_ray.allocation import cpus
 from ser_ray.corpus.describing.info import shared_dyads, shared_speakers
-from ser_ray.corpus.describing.inspection import Finding, Inspected, inspect_recording, inspect_shard
+from ser_ray.corpus.describing.inspection import CheckFinding, Inspected, inspect_recording, inspect_shard
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.store.index_file import read_index
 from ser_ray.corpus.store.raters import RATERS_FILE, RATERS_SCHEMA
-from ser_ray.corpus.store.reader import Corpus, open_corpus
+from ser_ray.corpus.store.reader import Corpus, open_corpus, read_index
 from ser_ray.corpus.store.schema import INDEX, MANIFEST, PARTITIONS, SHARDS, Recording
 from ser_ray.corpus.workers import in_order
 from ser_ray.errors import InputError
 
 SMALL_BYTES = 2**31
 SHOWN = 5
-"""Findings of one kind that are told; the rest is counted."""
+"""Findings of one kind that are shown; the rest is counted."""
 
 
 @dataclass
 class Checked:
-    """What a check found, as far as it is told.
+    """Result of a check: the first findings of each grade and kind, the number of all, and what was checked."""
 
-    Args:
-        told: the first findings of each grade and kind.
-        counts: of all findings, per grade and kind.
-        looked: what was looked at, in words.
-    """
-
-    told: list[Finding] = field(default_factory=list)
+    shown: list[CheckFinding] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    looked: str = ""
+    summary: str = ""
 
-    def add(self, findings: Iterable[Finding]) -> None:
+    def add(self, findings: Iterable[CheckFinding]) -> None:
         """Note findings."""
         for finding in findings:
             self.counts[finding.grade, finding.kind] += 1
             if self.counts[finding.grade, finding.kind] <= SHOWN:
-                self.told.append(finding)
+                self.shown.append(finding)
 
     def count(self, grade: str) -> int:
         """Return how many findings there are of a grade, "wrong" or "warning"."""
         return sum(number for (of, _), number in self.counts.items() if of == grade)
 
     def lines(self) -> list[str]:
-        """Return all that is to be said: warnings, what is wrong, and last what was looked at."""
+        """Return the lines to print: warnings, what is wrong, and last what was checked."""
         lines = []
         for grade in ("warning", "wrong"):
             for kind in (kind for of, kind in self.counts if of == grade):
-                told = [finding.message for finding in self.told if (finding.grade, finding.kind) == (grade, kind)]
-                lines += [f"{grade}: {message}" for message in told]
+                messages = [finding.message for finding in self.shown if (finding.grade, finding.kind) == (grade, kind)]
+                lines += [f"{grade}: {message}" for message in messages]
                 if self.counts[grade, kind] > SHOWN:
                     lines.append(f"{grade}: and {self.counts[grade, kind] - SHOWN} more of this kind ({kind})")
         warnings = self.count("warning")
-        return [*lines, f"{self.looked}: {self.count('wrong')} wrong, {warnings} warning{'s' * (warnings != 1)}"]
+        return [*lines, f"{self.summary}: {self.count('wrong')} wrong, {warnings} warning{'s' * (warnings != 1)}"]
 
 
 def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
-    """Return what is wrong with a corpus, or suspicious about it, every byte looked at.
+    """Return what is wrong with a corpus, or suspicious about it; every byte is read.
 
-    Args:
-        path: its folder.
-        jobs: how many processes look, each at one recording at a time; None for one per core, or a single one where a
-            corpus is so small that it takes longer to start them.
+    By default one process per core checks recordings, or a single one where a corpus is so small that starting them
+    takes longer.
 
     Raises:
         InputError: if there is no corpus, or `jobs` is below 1.
@@ -94,8 +85,8 @@ def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
     except InputError as error:
         if not (folder / MANIFEST).is_file():
             raise
-        checked.add([Finding("wrong", "corpus", str(error))])
-        checked.looked = f"{folder} cannot be opened, nothing else was looked at"
+        checked.add([CheckFinding("wrong", "corpus", str(error))])
+        checked.summary = f"{folder} cannot be opened, nothing else was looked at"
         return checked
     size_bytes = sum(shard.size_bytes for shard in corpus.manifest.shards)
     if jobs is None:
@@ -108,7 +99,7 @@ def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
     checked.add(_leaks(corpus))
     checked.add(_raters(corpus, {recording.name for recording in recordings}))
     hours = sum(recording.samples for recording in present) / corpus.sample_rate / 3600
-    checked.looked = (
+    checked.summary = (
         f"{folder}: looked at {_number(len(present), 'recording')} ({hours:.2f} h, "
         f"{sum(recording.labelled for recording in present)} with gold) in "
         f"{_number(len(corpus.manifest.shards), 'shard')} ({size_bytes / 1e9:.3g} GB)"
@@ -127,34 +118,35 @@ def _check_shards(corpus: Corpus, jobs: int, checked: Checked) -> dict[str, int]
     for path in sorted((corpus.path / SHARDS).glob("*")):
         if path.name not in listed:
             message = f"{path} is not listed in {MANIFEST}: nothing reads it; delete it"
-            checked.add([Finding("warning", "unlisted file", message)])
-    look = partial(inspect_shard, folder=corpus.path, targets=corpus.targets)
+            checked.add([CheckFinding("warning", "unlisted file", message)])
+    inspect = partial(inspect_shard, folder=corpus.path, targets=corpus.targets)
     batches = {}
-    for shard, seen in zip(track(shards, "hashing shards"), in_order(look, shards, jobs), strict=True):
-        checked.add(seen.findings)
-        batches[shard.name] = seen.batches
+    for shard, inspected in zip(track(shards, "hashing shards"), in_order(inspect, shards, jobs), strict=True):
+        checked.add(inspected.findings)
+        batches[shard.name] = inspected.batches
     return batches
 
 
 def _check_recordings(corpus: Corpus, recordings: list[Recording], jobs: int, checked: Checked) -> None:
     """Note what is wrong with recordings, and which have the same samples."""
-    look = partial(inspect_recording, folder=corpus.path, targets=corpus.targets, hop=corpus.hop)
+    inspect = partial(inspect_recording, folder=corpus.path, targets=corpus.targets, hop=corpus.hop)
     first: dict[bytes, Recording] = {}
-    seen: Inspected
-    for recording, seen in zip(track(recordings, "checking recordings"), in_order(look, recordings, jobs), strict=True):
-        checked.add(seen.findings)
-        other = first.setdefault(seen.digest, recording) if seen.digest else recording
+    inspected: Inspected
+    results = in_order(inspect, recordings, jobs)
+    for recording, inspected in zip(track(recordings, "checking recordings"), results, strict=True):
+        checked.add(inspected.findings)
+        other = first.setdefault(inspected.digest, recording) if inspected.digest else recording
         if other is recording:
             continue
         same = f"{recording.name} ({recording.partition}) has the same {recording.samples} samples as {other.name}"
         if other.partition == recording.partition:
-            checked.add([Finding("warning", "duplicate", f"{same}: they count twice in {other.partition}")])
+            checked.add([CheckFinding("warning", "duplicate", f"{same}: they count twice in {other.partition}")])
         else:
             message = f"{same} ({other.partition}): a recording must be in one partition alone"
-            checked.add([Finding("wrong", "duplicate across partitions", message)])
+            checked.add([CheckFinding("wrong", "duplicate across partitions", message)])
 
 
-def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[Finding]:
+def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[CheckFinding]:
     """Yield where the index does not fit the shards, and the reverse."""
     columns = ("recording", "partition", "shard", "batch")
     index = read_index(corpus.path, corpus.manifest)
@@ -163,37 +155,41 @@ def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[Finding]:
     for name, partition, shard, batch in zip(*(index.column(c).to_pylist() for c in columns), strict=True):
         names[name] += 1
         if names[name] == 2:
-            yield Finding("wrong", "name", f"{name}: several rows of {INDEX} have this name; a name must be unique")
+            yield CheckFinding(
+                "wrong", "name", f"{name}: several rows of {INDEX} have this name; a name must be unique"
+            )
         if partition not in PARTITIONS:
             message = f"{name}: partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}"
-            yield Finding("wrong", "partition", message)
+            yield CheckFinding("wrong", "partition", message)
         if shard not in places:
-            yield Finding("wrong", "index", f"{name}: lies in {shard}, which {MANIFEST} does not list")
+            yield CheckFinding("wrong", "index", f"{name}: lies in {shard}, which {MANIFEST} does not list")
         elif batches[shard] and not 0 <= batch < batches[shard]:
-            yield Finding("wrong", "index", f"{name}: is batch {batch} of {shard}, which has {batches[shard]}, from 0")
+            yield CheckFinding(
+                "wrong", "index", f"{name}: is batch {batch} of {shard}, which has {batches[shard]}, from 0"
+            )
         elif batch in places[shard]:
             message = f"{name}: is batch {batch} of {shard}, as {places[shard][batch]} is"
-            yield Finding("wrong", "index", message)
+            yield CheckFinding("wrong", "index", message)
         else:
             places[shard][batch] = name
     for shard, count in batches.items():
         for batch in range(count):
             if batch not in places[shard]:
                 message = f"batch {batch} of {shard} is no recording of {INDEX}"
-                yield Finding("wrong", "batch without recording", message)
+                yield CheckFinding("wrong", "batch without recording", message)
 
 
-def _leaks(corpus: Corpus) -> Iterator[Finding]:
+def _leaks(corpus: Corpus) -> Iterator[CheckFinding]:
     """Yield who is heard in more than one partition."""
     advice = "move all of them to one partition"
     for what, groups in (("speaker", shared_speakers(corpus)), ("dyad", shared_dyads(corpus))):
         for name, members in groups.items():
             who = f"speaker {name}" if what == "speaker" else name
             where = ", ".join(f"{recording.partition} ({recording.name})" for recording in members)
-            yield Finding("wrong", f"{what} leak", f"{who} is heard in {where}: {advice}")
+            yield CheckFinding("wrong", f"{what} leak", f"{who} is heard in {where}: {advice}")
 
 
-def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[Finding]:
+def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[CheckFinding]:
     """Yield what does not fit in the table of raters, if there is one."""
     path = corpus.path / RATERS_FILE
     if not path.is_file():
@@ -203,13 +199,13 @@ def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[Finding]:
         if not set(RATERS_SCHEMA.names) <= set(file.schema_arrow.names):
             columns = ", ".join(file.schema_arrow.names)
             message = f"{path} has the columns {columns}, but must have {', '.join(RATERS_SCHEMA.names)}"
-            yield Finding("wrong", "raters", message)
+            yield CheckFinding("wrong", "raters", message)
             return
         known: Any = {(recording, target) for recording in recordings for target in corpus.targets}
         for rows in file.iter_batches(columns=["recording", "target"]):
-            told = set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
-            for name, target in sorted(told - known):
+            rated = set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+            for name, target in sorted(rated - known):
                 message = f"{path} tells of {target} in {name}, which the corpus does not hold"
-                yield Finding("wrong", "raters", message)
+                yield CheckFinding("wrong", "raters", message)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        yield Finding("wrong", "raters", f"{path} cannot be read ({error})")
+        yield CheckFinding("wrong", "raters", f"{path} cannot be read ({error})")

@@ -1,19 +1,80 @@
 """Figures of a corpus per partition: sizes, label statistics, and how far raters agree.
 
-One recording is looked at after the other and only sums are kept, so that memory does not grow with the corpus.
+One recording is read after the other and only sums are kept, so that memory does not grow with the corpus.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ser_ray.corpus.describing.rater_figures import RatersFigures, raters_figures
+from ser_ray.corpus.gold.consensus import agreement, cronbach_alpha
 from ser_ray.corpus.progress import track
+from ser_ray.corpus.store.raters import RATERS_FILE
 from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import PARTITIONS, Recording
+from ser_ray.errors import InputError
+
+
+@dataclass(frozen=True)
+class RatersFigures:
+    """Agreement of the raters of one recording about one target.
+
+    `ccc` is the mean of two of them, `alpha` Cronbach's; both are NaN for a single rater. `weights` are those in the
+    gold standard, empty where they were not kept.
+    """
+
+    recording: str
+    target: str
+    raters: int
+    ccc: float
+    alpha: float
+    weights: tuple[float, ...] = ()
+
+
+def raters_figures(corpus: Corpus, recordings: Sequence[Recording]) -> Iterator[RatersFigures]:
+    """Yield the agreement of raters per recording and target: as the import kept it, or else from their traces."""
+    kept = corpus.path / RATERS_FILE
+    if kept.is_file():
+        try:
+            yield from _kept_figures(kept, {recording.name for recording in recordings})
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{kept} cannot be read ({error}): delete it, or import the corpus again") from error
+        return
+    for recording in track(recordings, "comparing raters"):
+        for target, ratings in corpus.ratings(recording).items():
+            traces = ratings.astype(np.float64)
+            ccc = float(agreement(traces).mean()) if len(traces) > 1 else float("nan")
+            yield RatersFigures(recording.name, target, len(traces), ccc, cronbach_alpha(traces))
+
+
+def _kept_figures(path: Path, wanted: set[str]) -> Iterator[RatersFigures]:
+    """Yield the rows of raters.parquet, group of rows by group of rows."""
+    file = pq.ParquetFile(path)
+    rows: list[Mapping[str, object]] = []
+    for batch in file.iter_batches(columns=["recording", "target", "weight", "ccc", "alpha"]):
+        for row in batch.to_pylist():
+            if rows and (rows[0]["recording"], rows[0]["target"]) != (row["recording"], row["target"]):
+                yield from _of_rows(rows, wanted)
+                rows = []
+            rows.append(row)
+    yield from _of_rows(rows, wanted)
+
+
+def _of_rows(rows: Sequence[Mapping[str, object]], wanted: set[str]) -> Iterator[RatersFigures]:
+    """Yield the figures of one recording and target from the rows of its raters."""
+    if rows and rows[0]["recording"] in wanted:
+        numbers = {column: np.array([row[column] for row in rows], np.float64) for column in ("weight", "ccc", "alpha")}
+        ccc = float(numbers["ccc"].mean()) if len(rows) > 1 else float("nan")
+        weights = tuple(map(float, numbers["weight"]))
+        recording, target = str(rows[0]["recording"]), str(rows[0]["target"])
+        yield RatersFigures(recording, target, len(rows), ccc, float(numbers["alpha"][0]), weights)
+
 
 LAGS_S = (1.0, 5.0)
 SEX_COLUMNS = ("sex", "gender")
@@ -23,16 +84,9 @@ SEX_COLUMNS = ("sex", "gender")
 class TargetFigures:
     """Figures of one target over a set of recordings; NaN where there is nothing to take them from.
 
-    Args:
-        mean: of the gold over all labelled frames.
-        std: population standard deviation.
-        low: the least.
-        high: the greatest.
-        autocorrelation: per lag in seconds, see `autocorrelation`; the mean over the recordings that have one.
-        raters: the most raters of a recording.
-        agreement: mean CCC of two raters of a recording, the mean over recordings.
-        alpha: Cronbach's alpha, the mean over recordings.
-        weights: the least and the greatest weight of a rater in a recording's gold standard.
+    Mean, population deviation and range are those of all labelled frames. `autocorrelation` is per lag in seconds the
+    mean over recordings; `raters` the most of a recording; `agreement` the mean CCC of two raters of a recording, and
+    `alpha` Cronbach's, both means over recordings; `weights` the range of raters' weights in a recording's gold.
     """
 
     mean: float
@@ -50,16 +104,7 @@ class TargetFigures:
 class PartitionFigures:
     """Figures of the recordings of one partition, or of all.
 
-    Args:
-        recordings: how many.
-        labelled: how many of them have gold.
-        speakers: how many are heard.
-        sexes: speakers of each sex, "?" where it is not said; empty if no recording says it.
-        hours: of audio.
-        frames: of labels.
-        shortest_s: least duration of a recording in seconds; NaN without any.
-        longest_s: greatest.
-        targets: figures of each target.
+    `sexes` counts speakers of each sex, "?" where it is not given; it is empty if no recording gives it.
     """
 
     recordings: int
@@ -74,14 +119,7 @@ class PartitionFigures:
 
 
 def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
-    """Return the figures of a corpus.
-
-    Args:
-        corpus: which; its gold is read once, its audio not at all.
-
-    Returns:
-        Figures of "train", "devel" and "test", and of "all".
-    """
+    """Return the figures of "train", "devel", "test" and "all"; gold is read once, audio not at all."""
     partitions = {partition: corpus.recordings(partition) for partition in PARTITIONS}
     everyone = [recording for recordings in partitions.values() for recording in recordings]
     sums = {name: {target: _Sums() for target in corpus.targets} for name in (*PARTITIONS, "all")}
@@ -103,18 +141,11 @@ def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
 
 
 def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) -> float:
-    """Return how far a trace resembles itself some time later.
+    """Return how far a trace [frames] resembles itself some time later.
 
     r(lag) = sum of (x[t] - mean) (x[t + lag] - mean) / sum of (x[t] - mean)^2, with the mean of the whole trace: the
-    usual estimator, drawn towards 0 as fewer pairs are left.
-
-    Args:
-        trace: [frames], of one recording.
-        rate_hz: frames per second.
-        lag_s: seconds, rounded to a frame.
-
-    Returns:
-        r in [-1, 1]; NaN for a trace that is constant, or shorter than twice the lag.
+    usual estimator, drawn towards 0 as fewer pairs are left. The result lies in [-1, 1]; it is NaN for a trace that is
+    constant, or shorter than twice the lag.
     """
     lag = round(lag_s * rate_hz)
     if trace.size < max(2, 2 * lag):
@@ -126,14 +157,9 @@ def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) ->
 
 
 def extra_entry(recording: Recording, columns: Sequence[str]) -> tuple[str, str]:
-    """Return what a recording's further columns say under one of some names, in any case.
+    """Return a recording's extra column, and its stripped text, that has one of some lower-case names, in any case.
 
-    Args:
-        recording: of an index.
-        columns: names in lower case, the first that says something counts.
-
-    Returns:
-        The column as it is written, and its text without blanks around it; both empty if none says something.
+    The first name that has a text counts; both are empty if none has.
     """
     said = {name.lower(): (name, text.strip()) for name, text in recording.extra.items() if text.strip()}
     return next((said[column] for column in columns if column in said), ("", ""))

@@ -9,18 +9,14 @@ from ser_ray.corpus.store.reader import Corpus
 
 LEARNED_FROM = ("train", "devel")
 """Partitions in which a target must move: a network learns from one, the other chooses its epoch."""
-MOST_LOOKED_AT = 200
+MOST_READ = 200
 """Recordings: labels on another scale leave [-1, 1] in nearly every one."""
 
 
 def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> bool:
     """Return whether a target's gold has one value throughout a partition, so that its CCC is 0/0.
 
-    Args:
-        corpus: where to look.
-        partition: "train", "devel" or "test".
-        target: one of the corpus's.
-        limit: how many of the partition's recordings count, from the first on; None for all.
+    `limit` is how many of its recordings count, from the first on.
     """
     values = set[float]()
     for gold in _golds(corpus, partition, target, limit):
@@ -31,27 +27,18 @@ def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None =
 
 
 def range_beyond(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> tuple[float, float] | None:
-    """Return the least and the largest gold of the first recording that leaves [-1, 1]; None where none is found.
+    """Return the least and the largest gold of the first recording that leaves [-1, 1]; None where none does.
 
-    Args:
-        corpus: where to look.
-        partition: "train", "devel" or "test".
-        target: one of the corpus's.
-        limit: how many of the partition's recordings count, from the first on; None for all. No more than
-            MOST_LOOKED_AT are looked at.
+    At most `limit`, and at most MOST_READ, of the partition's recordings are read.
     """
-    for gold in _golds(corpus, partition, target, min(limit or MOST_LOOKED_AT, MOST_LOOKED_AT)):
+    for gold in _golds(corpus, partition, target, min(limit or MOST_READ, MOST_READ)):
         if gold.size and (gold.min() < -1 or gold.max() > 1):
             return float(gold.min()), float(gold.max())
     return None
 
 
 def constant_warnings(corpus: Corpus) -> list[str]:
-    """Return a line for each partition and target whose gold does not move, with the option of the import that helps.
-
-    Args:
-        corpus: that was made.
-    """
+    """Return a line per partition and target whose gold does not move, with the option of the import that helps."""
     still = [(p, t) for t in corpus.targets for p in LEARNED_FROM if is_constant(corpus, p, t)]
     moving = [target for target in corpus.targets if target not in {still_target for _, still_target in still}]
     fix = f"leave it out with --targets {' '.join(moving)}" if moving else "no target is left to train on: label anew"

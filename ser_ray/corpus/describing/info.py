@@ -16,7 +16,7 @@ from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import PARTITIONS, Recording
 
 DYAD_COLUMNS = ("dyad", "group_id", "group", "session", "conversation", "video")
-"""Further columns of an index that say who speaks together; the first that a recording fills counts."""
+"""Further columns of an index that name who speaks together; the first that a recording fills counts."""
 
 SHOWN = 5
 
@@ -41,14 +41,7 @@ def _labelled(recordings: Sequence[Recording]) -> str:
 
 
 def table(figures: Mapping[str, PartitionFigures]) -> Table:
-    """Return a corpus as a table.
-
-    Args:
-        figures: per partition, and of all, see `corpus_figures`.
-
-    Returns:
-        A column each; a row per figure that some column has.
-    """
+    """Return figures as a table: a column per partition, a row per figure that some partition has."""
     rows = Table(box=box.SIMPLE_HEAD)
     for heading in ("", *figures):
         rows.add_column(heading, justify="right" if heading else "left")
@@ -61,7 +54,7 @@ def table(figures: Mapping[str, PartitionFigures]) -> Table:
 
 
 def _add_rows(rows: Table, columns: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """Add the rows in which some column has something to say."""
+    """Add the rows in which some column has a value."""
     for cells in zip(*columns, strict=True):
         texts = [text for _, text in cells]
         if set(texts) != {"-"}:
@@ -98,14 +91,7 @@ def _text(value: float, form: str) -> str:
 
 
 def remarks(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> list[str]:
-    """Return what else there is to say of a corpus, line by line.
-
-    Rates, how it was made, how to read its figures, who is heard in several partitions, and its notice.
-
-    Args:
-        corpus: which.
-        figures: of the corpus.
-    """
+    """Return remarks on a corpus: rates, preparation, how to read figures, shared speakers and dyads, notice."""
     everyone = figures["all"]
     lines = [
         f"corpus {corpus.name} in {corpus.path}",
@@ -131,15 +117,7 @@ def remarks(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> list[str
 
 
 def as_json(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> str:
-    """Return what is said of a corpus as JSON.
-
-    Args:
-        corpus: which.
-        figures: of the corpus.
-
-    Returns:
-        The table's figures, unrounded, under "partitions"; null where there is none.
-    """
+    """Return the table's figures as JSON, unrounded, under "partitions"; null where there is none."""
     content = {
         "corpus": corpus.name,
         "path": str(corpus.path),
@@ -167,26 +145,12 @@ def _without_nan(value: Any) -> Any:
 
 
 def shared_speakers(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
-    """Return speakers who are heard in more than one partition.
-
-    Args:
-        corpus: which.
-
-    Returns:
-        Per speaker one recording of each of the partitions.
-    """
+    """Return the speakers heard in more than one partition, with one recording of each of these."""
     return _shared(corpus, lambda recording: recording.speaker)
 
 
 def shared_dyads(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
-    """Return who speak together, and are heard in more than one partition.
-
-    Args:
-        corpus: which; its further columns are looked at, see DYAD_COLUMNS, in any case.
-
-    Returns:
-        Per dyad, as "COLUMN TEXT", one recording of each of the partitions.
-    """
+    """Return the dyads, as "COLUMN TEXT", heard in more than one partition, with one recording of each of these."""
     return _shared(corpus, lambda recording: " ".join(extra_entry(recording, DYAD_COLUMNS)).strip())
 
 

@@ -1,4 +1,4 @@
-"""Looks at one shard, and at one recording of it, for what is wrong or suspicious; `check` tells how that is graded."""
+"""Inspects a shard, or a recording of it, for what is wrong or suspicious; `check` says how that is graded."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,17 +28,14 @@ LABEL_LIMIT = 1 + 1e-6
 """Labels lie in [-1, 1]; the rest is for the rounding to float32."""
 
 BLOCK = 600 * SILENT_STEP
-"""Samples looked at in one: a minute, so that memory does not grow with a recording."""
+"""Samples inspected at once: a minute, so that memory does not grow with a recording."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong or suspicious.
+class CheckFinding:
+    """One thing that is wrong (must not be trained on) or suspicious (legal, but may not be meant).
 
-    Args:
-        grade: "wrong" for what must not be trained on, "warning" for what is legal but may not be meant.
-        kind: of which there may be many, such as "clipping".
-        message: one line, naming shard or recording.
+    `kind` is such as "clipping"; the message is one line that names shard or recording.
     """
 
     grade: Literal["wrong", "warning"]
@@ -48,57 +45,42 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a look at a shard or a recording brought.
+    """Result of inspecting a shard or a recording.
 
-    Args:
-        findings: all of them.
-        digest: of a recording's samples; empty if there are none.
-        batches: how many recordings a shard holds; 0 if it cannot be read.
+    `digest` is that of a recording's samples, empty if there are none; `batches` how many recordings a shard holds, 0
+    if it cannot be read.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckFinding, ...]
     digest: bytes = b""
     batches: int = 0
 
 
 def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspected:
-    """Return what is wrong with a shard as a file: its length, hash and schema.
-
-    Args:
-        shard: as in the manifest.
-        folder: of the corpus.
-        targets: of the manifest.
-    """
+    """Return what is wrong with a shard as a file: its length, hash and schema."""
     path = folder / SHARDS / shard.name
     try:
         check_size(folder, shard)
     except InputError as error:
-        return Inspected((Finding("wrong", "shard", str(error)),))
+        return Inspected((CheckFinding("wrong", "shard", str(error)),))
     findings = []
     found = sha256_of(path)
     if found != shard.sha256:
-        findings.append(Finding("wrong", "hash", str(altered(path, found, shard.sha256))))
+        findings.append(CheckFinding("wrong", "hash", str(altered(path, found, shard.sha256))))
     try:
         batches = ShardMap(path, targets).batches
     except InputError as error:
-        return Inspected((*findings, Finding("wrong", "shard", str(error))))
+        return Inspected((*findings, CheckFinding("wrong", "shard", str(error))))
     return Inspected(tuple(findings), batches=batches)
 
 
 def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ...], hop: int) -> Inspected:
-    """Return what is wrong with, or suspicious about, a recording in a shard that can be read.
-
-    Args:
-        recording: a row of the index.
-        folder: of the corpus.
-        targets: of the manifest.
-        hop: samples per frame.
-    """
+    """Return what is wrong with, or suspicious about, a recording in a shard that can be read."""
     try:
         shard = ShardMap(folder / SHARDS / recording.shard, targets)
         batch, raters = shard.batch(recording.batch), shard.raters(recording.batch)
     except InputError as error:
-        return Inspected((Finding("wrong", "batch", f"{recording.name}: {error}"),))
+        return Inspected((CheckFinding("wrong", "batch", f"{recording.name}: {error}"),))
     audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
     shard.announce(audio)
     findings = [*_length(recording, audio, hop), *_sound(recording, audio)]
@@ -109,10 +91,9 @@ def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ..
     return Inspected(tuple(findings), blake2b(audio, digest_size=16).digest())
 
 
-def _length(recording: Recording, audio: NDArray[np.int16], hop: int) -> Iterator[Finding]:
-    """Yield where index and samples differ."""
+def _length(recording: Recording, audio: NDArray[np.int16], hop: int) -> Iterator[CheckFinding]:
     if audio.size != recording.samples or audio.size != recording.frames * hop:
-        yield Finding(
+        yield CheckFinding(
             "wrong",
             "length",
             f"{recording.name}: has {audio.size} samples, but the index says {recording.samples} samples and "
@@ -121,7 +102,7 @@ def _length(recording: Recording, audio: NDArray[np.int16], hop: int) -> Iterato
     if audio.size:
         mean, std = moments(audio)
         if not np.allclose([mean, std], [recording.mean, recording.std], rtol=1e-9, atol=1e-9):
-            yield Finding(
+            yield CheckFinding(
                 "wrong",
                 "moments",
                 f"{recording.name}: samples have mean {mean:.6g} and deviation {std:.6g}, but the index says "
@@ -129,26 +110,22 @@ def _length(recording: Recording, audio: NDArray[np.int16], hop: int) -> Iterato
             )
 
 
-def _sound(recording: Recording, audio: NDArray[np.int16]) -> Iterator[Finding]:
-    """Yield clipping and silence."""
+def _sound(recording: Recording, audio: NDArray[np.int16]) -> Iterator[CheckFinding]:
     share, run = clipping(audio)
     if share >= CLIPPED_SHARE and run >= CLIPPED_RUN:
         at_once = f"up to {run} at once ({1000 * run / SAMPLE_RATE:.1f} ms)"
         message = f"{recording.name}: {share:.2%} of its samples are at full scale, {at_once}: clipped?"
-        yield Finding("warning", "clipping", message)
+        yield CheckFinding("warning", "clipping", message)
     share, longest_s = silence(audio)
     if longest_s >= SILENT_S or share >= SILENT_SHARE:
         message = f"{recording.name}: silent for {longest_s:.1f} s at once and {share:.1%} in all (below -70 dBFS)"
-        yield Finding("warning", "silence", message)
+        yield CheckFinding("warning", "silence", message)
 
 
 def clipping(audio: NDArray[np.int16]) -> tuple[float, int]:
-    """Return the share of samples at full scale, and how many at most follow each other.
+    """Return the share of int16 samples at full scale, and how many at most follow each other.
 
     Clipping before the audio was made quieter, or resampled, is not seen.
-
-    Args:
-        audio: int16 [samples].
     """
     count, longest = true_runs((block >= FULL_SCALE) | (block <= -FULL_SCALE) for block in _blocks(audio))
     return count / max(1, audio.size), longest
@@ -157,8 +134,7 @@ def clipping(audio: NDArray[np.int16]) -> tuple[float, int]:
 def silence(audio: NDArray[np.int16]) -> tuple[float, float]:
     """Return the share of silent tenths of a second, and the seconds of the longest silence.
 
-    Args:
-        audio: int16 [samples]; silent is where the deviation of a tenth of a second is below 10, whatever the offset.
+    Silent is where the deviation of a tenth of a second is below 10, whatever the offset.
     """
     whole = audio[: audio.size // SILENT_STEP * SILENT_STEP]
     steps = (block.reshape(-1, SILENT_STEP).astype(np.float32) for block in _blocks(whole))
@@ -172,11 +148,7 @@ def _blocks(audio: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
 
 
 def true_runs(blocks: Iterable[NDArray[np.bool_]]) -> tuple[int, int]:
-    """Return how many values are true, and how many of them follow each other at most.
-
-    Args:
-        blocks: one sequence of flags, in pieces.
-    """
+    """Return how many values of a sequence in pieces are true, and how many of them follow each other at most."""
     count = longest = current = 0
     for flags in blocks:
         count += int(flags.sum())
@@ -190,20 +162,20 @@ def true_runs(blocks: Iterable[NDArray[np.bool_]]) -> tuple[int, int]:
     return count, max(longest, current)
 
 
-def _gold(recording: Recording, target: str, column: Any) -> Iterator[Finding]:
+def _gold(recording: Recording, target: str, column: Any) -> Iterator[CheckFinding]:
     """Yield what is wrong with the gold of one target."""
     what = f"{recording.name}: gold of {target}"
     if column.is_valid != recording.labelled:
         said = "labelled, but has none" if recording.labelled else "not labelled, but has some"
-        yield Finding("wrong", "gold", f"{what}: the index says it is {said}")
+        yield CheckFinding("wrong", "gold", f"{what}: the index says it is {said}")
     if not column.is_valid:
         return
     gold = column.values.to_numpy(zero_copy_only=False)
     if gold.size != recording.frames:
-        yield Finding("wrong", "gold", f"{what} has {gold.size} frames, but the index says {recording.frames}")
+        yield CheckFinding("wrong", "gold", f"{what} has {gold.size} frames, but the index says {recording.frames}")
     known = np.isfinite(gold)
     if not known.all():
-        yield Finding(
+        yield CheckFinding(
             "wrong",
             "gold",
             f"{what} is no number in {int((~known).sum())} of {gold.size} frames, first in frame {int(known.argmin())}",
@@ -212,23 +184,25 @@ def _gold(recording: Recording, target: str, column: Any) -> Iterator[Finding]:
         low, high = float(gold[known].min()), float(gold[known].max())
         yield from _range(what, low, high)
         if low == high:
-            yield Finding("warning", "constant", f"{what} is {low:g} throughout: no CCC can be taken of it")
+            yield CheckFinding("warning", "constant", f"{what} is {low:g} throughout: no CCC can be taken of it")
 
 
-def _ratings(recording: Recording, who: str, column: Any) -> Iterator[Finding]:
+def _ratings(recording: Recording, who: str, column: Any) -> Iterator[CheckFinding]:
     """Yield what is wrong with the trace of one rater; NaN is where one says nothing."""
     what = f"{recording.name}: {who}"
     trace = column.values.to_numpy(zero_copy_only=False)
     if trace.size != recording.frames:
-        yield Finding("wrong", "ratings", f"{what} has {trace.size} frames, but the index says {recording.frames}")
+        yield CheckFinding("wrong", "ratings", f"{what} has {trace.size} frames, but the index says {recording.frames}")
     if np.isinf(trace).any():
-        yield Finding("wrong", "ratings", f"{what} is infinite in {int(np.isinf(trace).sum())} frames")
+        yield CheckFinding("wrong", "ratings", f"{what} is infinite in {int(np.isinf(trace).sum())} frames")
     elif np.isnan(trace).all():
-        yield Finding("warning", "ratings", f"{what} has no rating in any frame")
+        yield CheckFinding("warning", "ratings", f"{what} has no rating in any frame")
     else:
         yield from _range(what, float(np.nanmin(trace)), float(np.nanmax(trace)))
 
 
-def _range(what: str, low: float, high: float) -> Iterator[Finding]:
+def _range(what: str, low: float, high: float) -> Iterator[CheckFinding]:
     if max(-low, high) > LABEL_LIMIT:
-        yield Finding("warning", "range", f"{what} lies in [{low:g}, {high:g}], but labels are expected in [-1, 1]")
+        yield CheckFinding(
+            "warning", "range", f"{what} lies in [{low:g}, {high:g}], but labels are expected in [-1, 1]"
+        )

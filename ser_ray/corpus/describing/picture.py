@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.describing.figures import PartitionFigures
-from ser_ray.corpus.describing.rater_figures import raters_figures
+from ser_ray.corpus.describing.figures import PartitionFigures, raters_figures
 from ser_ray.corpus.progress import track
 from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import PARTITIONS
@@ -35,14 +34,7 @@ POINTS = 60
 
 
 def picture_format(path: str | Path) -> str:
-    """Return the format that a picture's file name asks for.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        InputError: if it is none that is drawn.
-    """
+    """Return the format that a picture's file name asks for."""
     suffix = Path(path).suffix[1:].lower()
     if suffix not in FORMATS:
         named = [f"{Path(path).stem or 'corpus'}.{form}" for form in FORMATS]
@@ -51,14 +43,10 @@ def picture_format(path: str | Path) -> str:
 
 
 def write_picture(figure: "Figure", path: str | Path) -> None:
-    """Write a figure.
-
-    Args:
-        figure: as `draw_corpus` returns it.
-        path: of the file, whose suffix tells the format; its folder is made. Equal figures make equal files.
+    """Write a figure in the format of the path's suffix; equal figures make equal files.
 
     Raises:
-        InputError: if the format is none that is drawn, or the file cannot be written.
+        InputError: if the format is none that can be drawn, or the file cannot be written.
     """
     import matplotlib
 
@@ -74,15 +62,7 @@ def write_picture(figure: "Figure", path: str | Path) -> None:
 
 
 def draw_corpus(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> "Figure":
-    """Return a page with durations, agreement of raters, a histogram per target, and the autocorrelation of gold.
-
-    Args:
-        corpus: which; its gold is read once more.
-        figures: of the corpus, see `corpus_figures`.
-
-    Returns:
-        The figure; its panels in that order.
-    """
+    """Return a page with durations, agreement of raters, a histogram per target, and the autocorrelation of gold."""
     from matplotlib.figure import Figure
 
     rows = (len(corpus.targets) + 4) // 2
@@ -120,8 +100,8 @@ def _label(panel: "Axes", x: str, y: str, title: str) -> None:
     panel.set_title(title, fontsize=FONT_PT)
 
 
-def _say(panel: "Axes", text: str) -> None:
-    """Write a text where there is nothing to draw."""
+def _write_note(panel: "Axes", text: str) -> None:
+    """Write a text in an empty panel."""
     panel.grid(visible=False)
     panel.set_xticks([])
     panel.set_yticks([])
@@ -129,7 +109,6 @@ def _say(panel: "Axes", text: str) -> None:
 
 
 def _draw_durations(panel: "Axes", corpus: Corpus) -> None:
-    """Draw the spread of the durations of each partition's recordings."""
     seconds = {p: np.array([r.samples for r in corpus.recordings(p)]) / corpus.sample_rate for p in PARTITIONS}
     seconds = {partition: lengths for partition, lengths in seconds.items() if lengths.size}
     longest_s = max((lengths.max() for lengths in seconds.values()), default=0)
@@ -178,7 +157,7 @@ def _draw_agreement(panel: "Axes", corpus: Corpus) -> None:
             values[rated.target, partition_of[rated.recording]].append(rated.ccc)
     if not values:
         _label(panel, "", "", "Agreement of raters")
-        _say(panel, "no two raters' traces\nin this corpus")
+        _write_note(panel, "no two raters' traces\nin this corpus")
         return
     for (target, partition), ccc in values.items():
         place = corpus.targets.index(target) + 0.26 * (PARTITIONS.index(partition) - 1)
@@ -193,9 +172,8 @@ def _read_gold(
 ) -> tuple[dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]], dict[str, NDArray[np.float64]]]:
     """Return what is drawn of gold, reading one recording after the other.
 
-    Returns:
-        Per target the edges of its histogram and the percentage of frames in each bin per partition; and per target
-        lag in seconds and mean autocorrelation, [2, lags].
+    These are per target the edges of its histogram and the percentage of frames in each bin per partition; and per
+    target lag in seconds and mean autocorrelation, [2, lags].
     """
     labelled = [r for p in PARTITIONS for r in corpus.recordings(p) if r.labelled]
     edges = {target: _edges(figures.targets[target].low, figures.targets[target].high) for target in corpus.targets}
@@ -231,14 +209,9 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
 
 
 def autocorrelations(trace: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
-    """Return how far a trace resembles itself after 0, 1, 2, ... frames, as `figures.autocorrelation` defines it.
+    """Return `figures.autocorrelation` of a trace after 0, 1, 2, ... frames: [at most lags].
 
-    Args:
-        trace: [frames].
-        lags: how many are asked for.
-
-    Returns:
-        [at most lags, at most half the frames and one]; empty for a trace that is constant or holds NaN.
+    It ends at half the frames, and is empty for a trace that is constant or holds NaN.
     """
     moved = trace - trace.mean()
     if trace.size < 2 or np.isnan(moved).any() or np.ptp(trace) == 0:
@@ -256,7 +229,7 @@ def _draw_histogram(
 ) -> None:
     _label(panel, f"gold of {target}", "frames [%]", f"Labels: {target}")
     if not shares:
-        _say(panel, "no labelled recordings")
+        _write_note(panel, "no labelled recordings")
     for partition, percent in shares.items():
         panel.stairs(percent, edges, color=COLORS[partition], linestyle=DASHES[partition], linewidth=1.4)
 
@@ -265,7 +238,7 @@ def _draw_autocorrelation(panel: "Axes", curves: Mapping[str, NDArray[np.float64
     _label(panel, "lag [s]", "autocorrelation of gold", "How long labels last (mean over recordings)")
     drawn: Sequence[str] = [target for target, curve in curves.items() if curve.size]
     if not drawn:
-        _say(panel, "no labelled recordings")
+        _write_note(panel, "no labelled recordings")
         return
     panel.axhline(0, color="#777777", linewidth=0.8)
     for number, target in enumerate(drawn):

@@ -17,19 +17,14 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def gold_standard(ratings: ArrayLike, method: str = "ewe") -> NDArray[np.float64]:
-    """Return the gold standard of one recording.
+    """Return the gold standard of one recording, float64 [frames].
 
-    Args:
-        ratings: [raters, frames], NaN where a rater says nothing; every rater speaks in some frame, and every frame
-            has a rater.
-        method: "mean" of the raters; "ewe", the evaluator-weighted estimator (Grimm & Kroschel
-            2005), in which a rater weighs Pearson's r with the mean of all raters (itself
-            included), negatives cut to 0; "ccc_centred" as in the AVEC 2018 challenge (Ringeval et
-            al.): the mean of the traces less each one's own mean, around the mean of the raters'
-            means, in which a rater weighs its mean CCC with each of the others.
-
-    Returns:
-        float64 [frames]. Where no rater of a frame has a weight (all constant), all weigh the same.
+    Ratings are [raters, frames], NaN where a rater says nothing; every rater speaks in some frame, and every frame has
+    a rater. The methods are "mean"; "ewe", the evaluator-weighted estimator (Grimm & Kroschel 2005), in which a rater's
+    weight is Pearson's r with the mean of all raters (itself included), negatives cut to 0; and "ccc_centred" as in
+    AVEC 2018 (Ringeval et al.): the mean of the traces less each one's own mean, around the mean of the raters' means,
+    in which a rater's weight is its mean CCC with each of the others. Where no rater of a frame has a weight (all
+    constant), all weigh the same.
 
     Raises:
         InputError: if the shape, a value or the method is not as above.
@@ -46,17 +41,9 @@ def gold_standard(ratings: ArrayLike, method: str = "ewe") -> NDArray[np.float64
 
 
 def rater_weights(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
-    """Return what each rater weighs in the gold standard of one recording.
+    """Return each rater's weight in `gold_standard`: [raters]; their scale has no meaning.
 
-    Args:
-        ratings: [raters, frames], as for `gold_standard`.
-        method: likewise.
-
-    Returns:
-        [raters]: 1 for "mean", `ewe_weights` for "ewe", `agreement` for "ccc_centred"; their scale has no meaning.
-
-    Raises:
-        InputError: as `gold_standard`.
+    They are 1 for "mean", `ewe_weights` for "ewe", `agreement` for "ccc_centred".
     """
     traces = _checked(ratings, method)
     if method == "mean":
@@ -65,14 +52,9 @@ def rater_weights(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
 
 
 def ewe_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each rater's weight in the evaluator-weighted estimator.
+    """Return Pearson's r of each rater with the mean of all, over the rater's own frames: [raters], in [0, 1].
 
-    Args:
-        traces: [raters, frames], NaN where a rater says nothing; every frame has a rater.
-
-    Returns:
-        [raters], Pearson's r with the mean of all over the rater's own frames, in [0, 1]; 0 for a rater without any
-        movement.
+    It is 0 for a rater without any movement.
     """
     mean = np.nanmean(traces, axis=0)
     present = ~np.isnan(traces)
@@ -81,14 +63,10 @@ def ewe_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def agreement(traces: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each rater's mean CCC with each of the other raters.
+    """Return each rater's mean CCC with each of the other raters: [raters], in [-1, 1]; 1 for a single rater.
 
-    Args:
-        traces: [raters, frames], NaN where a rater says nothing.
-
-    Returns:
-        [raters], in [-1, 1]; 1 for a single rater. Two equal constants count as 0. A pair is compared over the frames
-        in which both speak, and left out if there is none; a rater without any pair has 0.
+    Two equal constants count as 0. A pair is compared over the frames in which both speak, and left out if there is
+    none; a rater without any pair has 0.
     """
     n = len(traces)
     if n == 1:
@@ -104,16 +82,11 @@ def agreement(traces: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def cronbach_alpha(traces: NDArray[np.float64]) -> float:
-    """Return Cronbach's alpha of the raters of one recording.
+    """Return Cronbach's alpha of the raters of one recording, at most 1.
 
     k / (k - 1) * (1 - sum of the raters' variances / variance of their sum), over the frames in which all k speak
-    (Cronbach 1951); the divisor of the variances cancels.
-
-    Args:
-        traces: [raters, frames], NaN where a rater says nothing.
-
-    Returns:
-        Alpha, at most 1; NaN for a single rater, for fewer than two such frames, and where the sum is constant.
+    (Cronbach 1951); the divisor of the variances cancels. It is NaN for a single rater, for fewer than two such frames,
+    and where the sum is constant.
     """
     k = len(traces)
     whole = traces[:, ~np.isnan(traces).any(axis=0)]
@@ -126,11 +99,7 @@ def cronbach_alpha(traces: NDArray[np.float64]) -> float:
 
 
 def _checked(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
-    """Return ratings as float64.
-
-    Raises:
-        InputError: if a gold standard cannot be made of them.
-    """
+    """Return ratings as float64; refuse what no gold standard can be made of."""
     if method not in METHODS:
         raise InputError(f"gold standard is {method!r}, but must be one of {', '.join(METHODS)}")
     traces = np.asarray(ratings, np.float64)

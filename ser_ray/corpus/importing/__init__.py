@@ -1,1 +1,1 @@
-"""The steps from a user's files to a recording: traces -> frames -> labels, audio; a look at all of them first."""
+"""The steps from a user's files to a recording: traces -> frames -> labels, audio; all are checked first."""

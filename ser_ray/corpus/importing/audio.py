@@ -10,11 +10,47 @@ import soundfile
 from numpy.typing import NDArray
 
 from ser_ray.corpus.importing.audio_headers import MP3, check_kind, check_length, refuse_empty, unreadable
-from ser_ray.corpus.importing.audio_level import full_scale, level_warning, peak_of
 from ser_ray.corpus.importing.mp3 import check_mp3
 from ser_ray.corpus.source.channels import Channel, ChannelPowers, check_channel, mono
 from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
+
+FINE_SUBTYPES = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
+"""Types of samples that tell more of a quiet recording than int16 can."""
+QUIET = 2.0**-8
+"""Of full scale: below it int16 has fewer than 8 of its 16 bits left."""
+FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
+CODEC_OVERSHOOT = 1.5
+"""So far lossy codecs go beyond full scale by themselves, with audio that was within: it is cut off, as players do."""
+SILENT = 2.0**-20
+"""Of full scale: below it even the finer types hold little but their own rounding."""
+
+
+def peak_of(samples: NDArray[np.float32]) -> float:
+    """Return the largest distance from 0 of samples; 0 of none."""
+    return float(max(samples.max(), -samples.min())) if samples.size else 0.0
+
+
+def full_scale(peak: float, subtype: str) -> float:
+    """Return the value that is to become the largest of int16.
+
+    It is 1 for a recording that int16 holds as it is; its peak for one that goes beyond full scale, or that is of a
+    finer type and so quiet that int16 would lose it. `subtype` is libsndfile's name of the file's type of samples.
+    """
+    beyond = peak > (1 if subtype in FLOAT_SUBTYPES else CODEC_OVERSHOOT)
+    quiet = SILENT <= peak < QUIET and subtype in FINE_SUBTYPES
+    return peak if beyond or quiet else 1.0
+
+
+def level_warning(path: object, scale: float) -> str:
+    """Return the warning for a recording whose peak, `scale`, became the largest value of int16."""
+    if scale > 1:
+        return f"{path} goes beyond full scale, to {scale:.6g}: it is scaled down by that peak"
+    return (
+        f"{path} is so quiet that 16 bits would lose it (its peak is {20 * math.log10(scale):.1f} dB of full scale): "
+        "it is scaled up by its peak"
+    )
+
 
 BLOCK_S = 60
 MISSING_S = 0.1
@@ -23,13 +59,10 @@ MISSING_S = 0.1
 
 @dataclass(frozen=True)
 class Decoded:
-    """The samples of an audio file.
+    """Samples of an audio file, int16 at 16 kHz.
 
-    Args:
-        samples: int16 [samples] at 16 kHz.
-        dead_channels: numbers, from 1, of channels that hold nothing and were left out.
-        gain: by which the file's samples were multiplied; 1 where int16 holds them as they are.
-        warnings: what was made of the file that its owner may not expect; a line each, which names the file.
+    `dead_channels` are numbers, from 1, of channels that hold nothing and were left out; `gain` is what the file's
+    samples were multiplied by; each warning is a line that names the file.
     """
 
     samples: NDArray[np.int16]
@@ -41,18 +74,11 @@ class Decoded:
 def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, channel: Channel = None) -> Decoded:
     """Return an audio file as 16 kHz mono.
 
-    What goes beyond full scale is scaled by its peak, and so is what is so quiet that int16 would lose it.
-
-    Args:
-        path: of a file in any format, rate and number of channels that soundfile reads.
-        start_s: where to begin.
-        stop_s: where to end; None for the file's end.
-        channel: which to take. None averages the channels, but for those that are constant where others are not; of
-            channels that cancel each other it takes the loudest.
-
-    Returns:
-        The samples; those of a file that is 16-bit, mono and at 16 kHz are as they are. A part is equal to that part of
-        the whole, but for its level where it is scaled, and where it is resampled for a last bit here and there.
+    Any format, rate and number of channels is read that soundfile reads. A file that is 16-bit, mono and at 16 kHz
+    stays as it is. What goes beyond full scale is scaled by its peak, and so is what is so quiet that int16 would lose
+    it. Without `channel` all are averaged but those that are constant where others are not; of channels that cancel
+    each other the loudest is taken. A part equals that part of the whole, but for its level where it is scaled, and
+    where it is resampled for a last bit here and there.
 
     Raises:
         InputError: if the file cannot be read, lacks the channel, holds fewer samples than it announces, or values that
@@ -115,12 +141,7 @@ def _dead_warning(path: str | Path, dead: tuple[int, ...]) -> str:
 
 
 class _Meter:
-    """Averages channels and notes meanwhile how loud they are, alone and together.
-
-    Args:
-        live: channels to average, counted from 0.
-        choose: whether one of them may be taken instead.
-    """
+    """Average of channels, counted from 0, and their levels, alone and together; with `choose` one may be taken."""
 
     def __init__(self, live: list[int], *, choose: bool) -> None:
         self._live, self._peak = live, 0.0
@@ -206,17 +227,9 @@ def _at_16_khz(
     first: int,
     last: int,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a file at 16 kHz, mono, from one to another, in blocks.
+    """Yield the samples of a file from one at 16 kHz to another, float32, in blocks; fewer where the file ends.
 
-    Args:
-        file: open.
-        path: of the file, for messages.
-        mix: makes [samples] of a block [samples, channels].
-        first: sample at 16 kHz.
-        last: one behind the last.
-
-    Yields:
-        float32, `last` - `first` in total, or fewer where the file ends.
+    `mix` makes [samples] of a block [samples, channels].
     """
     rate = file.samplerate
     if rate == SAMPLE_RATE:
@@ -235,15 +248,10 @@ def _at_16_khz(
 
 
 def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, margin: int) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks at 16 kHz, as if all of them had been resampled in one.
+    """Yield blocks at 16 kHz, as if all of them had been resampled in one: ceil(16000 / rate * samples) in total.
 
-    Args:
-        blocks: float32 at `rate`, all of the same whole number of seconds but the last.
-        rate: samples per second.
-        margin: how many samples of its neighbours a block is resampled with; they are a whole number at 16 kHz.
-
-    Yields:
-        float32 [ceil(16000 / rate * samples)] in total.
+    All blocks are of the same whole number of seconds but the last; `margin` is how many samples of its neighbours a
+    block is resampled with, a whole number at 16 kHz.
     """
     resample = _resampler(rate)
     skip = margin * SAMPLE_RATE // rate

@@ -1,4 +1,4 @@
-"""What audio files say of themselves: their length, rate and channels; what nothing can be made of is refused."""
+"""Headers of audio files: length, rate and channels; what cannot be used is refused."""
 
 import math
 import re
@@ -19,7 +19,7 @@ MOST_TAPS = 10**7
 """The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
 some 25 bytes each; that of 44.1 kHz has 70,560."""
 MOST_FRAMES = 2**48
-"""More is what libsndfile says of files that do not tell their length."""
+"""More is what libsndfile returns for files that do not state their length."""
 ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
 NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
@@ -33,13 +33,7 @@ HEADER_BYTES = 4096
 
 @dataclass(frozen=True)
 class Header:
-    """What an audio file says of itself.
-
-    Args:
-        seconds: its length.
-        rate_hz: samples per second.
-        channels: how many.
-    """
+    """Length, rate and channels of an audio file."""
 
     seconds: float
     rate_hz: int
@@ -47,10 +41,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return what an audio file says of itself.
-
-    Args:
-        path: of the file.
+    """Return length, rate and channels of an audio file.
 
     Raises:
         InputError: if it cannot be read as audio, holds nothing, or was cut short.
@@ -88,12 +79,7 @@ def check_kind(path: Path) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """Return what is said of a file that libsndfile does not read.
-
-    Args:
-        path: of the file.
-        error: what was raised when it was read.
-    """
+    """Return the error for a file that libsndfile does not read."""
     try:
         with path.open("rb") as file:
             coding = COMPRESSED.search(file.read(SPHERE_BYTES))
@@ -109,12 +95,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 
 def refuse_empty(path: Path, notes: str) -> NoReturn:
-    """Refuse a file that has no samples by its header, which may be wrong.
-
-    Args:
-        path: of the file.
-        notes: what libsndfile noted while it read the header.
-    """
+    """Refuse a file that has no samples by its header, which may be wrong; `notes` are libsndfile's of the header."""
     size = path.stat().st_size
     if NO_DATA.search(notes) and size > HEADER_BYTES:
         fixed = path.with_name(f"{path.stem}_fixed.wav")
@@ -127,7 +108,7 @@ def refuse_empty(path: Path, notes: str) -> NoReturn:
 
 
 def check_length(frames: int, rate: int, path: str | Path) -> None:
-    """Refuse what a header says, if nothing can be made of it."""
+    """Refuse a length or rate that cannot be used."""
     if frames > MOST_FRAMES:
         raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
     shared = math.gcd(rate, SAMPLE_RATE)

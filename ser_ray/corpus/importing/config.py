@@ -13,16 +13,15 @@ MOST_LAG_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """Choose how a user's data becomes a corpus.
+    """How a user's data becomes a corpus.
 
     Args:
-        gold: how gold is made from single raters; None takes a given gold standard where there is one.
-        targets: what to keep; empty for arousal and valence.
-        alignment: whether frame i carries the label at its start or its end; None for what the layout says.
-        label_rate_hz: to which all labels are brought, without looking ahead; None takes them at the rate they have.
+        gold: how gold is made from single raters; by default a given gold standard is taken where there is one.
+        targets: what to keep; by default arousal and valence.
+        alignment: whether frame i carries the label at its start or its end; by default what the layout says.
+        label_rate_hz: to which all labels are brought, without looking ahead; by default they keep their rate.
         rater_lag_s: how much later than the speech raters were: labels are moved ahead by so much, 0 to 20.
-        channel: of the audio, for recordings that name none themselves: a number from 1, "mean", or None for what
-            suits each file.
+        channel: of the audio, for recordings that name none: a number from 1, "mean", or by default what suits a file.
         time_unit: what times of the layout `table` count: "s", "ms", or "frames" at label_rate_hz.
     """
 

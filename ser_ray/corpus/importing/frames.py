@@ -47,18 +47,10 @@ class Framing:
 
 
 def to_frames(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64]]:
-    """Return every column of a file as frames.
+    """Return every column of a file as frames; stamps count from the recording's begin.
 
-    Args:
-        traces: of one file; stamps count from the recording's begin.
-        framing: how.
-
-    Returns:
-        Per column [frames]. Without resampling these are the rows, but those that alignment and lag leave out at the
-        begin. With it, NaN before a column's first and after its last row.
-
-    Raises:
-        InputError: if the stamps are unfit.
+    Without resampling these are the rows, but those that alignment and lag leave out at the begin. With it, there is
+    NaN before a column's first and after its last row.
     """
     if framing.resample:
         return _resampled(traces, framing)
@@ -92,17 +84,10 @@ def _resampled(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64
 def at_instants(
     times_s: NDArray[np.float64], values: NDArray[np.float64], instants_s: NDArray[np.float64], step_s: float
 ) -> NDArray[np.float64]:
-    """Return a trace at other times, without looking ahead of any of them.
+    """Return a trace at other rising times, `step_s` apart, without looking ahead of any of them: [instants].
 
-    Args:
-        times_s: [rows], rising.
-        values: [rows].
-        instants_s: [instants], rising.
-        step_s: between two instants.
-
-    Returns:
-        [instants]. At each the mean of the rows of the step that ends there; where it has none, the last row before;
-        NaN where there is no row yet. Rows at the very instants, and no others, come as they are.
+    At each it is the mean of the rows of the step that ends there; where it has none, the last row before; NaN where
+    there is no row yet. Rows at the very instants, and no others, come as they are.
     """
     slack = 1e-6  # stamps and instants are decimal fractions, rounded
     until = np.searchsorted(times_s, instants_s + slack, side="right")
@@ -113,14 +98,7 @@ def at_instants(
 
 
 def check_order(traces: Traces) -> None:
-    """Refuse traces whose times do not rise.
-
-    Args:
-        traces: of one file.
-
-    Raises:
-        InputError: naming the line.
-    """
+    """Refuse traces whose times do not rise, naming the line."""
     times, path = traces.times_s, traces.path
     if times.size < 2:
         raise InputError(f"{path} has {times.size} row: it takes two to tell the rate")
@@ -142,13 +120,9 @@ def _refuse_first(traces: Traces, bad: NDArray[np.bool_], what: str) -> None:
 
 
 def check_times(traces: Traces) -> int:
-    """Return the hop of traces whose rows are the frames of a recording, in order.
+    """Return the hop, in samples, of traces whose rows are the frames of a recording, in order.
 
-    Args:
-        traces: of one recording; row i is frame i. The first stamp is 0, or one frame where stamps mark a frame's end.
-
-    Returns:
-        Samples per frame.
+    The first stamp is 0, or one frame where stamps mark a frame's end.
 
     Raises:
         InputError: if times are missing, repeated, descending, uneven, begin elsewhere, or come at a rate that is not a
@@ -194,16 +168,8 @@ def _hop(traces: Traces, step: float) -> int:
     return hop
 
 
-def check_size(traces: Traces, columns: Iterable[str]) -> None:
-    """Refuse columns with values that no label has; NaN is let through.
-
-    Args:
-        traces: of one file.
-        columns: those to look at.
-
-    Raises:
-        InputError: naming column and line.
-    """
+def check_range(traces: Traces, columns: Iterable[str]) -> None:
+    """Refuse columns with values that no label has, naming column and line; NaN is let through."""
     for column in columns:
         large = np.abs(traces.values[column]) > LARGEST
         if large.any():
@@ -215,15 +181,7 @@ def check_size(traces: Traces, columns: Iterable[str]) -> None:
 
 
 def check_numbers(traces: Traces, columns: Sequence[str]) -> None:
-    """Refuse columns with values that are not numbers.
-
-    Args:
-        traces: of one file.
-        columns: those to look at.
-
-    Raises:
-        InputError: naming column and line.
-    """
+    """Refuse columns with values that are not numbers, naming column and line."""
     for column in columns:
         good = np.isfinite(traces.values[column])
         if not good.all():

@@ -1,4 +1,4 @@
-"""Imports a user's recordings: looks at all of them first, then converts them side by side and writes them in order."""
+"""Imports a user's recordings: checks all of them first, then converts them side by side and writes them in order."""
 
 import hashlib
 import json
@@ -16,18 +16,17 @@ from ser_ray.corpus.describing.gold_values import constant_warnings
 from ser_ray.corpus.importing.audio import decode
 from ser_ray.corpus.importing.config import ImportConfig
 from ser_ray.corpus.importing.frames import Framing
-from ser_ray.corpus.importing.labels import DEFAULT_METHOD, UNSEEN, Gold, make_gold
+from ser_ray.corpus.importing.labels import DEFAULT_METHOD, UNPRINTABLE, Gold, make_gold
 from ser_ray.corpus.importing.preview import Preview, preview
-from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.finding import describe
+from ser_ray.corpus.layouts import read_layout
 from ser_ray.corpus.progress import Bar
 from ser_ray.corpus.source.description import Description, Source
 from ser_ray.corpus.source.problems import SHOWN, Problems
-from ser_ray.corpus.store.destination import check_room, users_mistakes
+from ser_ray.corpus.store.partial import check_free_bytes, disk_errors_named
 from ser_ray.corpus.store.raters import rater_rows
 from ser_ray.corpus.store.reader import open_corpus
 from ser_ray.corpus.store.schema import PARTITIONS, samples_per_frame
-from ser_ray.corpus.store.writer import CorpusWriter, Plan, check_free
+from ser_ray.corpus.store.writer import CorpusWriter, ImportPlan, check_free
 from ser_ray.corpus.workers import in_order
 from ser_ray.errors import InputError
 from ser_ray.plain_text import is_plain_name
@@ -46,13 +45,7 @@ ALONE_S = 3600.0
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made.
-
-    Args:
-        path: the corpus.
-        warnings: what is legal, but may not be meant; one line each.
-        kept: how many recordings an earlier, interrupted import had written.
-    """
+    """Result of an import; `kept` is how many recordings an earlier, interrupted import had written."""
 
     path: Path
     warnings: tuple[str, ...]
@@ -70,16 +63,8 @@ def import_corpus(
 ) -> Imported:
     """Make a corpus from a user's recordings and labels.
 
-    Args:
-        layout: how the data lies; one of LAYOUTS, or "auto" for the one that fits.
-        source: its folder.
-        out: the folder to make; must not exist, or be empty.
-        config: how labels are made; None for the defaults.
-        name: of the corpus; None for that of the source folder.
-        jobs: how many processes convert recordings; None for one per core. The corpus does not depend on it.
-
-    Returns:
-        The corpus and warnings.
+    The layout is one of LAYOUTS, or "auto" for the one that fits; the name is by default that of the source folder.
+    `jobs` processes convert recordings, by default one per core; the corpus does not depend on it.
 
     Raises:
         InputError: for any mistake in the data. Nothing is at `out` then; recordings that were written are kept beside
@@ -88,9 +73,9 @@ def import_corpus(
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}, but must be at least 1")
     config, folder = config or ImportConfig(), Path(source)
-    with users_mistakes(Path(out)):
+    with disk_errors_named(Path(out)):
         check_free(Path(out))
-        layout, description = describe(layout, folder, LAYOUTS)
+        layout, description = read_layout(layout, folder)
         _check_names(description.sources, name or folder.resolve().name, folder)
         _check_partitions(description.sources, folder)
         description = _with_channel(_in_seconds(layout, description, config), config)
@@ -99,7 +84,7 @@ def import_corpus(
         seen = preview(description.sources, framing, config.gold, config.targets, folder, jobs)
         framing = Framing(seen.hop, framing.alignment, framing.resample, framing.lag_s)
         preparation = _preparation(layout, description, config, seen)
-        check_room(seen.seconds, Path(out))
+        check_free_bytes(seen.seconds, Path(out))
         writer = CorpusWriter(
             out,
             name=name or folder.resolve().name,
@@ -145,7 +130,7 @@ def _check_names(sources: Sequence[Source], corpus: str, folder: Path) -> None:
     named |= {("column", column): None for source in sources for column in source.extra}
     for what, name in named:
         if not is_plain_name(name):
-            problems.add(f"{what} {name!r} {UNSEEN}")
+            problems.add(f"{what} {name!r} {UNPRINTABLE}")
     problems.refuse()
 
 
@@ -192,10 +177,10 @@ def _preparation(layout: str, description: Description, config: ImportConfig, se
     }
 
 
-def _plan(sources: Sequence[Source], preparation: Mapping[str, str], seen: Preview) -> Plan:
+def _plan(sources: Sequence[Source], preparation: Mapping[str, str], seen: Preview) -> ImportPlan:
     """Return what is to be written, by the state of the files that it is made from."""
     header = {**preparation, "targets": list(seen.targets), "hop": seen.hop}
-    return Plan(json.dumps(header, sort_keys=True), [(source.name, _signature(source)) for source in sources])
+    return ImportPlan(json.dumps(header, sort_keys=True), [(source.name, _signature(source)) for source in sources])
 
 
 def _signature(source: Source) -> str:
@@ -218,7 +203,7 @@ class _Converted:
 
 
 def _convert(targets: Sequence[str], framing: Framing, method: str | None, source: Source) -> _Converted:
-    """Return a recording's samples and labels; what is wrong with it is told, not raised, to be told of others, too."""
+    """Return a recording's samples and labels; what is wrong with it is returned, not raised, so that others follow."""
     try:
         gold = make_gold(source, targets, framing, method)
         decoded = decode(source.audio, source.start_s, source.stop_s, source.channel)

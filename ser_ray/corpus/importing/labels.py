@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.corpus.gold.consensus import gold_standard
-from ser_ray.corpus.importing.frames import Framing, check_numbers, check_order, check_size, check_times, to_frames
+from ser_ray.corpus.importing.frames import Framing, check_numbers, check_order, check_range, check_times, to_frames
 from ser_ray.corpus.source.description import Labelled, Source
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces
@@ -19,19 +19,16 @@ from ser_ray.plain_text import is_plain_name
 DEFAULT_TARGETS = ("arousal", "valence")
 DEFAULT_METHOD = "ewe"
 ONE_S = 1.0
-UNSEEN = "has characters that are not seen (controls, line breaks, marks of direction): take them out of the name"
+UNPRINTABLE = "has characters that are not seen (controls, line breaks, marks of direction): take them out of the name"
 Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the label files of one recording hold, at a glance.
+class LabelSummary:
+    """Contents of the label files of one recording, in short.
 
-    Args:
-        given: targets of a given gold standard.
-        rated: targets of single raters.
-        files: per label file its name, hop and rows; hop 0 where it was not to be looked for.
-        span_s: its first and last stamp.
+    `given` are the targets of a given gold standard, `rated` those of single raters; per file there is its name, hop
+    and number of rows (hop 0 where traces are resampled); `span_s` is the first and last stamp.
     """
 
     given: frozenset[str] = frozenset()
@@ -46,12 +43,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Gold:
-    """The gold standard of one recording.
+    """Gold standard of one recording, float32 [frames, targets].
 
-    Args:
-        gold: float32 [frames, targets].
-        ratings: per target and rater [frames], NaN where a rater says nothing; empty where there are none.
-        first_frame: how many frames of the recording come before, without labels.
+    Ratings are per target and rater [frames], NaN where a rater says nothing; `first_frame` is how many frames of the
+    recording come before, without labels.
     """
 
     gold: NDArray[np.float32]
@@ -69,19 +64,11 @@ class Gold:
         )
 
 
-def look(source: Source, framing: Framing) -> Seen:
-    """Return what the label files of a recording hold, their stamps checked.
-
-    Args:
-        source: the recording.
-        framing: how stamps become frames; its hop is not looked at unless traces are resampled.
-
-    Raises:
-        InputError: if a file cannot be read or its stamps are unfit.
-    """
+def summarise_labels(source: Source, framing: Framing) -> LabelSummary:
+    """Return what the label files of a recording hold, their stamps checked."""
     labelled = source.labels() if source.labels else Labelled()
     files, stamps = [], []
-    # A raters' file holds several targets on the same times: it is looked at once.
+    # A raters' file holds several targets on the same times: it is checked once.
     for path, traces in {traces.path: traces for traces in _all(labelled)}.items():
         if framing.resample:
             check_order(traces)
@@ -91,10 +78,10 @@ def look(source: Source, framing: Framing) -> Seen:
     for traces in _all(labelled):
         for column in traces.values:
             if not is_plain_name(column):
-                raise InputError(f"{traces.path}: target or rater {column!r} {UNSEEN}")
+                raise InputError(f"{traces.path}: target or rater {column!r} {UNPRINTABLE}")
     given = frozenset(column for traces in labelled.gold for column in traces.values)
     rated = frozenset(target for target, found in labelled.ratings.items() if found)
-    return Seen(given, rated, tuple(files), (min(stamps), max(stamps)) if stamps else (0.0, 0.0))
+    return LabelSummary(given, rated, tuple(files), (min(stamps), max(stamps)) if stamps else (0.0, 0.0))
 
 
 def _all(labelled: Labelled) -> Iterable[Traces]:
@@ -103,15 +90,8 @@ def _all(labelled: Labelled) -> Iterable[Traces]:
         yield from files
 
 
-def check_labelled(source: Source, seen: Seen, method: str | None, problems: Problems) -> None:
-    """Note a recording without labels that needs some.
-
-    Args:
-        source: the recording.
-        seen: its labels.
-        method: by which gold is made from raters; None for a given one where there is one.
-        problems: where it is noted.
-    """
+def check_labelled(source: Source, seen: LabelSummary, method: str | None, problems: Problems) -> None:
+    """Note a recording without labels that needs some."""
     training = source.partition != "test"
     if method is not None and not seen.rated and (training or seen.given):
         problems.add(f"recording {source.name} has no raters' traces, of which gold standard {method} is made")
@@ -122,13 +102,8 @@ def check_labelled(source: Source, seen: Seen, method: str | None, problems: Pro
         )
 
 
-def common_hop(seen: Iterable[Seen], problems: Problems) -> int:
-    """Return the hop of all label files.
-
-    Args:
-        seen: what each recording holds.
-        problems: where files of another rate are noted.
-    """
+def common_hop(seen: Iterable[LabelSummary], problems: Problems) -> int:
+    """Return the hop of all label files; those of another rate are noted as problems."""
     files = [(path, hop) for one in seen for path, hop, _ in one.files]
     if not files:
         problems.add("no recording has labels: nothing to train on")
@@ -147,12 +122,7 @@ def common_hop(seen: Iterable[Seen], problems: Problems) -> int:
 def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Return the targets to keep, and warnings.
 
-    Args:
-        columns: per labelled recording what it is labelled for.
-        asked: what to keep; empty for arousal and valence, as far as all labelled recordings have them.
-
-    Raises:
-        InputError: if a target is missing somewhere, or none is left.
+    Without `asked` these are arousal and valence, as far as all labelled recordings have them.
     """
     found = sorted(set[str]().union(*columns.values()))
     lacking = {
@@ -180,17 +150,10 @@ def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) 
 
 
 def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: str | None) -> Gold | None:
-    """Return the gold standard of a recording.
+    """Return the gold standard of a recording; None where there are no labels.
 
-    Args:
-        source: the recording.
-        targets: in the order of gold's columns.
-        framing: how stamps become frames.
-        method: how gold is made from single raters, also where a gold standard is given; None takes the given one and
-            makes it with "ewe" where it is absent.
-
-    Returns:
-        Gold and ratings; None where there are no labels.
+    Without a method a given one is taken, or made with "ewe" where it is absent; with one it is made from the raters,
+    also where one is given.
 
     Raises:
         InputError: if a value is not a number, or files do not fit together.
@@ -223,7 +186,7 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
         if target in traces.values
     }
     for target, (traces, _) in by_target.items():
-        check_size(traces, [target])
+        check_range(traces, [target])
     lengths = {target: trace.size for target, (_, trace) in by_target.items()}
     short, long = min(lengths, key=lambda t: lengths[t]), max(lengths, key=lambda t: lengths[t])
     if lengths[long] - lengths[short] > ONE_S * framing.rate_hz and not framing.resample:
@@ -243,7 +206,7 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
 def _ratings(files: Sequence[Traces], framing: Framing) -> dict[str, NDArray[np.float64]]:
     """Return the traces of all raters of a target, each drawn out to the longest with NaN."""
     for traces in files:
-        check_size(traces, traces.values)
+        check_range(traces, traces.values)
     by_rater = {rater: trace for traces in files for rater, trace in to_frames(traces, framing).items()}
     longest = max(trace.size for trace in by_rater.values())
     return {rater: _stretch(trace, 0, longest) for rater, trace in by_rater.items()}

@@ -39,16 +39,7 @@ VBRI_AT = 36
 
 @dataclass(frozen=True)
 class Frame:
-    """What the header of a frame says.
-
-    Args:
-        version: of MPEG: 1, or 2 also for 2.5.
-        layer: 1, 2 or 3.
-        rate_hz: samples per second.
-        kilobits: per second.
-        size: bytes, with the header.
-        mono: whether there is one channel.
-    """
+    """Header of an MPEG frame: version (1, or 2 also for 2.5), layer, and `size` in bytes with the header."""
 
     version: int
     layer: int
@@ -71,14 +62,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Counted:
-    """An MP3 by its frames.
+    """MP3 by its frames, the first of which may be a tag.
 
-    Args:
-        first: its first frame, which may be a tag.
-        samples: per channel, in all frames but a tag, with delay and filling.
-        bit_rates: how many different ones there are.
-        tag: "Xing", "Info" or "VBRI", of the frame that tells how many follow; "" where there is none.
-        delay_known: whether a LAME tag tells the delay.
+    `samples` are per channel, in all frames but a tag, with delay and filling; `bit_rates` how many different ones
+    there are; `tag` is "Xing", "Info" or "VBRI", or "" where no frame tells how many follow; `delay_known` whether a
+    LAME tag tells the delay.
     """
 
     first: Frame
@@ -89,11 +77,7 @@ class Counted:
 
 
 def count_frames(path: Path) -> Counted | None:
-    """Return what the headers of an MP3's frames tell; None where no frame is found, or none tells its size.
-
-    Args:
-        path: of the file, which is not empty.
-    """
+    """Return what the headers of an MP3's frames tell; None where no frame is found, or none tells its size."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         frames = _frames(content)
         at, first = next(frames, (0, None))
@@ -108,17 +92,10 @@ def count_frames(path: Path) -> Counted | None:
 
 
 def check_mp3(path: Path, read: int) -> list[str]:
-    """Refuse an MP3 of which the decoder expects another length than its frames have.
-
-    Args:
-        path: of the file.
-        read: samples per channel that the decoder expects.
-
-    Returns:
-        Warnings.
+    """Return warnings about an MP3 of which the decoder expects `read` samples per channel.
 
     Raises:
-        InputError: if there are more, or fewer without a tag: with one the file was cut short, as decoding will say.
+        InputError: if its frames have more, or fewer without a tag: with one the file was cut short, as decoding says.
     """
     counted = count_frames(path)
     if counted is None:

@@ -14,7 +14,8 @@ from ser_ray.corpus.layouts import (
     sewa,
     table,
 )
-from ser_ray.corpus.source.description import Description
+from ser_ray.corpus.source.description import Description, OtherLayoutError, contents
+from ser_ray.errors import InputError
 
 LAYOUTS: Mapping[str, Callable[[Path], Description]] = {
     "table": table.read,
@@ -27,4 +28,52 @@ LAYOUTS: Mapping[str, Callable[[Path], Description]] = {
     "semaine": semaine.read,
     "audformat": aud_format.read,
 }
-"""The layouts that `ser-ray corpus import` understands, by name."""
+"""The layouts that `ser-ray corpus import` reads, by name.
+
+Each refuses what is missing or malformed by an InputError, several mistakes at once, and a folder in another layout by
+an OtherLayoutError.
+"""
+
+
+AUTO = "auto"
+
+
+def read_layout(layout: str, source: Path) -> tuple[str, Description]:
+    """Return the name of a folder's layout and what it holds; with "auto" the layout is the one that fits.
+
+    Raises:
+        InputError: if the layout is unknown, none or several fit, or the data is wrong in the one that does.
+    """
+    if layout not in (AUTO, *LAYOUTS):
+        raise InputError(f"layout is {layout!r}, but must be one of {AUTO}, {', '.join(LAYOUTS)}")
+    try:
+        return _find_layout(source) if layout == AUTO else (layout, LAYOUTS[layout](source))
+    except OSError as error:
+        raise InputError(f"{source} cannot be read ({error})") from error
+
+
+def _find_layout(source: Path) -> tuple[str, Description]:
+    fitting: dict[str, Description] = {}
+    wrong: dict[str, InputError] = {}
+    other: dict[str, OtherLayoutError] = {}
+    for name, read in LAYOUTS.items():
+        try:
+            fitting[name] = read(source)
+        except OtherLayoutError as error:
+            other[name] = error
+        except InputError as error:
+            wrong[name] = error
+    if len(fitting) == 1:
+        return fitting.popitem()
+    if fitting:
+        raise InputError(f"{source} could be in the layout {' or '.join(fitting)}: name the one that it is in")
+    if wrong:
+        raise InputError("\n".join(f"as {name}: {error}" for name, error in wrong.items()))
+    searched = "\n".join(f"  {name}: {_looked_for(error)}" for name, error in other.items())
+    raise InputError(f"{source} is in no layout that is known; {contents(source)}\nlooked for\n{searched}")
+
+
+def _looked_for(error: OtherLayoutError) -> str:
+    """Return what a layout looked for, of its message."""
+    text = str(error)
+    return text.partition("looked for ")[2].partition("; missing: ")[0].partition(", but it ")[0] or text

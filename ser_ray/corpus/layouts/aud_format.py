@@ -29,30 +29,29 @@ from ser_ray.corpus.layouts.aud_format_tables import (
     LabelTable,
     frame_of,
     label_tables,
-    listed,
     open_database,
     others_deprecations,
     table_file,
+    table_names,
 )
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
+from ser_ray.corpus.layouts.stretches import (
+    Stretch,
+    counted_from,
+    left_out_warning,
+    numbered,
+    shared,
+    stretches,
+    usual_step,
+)
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.description import Description, Labelled, Source, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
 
 
 def read(source: Path) -> Description:
-    """Return what a database holds.
-
-    Args:
-        source: its folder.
-
-    Raises:
-        InputError: if audformat is not installed, the folder holds no database or none with labels over time, or audio
-            or partitions are missing; several mistakes at once.
-    """
+    """Return what a database holds."""
     require(source, "audformat", {HEADER: (source / HEADER).is_file()})
     with open_database(source) as database, others_deprecations():
         tables = label_tables(database, source)
@@ -72,9 +71,11 @@ def read(source: Path) -> Description:
             short.extend(too_short)
     problems.refuse()
     if not sources:
-        raise InputError(f"{source}: no two rows of {listed(tables)} follow each other: they hold no labels over time")
+        raise InputError(
+            f"{source}: no two rows of {table_names(tables)} follow each other: they hold no labels over time"
+        )
     notice = read_notice(source) or str(database.license or "")
-    return Description(tuple(sources), notice, alignment="start", warnings=left_out(short))
+    return Description(tuple(sources), notice, alignment="start", warnings=left_out_warning(short))
 
 
 def _names(files: Iterable[str]) -> dict[str, str]:
@@ -89,11 +90,7 @@ def _names(files: Iterable[str]) -> dict[str, str]:
 def _recordings(
     source: Path, file: str, name: str, tables: list[LabelTable], facts: Facts
 ) -> tuple[list[Source], list[str]]:
-    """Return the stretches of a file as recordings, and its name once per stretch left out, or if there is none.
-
-    Raises:
-        InputError: if its audio or partition is missing.
-    """
+    """Return the stretches of a file as recordings, and its name once per stretch left out, or if there is none."""
     if not (source / file).is_file():
         raise InputError(f"{source / file} is missing: audio of table {tables[0].name}")
     partition = facts.partition(file, [table.name for table in tables], source)
@@ -131,11 +128,7 @@ def _said(traces: Traces, table: LabelTable) -> NDArray[np.bool_]:
 
 
 def _rows(source: Path, table: LabelTable, file: str) -> Traces:
-    """Return the rows of a file, stamped in seconds from its begin.
-
-    Raises:
-        InputError: if two rows begin at the same time.
-    """
+    """Return the rows of a file, stamped in seconds from its begin; no two may begin at the same time."""
     frame = frame_of(source, table.name).loc[[file]]
     # Whole nanoseconds come to the very seconds that somebody wrote; a start that is not given is that of the file.
     starts = frame.index.get_level_values("start").fillna(np.timedelta64(0, "ns")).as_unit("ns").asi8 / 1e9
@@ -150,17 +143,7 @@ def _rows(source: Path, table: LabelTable, file: str) -> Traces:
 
 
 def read_labels(source: Path, tables: tuple[LabelTable, ...], file: str, stretch: Stretch) -> Labelled:
-    """Return the labels of a stretch of a file.
-
-    Args:
-        source: the database.
-        tables: those that hold labels of the file.
-        file: as the tables name it.
-        stretch: in seconds.
-
-    Raises:
-        InputError: if a table cannot be read.
-    """
+    """Return the labels of a stretch, in seconds, of a file."""
     gold: list[Traces] = []
     ratings: dict[str, tuple[Traces, ...]] = {}
     for table in tables:

@@ -16,14 +16,7 @@ SHORT = {"female": "f", "male": "m"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a database says about its files.
-
-    Args:
-        splits: per table the type of its split.
-        partitions: per file what tables with a split, or a column, say; the first that says it.
-        speakers: per file.
-        sexes: per file.
-    """
+    """What a database says about its files: splits per table; partitions, speakers and sexes per file."""
 
     splits: Mapping[str, str]
     partitions: Mapping[str, str]
@@ -31,16 +24,7 @@ class Facts:
     sexes: Mapping[str, str]
 
     def partition(self, file: str, tables: Sequence[str], source: Path) -> str:
-        """Return where a file belongs.
-
-        Args:
-            file: as the tables name it.
-            tables: that hold its labels; what they say goes first.
-            source: the database, for the message.
-
-        Raises:
-            InputError: if nothing says it, or it is no partition that is known.
-        """
+        """Return where a file belongs; what the tables of its labels say goes first."""
         said = [self.splits[table] for table in tables if table in self.splits]
         if len(set(said)) > 1:
             raise InputError(f"{source}: {file} is in tables of the splits {' and '.join(sorted(set(said)))}")
@@ -58,11 +42,7 @@ class Facts:
 
 
 def facts_of(database: Any) -> Facts:
-    """Return what an opened database says about its files.
-
-    Args:
-        database: an audformat.Database.
-    """
+    """Return what an opened audformat.Database says about its files."""
     splits = {
         name: str(database.splits[table.split_id].type)
         for name, table in database.tables.items()
@@ -117,7 +97,7 @@ def _columns(database: Any, called: Sequence[str]) -> list[tuple[int, Any, str]]
 
 
 def _pairs(series: Any) -> Iterator[tuple[str, str]]:
-    """Yield file and text of a column, without the rows that say nothing."""
+    """Yield file and text of a column, without empty rows."""
     known = series.dropna()
     known = known[~known.index.get_level_values("file").duplicated()]
     for file, value in zip(known.index.get_level_values("file"), known, strict=True):
@@ -125,7 +105,6 @@ def _pairs(series: Any) -> Iterator[tuple[str, str]]:
 
 
 def _first(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the first value of each file."""
     seen = set()
     for file, value in pairs:
         if file not in seen:

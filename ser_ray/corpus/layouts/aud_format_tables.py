@@ -22,13 +22,7 @@ MOST_UNEVEN = 1.5
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A table that holds labels over time.
-
-    Args:
-        name: of the table.
-        gold: target -> column.
-        ratings: target -> rater -> column.
-    """
+    """A table that holds labels over time: target -> column of gold, and target -> rater -> column of ratings."""
 
     name: str
     gold: Mapping[str, str]
@@ -54,9 +48,6 @@ def open_database(source: Path) -> Iterator[Any]:
 
     What could run a program is never read: a header with tags, and tables stored as pickles. The library would read
     both, so that it is given a folder of its own with links to the rest.
-
-    Args:
-        source: its folder.
 
     Raises:
         InputError: if audformat is not installed, cannot read the header, or a table is there as a pickle alone.
@@ -87,15 +78,7 @@ def open_database(source: Path) -> Iterator[Any]:
 
 
 def frame_of(source: Path, table: str) -> Any:
-    """Return a table as a pandas frame whose rows rise.
-
-    Args:
-        source: the database.
-        table: its name.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
+    """Return a table as a pandas frame whose rows rise."""
     return _frame(source, table, table_file(source, table).stat().st_mtime_ns)
 
 
@@ -112,15 +95,7 @@ def _frame(source: Path, table: str, _changed_ns: int) -> Any:
 
 
 def label_tables(database: Any, source: Path) -> list[LabelTable]:
-    """Return the tables with labels over time.
-
-    Args:
-        database: an audformat.Database.
-        source: its folder.
-
-    Raises:
-        InputError: if there is none.
-    """
+    """Return the tables of an audformat.Database with labels over time; there must be one."""
     tables, filewise = [], []
     for name, table in database.tables.items():
         found = LabelTable(name, *_columns(database, table, source))
@@ -131,8 +106,8 @@ def label_tables(database: Any, source: Path) -> list[LabelTable]:
             filewise.append(found)
     if filewise and not tables:
         raise InputError(
-            f"{source}: {listed(filewise)} has one label per file ({', '.join(filewise[0].columns)}): this trains on "
-            "labels over time, which stand in a segmented table with a row per frame"
+            f"{source}: {table_names(filewise)} has one label per file ({', '.join(filewise[0].columns)}): this trains "
+            "on labels over time, which stand in a segmented table with a row per frame"
         )
     if not tables:
         known = ", ".join(database.tables) or "none at all"
@@ -185,21 +160,13 @@ def _check_frames(source: Path, table: LabelTable) -> None:
         )
 
 
-def listed(tables: Iterable[LabelTable]) -> str:
+def table_names(tables: Iterable[LabelTable]) -> str:
     """Return the names of tables in one line."""
     return "table " + ", ".join(table.name for table in tables)
 
 
 def table_file(source: Path, table: str) -> Path:
-    """Return the file of a table.
-
-    Args:
-        source: the database.
-        table: its name.
-
-    Raises:
-        InputError: if there is none, or a pickle alone.
-    """
+    """Return the file of a table."""
     for suffix in ("parquet", "csv"):
         if (path := source / f"db.{table}.{suffix}").is_file():
             return path

@@ -15,26 +15,16 @@ AROUND = "'\" \t"
 
 
 class Line(NamedTuple):
-    """One line of a text file; a tuple, since files have many.
-
-    Args:
-        number: counted from 1.
-        fields: without blanks and quotes around them.
-    """
+    """Line of a text file, counted from 1; a tuple, since files have many. Fields are stripped of blanks and quotes."""
 
     number: int
     fields: tuple[str, ...]
 
 
 def read_lines(path: Path, separator: str | None = None) -> list[Line]:
-    """Return the lines of a text file, blank ones left out.
+    """Return the lines of a text file, blank ones left out; without a separator any number of blanks divides fields.
 
-    Args:
-        path: of the file.
-        separator: between fields; None for any number of blanks.
-
-    Returns:
-        The lines. What is no UTF-8 becomes a mark that no number contains: it does no harm in a preamble.
+    What is no UTF-8 becomes a mark that no number contains: it does no harm in a preamble.
     """
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     return [
@@ -54,15 +44,7 @@ def is_number(text: str) -> bool:
 
 
 def to_number(text: str, where: str) -> float:
-    """Return the number that a field holds.
-
-    Args:
-        text: the field.
-        where: file, line and column, for the message.
-
-    Raises:
-        InputError: if it is none.
-    """
+    """Return the number that a field holds."""
     if not is_number(text):
         hint = "; decimals take a point, not a comma" if "," in text else ""
         raise InputError(f"{where} is {text!r}, which is not a number{hint}")
@@ -77,15 +59,8 @@ def without_header(lines: Sequence[Line]) -> Sequence[Line]:
 def to_traces(path: Path, lines: Sequence[Line], columns: Sequence[str], keep: Mapping[str, str], time: str) -> Traces:
     """Return the traces that lines of numbers hold.
 
-    Args:
-        path: of their file, for messages.
-        lines: in the order of the file.
-        columns: what the fields of a line are called.
-        keep: column -> what its trace is called.
-        time: the column of stamps in seconds.
-
-    Raises:
-        InputError: if there is no line, or one has more or fewer fields, or a field that is no number.
+    `columns` are the names of a line's fields, `keep` maps those to keep to the names of their traces, and `time` is
+    that of the stamps in seconds.
     """
     if not lines:
         raise InputError(f"{path} holds no labels: it needs lines with {', '.join(columns)}")

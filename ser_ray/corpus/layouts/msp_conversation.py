@@ -23,9 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from ser_ray.corpus.layouts.lines import Line, is_number, read_lines, to_number, to_traces
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.layouts.partition_table import Place, read_partitions
-from ser_ray.corpus.source.description import Description, Labelled, Source, contents, require
+from ser_ray.corpus.layouts.partition_table import PartitionRow, read_partitions
+from ser_ray.corpus.source.description import Description, Labelled, Source, contents, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
@@ -40,14 +39,7 @@ Files = Mapping[str, Mapping[str, Path]]
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `msp_conversation` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is in another layout, or a file is missing or malformed; several mistakes at once.
-    """
+    """Return what a folder in the layout `msp_conversation` holds."""
     times = next((source / name for name in TIMES if (source / name).is_dir()), source / TIMES[0])
     table = next((source / name for name in PARTITIONS if (source / name).is_file()), None)
     wanted = {
@@ -88,7 +80,7 @@ def _parts(times: Path, problems: Problems) -> dict[str, tuple[float, float]]:
 
 
 def _spans(path: Path, problems: Problems) -> dict[str, tuple[float, float]]:
-    """Return what lines name;start;end say."""
+    """Return begin and end of each name, from lines name;start;end."""
     spans = {}
     for line in read_lines(path, ";"):
         where = f"{path}, line {line.number}"
@@ -123,13 +115,8 @@ def _rated(folder: Path) -> dict[str, dict[str, dict[str, Path]]]:
 
 
 def _source(
-    audio: Path, part: str, start_s: float, stop_s: float, files: Files, places: Mapping[str, Place], table: Path
+    audio: Path, part: str, start_s: float, stop_s: float, files: Files, places: Mapping[str, PartitionRow], table: Path
 ) -> Source:
-    """Return one part as a recording.
-
-    Raises:
-        InputError: if its audio, partition or, unless it is for test, labels are missing.
-    """
     conversation = _conversation(part)
     path = audio / f"{conversation}.wav"
     if not path.is_file():
@@ -165,14 +152,7 @@ def _warnings(files: Mapping[str, object], parts: Mapping[str, object], times: P
 
 
 def read_labels(files: Files) -> Labelled:
-    """Return what the raters of a part said.
-
-    Args:
-        files: per target and rater.
-
-    Raises:
-        InputError: if a file is malformed.
-    """
+    """Return the raters' traces of a part, from a file per target and rater."""
     return Labelled(
         ratings={
             target: tuple(_trace(path, rater) for rater, path in raters.items()) for target, raters in files.items()

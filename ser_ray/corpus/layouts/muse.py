@@ -20,11 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_ray.corpus.layouts.lines import Line, to_traces
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.layouts.partition_table import Place, read_partitions
-from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
+from ser_ray.corpus.layouts.partition_table import PartitionRow, read_partitions
+from ser_ray.corpus.layouts.stretches import (
+    Stretch,
+    counted_from,
+    left_out_warning,
+    numbered,
+    shared,
+    stretches,
+    usual_step,
+)
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.source.description import Description, Labelled, Source, contents, require
+from ser_ray.corpus.source.description import Description, Labelled, Source, contents, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces, read_rows
 from ser_ray.errors import InputError
@@ -40,14 +47,7 @@ MS = 1e-3
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `muse` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is in another layout, or a file is missing or malformed; several mistakes at once.
-    """
+    """Return what a folder in the layout `muse` holds."""
     task = _task(source)
     roots = tuple(dict.fromkeys((task, source, task.parent)))
     tables = [root / place for root in roots for place in ("metadata/partition.csv", "partition.csv")]
@@ -75,7 +75,7 @@ def read(source: Path) -> Description:
     if not sources:
         raise InputError(f"{task / LABELS}: no segment of a video in {table} has two labels that follow each other")
     unknown = sorted({video for paths in targets.values() for video in paths if video not in places})
-    warnings = (*left_out(short), *_warnings(silent, unknown, table))
+    warnings = (*left_out_warning(short), *_warnings(silent, unknown, table))
     return Description(tuple(sources), read_notice(source), alignment="start", warnings=warnings)
 
 
@@ -111,7 +111,7 @@ def _targets(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _segments(
-    video: str, place: Place, files: Mapping[str, Path], roots: Sequence[Path]
+    video: str, place: PartitionRow, files: Mapping[str, Path], roots: Sequence[Path]
 ) -> tuple[list[Source], list[str]]:
     """Return the segments of a video as recordings, and those with stretches that are too short."""
     every = {target: _read(path) for target, path in files.items()}
@@ -161,16 +161,7 @@ def _audio(video: str, segment: str, held: Mapping[str, Traces], roots: Sequence
 
 
 def read_labels(files: Mapping[str, Path], segment: str, stretch: Stretch) -> Labelled:
-    """Return the gold standard of a stretch of a segment.
-
-    Args:
-        files: per target the labels of a video.
-        segment: its name.
-        stretch: in milliseconds.
-
-    Raises:
-        InputError: if a file is malformed.
-    """
+    """Return the gold standard of a stretch, in milliseconds, of a segment, from a video's file per target."""
     gold = []
     for target, path in files.items():
         traces = counted_from(_read(path)[segment], stretch, MS)
@@ -179,11 +170,7 @@ def read_labels(files: Mapping[str, Path], segment: str, stretch: Stretch) -> La
 
 
 def _read(path: Path) -> dict[str, Traces]:
-    """Return the rows of each segment of a label file, with a column value and stamps in milliseconds.
-
-    Raises:
-        InputError: if columns are missing, a field is no number, or stamps do not rise within a segment.
-    """
+    """Return the rows of each segment of a label file, with a column value and stamps in milliseconds."""
     header, rows, lines = read_rows(path)
     columns = [column.lower() for column in header]
     missing = [column for column in COLUMNS if column not in columns]

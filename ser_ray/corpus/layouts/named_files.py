@@ -20,11 +20,9 @@ def composed(name: str) -> str:
 
 
 class NamedFiles:
-    """The files of a folder by the recordings they are named after.
+    """The files of a folder, which need not exist, by the recordings they are named after.
 
-    Args:
-        folder: need not be there.
-        suffix: ".csv", in either case, where no other files count; "" where all do.
+    With a suffix, such as ".csv", only files with it count, in either case.
     """
 
     def __init__(self, folder: Path, suffix: str = "") -> None:
@@ -57,13 +55,7 @@ class NamedFiles:
 
 
 class Strays:
-    """Files of a folder that belong to no recording, one of which may be meant by a recording without a file.
-
-    Args:
-        folder: theirs.
-        by_name: the files, by the name they have.
-        suffix: of the files below the folder that count; "" where all do.
-    """
+    """Files of a folder that belong to no recording, one of which may be meant by a recording without a file."""
 
     def __init__(self, folder: Path, by_name: Mapping[str, Path], suffix: str) -> None:
         self.folder, self.by_name, self._suffix = folder, by_name, suffix
@@ -93,11 +85,9 @@ class Strays:
         return f"; there is {near}: write {composed(near.stem)} in the table, or rename the file"
 
     def warnings(self, what: str, without: Sequence[tuple[str, str]]) -> list[str]:
-        """Return warnings about the files, and about the recordings that may lack them.
+        """Return warnings about the files, and about recordings (partition and name) that may lack them.
 
-        Args:
-            what: they hold, such as "labels".
-            without: partition and name of the recordings that have none.
+        `what` is what the files hold, such as "labels".
         """
         left = {path: f"{self.folder.name}/{path.name}" for path in self.by_name.values()}
         warnings = []

@@ -14,13 +14,10 @@ SPEAKERS = ("speaker", "speaker_id", "subject")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a recording belongs.
+class PartitionRow:
+    """Partition and speaker of a recording; the speaker is "" where the table has none.
 
-    Args:
-        partition: "train", "devel" or "test".
-        speaker: who is heard; "" where the table does not say.
-        where: file and line, for messages.
+    `where` is file and line, for messages.
     """
 
     partition: str
@@ -28,16 +25,11 @@ class Place:
     where: str
 
 
-def read_partitions(path: Path) -> dict[str, Place]:
-    """Return where each name belongs.
+def read_partitions(path: Path) -> dict[str, PartitionRow]:
+    """Return the place of each name, in the order of a table divided by commas or semicolons.
 
-    Args:
-        path: of a table divided by commas or semicolons. With a header, the name stands in the column name or else in
-            the first, the partition in the column partition or else in the last, the speaker in the column speaker if
-            there is one. Without one, the name stands first.
-
-    Returns:
-        Name -> place, in the order of the file.
+    With a header, the name stands in the column name or else in the first, the partition in the column partition or
+    else in the last, the speaker in the column speaker if there is one. Without one, the name stands first.
 
     Raises:
         InputError: if the table is empty, or a line has fields missing, a name that came before, or a partition that
@@ -48,7 +40,7 @@ def read_partitions(path: Path) -> dict[str, Place]:
         raise InputError(f"{path} is empty: it needs a line per recording with its name and partition")
     name, partition, speaker, rows = _columns(lines)
     problems = Problems(path)
-    places: dict[str, Place] = {}
+    places: dict[str, PartitionRow] = {}
     for row in rows:
         where = f"{path}, line {row.number}"
         with problems.collecting():
@@ -58,7 +50,7 @@ def read_partitions(path: Path) -> dict[str, Place]:
             if called in places:
                 raise InputError(f"{where}: {called!r} stands in {places[called].where} already; remove one")
             who = row.fields[speaker] if speaker is not None and speaker < len(row.fields) else ""
-            places[called] = Place(partition_named(row.fields[partition], where), who, where)
+            places[called] = PartitionRow(partition_named(row.fields[partition], where), who, where)
     problems.refuse()
     return places
 

@@ -15,7 +15,6 @@ carry the label at their end.
 from collections.abc import Mapping
 from pathlib import Path
 
-from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.recola_files import (
     AUDIO,
     files_in,
@@ -26,7 +25,7 @@ from ser_ray.corpus.layouts.recola_files import (
     source_of,
 )
 from ser_ray.corpus.layouts.recola_split import Split, avec_split, read_split
-from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.description import Description, Labelled, Source, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import read_rows
 from ser_ray.errors import InputError
@@ -36,15 +35,7 @@ KEPT_COLUMNS = {"group_id": "dyad", "sex": "sex", "gender": "sex"}
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `recola` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is not in this layout, a partition is unknown, or files lack their partners; several mistakes
-            at once.
-    """
+    """Return what a folder in the layout `recola` holds."""
     audio = files_in(source / "RECOLA-Audio-recordings", *AUDIO)
     ratings = in_targets(source / "RECOLA-Annotation" / "emotional_behaviour", ".csv")
     wanted = {
@@ -72,7 +63,6 @@ def _labels(ratings: Mapping[str, Path]) -> Labelled:
 
 
 def _read_people(path: Path) -> dict[str, dict[str, str]]:
-    """Return what is known of each person: dyad, sex."""
     if not path.is_file():
         return {}
     header, rows, _ = read_rows(path)
@@ -90,7 +80,7 @@ def _read_people(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _warn_of_partitions(split: Split) -> list[str]:
-    """Say who takes a partition that AVEC did not give, unless the user's own table did."""
+    """Return a warning of people with a partition that AVEC did not give, unless the user's own table did."""
     avec = avec_split()
     others = {name: place.partition for name, place in split.places.items() if name not in avec}
     if split.own or not others:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ser_ray.corpus.layouts.lines import read_lines, to_traces, without_header
-from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.recola_files import (
     AUDIO,
     Files,
@@ -26,7 +25,7 @@ from ser_ray.corpus.layouts.recola_files import (
     source_of,
 )
 from ser_ray.corpus.layouts.recola_split import Split, paper_split, read_split
-from ser_ray.corpus.source.description import Description, Labelled, require
+from ser_ray.corpus.source.description import Description, Labelled, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces
 from ser_ray.errors import InputError
@@ -36,15 +35,7 @@ AUDIO_FOLDERS = ("Audio_recordings", "recordings_audio", "audio", VIDEO)
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `recola46` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is not in this layout, has video alone, a partition is unknown, or files lack their partners;
-            several mistakes at once.
-    """
+    """Return what a folder in the layout `recola46` holds."""
     audio = _find_audio(source)
     video = files_in(source / VIDEO, ".mp4")
     gold = in_targets(source / RATINGS, ".csv")
@@ -70,11 +61,7 @@ def read(source: Path) -> Description:
 
 
 def _find_audio(source: Path) -> Files:
-    """Return the audio in all folders where it may be.
-
-    Raises:
-        InputError: if two folders have audio of one recording.
-    """
+    """Return the audio in all folders where it may be; no recording may be in two."""
     found: dict[str, Path] = {}
     for folder in AUDIO_FOLDERS:
         for name, path in files_in(source / folder, *AUDIO).found.items():
@@ -85,7 +72,7 @@ def _find_audio(source: Path) -> Files:
 
 
 def _how_to_extract(source: Path, videos: list[Path]) -> str:
-    """Return what is said where there is video alone, with a command that does all files and overwrites none."""
+    """Return the message where there is video alone, with a command that does all files and overwrites none."""
     into, since = shlex.quote(str(source / AUDIO_FOLDERS[0])), shlex.quote(str(source / VIDEO))
     return (
         f"{len(videos)} x video without audio, such as {videos[0]}: mp4 is not read as audio; extract 16 kHz mono wav "
@@ -99,15 +86,7 @@ def _labels(gold: Mapping[str, Path]) -> Labelled:
 
 
 def read_two_columns(path: Path, column: str) -> Traces:
-    """Return a trace from a file of time and value, with or without a header.
-
-    Args:
-        path: of the file, its two fields divided by comma or semicolon.
-        column: what the value is called in the traces.
-
-    Raises:
-        InputError: if a row has more or fewer than two fields, or a field is not a number.
-    """
+    """Return a trace, called `column`, from a file of time and value, with or without a header."""
     separator = ";" if ";" in path.read_text(encoding="utf-8-sig", errors="replace") else ","
     lines = without_header(read_lines(path, separator))
     return to_traces(path, lines, ("time", column), {column: column}, "time")

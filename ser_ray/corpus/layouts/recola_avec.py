@@ -10,12 +10,11 @@ dropped and 7,500 are left.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ser_ray.corpus.layouts.arff import read_arff
-from ser_ray.corpus.layouts.notice import read_notice
+from ser_ray.corpus.layouts.lines import Line, read_lines, to_traces
 from ser_ray.corpus.layouts.recola_files import (
     AUDIO,
     Files,
@@ -27,8 +26,9 @@ from ser_ray.corpus.layouts.recola_files import (
     names_in,
     read_raters,
 )
-from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.source.description import Description, Labelled, Source, read_notice, require
 from ser_ray.corpus.source.problems import Problems
+from ser_ray.corpus.source.traces import Traces
 from ser_ray.corpus.store.schema import PARTITIONS
 from ser_ray.errors import InputError
 
@@ -36,14 +36,7 @@ NAME = re.compile(r"(train|dev|test)_\d+")
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `recola_avec` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is not in this layout, or files lack their partners; several mistakes at once.
-    """
+    """Return what a folder in the layout `recola_avec` holds."""
     audio = files_in(source / "recordings_audio", *AUDIO)
     gold = in_targets(source / "ratings_gold_standard", ".arff")
     ratings = in_targets(source / "ratings_individual", ".csv")
@@ -87,3 +80,34 @@ def _labels(gold: Mapping[str, Path], ratings: Mapping[str, Path]) -> Labelled:
         ),
         ratings={target: (read_raters(path),) for target, path in ratings.items()},
     )
+
+
+ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
+UNKNOWN = "?"
+"""What stands for a value that is not there."""
+
+
+def read_arff(path: Path, *, time: str, value: str, column: str) -> Traces:
+    """Return an attribute of an ARFF file over time, as traces with one `column`; NaN where the file has "?".
+
+    Headers differ in length, so that columns are found by the names of their attributes, and rows by the line @data.
+    Letters' case, quotes, blank lines and comments (%) make no difference.
+    """
+    lines = [line for line in read_lines(path, ",") if not line.fields[0].startswith("%")]
+    begin = next((place for place, line in enumerate(lines) if line.fields[0].lower() == "@data"), None)
+    if begin is None:
+        raise InputError(f"{path} has no line @data, so that it is no ARFF file, or was cut short")
+    attributes = _attributes(lines[:begin])
+    for name in (time, value):
+        if name.lower() not in attributes:
+            raise InputError(f"{path} has no attribute {name}, only {', '.join(attributes) or 'none at all'}")
+    rows = [
+        Line(line.number, tuple("nan" if field == UNKNOWN else field for field in line.fields))
+        for line in lines[begin + 1 :]
+    ]
+    return to_traces(path, rows, attributes, {value.lower(): column}, time.lower())
+
+
+def _attributes(header: Sequence[Line]) -> list[str]:
+    matches = [ATTRIBUTE.match(line.fields[0]) for line in header]
+    return [match[1].strip("'\"").strip().lower() for match in matches if match]

@@ -16,13 +16,7 @@ AUDIO = (".wav", ".flac")
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one kind in one folder.
-
-    Args:
-        folder: where they are.
-        suffix: of a file that is missing.
-        found: by name of the recording, the file's stem.
-    """
+    """Files of one kind in one folder, by their stem; `suffix` is that of a file that is missing."""
 
     folder: Path
     suffix: str
@@ -34,14 +28,9 @@ class Files:
 
 
 def files_in(folder: Path, *suffixes: str) -> Files:
-    """Return the files of a folder that end in one of some suffixes.
+    """Return the files of a folder, which may be missing, that end in one of some suffixes (lower case, with a point).
 
-    Args:
-        folder: may be missing, which is as if it were empty.
-        suffixes: in lower case, with a point; the first is what is asked for where a file is missing.
-
-    Raises:
-        InputError: if two files are named after one recording.
+    The first suffix is what is asked for where a file is missing.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -77,13 +66,7 @@ def by_number(name: str) -> tuple[str, int]:
 def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -> dict[str, Path]:
     """Return the label files of a recording, by target: one for each, or none at all.
 
-    Args:
-        name: of the recording.
-        kinds: by target.
-        needed_by: what needs labels, for the message; empty where there may be none.
-
-    Raises:
-        InputError: naming the file that is missing and the one that needs it.
+    `needed_by` is what needs labels, for the message; empty where there may be none.
     """
     found = {target: files.found[name] for target, files in kinds.items() if name in files.found}
     missing = [files.path(name) for target, files in kinds.items() if target not in found]
@@ -102,16 +85,7 @@ def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -
 
 
 def audio_file(name: str, audio: Files, needed_by: object) -> Path:
-    """Return the audio of a recording.
-
-    Args:
-        name: of the recording.
-        audio: files of all recordings.
-        needed_by: what names the recording, for the message.
-
-    Raises:
-        InputError: if it is missing.
-    """
+    """Return the audio of a recording, which something names."""
     if name not in audio.found:
         raise InputError(
             f"{needed_by} names a recording whose audio {audio.path(name)} is missing: add it, or take the recording "
@@ -132,17 +106,7 @@ def source_of(
 ) -> Source:
     """Return a recording that has one audio file and one label file per target, and is a speaker of its own.
 
-    Args:
-        name: of the recording.
-        partition: test recordings may go without labels.
-        audio: files of all recordings.
-        labels: by target, files of all recordings.
-        read: returns what the label files of a recording hold; a function of a module.
-        needed_by: what names the recording, for the message.
-        extra: further columns of the index.
-
-    Raises:
-        InputError: if a file is missing.
+    Recordings of test may go without labels. `read` is a function of a module, called with a recording's label files.
     """
     sound = audio_file(name, audio, needed_by)
     files = label_files(name, labels, needed_by="" if partition == "test" else str(sound))
@@ -158,14 +122,7 @@ def source_of(
 
 
 def read_raters(path: Path) -> Traces:
-    """Return the traces of single raters: a file with a column time and one per rater.
-
-    Args:
-        path: of the file; blanks around the raters' names are dropped.
-
-    Raises:
-        InputError: if the table is malformed, or has no rater.
-    """
+    """Return the traces of single raters: a file with a column time and one per rater."""
     traces = read_traces(path)
     if not traces.values:
         raise InputError(f"{path} has no rater's column with numbers beside time")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.corpus.layouts.partition_table import Place, read_partitions
+from ser_ray.corpus.layouts.partition_table import PartitionRow, read_partitions
 from ser_ray.corpus.layouts.recola_files import listed
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import read_rows
@@ -22,30 +22,15 @@ PAPER_TABLE = Path(__file__).with_name("recola46_split.csv")
 
 @dataclass(frozen=True)
 class Split:
-    """Where the recordings to import belong.
+    """Places of the recordings to import, by the user's `own` table or else the paper's."""
 
-    Args:
-        places: by recording.
-        own: whether the user's own table says so, else the paper's.
-        warnings: what is legal, but may not be meant.
-    """
-
-    places: Mapping[str, Place]
+    places: Mapping[str, PartitionRow]
     own: bool
     warnings: tuple[str, ...] = ()
 
 
 def read_split(source: Path, present: Collection[str], problems: Problems) -> Split:
-    """Return where the recordings of a folder belong.
-
-    Args:
-        source: the folder, which may hold a user's own table.
-        present: recordings of which it has files.
-        problems: notes recordings whose partition is unknown.
-
-    Raises:
-        InputError: if the user's own table is malformed.
-    """
+    """Return where the recordings of a folder belong; those whose partition is unknown are noted as problems."""
     table = source / OWN_TABLE
     if table.is_file():
         places = read_partitions(table)
@@ -63,7 +48,7 @@ def read_split(source: Path, present: Collection[str], problems: Problems) -> Sp
     return Split({name: paper[name] for name in present if name in paper}, False)
 
 
-def paper_split() -> dict[str, Place]:
+def paper_split() -> dict[str, PartitionRow]:
     """Return where each of its 46 people belongs in the paper."""
     return read_partitions(PAPER_TABLE)
 

@@ -19,9 +19,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ser_ray.corpus.layouts.lines import read_lines, to_traces
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.layouts.partition_table import Place, read_partitions
-from ser_ray.corpus.source.description import Description, Labelled, Source, require
+from ser_ray.corpus.layouts.partition_table import PartitionRow, read_partitions
+from ser_ray.corpus.source.description import Description, Labelled, Source, read_notice, require
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces, read_traces
 from ser_ray.errors import InputError
@@ -35,14 +34,7 @@ LABEL_RATE_HZ = 50.0
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `semaine` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is in another layout, has no partitions.csv, or a file is missing; several mistakes at once.
-    """
+    """Return what a folder in the layout `semaine` holds."""
     folder = next((source / name for name in SESSIONS if (source / name).is_dir()), None)
     require(source, "semaine", {"sessions/ (or Sessions/)": folder is not None})
     assert folder is not None
@@ -68,12 +60,8 @@ def _by_number(session: str) -> tuple[int, str]:
     return (int(session), session) if session.isdecimal() else (0, session)
 
 
-def _places(source: Path, sessions: Sequence[str]) -> dict[str, Place]:
-    """Return where sessions belong.
-
-    Raises:
-        InputError: if the user has not said it.
-    """
+def _places(source: Path, sessions: Sequence[str]) -> dict[str, PartitionRow]:
+    """Return where sessions belong, which the user must have said."""
     table = source / "partitions.csv"
     if not table.is_file():
         example = sessions[0] if sessions else "10"
@@ -86,12 +74,7 @@ def _places(source: Path, sessions: Sequence[str]) -> dict[str, Place]:
     return read_partitions(table)
 
 
-def _source(source: Path, folder: Path, session: str, place: Place) -> Source:
-    """Return one session.
-
-    Raises:
-        InputError: if its folder, audio or, unless it is for test, labels are missing.
-    """
+def _source(source: Path, folder: Path, session: str, place: PartitionRow) -> Source:
     if not (folder / session).is_dir():
         raise InputError(f"{place.where}: session {session} has no folder {folder / session}")
     audio = [path for path in sorted((folder / session).glob(AUDIO)) if not path.name.startswith(".")]
@@ -132,7 +115,7 @@ def _user(folder: Path) -> str:
 
 
 def _attribute(folder: Path, name: str) -> str:
-    """Return what session.xml says in an attribute, "" where it says nothing."""
+    """Return an attribute of session.xml, "" where it is absent."""
     path = folder / "session.xml"
     if not path.is_file():
         return ""
@@ -149,15 +132,7 @@ def _warnings(unnamed: Sequence[str], source: Path) -> tuple[str, ...]:
 
 
 def read_labels(gold: Path | None, rated: Mapping[str, Mapping[str, Path]]) -> Labelled:
-    """Return the labels of one session.
-
-    Args:
-        gold: a file TU_VA.csv, if there is one.
-        rated: per target and rater.
-
-    Raises:
-        InputError: if a file is malformed.
-    """
+    """Return the labels of one session: a file TU_VA.csv, if there is one, and a file per target and rater."""
     given: tuple[Traces, ...] = ()
     if gold is not None:
         traces = read_traces(gold)

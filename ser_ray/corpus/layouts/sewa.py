@@ -13,8 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from ser_ray.corpus.layouts.lines import read_lines, to_number, to_traces, without_header
-from ser_ray.corpus.layouts.notice import read_notice
-from ser_ray.corpus.source.description import Description, Labelled, Source, contents, partition_named, require
+from ser_ray.corpus.source.description import (
+    Description,
+    Labelled,
+    Source,
+    contents,
+    partition_named,
+    read_notice,
+    require,
+)
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.errors import InputError
 
@@ -26,14 +33,7 @@ TIME = "timestamp"
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `sewa` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if it is in another layout, or labels or audio lack their partner; several mistakes at once.
-    """
+    """Return what a folder in the layout `sewa` holds."""
     audio, labels = source / "audio", source / "labels"
     require(source, "sewa", {"audio/": audio.is_dir(), "labels/": labels.is_dir()})
     waves = {path.stem: path for path in sorted(audio.glob("*.wav")) if not path.name.startswith(".")}
@@ -55,11 +55,6 @@ def read(source: Path) -> Description:
 
 
 def _source(folder: Path, audio: Path, partition: str, culture: str | None) -> Source:
-    """Return one recording.
-
-    Raises:
-        InputError: if its labels are missing, or its turns cannot be read.
-    """
     labels = folder / "labels" / f"{audio.stem}.csv"
     turns = folder / "turns" / f"{audio.stem}.csv"
     labelled = labels.is_file()
@@ -80,14 +75,7 @@ def _source(folder: Path, audio: Path, partition: str, culture: str | None) -> S
 
 
 def read_labels(path: Path) -> Labelled:
-    """Return the gold standard of one recording.
-
-    Args:
-        path: of its labels.
-
-    Raises:
-        InputError: if columns are missing, or a line is malformed.
-    """
+    """Return the gold standard of one recording."""
     every = read_lines(path, ";")
     lines = without_header(every)
     columns = COLUMNS if len(lines) == len(every) else tuple(field.lower() for field in every[0].fields)

@@ -17,13 +17,7 @@ LARGEST_STEP = 1.5
 
 @dataclass(frozen=True)
 class Stretch:
-    """Labels without a gap.
-
-    Args:
-        first: stamp of the first.
-        last: stamp of the last.
-        rows: how many there are.
-    """
+    """Labels without a gap, by the stamps of the first and the last, and the number of rows."""
 
     first: float
     last: float
@@ -31,15 +25,7 @@ class Stretch:
 
 
 def stretches(stamps: NDArray[np.float64], step: float) -> list[Stretch]:
-    """Return stamps cut at their gaps.
-
-    Args:
-        stamps: [rows], rising.
-        step: between two that are neighbours, in the unit of the stamps.
-
-    Returns:
-        In order; among them those that are too short to be used.
-    """
+    """Return rising stamps, usually `step` apart, cut at their gaps, in order; some may be too short to be used."""
     pieces = np.split(stamps, np.flatnonzero(np.diff(stamps) > LARGEST_STEP * step) + 1)
     return [Stretch(float(piece[0]), float(piece[-1]), piece.size) for piece in pieces if piece.size]
 
@@ -59,13 +45,7 @@ def shared(stamps: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def counted_from(traces: Traces, stretch: Stretch, unit_s: float) -> Traces:
-    """Return the rows of a stretch, their stamps counted from its begin.
-
-    Args:
-        traces: of a file, with stamps as they stand there.
-        stretch: which rows.
-        unit_s: seconds per unit of the stamps.
-    """
+    """Return the rows of a stretch, their stamps, in units of `unit_s` seconds, counted from its begin."""
     rows = np.flatnonzero((traces.times_s >= stretch.first) & (traces.times_s <= stretch.last))
     return Traces(
         traces.path,
@@ -78,9 +58,7 @@ def counted_from(traces: Traces, stretch: Stretch, unit_s: float) -> Traces:
 def numbered(name: str, found: Sequence[Stretch]) -> list[tuple[str, Stretch]]:
     """Return stretches with names: the given one if there is one alone, else NAME_1, NAME_2, ...
 
-    Args:
-        name: of what was cut.
-        found: its stretches; those that are too short are left out, but counted.
+    Those that are too short are left out, but counted.
     """
     return [
         (name if len(found) == 1 else f"{name}_{number}", stretch)
@@ -89,12 +67,8 @@ def numbered(name: str, found: Sequence[Stretch]) -> list[tuple[str, Stretch]]:
     ]
 
 
-def left_out(names: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning for what held stretches too short to be used, none where nothing did.
-
-    Args:
-        names: of what was cut, once per stretch.
-    """
+def left_out_warning(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning for stretches too short to be used, given the name of what was cut once per stretch, if any."""
     if not names:
         return ()
     return (

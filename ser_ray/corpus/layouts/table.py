@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TypedDict
 
 from ser_ray.corpus.layouts.named_files import NamedFiles, composed
-from ser_ray.corpus.layouts.notice import read_notice
 from ser_ray.corpus.layouts.table_audio import AUDIO_COLUMNS, audio_part
 from ser_ray.corpus.source.description import (
     Description,
@@ -26,6 +25,7 @@ from ser_ray.corpus.source.description import (
     Source,
     contents,
     partition_named,
+    read_notice,
 )
 from ser_ray.corpus.source.problems import Problems
 from ser_ray.corpus.source.traces import Traces, read_rows, read_traces
@@ -37,14 +37,7 @@ OWN_COLUMNS = ("name", "partition", "speaker", *AUDIO_COLUMNS)
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `table` holds.
-
-    Args:
-        source: the folder.
-
-    Raises:
-        InputError: if the table is missing or wrong, or audio is missing; several mistakes at once.
-    """
+    """Return what a folder in the layout `table` holds."""
     table = _find_table(source)
     header, rows, lines = read_rows(table)
     header = [column.lower() if column.lower() in OWN_COLUMNS else column for column in header]

@@ -27,17 +27,9 @@ class Part(TypedDict):
 
 
 def audio_part(name: str, row: Mapping[str, str], where: str, files: NamedFiles, strays: Strays) -> Part:
-    """Return the audio of a recording.
+    """Return the audio of a recording, by the AUDIO_COLUMNS of its row as far as they are there and not empty.
 
-    Args:
-        name: of the recording.
-        row: of the table; only AUDIO_COLUMNS count here, as far as they are there and not empty.
-        where: table and line, for messages.
-        files: of the folder audio.
-        strays: those of them that are named after no recording.
-
-    Raises:
-        InputError: if there is no such file, or several, or a column holds something else.
+    `strays` are the files that are named after no recording; `where` is table and line.
     """
     given = row.get("audio", "")
     start_s, stop_s = _seconds(row, "start", where), _seconds(row, "end", where)

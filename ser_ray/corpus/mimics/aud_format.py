@@ -29,16 +29,7 @@ RATERS = ("R1", "R2", "R3")
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of a database in audformat.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each recording.
-        seed: of everything drawn.
-
-    Raises:
-        InputError: if audformat is not installed.
-    """
+    """Write a mimic of a database in audformat, whose library must be installed."""
     try:
         import audformat
     except ImportError as error:

@@ -34,13 +34,7 @@ Second,Rating
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of MSP-Conversation.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each conversation.
-        seed: of everything drawn.
-    """
+    """Write a mimic of MSP-Conversation."""
     parts, conversations, segments = [], [], {}
     for number, (code, count) in enumerate(PARTS.items()):
         someone = person(number, seconds, seed)
@@ -70,7 +64,7 @@ def spans(seconds: float, count: int) -> list[tuple[float, float]]:
 
 
 def _rate(out: Path, part: str, someone: Person, span: tuple[float, float], rng: np.random.Generator) -> None:
-    """Write what all raters say of a part."""
+    """Write the traces of all raters of a part."""
     for target, raters in RATERS.items():
         folder = out / "Annotations" / target
         folder.mkdir(parents=True, exist_ok=True)

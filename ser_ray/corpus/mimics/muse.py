@@ -22,13 +22,7 @@ DROPPED = ("1", "2")
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of MuSe 2021.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each video, but at least SHORTEST_S.
-        seed: of everything drawn.
-    """
+    """Write a mimic of MuSe 2021; each video lasts at least SHORTEST_S."""
     seconds = max(seconds, SHORTEST_S)
     labels = out / TASK / "label_segments"
     for number, (video, partition) in enumerate(VIDEOS.items()):
@@ -48,12 +42,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def stamps_of(video: str, seconds: float) -> list[tuple[int, str]]:
-    """Return stamp (ms) and segment of each row of a video.
-
-    Args:
-        video: its name.
-        seconds: how long it is.
-    """
+    """Return stamp (ms) and segment of each row of a video."""
     steps = int(seconds * 1000) // STEP_MS
     first, second, third = steps // 20 + 1, steps // 3, 2 * steps // 3
     rows = []

@@ -17,11 +17,9 @@ NOTICE = "Made up by ser_ray in this layout: a synthetic voice and simulated rat
 
 @dataclass(frozen=True)
 class Person:
-    """One made-up recording.
+    """One made-up recording: audio int16 [samples] at 16 kHz, and how it is rated.
 
-    Args:
-        audio: int16 [samples] at 16 kHz.
-        ratings: per target and rater a trace [frames] at 25 Hz, in [-1, 1], in steps of 0.01.
+    Ratings are per target and rater a trace [frames] at 25 Hz, in [-1, 1], in steps of 0.01.
     """
 
     audio: NDArray[np.int16]
@@ -37,13 +35,7 @@ class Person:
         return np.asarray(np.mean(list(self.ratings[target].values()), axis=0))
 
     def write_audio(self, path: Path, rate_hz: int = SAMPLE_RATE, channels: int = 1) -> None:
-        """Write what is said as 16-bit WAV.
-
-        Args:
-            path: of the file; its folder is made if need be.
-            rate_hz: samples per second.
-            channels: how many, all equal.
-        """
+        """Write the audio as 16-bit WAV, its channels all equal."""
         samples = self.audio.astype(np.float64) / 32768
         if rate_hz != SAMPLE_RATE:
             samples = resample_poly(samples, rate_hz, SAMPLE_RATE)
@@ -52,25 +44,11 @@ class Person:
 
 
 def person(number: int, seconds: float, seed: int) -> Person:
-    """Return a made-up person with arousal and valence, six raters R1 to R6.
-
-    Args:
-        number: of the person; another number is another voice and another course.
-        seconds: how long the recording is.
-        seed: of everything drawn.
-    """
+    """Return a made-up person with arousal, valence and raters R1 to R6; each number is another voice and course."""
     audio, ratings = speak_and_rate(seconds, np.random.default_rng([seed, number]), np.random.default_rng([seed, 0]))
     return Person(audio, ratings)
 
 
 def at_times(trace: NDArray[np.float64], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a trace at other times than its own.
-
-    Args:
-        trace: [frames] at 25 Hz, beginning at 0 s.
-        times_s: [times], any.
-
-    Returns:
-        [times], between neighbours on the line that joins them; the ends' values beyond the ends.
-    """
+    """Return a trace [frames] at 25 Hz at other times: interpolated linearly, the ends' values beyond the ends."""
     return np.asarray(np.interp(times_s, np.arange(trace.size) / LABEL_RATE, trace))

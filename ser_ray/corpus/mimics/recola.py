@@ -7,7 +7,7 @@ users knows people of whom there is no recording.
 from pathlib import Path
 
 from ser_ray.corpus.mimics.people import NOTICE, person
-from ser_ray.corpus.mimics.recola_avec import RATE_HZ, write_raters
+from ser_ray.corpus.mimics.recola_avec import RATE_HZ, write_ratings
 
 PEOPLE = {16: 1, 17: 1, 19: 2, 43: 3, 48: 4}
 """Number of each person -> number of the dyad, which is made up."""
@@ -17,19 +17,13 @@ OTHERS = {18: 2, 20: 5}
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of the full RECOLA.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each recording.
-        seed: of everything drawn.
-    """
+    """Write a mimic of the full RECOLA."""
     for number in PEOPLE:
         someone = person(number, seconds, seed)
         someone.write_audio(out / "RECOLA-Audio-recordings" / f"P{number}.wav", RATE_HZ, channels=2)
         for target in someone.ratings:
             path = out / "RECOLA-Annotation" / "emotional_behaviour" / target / f"P{number}.csv"
-            write_raters(path, someone, target, hole=(number, target) == (19, "arousal"))
+            write_ratings(path, someone, target, hole=(number, target) == (19, "arousal"))
     users = out / "RECOLA-Metadata" / "recola_user_info.csv"
     users.parent.mkdir(exist_ok=True)
     rows = [f"P{number};{dyad}" for number, dyad in sorted({**PEOPLE, **OTHERS}.items())]

@@ -15,13 +15,7 @@ FORKED = 19
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of RECOLA as the paper's authors keep it.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each recording.
-        seed: of everything drawn.
-    """
+    """Write a mimic of RECOLA as the paper's authors keep it."""
     for number in PEOPLE:
         someone = person(number, seconds, seed)
         someone.write_audio(out / "Audio_recordings" / f"P{number}.wav", RATE_HZ, channels=2)

@@ -38,13 +38,7 @@ SHORT_HEADER = """\
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of RECOLA as in AVEC 2015 and 2016.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each recording.
-        seed: of everything drawn.
-    """
+    """Write a mimic of RECOLA as in AVEC 2015 and 2016."""
     for number, name in enumerate(RECORDINGS):
         someone = person(number, seconds, seed)
         someone.write_audio(out / "recordings_audio" / f"{name}.wav", RATE_HZ, channels=2)
@@ -56,7 +50,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
             gold.parent.mkdir(parents=True, exist_ok=True)
             gold.write_text(header + "".join(f"{name},{row}\n" for row in gold_rows(someone, target)))
             raters = out / "ratings_individual" / target / f"{name}.csv"
-            write_raters(raters, someone, target, hole=(name, target) == ("train_2", "valence"))
+            write_ratings(raters, someone, target, hole=(name, target) == ("train_2", "valence"))
     (out / "NOTICE").write_text(NOTICE)
 
 
@@ -77,15 +71,8 @@ def rows_of(someone: Person, target: str) -> Mapping[str, NDArray[np.float64]]:
     return {name: at_times(trace, times) for name, trace in zip(RATERS, by_rater.values(), strict=True)}
 
 
-def write_raters(path: Path, someone: Person, target: str, *, hole: bool) -> None:
-    """Write the ratings of one recording.
-
-    Args:
-        path: of the file; its folder is made if need be.
-        someone: who is rated.
-        target: what is rated.
-        hole: whether the second rater left out the fourth value.
-    """
+def write_ratings(path: Path, someone: Person, target: str, *, hole: bool) -> None:
+    """Write the ratings of one recording; with a hole the second rater left out the fourth value."""
     traces = rows_of(someone, target)
     rows = []
     for row, values in enumerate(zip(*traces.values(), strict=True)):

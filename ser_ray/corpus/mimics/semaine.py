@@ -20,13 +20,7 @@ STEP_S = 0.02
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of SEMAINE.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each session.
-        seed: of everything drawn.
-    """
+    """Write a mimic of SEMAINE."""
     for number, (session, (character, recording)) in enumerate(SESSIONS.items()):
         someone = person(number, seconds, seed)
         folder = out / "Sessions" / session
@@ -61,7 +55,7 @@ def gold_rows(someone: Person) -> list[str]:
 
 
 def _rate(folder: Path, someone: Person, character: str, recording: int) -> None:
-    """Write what raters say of user (TU) and operator (TO), each stopping a little earlier than the one before."""
+    """Write raters' traces of user (TU) and operator (TO), each stopping a little earlier than the one before."""
     for place, rater in enumerate(RATERS):
         times = stamps(someone.seconds - 5 * place * STEP_S)
         for letter, target in (("A", "arousal"), ("V", "valence")):

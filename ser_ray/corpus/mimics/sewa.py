@@ -17,13 +17,7 @@ TURN_S, PAUSE_S = 1.5, 1.0
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of SEWA as in AVEC 2017 to 2019.
-
-    Args:
-        out: folder, made if need be.
-        seconds: of each recording.
-        seed: of everything drawn.
-    """
+    """Write a mimic of SEWA as in AVEC 2017 to 2019."""
     for folder in ("labels", "turns"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(RECORDINGS):

@@ -12,13 +12,7 @@ RATE_HZ = 25
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a small made-up folder in this layout.
-
-    Args:
-        out: the folder.
-        seconds: of each recording.
-        seed: of everything drawn.
-    """
+    """Write a small made-up folder in this layout."""
     for folder in ("labels", "raters"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     (out / "NOTICE").write_text(NOTICE + "\n", encoding="utf-8")

@@ -24,14 +24,10 @@ FAINT = 1e-3
 
 
 def channel_named(text: str, where: str) -> Channel:
-    """Return the channel that a text names.
-
-    Args:
-        text: left, right, a number from 1, or mean, in any case; empty for what suits the file.
-        where: option, or file and line, for the message.
+    """Return the channel that a text names: left, right, a number from 1, mean, or "" for what suits the file.
 
     Raises:
-        InputError: if it is something else.
+        InputError: if it is something else; its message begins with `where`.
     """
     value = text.strip().lower()
     if value in ("", "mean"):
@@ -43,31 +39,14 @@ def channel_named(text: str, where: str) -> Channel:
 
 
 def check_channel(channel: Channel, channels: int, path: object) -> None:
-    """Refuse a channel that a file does not have.
-
-    Args:
-        channel: what is wanted.
-        channels: how many the file has.
-        path: of the file.
-
-    Raises:
-        InputError: if there are fewer.
-    """
+    """Refuse a channel that a file does not have."""
     if isinstance(channel, int) and channel > channels:
         has = "1 channel" if channels == 1 else f"{channels} channels"
         raise InputError(f"{path} has {has}, but channel {channel} is asked for; channel must be {LEGAL}")
 
 
 def mono(block: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
-    """Return the mean of channels.
-
-    Args:
-        block: [samples, channels].
-        channels: those to average, counted from 0.
-
-    Returns:
-        [samples].
-    """
+    """Return the mean of some channels, counted from 0, of a block [samples, channels]: [samples]."""
     total = block[:, channels[0]].copy()
     for number in channels[1:]:  # channel by channel: along the short axis numpy takes ten times as long
         total += block[:, number]
@@ -75,11 +54,7 @@ def mono(block: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.floa
 
 
 class ChannelPowers:
-    """The powers of channels, and what they have in common, gathered over blocks.
-
-    Args:
-        channels: which, counted from 0; at least two.
-    """
+    """Powers of channels, and what they have in common, gathered over blocks; at least two channels, counted from 0."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         self.channels = list(channels)

@@ -1,4 +1,4 @@
-"""What a layout tells of a folder of data, before any audio is read."""
+"""What a layout finds in a folder of data, before any audio is read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,13 +34,10 @@ class OtherLayoutError(InputError):
 
 @dataclass(frozen=True)
 class Labelled:
-    """What the label files of one recording hold.
+    """Traces in the label files of one recording.
 
-    Args:
-        gold: traces of a given gold standard, one column per target; no target in two of them; empty where only
-            ratings are known.
-        ratings: per target the traces of single raters, one column per rater, no rater in two of them; empty where
-            there are none.
+    `gold` is a given gold standard, one column per target, empty where only ratings are known; `ratings` are per target
+    the single raters' traces, one column per rater. No target, and no rater of a target, is in two files.
     """
 
     gold: tuple[Traces, ...] = ()
@@ -56,21 +53,11 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Source:
-    """One recording to be imported, and how its labels are read.
+    """One recording to be imported.
 
-    Labels are read where and when they are needed, by several processes, and never all at once.
-
-    Args:
-        name: unique.
-        partition: "train", "devel" or "test".
-        speaker: who is heard.
-        audio: file that soundfile reads.
-        labels: returns what the label files hold; can be pickled; None where there are none.
-        label_files: what `labels` reads.
-        start_s: where the recording begins in the audio file; stamps of labels count from there.
-        stop_s: where it ends in the audio file; None for the file's end.
-        channel: of the audio file.
-        extra: further columns of the index.
+    Labels are read where and when they are needed, by several processes, and never all at once: `labels` can be
+    pickled, and is None where there are none. Their stamps count from `start_s`, where the recording begins in the
+    audio file; `stop_s` is None for the file's end. `extra` are further columns of the index.
     """
 
     name: str
@@ -95,15 +82,11 @@ def _scaled(labels: Callable[[], Labelled], unit_s: float) -> Labelled:
 
 @dataclass(frozen=True)
 class Description:
-    """All that is to be imported.
+    """All that is to be imported, in the order of the index to come.
 
-    Args:
-        sources: the recordings, in the order of the index to come.
-        notice: licence and remarks that came with the data.
-        alignment: where stamps begin at 0, whether frame i carries the label at its "start" (row i) or at its "end"
-            (row i + 1, the paper's). None leaves the rows as they are.
-        label_rate_hz: to which irregular traces are brought; None where all come at one rate.
-        warnings: what is legal, but may not be meant.
+    Where stamps begin at 0, `alignment` tells whether frame i carries the label at its "start" (row i) or at its "end"
+    (row i + 1, the paper's); None leaves the rows as they are. Irregular traces are brought to `label_rate_hz`.
+    Warnings are of what is legal, but may not be meant.
     """
 
     sources: tuple[Source, ...]
@@ -114,15 +97,7 @@ class Description:
 
 
 def partition_named(value: str, where: str) -> str:
-    """Return the partition that a name means.
-
-    Args:
-        value: as the user wrote it, in any case.
-        where: file and line, for the message.
-
-    Raises:
-        InputError: if it is none that is understood.
-    """
+    """Return the partition that a user's name means, in any case."""
     partition = PARTITION_NAMES.get(value.strip().lower())
     if partition is None:
         raise InputError(f"{where}: partition is {value!r}, but must be one of {', '.join(PARTITION_NAMES)}")
@@ -130,15 +105,10 @@ def partition_named(value: str, where: str) -> str:
 
 
 def require(source: Path, layout: str, wanted: Mapping[str, bool]) -> None:
-    """Refuse a folder that is not in a layout, saying what was looked for and what is there.
-
-    Args:
-        source: the folder.
-        layout: its name.
-        wanted: what the layout has at its top -> whether it was found.
+    """Refuse a folder that is not in a layout; `wanted` maps what the layout has at its top to whether it was found.
 
     Raises:
-        OtherLayoutError: if something was not found.
+        OtherLayoutError: if something was not found, naming it and what is there.
     """
     if all(wanted.values()):
         return
@@ -155,3 +125,12 @@ def contents(source: Path) -> str:
         return "it is a file" if source.exists() else "it does not exist"
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in source.iterdir())
     return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+
+
+NOTICE = "NOTICE"
+
+
+def read_notice(folder: Path) -> str:
+    """Return the text of a file NOTICE in a folder; "" where there is none."""
+    path = folder / NOTICE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

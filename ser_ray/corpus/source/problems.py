@@ -9,11 +9,7 @@ SHOWN = 5
 
 
 class Problems:
-    """A list of mistakes in one source of data.
-
-    Args:
-        source: what the data is called in the message.
-    """
+    """Mistakes in one source of data, which the message names."""
 
     def __init__(self, source: object) -> None:
         self._source = source
@@ -37,14 +33,7 @@ class Problems:
             self.add(str(error))
 
     def refuse(self, remark: str = "") -> None:
-        """End here if anything was noted.
-
-        Args:
-            remark: said behind the mistakes.
-
-        Raises:
-            InputError: showing the first few mistakes and the number of all.
-        """
+        """Raise an InputError if anything was noted, with the first few mistakes, the number of all, and a remark."""
         count = self.count
         if count == 1:
             raise InputError(self._messages[0] + remark)

@@ -16,14 +16,7 @@ COMMENT = "#"
 
 @dataclass(frozen=True)
 class Traces:
-    """The traces of one label file.
-
-    Args:
-        path: of the file, for messages.
-        times_s: [rows], as written.
-        values: per column [rows].
-        lines: [rows], line numbers in the file, for messages.
-    """
+    """Traces of one label file: times [rows] as written, per column values [rows], and line numbers for messages."""
 
     path: Path
     times_s: NDArray[np.float64]
@@ -41,14 +34,9 @@ class Traces:
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Return what a text table holds.
+    """Return columns, rows, and the line number of each row of a text table, divided by commas, semicolons or tabs.
 
-    Args:
-        path: of a file with a header, its fields divided by commas, semicolons or tabs.
-
-    Returns:
-        The names of the columns, the rows, and the line number of each row. Blank lines are left out, and lines
-        that begin with # before the header.
+    Blank lines are left out, and lines that begin with # before the header.
 
     Raises:
         InputError: if it is no text, is empty, names a column twice, or a row has more or fewer fields than the header.
@@ -79,17 +67,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
 
 
 def read_traces(path: Path) -> Traces:
-    """Return the traces of a CSV file: a column time in seconds, and further columns that are numbers.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Every column but time. A column that holds texts is left out.
-
-    Raises:
-        InputError: if the table is malformed, has no time, or a number in it cannot be read.
-    """
+    """Return the traces of a CSV file: a column time in seconds, and every further column that holds numbers."""
     header, rows, lines = read_rows(path)
     time = next((name for name in header if name.lower() == "time"), None)
     if time is None:

@@ -33,12 +33,7 @@ def record_batch(
 ) -> pa.RecordBatch:
     """Return a recording as a batch of one row.
 
-    Args:
-        schema: of the shard.
-        audio: int16 [samples].
-        gold: [frames or more, targets], or None.
-        ratings: per target and rater [frames or more].
-        frames: how many of them are kept.
+    Gold is [frames or more, targets], or None; ratings are per target and rater [frames or more].
     """
     columns = [_one_list(audio, pa.int16())]
     for column in range(len(schema) - 2):
@@ -51,11 +46,7 @@ def record_batch(
 def moments(audio: NDArray[np.int16]) -> tuple[float, float]:
     """Return mean and population standard deviation of int16 samples, from exact integer sums.
 
-    Args:
-        audio: int16 [samples], at least one.
-
-    Returns:
-        Both as correctly as float64 holds them, the same on every machine.
+    Both are as correct as float64 holds them, the same on every machine.
     """
     n, total, squares = audio.size, 0, 0
     for start in range(0, n, 2**22):
@@ -65,14 +56,12 @@ def moments(audio: NDArray[np.int16]) -> tuple[float, float]:
 
 
 def _lists(rows: list[NDArray[Any]], kind: Any) -> Any:
-    """Return a column of one list per row."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     flat = np.ascontiguousarray(np.concatenate(rows), kind.to_pandas_dtype())
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
 
 
 def _one_list(values: NDArray[Any] | None, kind: Any) -> Any:
-    """Return a column of one list, or of one null."""
     return pa.nulls(1, pa.large_list(kind)) if values is None else _lists([values], kind)
 
 

@@ -1,4 +1,4 @@
-"""Looks at a corpus's files: whether they are there, whole, and as they were written."""
+"""Checks of a corpus's files: whether they are there, whole, and as they were written."""
 
 import contextlib
 import hashlib
@@ -17,15 +17,8 @@ class AlteredError(InputError):
 
 
 @contextlib.contextmanager
-def naming(what: str) -> Iterator[None]:
-    """Have whatever Arrow or the system raises while a file is read name that file.
-
-    Args:
-        what: the file, as a message begins with it.
-
-    Raises:
-        InputError: if the file cannot be read, or is not in the format that it should be in.
-    """
+def reading_file(what: str) -> Iterator[None]:
+    """Raise an InputError that begins with `what` for whatever Arrow or the system raises while a file is read."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -34,13 +27,7 @@ def naming(what: str) -> Iterator[None]:
 
 
 def altered(path: Path, found: str, wanted: str) -> AlteredError:
-    """Return what is to be raised for a file whose hash is not that of the manifest.
-
-    Args:
-        path: of the file.
-        found: its SHA-256.
-        wanted: what the manifest says.
-    """
+    """Return the error for a file whose hash is not that of the manifest."""
     what = "shard " if path.parent.name == SHARDS else ""
     return AlteredError(
         f"{what}{path} was altered: its SHA-256 is {found}, but {MANIFEST} says {wanted}; copy it again or import the "
@@ -48,12 +35,8 @@ def altered(path: Path, found: str, wanted: str) -> AlteredError:
     )
 
 
-def absence(folder: Path) -> str:
-    """Return the message for a folder without a manifest.
-
-    Args:
-        folder: of the corpus that was expected.
-    """
+def missing_corpus(folder: Path) -> str:
+    """Return the message for a folder without a manifest."""
     if (folder / SHARDS).is_dir() or (folder / INDEX).is_file():
         return (
             f"{folder} is a half-written corpus: it has shards but no {MANIFEST}, which is written "
@@ -71,15 +54,11 @@ def absence(folder: Path) -> str:
 def check_size(folder: Path, shard: Shard) -> None:
     """Refuse a shard that is absent or has not the length that the manifest says.
 
-    A file cut short under a memory map ends the process without an exception: hence this look.
-
-    Args:
-        folder: of the corpus.
-        shard: as in the manifest.
+    A file cut short under a memory map would end the process without an exception.
 
     Raises:
         AlteredError: naming the shard.
-        InputError: if the system cannot tell.
+        InputError: if the file cannot be examined.
     """
     path = folder / SHARDS / shard.name
     try:

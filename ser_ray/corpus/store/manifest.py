@@ -1,4 +1,4 @@
-"""Reads and writes corpus.json; nothing in it is believed before it is looked at."""
+"""Reads and writes corpus.json; nothing in it is trusted before it is checked."""
 
 import json
 import math
@@ -26,21 +26,15 @@ def manifest_text(manifest: Manifest) -> str:
 def read_manifest(path: Path) -> Manifest:
     """Return what a corpus.json says.
 
-    Args:
-        path: of the file.
-
     Raises:
-        InputError: if it is not such a file, cannot be read, or is of a later version of ser_ray.
+        InputError: if it is not such a file, cannot be read, or has another schema version.
     """
     values = _values(path)
     version: Any = values.get("schema_version")
     if not _is_integer(version, 1):
         raise InputError(f"{path} is not a corpus manifest (schema_version is {_shown(version)}): {_AGAIN}")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema_version {version}, but this ser_ray reads up to {SCHEMA_VERSION}: "
-            "update ser_ray, or import the corpus again with this one"
-        )
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path} has schema_version {version}, but this ser_ray reads {SCHEMA_VERSION}: {_AGAIN}")
     try:
         values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
         values["targets"] = tuple(values["targets"])
@@ -59,7 +53,6 @@ _AGAIN = "import the corpus again"
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -75,8 +68,8 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def _problems(manifest: Manifest) -> Iterator[str]:
-    """Yield what a manifest says that no import writes."""
-    for key in ("name", "notice", "index_sha256"):
+    """Yield what no import writes into a manifest."""
+    for key in ("name", "notice"):
         if not isinstance(getattr(manifest, key), str):
             yield f"{key} is {_shown(getattr(manifest, key))}, but must be a text"
     rate = manifest.label_rate
@@ -91,7 +84,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield f"sample_rate is {_shown(manifest.sample_rate)}, but must be {SAMPLE_RATE}"
     if not _is_hex(manifest.fingerprint, 16):
         yield f"fingerprint is {_shown(manifest.fingerprint)}, but must be 16 hexadecimal digits"
-    if manifest.index_sha256 and not _is_hex(manifest.index_sha256, 64):
+    if not _is_hex(manifest.index_sha256, 64):
         yield f"index_sha256 is {_shown(manifest.index_sha256)}, but must be 64 hexadecimal digits"
     notes = manifest.preparation
     if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):

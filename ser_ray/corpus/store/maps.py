@@ -1,7 +1,7 @@
 """Shards in memory maps that read from the disk what is asked for, and not what lies beside it.
 
 By itself a map reads some way around each place that is touched, 128 kB to some megabytes as the machine has it set:
-right for whoever reads on, and for random crops most of the work. So maps are told that places are random, and each
+right for whoever reads on, and for random crops most of the work. So maps are advised that access is random, and each
 stretch is announced in one piece before it is read.
 """
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ser_ray.corpus.store.batches import shard_schema
-from ser_ray.corpus.store.files import naming
+from ser_ray.corpus.store.files import reading_file
 from ser_ray.errors import InputError
 
 MAGIC = b"ARROW1"
@@ -27,12 +27,8 @@ to the disk may be, and the rest page by page."""
 class ShardMap:
     """A shard in memory, read when it is touched. Arrays that lie in it keep it open.
 
-    What the file says of its own structure is looked at before an array is made of it, so that a damaged one is refused
-    by name and does not end the process; what its samples are is not, which takes reading all of them.
-
-    Args:
-        path: of the file, which has the length that the manifest says.
-        targets: of the manifest.
+    The file's structure is checked before an array is made of it, so that a damaged one is refused by name and does not
+    end the process; its samples are not, which takes reading all of them.
 
     Raises:
         InputError: if it cannot be read, or has not the columns of these targets.
@@ -40,7 +36,7 @@ class ShardMap:
 
     def __init__(self, path: Path, targets: Sequence[str]) -> None:
         self.path = path
-        with naming(f"shard {path}"):
+        with reading_file(f"shard {path}"):
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
             self._map.madvise(mmap.MADV_RANDOM)
@@ -62,17 +58,14 @@ class ShardMap:
         return count
 
     def batch(self, number: int) -> Any:
-        """Return a record batch of one recording, whose columns lie in the map.
-
-        Args:
-            number: from 0.
+        """Return a record batch of one recording, counted from 0, whose columns lie in the map.
 
         Raises:
             InputError: if there is no such batch, or its lists do not lie within it.
         """
         if not 0 <= number < self.batches:
             raise InputError(f"shard {self.path} has no batch {number}, but {self.batches}, from 0")
-        with naming(f"shard {self.path}, batch {number},"):
+        with reading_file(f"shard {self.path}, batch {number},"):
             batch = self._reader.get_batch(number)
             batch.validate()
         if batch.num_rows != 1 or batch.column("audio").null_count:
@@ -82,23 +75,16 @@ class ShardMap:
     def raters(self, number: int) -> Any:
         """Return the list of raters' traces of a batch, which may be null.
 
-        Args:
-            number: of the batch, from 0.
-
         Raises:
             InputError: as `batch`.
         """
         column = self.batch(number).column("raters")
-        with naming(f"shard {self.path}, batch {number},"):
-            column.validate(full=True)  # lists within a list, which a look at the first and the last does not see
+        with reading_file(f"shard {self.path}, batch {number},"):
+            column.validate(full=True)  # lists within a list, which a check of the first and the last does not find
         return column[0]
 
     def announce(self, array: NDArray[Any]) -> None:
-        """Have the system begin to read what an array in this map holds, in as few pieces as it can.
-
-        Args:
-            array: one that lies in the map; another one is left alone.
-        """
+        """Have the system begin to read an array of this map, in as few pieces as it can; others are left alone."""
         first = array.__array_interface__["data"][0]
         if self._begin <= first and first + array.nbytes <= self._end and array.nbytes:
             start, stop = first - self._begin, first + array.nbytes - self._begin

@@ -1,39 +1,38 @@
 """A corpus under way: what an import has written so far, kept so that it can go on there.
 
 .OUT.partial/lock            held by the process that writes
-.OUT.partial/progress.jsonl  first what is imported how, then a line per recording that is wholly in a shard
+.OUT.partial/progress.jsonl  first what is imported how, then a line per written recording and per closed shard
 .OUT.partial/shards/         as in a corpus; the last one may be without its end
-.OUT.partial/before/         while a writer goes on: the shard whose recordings it takes over
 """
 
+import contextlib
+import errno
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 
 from ser_ray.allocation import NO_LOCKS
-from ser_ray.corpus.store.schema import SHARDS, Recording, Shard
+from ser_ray.corpus.store.schema import SAMPLE_RATE, SHARDS, Recording, Shard
 from ser_ray.errors import InputError
 
-JOURNAL, LOCK, BEFORE = "progress.jsonl", "lock", "before"
+JOURNAL, LOCK = "progress.jsonl", "lock"
 MAGIC_BYTES = 8
 """What an Arrow file begins with; a stream of batches follows, which can be read without the file's end."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A recording that is wholly in a shard.
+    """Line of the journal: a recording that is wholly in a shard.
 
-    Args:
-        recording: as indexed.
-        signature: of the files that it was made from.
-        raters: its rows of raters.parquet, as JSON: those of a large corpus are many.
+    `signature` identifies the files that it was made from; `raters` are its rows of raters.parquet as JSON, since those
+    of a large corpus are many.
     """
 
     recording: Recording
@@ -42,17 +41,15 @@ class Entry:
 
 
 class Partial:
-    """The folder of a corpus under way; one process writes it.
+    """Folder of a corpus under way, with its journal; one process writes it.
 
-    Args:
-        folder: beside the corpus to come.
-        header: what is imported how; what lies there from another import is not gone on with.
+    `header` says what is imported how: the journal of another import counts as empty.
 
     Raises:
         InputError: if another process writes it.
     """
 
-    def __init__(self, folder: Path, header: str) -> None:
+    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder = folder
         (folder / SHARDS).mkdir(parents=True, exist_ok=True)
         self._lock = (folder / LOCK).open("w")
@@ -65,80 +62,53 @@ class Partial:
             if error.errno not in NO_LOCKS:  # there two imports at once go unnoticed
                 self._lock.close()
                 raise
-        self._header = header
-        self._journal: IO[str] | None = None
-        if (folder / BEFORE).is_dir():  # a writer ended before it had taken over all: its journal never counted
-            for shard in (folder / BEFORE).iterdir():
-                os.replace(shard, folder / SHARDS / shard.name)
+        self._header = json.dumps(header).encode() + b"\n"
+        self._journal: IO[bytes] | None = None
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the recordings that were written by an import like this one, in order."""
-        for line in self._lines():
-            if "recording" in line:
-                yield Entry(Recording(**line["recording"]), line["signature"], line["raters"])
-
-    def closed(self) -> dict[str, tuple[Shard, int]]:
-        """Return the shards that were closed and are there, by name, and the number of recordings in each."""
-        shards = [(Shard(**line["shard"]), int(line["recordings"])) for line in self._lines() if "shard" in line]
-        return {shard.name: (shard, count) for shard, count in shards if _is_there(self.folder / SHARDS, shard)}
-
-    def rater_rows(self) -> Iterator[dict[str, Any]]:
-        """Yield all rows of raters.parquet."""
-        for line in self._lines():
-            yield from json.loads(line.get("raters", "[]"))
-
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of the journal as far as they are whole; none of another import's."""
+    def lines(self) -> Iterator[tuple[Entry | Shard, int]]:
+        """Yield the lines of the journal as far as they are whole, and the place in the file behind each."""
         path = self.folder / JOURNAL
         if not path.is_file():
             return
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if file.readline() != self._first_line():
+        with path.open("rb") as file:
+            end = len(self._header)
+            if file.readline() != self._header:
                 return
-            try:
-                for text in file:
-                    yield json.loads(text)
-            except ValueError:
-                return  # cut short, or the machine's power failed before this line was on the disk
+            for text in file:
+                try:
+                    line = json.loads(text)
+                except ValueError:  # the machine's power failed before this line was on the disk
+                    return
+                if not text.endswith(b"\n"):
+                    return
+                end += len(text)
+                yield (
+                    Shard(**line)
+                    if "sha256" in line
+                    else Entry(**{**line, "recording": Recording(**line["recording"])}),
+                    end,
+                )
 
-    def begin(self) -> None:
-        """Begin a journal; it takes the place of the one before with `settle`."""
-        (self.folder / BEFORE).mkdir(exist_ok=True)
-        self._journal = (self.folder / f"{JOURNAL}.new").open("w", encoding="utf-8")
-        self._journal.write(self._first_line())
+    def rater_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield all rows of raters.parquet."""
+        for line, _ in self.lines():
+            yield from json.loads(line.raters) if isinstance(line, Entry) else ()
 
-    def set_aside(self, name: str) -> Path:
-        """Move a shard, if it is there, out of the way of the writer that copies it; return where it is."""
-        aside = self.folder / BEFORE / name
-        if (self.folder / SHARDS / name).is_file():
-            os.replace(self.folder / SHARDS / name, aside)
-        return aside
-
-    def settle(self, shards: Collection[str]) -> None:
-        """Let the new journal be the one that counts: what it lists has been taken over.
-
-        Args:
-            shards: names of those that it lists; whatever else lies here is removed.
-        """
-        assert self._journal is not None
-        self._journal.flush()
-        os.replace(self.folder / f"{JOURNAL}.new", self.folder / JOURNAL)
-        shutil.rmtree(self.folder / BEFORE)
-        left = [path for path in self.folder.iterdir() if path.name not in (JOURNAL, LOCK, SHARDS)]
-        for path in [*left, *(path for path in (self.folder / SHARDS).iterdir() if path.name not in shards)]:
+    def go_on(self, end: int, shards: Collection[str]) -> None:
+        """Keep the journal up to a place that `lines` yielded, or begin it anew at 0; remove all files but `shards`."""
+        self._journal = (self.folder / JOURNAL).open("ab")
+        self._journal.truncate(end)
+        if not end:
+            self._journal.write(self._header)
+            self._journal.flush()
+        others = [path for path in self.folder.iterdir() if path.name not in (JOURNAL, LOCK, SHARDS)]
+        for path in [*others, *(path for path in (self.folder / SHARDS).iterdir() if path.name not in shards)]:
             path.unlink()
 
-    def add(self, entry: Entry) -> None:
-        """Note a recording that is wholly in its shard."""
-        self._write(asdict(entry))
-
-    def close_shard(self, shard: Shard, recordings: int) -> None:
-        """Note a shard that has its end."""
-        self._write({"shard": asdict(shard), "recordings": recordings})
-
-    def _write(self, line: Mapping[str, Any]) -> None:
+    def add(self, line: Entry | Shard) -> None:
+        """Note a recording that is wholly in its shard, or a shard that has its end."""
         assert self._journal is not None
-        self._journal.write(json.dumps(line) + "\n")
+        self._journal.write(json.dumps(asdict(line)).encode() + b"\n")
         self._journal.flush()
 
     def finish(self) -> None:
@@ -147,24 +117,14 @@ class Partial:
             (self.folder / name).unlink()
 
     def release(self) -> None:
-        """Let go of the folder."""
+        """Close the journal and let other processes write."""
         if self._journal is not None:
             self._journal.close()
         self._lock.close()
 
-    def _first_line(self) -> str:
-        return json.dumps({"import": self._header}) + "\n"
-
 
 def whole_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a shard that may have been cut short, as far as they are whole.
-
-    Args:
-        path: of the shard.
-
-    Yields:
-        The batches in order, mapped.
-    """
+    """Yield the mapped batches of a shard that may have been cut short, as far as they are whole."""
     try:
         source = pa.memory_map(str(path))
         source.seek(MAGIC_BYTES)
@@ -175,6 +135,45 @@ def whole_batches(path: Path) -> Iterator[pa.RecordBatch]:
         return
 
 
-def _is_there(folder: Path, shard: Shard) -> bool:
-    path = folder / shard.name
-    return path.is_file() and path.stat().st_size == shard.size_bytes
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+def partial_folder(out: Path) -> Path:
+    """Return the hidden folder in which a corpus is made, beside its resolved place."""
+    return out.parent / f".{out.name}.partial"
+
+
+def check_free_bytes(seconds: Sequence[float], out: Path) -> None:
+    """Refuse to begin if the audio of so many seconds takes more bytes than are free."""
+    out = out.resolve()
+    place = out.parent
+    while not place.exists():
+        place = place.parent
+    free, written = shutil.disk_usage(place).free, partial_folder(out)
+    there = sum(file.stat().st_size for file in written.rglob("*") if file.is_file()) if written.is_dir() else 0
+    needed = round(sum(seconds) * SAMPLE_RATE * np.dtype(np.int16).itemsize)
+    if needed > free + there:
+        raise InputError(
+            f"{out} needs about {_size(needed)} for {len(seconds)} recordings, but {_size(free)} are free on the file "
+            f"system of {place}: choose another place, or make room"
+        )
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+@contextlib.contextmanager
+def disk_errors_named(out: Path) -> Iterator[None]:
+    """Raise an InputError for a place where no folder can be made, and for a disk that fills up meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_PLACE:
+            raise InputError(f"{out} cannot be made ({error}): choose another place") from error
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f"the disk of {out} is full ({error}): make room and run the same command again; what is written is kept"
+        ) from error

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.gold.consensus import agreement, cronbach_alpha, rater_weights
-from ser_ray.corpus.store.files import naming
+from ser_ray.corpus.store.files import reading_file
 from ser_ray.plain_text import escaped_name
 
 RATERS_FILE = "raters.parquet"
@@ -33,15 +33,9 @@ SHOWN_RATERS = 8
 def rater_rows(
     recording: str, ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]], method: str
 ) -> list[dict[str, Any]]:
-    """Return the rows of raters.parquet for one recording.
+    """Return one row of raters.parquet per target and rater, with weights in the gold standard of a method.
 
-    Args:
-        recording: its name.
-        ratings: per target and rater [frames], NaN where a rater says nothing.
-        method: of the gold standard whose weights are told.
-
-    Returns:
-        One row per target and rater.
+    Ratings are [frames], NaN where a rater says nothing.
     """
     rows = []
     for target, by_rater in ratings.items():
@@ -66,12 +60,7 @@ def rater_rows(
 
 
 def write_raters(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows to a file, some thousands at a time; none is made if there are none.
-
-    Args:
-        path: of the file.
-        rows: as `rater_rows` returns them.
-    """
+    """Write rows of `rater_rows` to a file, some thousands at a time; none is made if there are none."""
     writer, some = None, []
     try:
         for row in rows:
@@ -89,18 +78,11 @@ def write_raters(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def rater_lines(folder: Path) -> list[str]:
-    """Return what a corpus's raters.parquet comes to: per target a line with agreement and each rater's mean weight.
-
-    Args:
-        folder: of the corpus.
-
-    Returns:
-        The lines; none where no raters are known.
-    """
+    """Return per target a line with agreement and each rater's mean weight; none where no raters are known."""
     path = folder / RATERS_FILE
     if not path.is_file():
         return []
-    with naming(str(path)):
+    with reading_file(str(path)):
         table = pq.read_table(path, columns=["target", "rater", "weight", "ccc", "alpha"])
         table.validate(full=True)
     # where raters do not move, or never speak at once, there is no alpha

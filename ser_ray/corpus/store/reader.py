@@ -1,5 +1,6 @@
 """Reads a corpus: its recordings lie in Arrow files that are mapped, not loaded."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import absence, check_size, sha256_of
-from ser_ray.corpus.store.index_file import read_index
+from ser_ray.corpus.store.files import AlteredError, altered, check_size, missing_corpus, reading_file, sha256_of
 from ser_ray.corpus.store.manifest import read_manifest
 from ser_ray.corpus.store.maps import ShardMap
 from ser_ray.corpus.store.schema import (
@@ -20,7 +21,9 @@ from ser_ray.corpus.store.schema import (
     SHARDS,
     Manifest,
     Recording,
-    recordings_of,
+    check_index,
+    index_fingerprint,
+    index_recordings,
     samples_per_frame,
 )
 from ser_ray.errors import InputError
@@ -49,11 +52,6 @@ class Corpus:
     """A corpus on disk, read by memory map.
 
     Made by `open_corpus`. Pickled it is small: the copy reads the index and maps the shards again when it needs them.
-
-    Args:
-        path: its folder.
-        manifest: what corpus.json says.
-        index: all of its index; None to read it when it is needed.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: pa.Table | None) -> None:
@@ -97,10 +95,7 @@ class Corpus:
         return self.manifest.fingerprint
 
     def recordings(self, partition: str) -> tuple[Recording, ...]:
-        """Return the recordings of a partition, in the order of the index.
-
-        Args:
-            partition: "train", "devel" or "test".
+        """Return the recordings of "train", "devel" or "test", in the order of the index.
 
         Raises:
             InputError: for another name.
@@ -110,15 +105,12 @@ class Corpus:
         if not self._recordings:
             if self._index is None:
                 self._index = read_index(self.path, self.manifest)
-            everyone = recordings_of(self._index)
+            everyone = index_recordings(self._index)
             self._recordings = {name: tuple(r for r in everyone if r.partition == name) for name in PARTITIONS}
         return self._recordings[partition]
 
     def at(self, path: Path) -> "Corpus":
-        """Return this corpus as it lies in another folder, of which nothing is read yet.
-
-        Args:
-            path: the folder of a copy.
+        """Return this corpus with its copy's folder, of which nothing is read yet.
 
         Raises:
             InputError: if the folder holds no corpus, or another one.
@@ -133,18 +125,11 @@ class Corpus:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return a stretch of a recording, ready to train on.
 
-        Args:
-            recording: of this corpus.
-            start_frame: first frame, from 0.
-            n_frames: how many frames, at least 1.
-
-        Returns:
-            The waveform float32 [n_frames * hop], normalised by the mean and deviation of the whole
-            recording, and the gold float32 [n_frames, targets], NaN where labels are absent. Both
-            are copies, the caller's own.
+        It is the waveform float32 [n_frames * hop], normalised by the mean and deviation of the whole recording, and
+        the gold float32 [n_frames, targets], NaN where labels are absent. Both are copies, the caller's own.
 
         Raises:
-            InputError: if the stretch reaches outside the recording.
+            InputError: if the stretch reaches outside the recording, or is empty.
         """
         if start_frame < 0 or n_frames < 1 or start_frame + n_frames > recording.frames:
             raise InputError(
@@ -156,15 +141,9 @@ class Corpus:
         return waveform, self._gold(recording, start_frame, stop)
 
     def waveform(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
-        """Return some samples of a recording, normalised by the mean and deviation of the whole recording.
+        """Return samples, normalised by the mean and deviation of the whole recording: float32 [stop - start], a copy.
 
-        Args:
-            recording: of this corpus.
-            start: first sample, from 0.
-            stop: one past the last sample, at most the recording's number of samples.
-
-        Returns:
-            float32 [stop - start], a copy; nothing else of the recording is read.
+        Nothing else of the recording is read.
         """
         place = self._place(recording)
         audio = place.audio[start:stop]
@@ -182,14 +161,7 @@ class Corpus:
         return place.audio
 
     def ratings(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
-        """Return the single raters' traces of a recording, where the corpus has them.
-
-        Args:
-            recording: of this corpus.
-
-        Returns:
-            Per target float32 [raters, frames]; empty if no ratings are known.
-        """
+        """Return per target the single raters' traces, float32 [raters, frames]; empty if no ratings are known."""
         shard = self._map(recording.shard)
         column = shard.raters(recording.batch)
         traces: dict[str, list[NDArray[np.float32]]] = {}
@@ -249,18 +221,23 @@ class Corpus:
 def open_corpus(path: str | Path) -> Corpus:
     """Return the corpus in a folder, without reading its audio.
 
-    Args:
-        path: the folder that an import made.
-
-    Returns:
-        The corpus; its shards are mapped when first needed.
+    >>> import tempfile
+    >>> from ser_ray.corpus.synthetic.generate import make_synthetic
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> made = make_synthetic(f"{folder.name}/tiny", recordings=(1, 1, 0), seconds=2)
+    >>> corpus = open_corpus(made)
+    >>> recording = corpus.recordings("devel")[0]
+    >>> waveform, gold = corpus.crop(recording, start_frame=10, n_frames=25)
+    >>> recording.frames, corpus.targets, waveform.shape, gold.shape
+    (50, ('arousal', 'valence'), (16000,), (25, 2))
+    >>> folder.cleanup()
 
     Raises:
         InputError: if there is no whole corpus in the folder, or it was altered since it was made.
     """
     folder = Path(path).absolute()
     if not (folder / MANIFEST).is_file():
-        raise InputError(absence(folder))
+        raise InputError(missing_corpus(folder))
     manifest = read_manifest(folder / MANIFEST)
     index = read_index(folder, manifest)
     for shard in manifest.shards:
@@ -271,13 +248,7 @@ def open_corpus(path: str | Path) -> Corpus:
 def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
     """Return samples as a network is given them: less their recording's mean, over its deviation.
 
-    Args:
-        audio: [samples], any stretch of a recording.
-        mean: of the whole recording.
-        std: of the whole recording, above 0.
-
-    Returns:
-        float32 [samples], a copy; each value depends on its own sample alone.
+    The result is float32, a copy; each value depends on its own sample alone.
     """
     waveform = audio.astype(np.float32)
     waveform -= np.float32(mean)
@@ -292,3 +263,42 @@ def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]
     while len(kept) > most:
         del kept[next(iter(kept))]
     return value
+
+
+def read_index(folder: Path, manifest: Manifest) -> pa.Table:
+    """Return the index of a corpus.
+
+    Its bytes are compared with the manifest's hash before anything makes sense of them.
+
+    Raises:
+        InputError: if it is absent, cannot be read, or was altered.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
+    with reading_file(str(path)), pa.OSFile(str(path)) as file:
+        # Arrow's own memory: a thread of its that lets go of Python's while the process ends would abort it
+        content = file.read_buffer()
+    found = hashlib.sha256(content).hexdigest()
+    if found != manifest.index_sha256:
+        raise altered(path, found, manifest.index_sha256)
+    with reading_file(str(path)):
+        index = pq.ParquetFile(pa.BufferReader(content)).read()
+        index.validate(full=True)
+    try:
+        check_index(index)
+    except InputError as error:
+        raise InputError(f"{folder}/{error}") from error
+    found = index_fingerprint(
+        manifest.shards,
+        index,
+        targets=manifest.targets,
+        label_rate=manifest.label_rate,
+        sample_rate=manifest.sample_rate,
+    )
+    if found != manifest.fingerprint:
+        raise AlteredError(
+            f"{folder}: {MANIFEST} and {INDEX} do not belong together (fingerprint {found}, but "
+            f"{manifest.fingerprint} was written): one was altered, import the corpus again"
+        )
+    return index

@@ -8,18 +8,16 @@ DIR/shards/*.arrow    uncompressed Arrow IPC files, one record batch per recordi
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
 
-from ser_ray.corpus.store.json_rows import json_rows, rows_of
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped_name
 
-SCHEMA_VERSION = 3
-"""3 has `index_sha256` in the manifest, 2 `preparation`; earlier ones are read."""
+SCHEMA_VERSION = 1
 
 SAMPLE_RATE = 16_000
 """Samples per second of every corpus, whatever the rate of the audio it was imported from."""
@@ -52,34 +50,18 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of recordings, as the manifest describes it.
-
-    Args:
-        name: file name in shards/.
-        sha256: hash of its bytes, 64 hexadecimal digits.
-        size_bytes: its length.
-    """
+    """One file of recordings in shards/, with the SHA-256 of its bytes in hexadecimal."""
 
     name: str
     sha256: str
     size_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What corpus.json says.
 
-    Args:
-        name: of the corpus, for people.
-        label_rate: frames per second; divides the sample rate.
-        targets: what is labelled, such as arousal and valence.
-        shards: the files of recordings.
-        fingerprint: see `fingerprint`.
-        notice: licence, source and remarks that travel with the data.
-        sample_rate: samples per second.
-        preparation: how the corpus was made of the user's data, in words.
-        index_sha256: hash of the bytes of index.parquet; empty where an earlier version wrote the corpus.
-        schema_version: of the layout on disk.
+    `notice` is text that travels with the data, `preparation` how the corpus was made of it, in words.
     """
 
     name: str
@@ -90,7 +72,7 @@ class Manifest:
     notice: str = ""
     sample_rate: int = SAMPLE_RATE
     preparation: Mapping[str, str] = field(default_factory=dict, hash=False)
-    index_sha256: str = ""
+    index_sha256: str
     schema_version: int = SCHEMA_VERSION
 
 
@@ -98,18 +80,8 @@ class Manifest:
 class Recording:
     """One recording of a corpus: a row of its index.
 
-    Args:
-        name: unique in the corpus.
-        partition: "train", "devel" or "test".
-        speaker: who is heard.
-        samples: length in samples, a whole number of frames.
-        frames: length in frames.
-        mean: of its int16 samples.
-        std: population standard deviation of its int16 samples; above 0.
-        labelled: False where no gold exists.
-        shard: file in shards/.
-        batch: record batch in that file.
-        extra: further columns of the user's own table, as text.
+    `mean` and `std`, above 0, are those of its int16 samples, a whole number of frames; `batch` is the record batch in
+    its shard; `extra` are further columns of the user's own table, as text.
     """
 
     name: str
@@ -127,9 +99,6 @@ class Recording:
 
 def samples_per_frame(label_rate: float) -> int:
     """Return the hop: how many samples one frame covers.
-
-    Args:
-        label_rate: labels per second.
 
     Raises:
         InputError: if a frame is not a whole number of samples, naming the nearest rates that are.
@@ -154,14 +123,7 @@ def samples_per_frame(label_rate: float) -> int:
 
 
 def index_table(recordings: Sequence[Recording]) -> pa.Table:
-    """Return the index of recordings as a table.
-
-    Args:
-        recordings: in the order of the index.
-
-    Returns:
-        One row per recording: the columns of INDEX_SCHEMA, then one text column per key of `extra`.
-    """
+    """Return the index as a table: the columns of INDEX_SCHEMA, then one text column per key of `extra`."""
     extra_names = list(dict.fromkeys(key for recording in recordings for key in recording.extra))
     own = {
         column: [getattr(r, "name" if column == "recording" else column) for r in recordings]
@@ -173,14 +135,7 @@ def index_table(recordings: Sequence[Recording]) -> pa.Table:
 
 
 def check_index(index: pa.Table) -> None:
-    """Refuse an index that lacks columns, or has others in their place.
-
-    Args:
-        index: a table as `index_table` makes it.
-
-    Raises:
-        InputError: naming what is missing or of another type.
-    """
+    """Refuse an index that lacks columns, or has others in their place."""
     missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
     if missing:
         raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
@@ -197,11 +152,8 @@ def check_index(index: pa.Table) -> None:
             )
 
 
-def recordings_of(index: pa.Table) -> tuple[Recording, ...]:
+def index_recordings(index: pa.Table) -> tuple[Recording, ...]:
     """Return the rows of an index as recordings.
-
-    Args:
-        index: a table as `index_table` makes it.
 
     Raises:
         InputError: if a column is missing.
@@ -243,18 +195,7 @@ def fingerprint(
     label_rate: float,
     sample_rate: int = SAMPLE_RATE,
 ) -> str:
-    """Return a hash of a corpus's content, the same wherever it lies and whatever it is called.
-
-    Args:
-        shards: of the manifest.
-        recordings: of the index, in its order.
-        targets: of the manifest.
-        label_rate: frames per second.
-        sample_rate: samples per second.
-
-    Returns:
-        16 hexadecimal digits. The folder, the corpus's name and its notice are no part of it.
-    """
+    """Return a hash of a corpus's content, wherever it lies and whatever it is called: 16 hexadecimal digits."""
     index = index_table(recordings)
     return index_fingerprint(shards, index, targets=targets, label_rate=label_rate, sample_rate=sample_rate)
 
@@ -262,15 +203,7 @@ def fingerprint(
 def index_fingerprint(
     shards: Sequence[Shard], index: pa.Table, *, targets: Sequence[str], label_rate: float, sample_rate: int
 ) -> str:
-    """Return what `fingerprint` does, of an index whose recordings have not been made yet.
-
-    Args:
-        shards: of the manifest.
-        index: a table as `index_table` makes it.
-        targets: of the manifest.
-        label_rate: frames per second.
-        sample_rate: samples per second.
-    """
+    """Return what `fingerprint` does, of an index whose recordings have not been made yet."""
     own = {"name" if column == "recording" else column: index.column(column) for column in INDEX_SCHEMA.names}
     rows = json_rows(own, "extra", {column: index.column(column) for column in _further_columns(index)})
     rest = {
@@ -285,3 +218,34 @@ def index_fingerprint(
 
 def _further_columns(index: pa.Table) -> list[str]:
     return [column for column in index.column_names if column not in INDEX_SCHEMA.names]
+
+
+def json_rows(columns: Mapping[str, pa.ChunkedArray], inner: str, inner_columns: Mapping[str, pa.ChunkedArray]) -> str:
+    """Return rows as a JSON array of objects, keys sorted, without blanks, as json.dumps makes it of a dict per row.
+
+    Each object has a key per column, and `inner`, an object with those of the inner columns that are not null.
+    """
+    texts = {key: _texts(column) for key, column in columns.items()}
+    count = len(next(iter(texts.values())))
+    pairs = [_pairs(key, inner_columns[key]) for key in sorted(inner_columns)]
+    texts[inner] = [f"{{{','.join(filter(None, row))}}}" for row in rows_of(pairs, count)]
+    keys = sorted(texts)
+    template = "{" + ",".join(f"{json.dumps(key)}:%s" for key in keys) + "}"
+    return f"[{','.join(template % row for row in zip(*(texts[key] for key in keys), strict=True))}]"
+
+
+def rows_of(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
+    """Return columns as rows, `count` of them also where there is no column."""
+    return zip(*columns, strict=True) if columns else [()] * count
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    # JSON writes a line break within a text as \n, so that those between the values are the only ones
+    text = json.dumps(column.to_pylist(), separators=("\n", ":"))[1:-1]
+    return text.split("\n") if len(column) else []
+
+
+def _pairs(key: str, column: pa.ChunkedArray) -> list[str]:
+    """Return a key with each value of its column as JSON; an empty text where there is none."""
+    begin = json.dumps(key)
+    return ["" if text == "null" else f"{begin}:{text}" for text in _texts(column)]

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,11 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.store.batches import moments, record_batch, shard_schema
-from ser_ray.corpus.store.destination import partial_folder
+from ser_ray.corpus.store.files import sha256_of
 from ser_ray.corpus.store.manifest import manifest_text
-from ser_ray.corpus.store.partial import Entry, Partial, whole_batches
+from ser_ray.corpus.store.partial import Entry, Partial, partial_folder, whole_batches
 from ser_ray.corpus.store.raters import RATERS_FILE, write_raters
-from ser_ray.corpus.store.reader import sha256_of
 from ser_ray.corpus.store.schema import (
     INDEX,
     MANIFEST,
@@ -35,18 +33,18 @@ from ser_ray.corpus.store.schema import (
     samples_per_frame,
 )
 from ser_ray.errors import InputError
+from ser_ray.files import sync
 
 SHARD_BYTES = 2**30
 """A shard that has grown beyond this is closed and the next one begun."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ImportPlan:
     """What is to be written, so that an interrupted import can go on.
 
-    Args:
-        header: what is imported how: as far as it is the same, what was written stays.
-        signatures: name and signature of each recording, in order.
+    `header` says what is imported how, `signatures` are name and signature of each recording, in order: as far as both
+    are the same, what was written stays.
     """
 
     header: str
@@ -58,16 +56,6 @@ class CorpusWriter:
 
     A context manager: left without an exception it completes the corpus. Left with one it removes all traces, or with a
     plan keeps what is written under a name that no reader takes for a corpus, for the next writer with such a plan.
-
-    Args:
-        out: the folder to make; must not exist, or be empty.
-        name: of the corpus.
-        label_rate: frames per second; divides 16 kHz.
-        targets: what is labelled.
-        notice: text that travels with the corpus.
-        preparation: how it was made, for the manifest.
-        shard_bytes: size beyond which the next shard is begun.
-        plan: what is to come; None if nothing is to be kept.
 
     Raises:
         InputError: if `out` is taken, the label rate does not divide the sample rate, or another process is writing.
@@ -82,14 +70,14 @@ class CorpusWriter:
         targets: tuple[str, ...],
         notice: str = "",
         preparation: Mapping[str, str] | None = None,
-        shard_bytes: int = SHARD_BYTES,
-        plan: Plan | None = None,
+        shard_bytes: int | None = None,
+        plan: ImportPlan | None = None,
     ) -> None:
         self.out = Path(out).resolve()  # where a link leads to: a link cannot be replaced by a folder
         check_free(self.out)
         self.hop = samples_per_frame(label_rate)
         self.folder = partial_folder(self.out)
-        self._name, self._notice, self._shard_bytes = name, notice, shard_bytes
+        self._name, self._notice, self._shard_bytes = name, notice, shard_bytes or SHARD_BYTES
         self._preparation = dict(preparation or {})
         self._label_rate, self._targets = SAMPLE_RATE / self.hop, targets
         self._schema = shard_schema(targets)
@@ -106,7 +94,8 @@ class CorpusWriter:
 
     def __enter__(self) -> Self:
         """Take the folder, and what an earlier writer with such a plan has left in it."""
-        self._partial = Partial(self.folder, self._plan.header if self._plan else "")
+        header = self._plan.header if self._plan else ""
+        self._partial = Partial(self.folder, {"import": header, "shard_bytes": self._shard_bytes})
         try:
             self._take_over()
         except BaseException:
@@ -115,32 +104,39 @@ class CorpusWriter:
         return self
 
     def _take_over(self) -> None:
-        """Go on from what is planned and written: closed shards as they are, what is whole in the last one copied."""
-        planned = self._plan.signatures if self._plan else ()
-        pairs = zip(self._partial.entries(), planned, strict=False)
-        kept = [entry for entry, _ in takewhile(lambda p: (p[0].recording.name, p[0].signature) == p[1], pairs)]
-        closed = self._partial.closed()
-        self._partial.begin()
-        for name, group in groupby(kept, lambda entry: entry.recording.shard):
-            entries = list(group)
-            if closed.get(name, (None, 0))[1] != len(entries):
-                self._copy(entries, self._partial.set_aside(name))
+        """Go on from what is planned and written: closed shards as they are, what is whole of the last one copied."""
+        planned = iter(self._plan.signatures if self._plan else ())
+        kept, unclosed = 0, list[tuple[Recording, int]]()
+        for line, end in self._partial.lines():
+            if isinstance(line, Shard):
+                path = self.folder / SHARDS / line.name
+                if not path.is_file() or path.stat().st_size != line.size_bytes:
+                    break
+                self._recordings += [recording for recording, _ in unclosed]
+                self._shards.append(line)
+                kept, unclosed = end, []
+            elif (line.recording.name, line.signature) == next(planned, None):
+                unclosed.append((line.recording, end))
+            else:
                 break
-            for entry in entries:
-                self._note(entry)
-            self._shards.append(closed[name][0])
-            self._partial.close_shard(*closed[name])
+        kept = self._copy(unclosed) or kept
         under_way = [] if self._writer is None else [self._path.name]
-        self._partial.settle({*(shard.name for shard in self._shards), *under_way})
+        self._partial.go_on(kept, [*(shard.name for shard in self._shards), *under_way])
 
-    def _copy(self, entries: Sequence[Entry], shard: Path) -> None:
-        """Write recordings of an earlier writer's shard again, as far as they are whole."""
-        for entry, batch in zip(entries, whole_batches(shard), strict=False):
+    def _copy(self, recordings: Sequence[tuple[Recording, int]]) -> int:
+        """Write the last shard again, as far as it is whole; return the place in the journal behind that, or 0."""
+        new, kept = self._path.with_suffix(".new"), 0
+        for (recording, end), batch in zip(recordings, whole_batches(self._path), strict=False):
             audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
-            if moments(audio) != (entry.recording.mean, entry.recording.std):
-                return  # the machine's power failed before all of it was on the disk
+            if moments(audio) != (recording.mean, recording.std):
+                break  # the machine's power failed before all of it was on the disk
+            self._writer = self._writer or pa.ipc.new_file(str(new), self._schema)
             self._append(batch)
-            self._note(entry)
+            self._recordings.append(recording)
+            kept = end
+        if kept:
+            os.replace(new, self._path)  # while it is written to; a writer that ends before this loses nothing
+        return kept
 
     def add(
         self,
@@ -156,19 +152,9 @@ class CorpusWriter:
     ) -> Recording:
         """Append one recording.
 
-        Args:
-            name: unique in the corpus.
-            partition: "train", "devel" or "test".
-            speaker: who is heard.
-            audio: int16 [samples] at 16 kHz; what is beyond the last whole frame, or beyond the
-                gold, is dropped.
-            gold: [frames, targets], or None where no labels exist.
-            ratings: per target and rater a trace [frames], where known; NaN where a rater says nothing.
-            raters: what raters.parquet says of them, see `rater_rows`.
-            extra: further columns of the index.
-
-        Returns:
-            The recording as indexed.
+        Audio is int16 [samples] at 16 kHz; what is beyond the last whole frame, or beyond the gold, is dropped. Gold is
+        [frames, targets], or None where no labels exist. Ratings are per target and rater a trace [frames], NaN where a
+        rater says nothing; `raters` are the rows of raters.parquet, and `extra` further columns of the index.
 
         Raises:
             InputError: if it is shorter than one frame, or silent.
@@ -195,7 +181,8 @@ class CorpusWriter:
             extra=dict(extra or {}),
         )
         signature = self._plan.signatures[self.written][1] if self._plan else ""
-        self._note(Entry(recording, signature, json.dumps([dict(row) for row in raters])))
+        self._partial.add(Entry(recording, signature, json.dumps([dict(row) for row in raters])))
+        self._recordings.append(recording)
         return recording
 
     def _append(self, batch: pa.RecordBatch) -> tuple[str, int]:
@@ -215,17 +202,12 @@ class CorpusWriter:
         """The shard that is being written."""
         return self.folder / SHARDS / f"{len(self._shards):05d}.arrow"
 
-    def _note(self, entry: Entry) -> None:
-        self._partial.add(entry)
-        self._recordings.append(entry.recording)
-
     def _close_shard(self) -> None:
         self._writer.close()
         path = self._path
-        with path.open("rb") as file:
-            os.fsync(file.fileno())  # who goes on with it does not look at its bytes again
+        sync(path)  # a writer that goes on with it does not read its bytes again
         shard = Shard(path.name, sha256_of(path), path.stat().st_size)
-        self._partial.close_shard(shard, self._batch)
+        self._partial.add(shard)
         self._shards.append(shard)
         self._writer, self._batch, self._bytes = None, 0, 0
 
@@ -242,7 +224,7 @@ class CorpusWriter:
                 self._complete()
                 done = True
             elif self._writer is not None:
-                # its end is not needed to go on, and may find no room; what it holds is in the file already
+                # its end is not needed to go on, and may find a full disk; what it holds is in the file already
                 with contextlib.suppress(OSError):
                     self._writer.close()
         finally:
@@ -272,14 +254,7 @@ class CorpusWriter:
 
 
 def check_free(out: Path) -> None:
-    """Refuse a place for a new corpus that is taken.
-
-    Args:
-        out: the folder to be made.
-
-    Raises:
-        InputError: if it is a file, a folder with something in it, or the top of a file system.
-    """
+    """Refuse a place for a new corpus that is a file, a folder with something in it, or the top of a file system."""
     if out.is_mount():
         raise InputError(f"{out} is the top of a file system, which cannot be made anew: choose a folder in it")
     if out.is_dir() and not any(out.iterdir()):

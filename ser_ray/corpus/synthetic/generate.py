@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.gold.consensus import gold_standard
 from ser_ray.corpus.progress import track
-from ser_ray.corpus.store.schema import MANIFEST, PARTITIONS
+from ser_ray.corpus.store.schema import MANIFEST, PARTITIONS, SCHEMA_VERSION
 from ser_ray.corpus.store.writer import CorpusWriter, check_free
 from ser_ray.corpus.synthetic.speech import CONTROL_RATE, draw_voice, one_pole, speak
 from ser_ray.errors import InputError
@@ -40,10 +40,7 @@ NOTICE = (
 class SyntheticConfig:
     """The size and seed of a made-up corpus; the defaults have the paper's shape.
 
-    Args:
-        recordings: how many for train, devel and test.
-        seconds: length of each.
-        seed: of everything drawn.
+    `recordings` are those of train, devel and test, each of so many seconds.
     """
 
     recordings: tuple[int, int, int] = (16, 15, 15)
@@ -71,14 +68,9 @@ BUILT_IN: Mapping[str, SyntheticConfig] = {
 
 
 def built_in(name: str, folder: str | Path) -> Path:
-    """Return the folder of a built-in corpus, made now if it is not there yet.
+    """Return folder/NAME-HASH, a corpus of BUILT_IN, made now if it is not there yet.
 
-    Args:
-        name: one of BUILT_IN.
-        folder: where built-in corpora are kept; made if need be.
-
-    Returns:
-        folder/<name>-<hash of its parameters>. Two processes may ask at once: each gets a whole one.
+    HASH is that of its parameters. Two processes may ask at once: each gets a whole one.
 
     Raises:
         InputError: if the name is unknown.
@@ -86,7 +78,7 @@ def built_in(name: str, folder: str | Path) -> Path:
     if name not in BUILT_IN:
         raise InputError(f"built-in corpus is {name!r}, but must be one of {', '.join(BUILT_IN)}")
     config = BUILT_IN[name]
-    text = json.dumps({"version": GENERATOR_VERSION, **asdict(config)}, sort_keys=True)
+    text = json.dumps({"version": GENERATOR_VERSION, "schema": SCHEMA_VERSION, **asdict(config)}, sort_keys=True)
     out = Path(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     if (out / MANIFEST).is_file():
         return out
@@ -113,17 +105,10 @@ def make_synthetic(
     seed: int = 0,
     name: str = "synthetic",
 ) -> Path:
-    """Make a corpus of a synthetic voice; the default has the paper's shape.
+    """Make a corpus of a synthetic voice, and return its folder; the default has the paper's shape.
 
-    Args:
-        out: the folder to make; must not exist, or be empty.
-        recordings: how many for train, devel and test; each has a speaker of its own.
-        seconds: length of each recording.
-        seed: of everything drawn; equal arguments give an equal fingerprint.
-        name: of the corpus.
-
-    Returns:
-        The folder.
+    `recordings` are those of train, devel and test, each of a speaker of its own; equal arguments give an equal
+    fingerprint.
 
     Raises:
         InputError: if an argument is out of range or the folder is taken.
@@ -159,15 +144,9 @@ def _make(out: Path, name: str, config: SyntheticConfig) -> None:
 def speak_and_rate(
     seconds: float, rng: np.random.Generator, raters_rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], dict[str, dict[str, NDArray[np.float64]]]]:
-    """Return one made-up recording and how it is rated.
+    """Return one made-up recording, int16 [samples] at 16 kHz, and per target and rater a trace [frames] at 25 Hz.
 
-    Args:
-        seconds: its length.
-        rng: of the voice, its course and the raters' noise.
-        raters_rng: of the raters themselves.
-
-    Returns:
-        Audio int16 [samples] at 16 kHz, and per target and rater a trace [frames] at 25 Hz.
+    The raters are drawn from `raters_rng`; voice, course and the raters' noise from `rng`.
     """
     return _speak_and_rate(seconds, rng, _draw_raters(raters_rng))
 
@@ -209,16 +188,7 @@ def _draw_raters(rng: np.random.Generator) -> list[_Rater]:
 
 
 def _rate(latent: NDArray[np.float64], rater: _Rater, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return one rater's trace: the latent one late, slowed, scaled and noisy, in steps of 0.01.
-
-    Args:
-        latent: [frames].
-        rater: who rates.
-        rng: of the noise.
-
-    Returns:
-        [frames], in [-1, 1].
-    """
+    """Return one rater's trace: the latent one late, slowed, scaled and noisy, in [-1, 1], in steps of 0.01."""
     lag = round(rater.lag_s * LABEL_RATE)
     late = np.concatenate([np.full(lag, latent[0]), latent])[: latent.size]
     keep = float(np.exp(-1 / (rater.smoothing_s * LABEL_RATE)))

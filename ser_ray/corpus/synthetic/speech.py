@@ -30,13 +30,8 @@ BANDWIDTHS_HZ = (80.0, 110.0, 160.0)
 class Voice:
     """What distinguishes a speaker.
 
-    Args:
-        pitch_hz: median fundamental frequency.
-        tract: factor on all formants; above 1 for a shorter vocal tract.
-        rate_hz: syllables per second.
-        brightness_hz: corner of the source's slope.
-        breath: noise in the voice.
-        room: level of background noise.
+    `tract` is a factor on all formants, above 1 for a shorter vocal tract; `rate_hz` counts syllables;
+    `brightness_hz` is the corner of the source's slope; `breath` and `room` are levels of noise.
     """
 
     pitch_hz: float
@@ -66,16 +61,9 @@ def speak(
     valence: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.int16]:
-    """Return speech of a given course of arousal and valence.
+    """Return speech, int16 [steps * BLOCK] at 16 kHz, of a given course of arousal and valence.
 
-    Args:
-        voice: who speaks.
-        arousal: [steps], in [-1, 1], CONTROL_RATE per second.
-        valence: [steps], likewise.
-        rng: of all that is accidental.
-
-    Returns:
-        int16 [steps * BLOCK], at 16 kHz.
+    Both are [steps], in [-1, 1], CONTROL_RATE per second.
     """
     steps = arousal.size
     # A phase that runs faster with arousal: its whole part numbers the syllables, the rest is the
@@ -121,15 +109,7 @@ def _grid(values: NDArray[np.float64], per_unit: int) -> NDArray[np.float64]:
 
 @compiled
 def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
-    """Return values smoothed by y[t] = keep y[t - 1] + (1 - keep) x[t], settled on the first value.
-
-    Args:
-        values: float64 [steps].
-        keep: in [0, 1).
-
-    Returns:
-        [steps].
-    """
+    """Return float64 [steps] smoothed by y[t] = keep y[t - 1] + (1 - keep) x[t], settled on the first value."""
     smooth = np.empty_like(values)
     state = values[0]
     for t in range(values.size):
@@ -142,17 +122,11 @@ def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
 def _vocal_tract(
     steering: NDArray[np.float64], damp: NDArray[np.float64], noise: NDArray[np.float32], room: float
 ) -> NDArray[np.float32]:
-    """Return a voice: glottal pulses and breath, through a slope and three parallel resonances.
+    """Return a voice, float32 about within [-1, 1]: pulses and breath, through a slope and three parallel resonances.
 
-    Args:
-        steering: [steps, 7]: fundamental frequency in cycles per sample; amplitude; coefficient of the source's
-            one-pole lowpass, in (0, 1]; noise beside the pulses; 2 r cos(w) of each of three resonances.
-        damp: [3], r squared of each resonance.
-        noise: [samples], standard normal.
-        room: level of background noise.
-
-    Returns:
-        float32 [samples], about within [-1, 1].
+    Steering is [steps, 7]: fundamental frequency in cycles per sample; amplitude; coefficient of the source's one-pole
+    lowpass, in (0, 1]; noise beside the pulses; 2 r cos(w) of each of three resonances. Damp is r squared of each
+    resonance, noise standard normal, room the level of background noise.
     """
     wave = np.empty(noise.size, np.float32)
     phase, level, source = 0.0, 0.0, 0.0

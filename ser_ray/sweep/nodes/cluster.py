@@ -225,7 +225,7 @@ def _end_servers() -> None:
 
 
 def start_node(arguments: Sequence[str]) -> None:
-    """Run `ray start` on a node of a job, waiting for its node manager as long as for that of a cluster started here."""
+    """Run `ray start` on a node of a job, waiting for its node manager as long as a cluster started here does."""
     from ray.scripts.scripts import main
 
     sys.argv = ["ray", "start", *arguments]

@@ -28,7 +28,7 @@ from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.planning.states import TrialStates
 from ser_ray.sweep.running.events import TrialEvents
 from ser_ray.sweep.running.job_nodes import cluster_address, joined_nodes
-from ser_ray.sweep.running.local_corpus import CorpusVerification, local_copy_of
+from ser_ray.sweep.running.local_corpus import CorpusVerification
 from ser_ray.sweep.running.options import RunOptions, WorkerOptions
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import TrialQueue
@@ -195,7 +195,7 @@ class Driver:
                 silence_s=60 * schedule.silence_minutes,
                 save_every_s=60 * schedule.checkpoint_minutes,
                 backend=resources.backend,
-                local_copy=local_copy_of(resources),
+                local_copy=resources.staging,
                 verify_corpus=resources.verify_corpus,
             ),
             folder=self._scratch,

@@ -5,60 +5,43 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ser_ray.corpus.store.local_copy import staged
+from ser_ray.corpus.store.local_copy import local_copy
 from ser_ray.corpus.store.verifying import verified_shards, verify_shards
 
 if TYPE_CHECKING:
     from ser_ray.corpus import Corpus
-    from ser_ray.sweep.spec.config import Resources
 
-GB = 1e9
 POLL_S = 0.2
 
 
-@dataclass(frozen=True)
-class LocalCopy:
-    """Folder on each node that corpora are copied to, as the sweep file has it: with ~ or the node's variables."""
-
-    folder: str
-    limit_bytes: int | None = None  # of all copies of this user there; None for no limit but the disk's
-
-
-def local_copy_of(resources: "Resources") -> LocalCopy | None:
-    """Return where a sweep's trials have their corpus copied, or None if they read it where it lies."""
-    if resources.staging is None:
-        return None
-    return LocalCopy(resources.staging, None if resources.staging_gb is None else int(GB * resources.staging_gb))
-
-
 def local_corpus(
-    corpus: "Corpus", local_copy: LocalCopy | None, check: Callable[[], None], log: Callable[[str], None] = print
+    corpus: "Corpus", staging: str | None, check: Callable[[], None], log: Callable[[str], None] = print
 ) -> "Corpus":
     """Return a corpus as it lies on this node's own disk, where that can be; nothing depends on it but speed.
 
-    `check` is called again and again meanwhile; what it raises ends the copying.
+    `staging` is the folder on each node, as the sweep file has it: with ~ or the node's variables. `check` is called
+    again and again meanwhile; what it raises ends the copying.
 
     Raises:
         InputError: if the corpus was altered since it was imported.
     """
-    if local_copy is None:
+    if staging is None:
         return corpus
     path = corpus.path
-    given = os.path.expanduser(os.path.expandvars(local_copy.folder))
+    given = os.path.expanduser(os.path.expandvars(staging))
     unset = re.search(r"\$\{?(\w+)", given)
     if unset or not os.path.isabs(given):
         why = f"{unset[1]} is not set" if unset else f"that is {given}, no absolute path,"
-        log(f"resources.staging is {local_copy.folder}, but {why} on this node: the corpus is read from {path}")
+        log(f"resources.staging is {staging}, but {why} on this node: the corpus is read from {path}")
         return corpus
     folder = Path(given)
     if _device(folder) == _device(path):
         log(f"resources.staging is {folder}, on the file system where the corpus lies: it is read from {path}")
         return corpus
-    copy = staged(path, folder, local_copy.limit_bytes, log, check)
+    copy = local_copy(path, folder, log, check)
     if copy == path:
         return corpus
     log(f"the corpus is read from {copy}")
@@ -83,7 +66,7 @@ def verify_corpus(corpus: "Corpus", check: Callable[[], None], log: Callable[[st
     Raises:
         AlteredError: naming the shard that is not what the manifest says.
     """
-    verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), look=check, say=log)
+    verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), on_block=check, log=log)
 
 
 class _StoppedError(Exception):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ser_ray.sweep.nodes.heartbeat import WHOLE, Share
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
-from ser_ray.sweep.running.local_corpus import LocalCopy
 from ser_ray.sweep.spec.config import Backend
 
 
@@ -29,5 +28,5 @@ class WorkerOptions:
     save_every_s: float
     cpus: float = 1.0  # of a trial
     backend: Backend = "auto"
-    local_copy: LocalCopy | None = None  # where the corpus is copied to before it is read
+    local_copy: str | None = None  # where the corpus is copied to before it is read
     verify_corpus: bool = False

@@ -85,7 +85,6 @@ class Resources:
             read it then; None has them read it where it lies. It changes no number, so it is part of no key.
         verify_corpus: compare the shards with the manifest's hashes before anything is trained on them, once per host;
             rows say whether it was done. It changes no number, so it is part of no key.
-        staging_gb: bound of all copies there, in 1e9 bytes; those that nobody uses are removed for it.
     """
 
     cpus: Count = 1
@@ -94,18 +93,12 @@ class Resources:
     search_actors: Count | None = None
     mps: Annotated[bool, Strict()] = False
     staging: LocalFolder | None = None
-    staging_gb: Bounded | None = None
     verify_corpus: Annotated[bool, Strict()] = True
 
     def __post_init__(self) -> None:
-        """Refuse a broken number of GPUs above one, and a bound of nothing."""
+        """Refuse a broken number of GPUs above one."""
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus is {self.gpus}, but above 1 it must be a whole number")
-        if self.staging_gb is not None and self.staging is None:
-            raise ValueError(
-                f"staging_gb is {self.staging_gb:g}, but bounds nothing without staging: name a folder on the nodes' "
-                "own disks by staging, or leave both out"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -15,8 +15,8 @@ from check_cases import (
     change_index,
     change_shard,
     gold_of,
+    index_recordings,
     only,
-    recordings_of,
     row,
     said,
     seal,
@@ -105,7 +105,7 @@ def test_a_shard_cut_short(make):
 
 def test_a_shard_that_is_no_arrow_file(make):
     folder = make()
-    recordings = recordings_of(folder)
+    recordings = index_recordings(folder)
     (folder / "shards" / "00000.arrow").write_bytes(b"x" * 1000)
     seal(folder, recordings)
     assert only(folder).startswith("wrong: shard shards/00000.arrow cannot be read (")
@@ -113,7 +113,7 @@ def test_a_shard_that_is_no_arrow_file(make):
 
 def test_a_shard_of_another_schema(make):
     folder = make()
-    seal(folder, recordings_of(folder), targets=("arousal", "liking"))
+    seal(folder, index_recordings(folder), targets=("arousal", "liking"))
     line = only(folder)
     assert line.startswith(
         "wrong: shard shards/00000.arrow has the columns audio large_list<item: int16>, gold_arousal"
@@ -163,7 +163,7 @@ def test_moments_that_are_not_those_of_the_samples(make, field):
 
 def test_a_moment_that_is_off_by_a_hair_is_found(make):
     folder = make()
-    mean = next(r.mean for r in recordings_of(folder) if r.name == "b")
+    mean = next(r.mean for r in index_recordings(folder) if r.name == "b")
     change_index(folder, b={"mean": mean * (1 + 1e-6)})
     assert only(folder).startswith("wrong: b: samples have mean")
 
@@ -198,7 +198,7 @@ def test_rows_of_the_index_without_a_batch_and_the_reverse(make):
 
 def test_two_rows_of_one_batch(make):
     folder = make()
-    a, b, c = recordings_of(folder)
+    a, b, c = index_recordings(folder)
     seal(folder, [a, b, replace(c, batch=a.batch, mean=a.mean, std=a.std, labelled=True)])
     assert said(folder) == [
         "wrong: c: is batch 0 of 00000.arrow, as a is",
@@ -270,7 +270,7 @@ def test_a_batch_that_cannot_be_read_is_told(make):
     offsets = np.array([0, FRAMES * 640], np.int64).tobytes()
     place = content.index(offsets)
     content[place : place + 16] = np.array([0, 2**40], np.int64).tobytes()
-    recordings = recordings_of(folder)
+    recordings = index_recordings(folder)
     shard.write_bytes(content)
     seal(folder, recordings)
     assert only(folder).startswith("wrong: a: shard shards/00000.arrow, batch 0, cannot be read (")
@@ -283,7 +283,7 @@ def test_memory_does_not_grow_with_a_recording(make):
         rows.append(row(f"r{minutes}", "train", minutes, audio=audio, gold=gold_of(1, minutes * 1500), ratings=None))
     folder = make(*rows)
     most = []
-    for recording in recordings_of(folder)[1:3]:
+    for recording in index_recordings(folder)[1:3]:
         tracemalloc.start()
         try:
             inspect_recording(recording, folder, ("arousal", "valence"), 640)

@@ -19,7 +19,7 @@ AS_THEY_ARE, RESAMPLED = Framing(0), Framing(640, resample=True)
 
 
 @pytest.fixture
-def look(table_source):
+def previewed(table_source):
     """Look at the folder, its path in messages replaced by SRC."""
 
     def at(framing=AS_THEY_ARE, jobs=1):
@@ -30,43 +30,43 @@ def look(table_source):
 
 
 @pytest.fixture
-def refusal(look, table_source):
+def refusal(previewed, table_source):
     def of(**options):
         with pytest.raises(InputError) as caught:
-            look(**options)
+            previewed(**options)
         return str(caught.value).replace(str(table_source.folder), "SRC")
 
     return of
 
 
-def test_what_recordings_have_in_common(look, table_source):
+def test_what_recordings_have_in_common(previewed, table_source):
     table_source.audio("b", noise(30_000))
-    seen = look()
+    seen = previewed()
     assert (seen.hop, seen.targets, seen.some_given, seen.warnings) == (640, ("arousal", "valence"), True, ())
     assert seen.seconds == (2.0, 1.875, 2.0, 2.0)
-    assert look(framing=Framing(400, resample=True)).hop == 400
+    assert previewed(framing=Framing(400, resample=True)).hop == 400
 
 
-def test_several_processes_see_the_same(look, table_source, monkeypatch):
+def test_several_processes_see_the_same(previewed, table_source, monkeypatch):
     table_source.audio("b", noise(30_000))
-    alone = look()
+    alone = previewed()
     monkeypatch.setattr(preview, "ALONE", 0)
-    assert look(jobs=2) == alone
+    assert previewed(jobs=2) == alone
 
 
-def test_raters_alone(look, table_source):
+def test_raters_alone(previewed, table_source):
     times, values = table_source.traces()
     for name in table_source.partitions:
         (table_source.folder / "labels" / f"{name}.csv").unlink()
         table_source.raters(name, times, arousal_R1=values[:, 0])
-    seen = look()
+    seen = previewed()
     assert (seen.targets, seen.some_given) == (("arousal",), False)
 
 
-def test_several_rates_are_a_warning(look, table_source):
+def test_several_rates_are_a_warning(previewed, table_source):
     for name in "bc":
         table_source.audio(name, noise(88_200), 44_100)
-    assert look().warnings == (
+    assert previewed().warnings == (
         "audio comes at several rates (2 at 16000 Hz, 2 at 44100 Hz): all of it is brought to 16000 Hz",
     )
 
@@ -173,9 +173,9 @@ def test_times_of_a_clock(refusal, table_source):
 
 
 @pytest.mark.parametrize("framing", [AS_THEY_ARE, RESAMPLED])
-def test_labels_that_go_on(look, table_source, framing):
+def test_labels_that_go_on(previewed, table_source, framing):
     table_source.audio("b", noise(12_800))
-    (warning,) = look(framing=framing).warnings
+    (warning,) = previewed(framing=framing).warnings
     end = "2.04" if framing.hop == 0 else "2.00"
     assert re.fullmatch(rf"labels of b go on to {end} s, .*b.wav ends at 0.80 s: the rest is dropped", warning)
 
@@ -189,10 +189,10 @@ def test_the_file_with_the_fewest_rows_is_named(refusal, table_source):
     )
 
 
-def test_recordings_of_one_second_more_than_labels_are_let_through(look, table_source):
+def test_recordings_of_one_second_more_than_labels_are_let_through(previewed, table_source):
     times, values = table_source.traces()
     table_source.labels("b", times[:25], values[:25])
-    assert look().warnings == ()
+    assert previewed().warnings == ()
 
 
 @pytest.mark.parametrize("rate", [None, 25.0])
@@ -257,9 +257,9 @@ def test_dead_channels_are_told(table_source, tmp_path, dead, said):
     assert made.warnings == (f"{table_source.folder}/audio/b.wav holds nothing in {said} out of the mean of channels",)
 
 
-def test_labels_of_a_very_short_recording_are_not_suspected(look, table_source):
+def test_labels_of_a_very_short_recording_are_not_suspected(previewed, table_source):
     table_source.audio("b", noise(100))
-    (warning,) = look().warnings
+    (warning,) = previewed().warnings
     assert warning.startswith("labels of b go on to 2.04 s")
 
 

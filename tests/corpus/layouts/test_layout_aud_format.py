@@ -15,20 +15,9 @@ from ser_ray.corpus.mimics.people import NOTICE, person
 
 audformat = pytest.importorskip("audformat")
 
+LAYOUT = "audformat"
 SECONDS, SEED = 3.0, 3
 TARGETS = ("arousal", "valence")
-
-
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("audformat")
-    write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def folder(mimic, tmp_path):
-    return shutil.copytree(mimic, tmp_path / "source")
 
 
 @pytest.fixture

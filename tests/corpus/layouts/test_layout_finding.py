@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from ser_ray.corpus import open_corpus
+from ser_ray.corpus import layouts, open_corpus
 from ser_ray.corpus.__main__ import main
 from ser_ray.corpus.importing.ingest import import_corpus
-from ser_ray.corpus.layouts import LAYOUTS
-from ser_ray.corpus.layouts.finding import describe
+from ser_ray.corpus.layouts import LAYOUTS, read_layout
 from ser_ray.corpus.mimics import MIMICS
 from ser_ray.errors import InputError
 
@@ -64,7 +63,7 @@ def test_a_mimic_is_found_and_goes_in(tmp_path, layout):
     source = tmp_path / "source"
     source.mkdir()
     MIMICS[layout](source, 6.0, 0)
-    assert describe("auto", source, LAYOUTS)[0] == layout
+    assert read_layout("auto", source)[0] == layout
     corpus = open_corpus(import_corpus("auto", source, tmp_path / "out", jobs=1).path)
     assert corpus.manifest.preparation["layout"] == layout
     assert corpus.targets == ("arousal", "valence")
@@ -80,7 +79,7 @@ def test_a_folder_in_no_layout(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "labels.txt").touch()
     with pytest.raises(InputError) as caught:
-        describe("auto", tmp_path, LAYOUTS)
+        read_layout("auto", tmp_path)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{tmp_path} is in no layout that is known; it holds labels.txt, mine/"
     assert lines[1] == "looked for"
@@ -89,18 +88,18 @@ def test_a_folder_in_no_layout(tmp_path):
     assert "  sewa: audio/, labels/" in lines
     assert all(line.count("(") == line.count(")") for line in lines)  # nothing was cut off
     with pytest.raises(InputError, match="it does not exist"):
-        describe("auto", tmp_path / "nowhere", LAYOUTS)
+        read_layout("auto", tmp_path / "nowhere")
 
 
 def test_a_mistake_in_the_layout_that_fits(tmp_path):
     MIMICS["table"](tmp_path, 6.0, 0)
     (tmp_path / "audio" / "anna_1.wav").unlink()
     with pytest.raises(InputError, match=r"as table: .*audio of recording anna_1"):
-        describe("auto", tmp_path, LAYOUTS)
+        read_layout("auto", tmp_path)
 
 
-def test_two_layouts_that_fit(tmp_path):
+def test_two_layouts_that_fit(tmp_path, monkeypatch):
     MIMICS["table"](tmp_path, 6.0, 0)
-    layouts = {"one": LAYOUTS["table"], "other": LAYOUTS["table"]}
+    monkeypatch.setattr(layouts, "LAYOUTS", {"one": LAYOUTS["table"], "other": LAYOUTS["table"]})
     with pytest.raises(InputError, match="could be in the layout one or other: name the one"):
-        describe("auto", tmp_path, layouts)
+        read_layout("auto", tmp_path)

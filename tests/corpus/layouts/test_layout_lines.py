@@ -7,7 +7,15 @@ from layout_refusals import refusal
 
 from ser_ray.corpus.layouts.lines import read_lines, to_traces, without_header
 from ser_ray.corpus.layouts.partition_table import read_partitions
-from ser_ray.corpus.layouts.stretches import Stretch, counted_from, left_out, numbered, shared, stretches, usual_step
+from ser_ray.corpus.layouts.stretches import (
+    Stretch,
+    counted_from,
+    left_out_warning,
+    numbered,
+    shared,
+    stretches,
+    usual_step,
+)
 from ser_ray.corpus.source.traces import Traces
 
 
@@ -105,8 +113,8 @@ def test_stretches_that_are_too_short_are_counted_but_left_out():
     assert [name for name, _ in numbered("a", found)] == ["a_1", "a_3"]
     assert [name for name, _ in numbered("a", found[:1])] == ["a"]
     assert numbered("a", found[1:2]) == []
-    assert left_out([]) == ()
-    assert left_out(["a", "b"])[0].endswith("as they tell no rate: 2, such as in a")
+    assert left_out_warning([]) == ()
+    assert left_out_warning(["a", "b"])[0].endswith("as they tell no rate: 2, such as in a")
 
 
 def test_rows_of_a_stretch_count_from_its_begin(tmp_path):

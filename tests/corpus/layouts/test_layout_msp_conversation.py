@@ -7,23 +7,12 @@ import pytest
 from layout_refusals import by_name, edit, labels_of, refusal
 
 from ser_ray.corpus.layouts.msp_conversation import read
-from ser_ray.corpus.mimics.msp_conversation import PARTS, PAUSE_S, RATERS, TICK_S, write
+from ser_ray.corpus.mimics.msp_conversation import PARTS, PAUSE_S, RATERS, TICK_S
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
 
+LAYOUT = "msp_conversation"
 SECONDS, SEED = 5.0, 3
 EACH_S = (SECONDS - PAUSE_S) / 2
-
-
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("msp")
-    write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def folder(mimic, tmp_path):
-    return shutil.copytree(mimic, tmp_path / "source")
 
 
 def test_recordings_are_the_parts_of_the_mimic(mimic):

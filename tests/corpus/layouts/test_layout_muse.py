@@ -10,19 +10,8 @@ from ser_ray.corpus.layouts.muse import WHOLE, read
 from ser_ray.corpus.mimics.muse import TASK, VIDEOS, stamps_of, write
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
 
+LAYOUT = "muse"
 SECONDS, SEED = 12.0, 3
-
-
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("muse")
-    write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def folder(mimic, tmp_path):
-    return shutil.copytree(mimic, tmp_path / "source")
 
 
 @pytest.fixture

@@ -10,40 +10,16 @@ import soundfile
 from ser_ray.corpus.layouts.recola import read
 from ser_ray.corpus.layouts.recola_files import by_number
 from ser_ray.corpus.layouts.recola_split import avec_split, paper_split
-from ser_ray.corpus.mimics import recola
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
-from ser_ray.errors import InputError
 
+LAYOUT = "recola"
 SECONDS, SEED = 2.0, 6
 AUDIO, RATINGS = "RECOLA-Audio-recordings", "RECOLA-Annotation/emotional_behaviour"
 USERS = "RECOLA-Metadata/recola_user_info.csv"
 
 
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("full") / "RECOLA"
-    recola.write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def source(mimic, tmp_path):
-    """A copy that a test may spoil."""
-    return shutil.copytree(mimic, tmp_path / "RECOLA")
-
-
-@pytest.fixture
-def refusal(source):
-    def of():
-        with pytest.raises(InputError) as caught:
-            read(source)
-        return str(caught.value).replace(str(source), "SRC")
-
-    return of
-
-
-def partitions(source):
-    return {s.name: s.partition for s in read(source).sources}
+def partitions(folder):
+    return {s.name: s.partition for s in read(folder).sources}
 
 
 def test_papers_split_has_46_people_and_agrees_with_avec():
@@ -116,55 +92,55 @@ def test_mimic_has_the_oddities_of_the_layout(mimic):
     assert (header.samplerate, header.channels) == (44100, 2)
 
 
-def test_people_of_avec_alone_bring_no_warning(source):
+def test_people_of_avec_alone_bring_no_warning(folder):
     for name in ("P17", "P43", "P48"):
         for file in (f"{AUDIO}/{name}.wav", f"{RATINGS}/arousal/{name}.csv", f"{RATINGS}/valence/{name}.csv"):
-            (source / file).unlink()
-    assert partitions(source) == {"P16": "train", "P19": "devel"}
-    assert read(source).warnings == ()
+            (folder / file).unlink()
+    assert partitions(folder) == {"P16": "train", "P19": "devel"}
+    assert read(folder).warnings == ()
 
 
-def test_own_table_wins(source):
-    (source / "partitions.csv").write_text("name;partition\nP48;dev\nP16;train\nP19;Test\n")
-    assert partitions(source) == {"P48": "devel", "P16": "train", "P19": "test"}
-    assert read(source).warnings == (
-        f"recordings that {source / 'partitions.csv'} does not list are left out: P17, P43",
+def test_own_table_wins(folder):
+    (folder / "partitions.csv").write_text("name;partition\nP48;dev\nP16;train\nP19;Test\n")
+    assert partitions(folder) == {"P48": "devel", "P16": "train", "P19": "test"}
+    assert read(folder).warnings == (
+        f"recordings that {folder / 'partitions.csv'} does not list are left out: P17, P43",
     )
-    (source / "partitions.csv").write_text("name,partition\nP16,train\nP17,train\nP19,devel\nP43,test\nP48,test\n")
-    assert read(source).warnings == ()
+    (folder / "partitions.csv").write_text("name,partition\nP16,train\nP17,train\nP19,devel\nP43,test\nP48,test\n")
+    assert read(folder).warnings == ()
 
 
-def test_own_table_makes_any_names_legal(source):
+def test_own_table_makes_any_names_legal(folder):
     for file in (f"{AUDIO}/{{}}.wav", f"{RATINGS}/arousal/{{}}.csv", f"{RATINGS}/valence/{{}}.csv"):
-        (source / file.format("P16")).rename(source / file.format("ana"))
-    (source / "partitions.csv").write_text("name,partition\nana,train\nP19,devel\n")
-    assert partitions(source) == {"ana": "train", "P19": "devel"}
+        (folder / file.format("P16")).rename(folder / file.format("ana"))
+    (folder / "partitions.csv").write_text("name,partition\nana,train\nP19,devel\n")
+    assert partitions(folder) == {"ana": "train", "P19": "devel"}
 
 
-def test_mistakes_in_the_own_table(source, refusal):
-    (source / "partitions.csv").write_text("name,partition\nP16,train\nP99,devel\n")
-    assert refusal() == (
+def test_mistakes_in_the_own_table(folder, refused):
+    (folder / "partitions.csv").write_text("name,partition\nP16,train\nP99,devel\n")
+    assert refused() == (
         "SRC/partitions.csv, line 3 names a recording whose audio SRC/RECOLA-Audio-recordings/P99.wav is missing: add "
         "it, or take the recording out"
     )
-    (source / "partitions.csv").write_text("name,partition\nP16,learn\n")
-    assert "SRC/partitions.csv, line 2: partition is 'learn', but must be one of train" in refusal()
+    (folder / "partitions.csv").write_text("name,partition\nP16,learn\n")
+    assert "SRC/partitions.csv, line 2: partition is 'learn', but must be one of train" in refused()
 
 
-def test_nobody_knows_the_partition(source, refusal):
-    shutil.copy(source / AUDIO / "P16.wav", source / AUDIO / "P99.wav")
-    assert refusal() == (
+def test_nobody_knows_the_partition(folder, refused):
+    shutil.copy(folder / AUDIO / "P16.wav", folder / AUDIO / "P99.wav")
+    assert refused() == (
         "SRC: recording 'P99' is none of the 46 people whose partition is known (P13, P14, P15, ...): list all "
         "recordings in SRC/partitions.csv (columns name and partition), or take its files away"
     )
 
 
-def test_missing_partners(source, refusal):
-    (source / RATINGS / "valence" / "P16.csv").unlink()
-    (source / AUDIO / "P17.wav").unlink()
+def test_missing_partners(folder, refused):
+    (folder / RATINGS / "valence" / "P16.csv").unlink()
+    (folder / AUDIO / "P17.wav").unlink()
     for target in ("arousal", "valence"):
-        (source / RATINGS / target / "P19.csv").unlink()
-    message = refusal().splitlines()
+        (folder / RATINGS / target / "P19.csv").unlink()
+    message = refused().splitlines()
     assert message == [
         "SRC: 3 mistakes",
         f"  SRC/{RATINGS}/arousal/P16.csv has no partner SRC/{RATINGS}/valence/P16.csv: every labelled recording needs "
@@ -176,16 +152,16 @@ def test_missing_partners(source, refusal):
     ]
 
 
-def test_test_recordings_may_go_without_labels(source):
+def test_test_recordings_may_go_without_labels(folder):
     for target in ("arousal", "valence"):
-        (source / RATINGS / target / "P48.csv").unlink()
-    last = read(source).sources[-1]
+        (folder / RATINGS / target / "P48.csv").unlink()
+    last = read(folder).sources[-1]
     assert (last.name, last.labels, last.label_files) == ("P48", None, ())
 
 
-def test_wrong_folder(source, refusal):
-    shutil.move(source / RATINGS / "arousal", source / RATINGS / "Arousal")
-    message = refusal()
+def test_wrong_folder(folder, refused):
+    shutil.move(folder / RATINGS / "arousal", folder / RATINGS / "Arousal")
+    message = refused()
     assert "SRC is not in the layout recola: looked for RECOLA-Audio-recordings/*.wav, RECOLA-Annotation/" in message
     assert (
         "missing: RECOLA-Annotation/emotional_behaviour/arousal/*.csv; it holds NOTICE, RECOLA-Annotation/" in message
@@ -200,22 +176,22 @@ def test_wrong_folder(source, refusal):
         ("User;Age;Group_id;Sex\nP16;22;7;\n", {"dyad": "7"}),
     ],
 )
-def test_tables_of_users(source, text, extra):
-    (source / USERS).write_text(text)
-    assert read(source).sources[0].extra == extra
+def test_tables_of_users(folder, text, extra):
+    (folder / USERS).write_text(text)
+    assert read(folder).sources[0].extra == extra
 
 
-def test_unknown_dyads_are_warned_of(source):
-    (source / USERS).write_text("User;Group_id\nP17;1\nP19;\nP43;3\nP48;4\n")
-    assert f"{source / USERS} does not say the dyad (Group_id) of P16, P19: leaks" in read(source).warnings[-1]
-    (source / USERS).unlink()
-    assert "of P16, P17, P19, P43, P48" in read(source).warnings[-1]
-    assert read(source).sources[0].extra == {}
+def test_unknown_dyads_are_warned_of(folder):
+    (folder / USERS).write_text("User;Group_id\nP17;1\nP19;\nP43;3\nP48;4\n")
+    assert f"{folder / USERS} does not say the dyad (Group_id) of P16, P19: leaks" in read(folder).warnings[-1]
+    (folder / USERS).unlink()
+    assert "of P16, P17, P19, P43, P48" in read(folder).warnings[-1]
+    assert read(folder).sources[0].extra == {}
 
 
-def test_table_of_users_lacks_a_column(source, refusal):
-    (source / USERS).write_text("Name;Group_id\nP16;1\n")
-    assert refusal() == f"SRC/{USERS} lacks the column User; it has Name, Group_id"
+def test_table_of_users_lacks_a_column(folder, refused):
+    (folder / USERS).write_text("Name;Group_id\nP16;1\n")
+    assert refused() == f"SRC/{USERS} lacks the column User; it has Name, Group_id"
 
 
 def test_names_are_sorted_by_their_numbers():

@@ -13,35 +13,12 @@ import soundfile
 from ser_ray.corpus.gold.consensus import gold_standard
 from ser_ray.corpus.layouts.recola46 import read, read_two_columns
 from ser_ray.corpus.layouts.recola_split import paper_split
-from ser_ray.corpus.mimics import recola46
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
 from ser_ray.errors import InputError
 
+LAYOUT = "recola46"
 SECONDS, SEED = 2.0, 7
 GOLD, VIDEO, AUDIO = "Ratings_affective_behaviour_CCC_centred", "Video_recordings_MP4", "Audio_recordings"
-
-
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("46") / "RECOLA46"
-    recola46.write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def source(mimic, tmp_path):
-    """A copy that a test may spoil."""
-    return shutil.copytree(mimic, tmp_path / "RECOLA 46")
-
-
-@pytest.fixture
-def refusal(source):
-    def of():
-        with pytest.raises(InputError) as caught:
-            read(source)
-        return str(caught.value).replace(str(source), "SRC")
-
-    return of
 
 
 def test_recordings_and_partitions(mimic):
@@ -120,27 +97,27 @@ def test_malformed_files(tmp_path, text, message):
         read_two_columns(path, "arousal")
 
 
-@pytest.mark.parametrize("folder", ["recordings_audio", "audio", VIDEO])
-def test_audio_may_lie_elsewhere(source, folder):
-    shutil.move(source / AUDIO, source / folder)
-    (source / VIDEO).mkdir(exist_ok=True)
-    (source / VIDEO / "P15.mp4").write_bytes(b"video")
-    assert {s.audio for s in read(source).sources} == {source / folder / f"P{n}.wav" for n in (13, 14, 15, 18, 19)}
+@pytest.mark.parametrize("place", ["recordings_audio", "audio", VIDEO])
+def test_audio_may_lie_elsewhere(folder, place):
+    shutil.move(folder / AUDIO, folder / place)
+    (folder / VIDEO).mkdir(exist_ok=True)
+    (folder / VIDEO / "P15.mp4").write_bytes(b"video")
+    assert {s.audio for s in read(folder).sources} == {folder / place / f"P{n}.wav" for n in (13, 14, 15, 18, 19)}
 
 
-def test_audio_in_two_places(source, refusal):
-    (source / "audio").mkdir()
-    shutil.copy(source / AUDIO / "P15.wav", source / "audio" / "P15.wav")
-    assert refusal() == "recording P15 has two files, SRC/Audio_recordings/P15.wav and SRC/audio/P15.wav: keep one"
+def test_audio_in_two_places(folder, refused):
+    (folder / "audio").mkdir()
+    shutil.copy(folder / AUDIO / "P15.wav", folder / "audio" / "P15.wav")
+    assert refused() == "recording P15 has two files, SRC/Audio_recordings/P15.wav and SRC/audio/P15.wav: keep one"
 
 
-def test_video_alone_is_answered_with_a_command_that_works(source, refusal, tmp_path):
-    shutil.move(source / AUDIO, source / VIDEO)
-    for path in (source / VIDEO).iterdir():
+def test_video_alone_is_answered_with_a_command_that_works(folder, refused, tmp_path):
+    shutil.move(folder / AUDIO, folder / VIDEO)
+    for path in (folder / VIDEO).iterdir():
         path.rename(path.with_suffix(".mp4"))
-    message = refusal()
+    message = refused()
     assert message.startswith("5 x video without audio, such as SRC/Video_recordings_MP4/P13.mp4: mp4 is not read as")
-    command = re.search(r"`(.+)`", message)[1].replace("SRC", str(source))
+    command = re.search(r"`(.+)`", message)[1].replace("SRC", str(folder))
     assert 'ffmpeg -n -i "$f" -vn -ac 1 -ar 16000 -c:a pcm_s16le' in command
     stand_in = tmp_path / "bin" / "ffmpeg"  # copies its input, the third argument, to its output, the last
     stand_in.parent.mkdir()
@@ -148,47 +125,47 @@ def test_video_alone_is_answered_with_a_command_that_works(source, refusal, tmp_
     stand_in.chmod(0o755)
     environment = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
     subprocess.run(["sh", "-c", command], check=True, env=environment)
-    assert [s.audio.relative_to(source).as_posix() for s in read(source).sources] == [
+    assert [s.audio.relative_to(folder).as_posix() for s in read(folder).sources] == [
         f"{AUDIO}/P{n}.wav" for n in (13, 14, 15, 18, 19)
     ]
 
 
-def test_some_videos_without_audio(source, refusal):
-    (source / VIDEO).mkdir()
+def test_some_videos_without_audio(folder, refused):
+    (folder / VIDEO).mkdir()
     for name in ("P15", "P18"):
-        (source / VIDEO / f"{name}.mp4").write_bytes(b"video")
-    (source / AUDIO / "P18.wav").unlink()
-    assert refusal().startswith("1 x video without audio, such as SRC/Video_recordings_MP4/P18.mp4")
+        (folder / VIDEO / f"{name}.mp4").write_bytes(b"video")
+    (folder / AUDIO / "P18.wav").unlink()
+    assert refused().startswith("1 x video without audio, such as SRC/Video_recordings_MP4/P18.mp4")
 
 
-def test_whole_46_are_not_warned_of(source):
+def test_whole_46_are_not_warned_of(folder):
     names = list(paper_split())
     for name in names:
         for kind in (f"{AUDIO}/{{}}.wav", f"{GOLD}/arousal/{{}}.csv", f"{GOLD}/valence/{{}}.csv"):
-            if not (source / kind.format(name)).is_file():
-                (source / kind.format(name)).symlink_to(source / kind.format("P13"))
-    description = read(source)
+            if not (folder / kind.format(name)).is_file():
+                (folder / kind.format(name)).symlink_to(folder / kind.format("P13"))
+    description = read(folder)
     assert description.warnings == ()
     counts = [sum(s.partition == partition for s in description.sources) for partition in ("train", "devel", "test")]
     assert counts == [16, 15, 15]
 
 
-def test_own_table_wins(source):
-    (source / "partitions.csv").write_text("name,partition\nP13,train\nP14,devel\n")
-    description = read(source)
+def test_own_table_wins(folder):
+    (folder / "partitions.csv").write_text("name,partition\nP13,train\nP14,devel\n")
+    description = read(folder)
     assert [(s.name, s.partition) for s in description.sources] == [("P13", "train"), ("P14", "devel")]
     assert description.warnings == (
-        f"recordings that {source / 'partitions.csv'} does not list are left out: P15, P18, P19",
+        f"recordings that {folder / 'partitions.csv'} does not list are left out: P15, P18, P19",
     )
 
 
-def test_missing_partners(source, refusal):
-    (source / GOLD / "arousal" / "P15.csv").unlink()
-    (source / AUDIO / "P14.wav").unlink()
+def test_missing_partners(folder, refused):
+    (folder / GOLD / "arousal" / "P15.csv").unlink()
+    (folder / AUDIO / "P14.wav").unlink()
     for target in ("arousal", "valence"):
-        (source / GOLD / target / "P18.csv").unlink()
-        (source / GOLD / target / "P13.csv").unlink()  # of test, which may go without
-    assert refusal().splitlines() == [
+        (folder / GOLD / target / "P18.csv").unlink()
+        (folder / GOLD / target / "P13.csv").unlink()  # of test, which may go without
+    assert refused().splitlines() == [
         "SRC: 3 mistakes",
         f"  SRC/{GOLD}/arousal/P14.csv names a recording whose audio SRC/{AUDIO}/P14.wav is missing: add it, or take "
         "the recording out",
@@ -199,15 +176,15 @@ def test_missing_partners(source, refusal):
     ]
 
 
-def test_unknown_names(source, refusal):
-    shutil.copy(source / AUDIO / "P15.wav", source / AUDIO / "P33.wav")
-    assert "recording 'P33' is none of the 46 people whose partition is known (P13, P14, P15, ...)" in refusal()
-    assert "list all recordings in SRC/partitions.csv" in refusal()
+def test_unknown_names(folder, refused):
+    shutil.copy(folder / AUDIO / "P15.wav", folder / AUDIO / "P33.wav")
+    assert "recording 'P33' is none of the 46 people whose partition is known (P13, P14, P15, ...)" in refused()
+    assert "list all recordings in SRC/partitions.csv" in refused()
 
 
-def test_wrong_folder(source, refusal):
-    shutil.rmtree(source / AUDIO)
-    assert refusal() == (
+def test_wrong_folder(folder, refused):
+    shutil.rmtree(folder / AUDIO)
+    assert refused() == (
         "SRC is not in the layout recola46: looked for *.wav in one of Audio_recordings/, recordings_audio/, audio/, "
         f"Video_recordings_MP4/, {GOLD}/arousal/*.csv, {GOLD}/valence/*.csv; missing: *.wav in one of "
         f"Audio_recordings/, recordings_audio/, audio/, Video_recordings_MP4/; it holds NOTICE, {GOLD}/"

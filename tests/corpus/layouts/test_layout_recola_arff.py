@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_ray.corpus.layouts.arff import read_arff
+from ser_ray.corpus.layouts.recola_avec import read_arff
 from ser_ray.errors import InputError
 
 HEADER = "@relation GOLDSTANDARD\n@attribute Instance_name string\n@attribute frameTime numeric\n"

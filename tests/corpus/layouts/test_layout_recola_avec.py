@@ -13,35 +13,13 @@ from ser_ray.corpus.mimics import recola_avec
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
 from ser_ray.errors import InputError
 
+LAYOUT = "recola_avec"
 SECONDS, SEED = 2.0, 5
 GOLD, RATINGS = "ratings_gold_standard", "ratings_individual"
 
 
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("avec") / "AVEC2016"
-    recola_avec.write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def source(mimic, tmp_path):
-    """A copy that a test may spoil."""
-    return shutil.copytree(mimic, tmp_path / "AVEC2016")
-
-
-@pytest.fixture
-def refusal(source):
-    def of():
-        with pytest.raises(InputError) as caught:
-            read(source)
-        return str(caught.value).replace(str(source), "SRC")
-
-    return of
-
-
-def labels_of(source, name):
-    return pickle.loads(pickle.dumps(next(s for s in read(source).sources if s.name == name).labels))()
+def labels_of(folder, name):
+    return pickle.loads(pickle.dumps(next(s for s in read(folder).sources if s.name == name).labels))()
 
 
 def test_recordings_and_partitions(mimic):
@@ -116,71 +94,71 @@ def test_same_seed_same_mimic(mimic, tmp_path):
     assert (mimic / gold).read_bytes() != (tmp_path / "other" / gold).read_bytes()
 
 
-def test_recordings_come_in_the_order_of_their_numbers(source):
+def test_recordings_come_in_the_order_of_their_numbers(folder):
     for kind in ("recordings_audio/{}.wav", GOLD + "/arousal/{}.arff", GOLD + "/valence/{}.arff"):
-        shutil.copy(source / kind.format("train_1"), source / kind.format("train_10"))
-    names = [s.name for s in read(source).sources]
+        shutil.copy(folder / kind.format("train_1"), folder / kind.format("train_10"))
+    names = [s.name for s in read(folder).sources]
     assert names == ["train_1", "train_2", "train_10", "dev_1", "dev_2", "test_1"]
 
 
-def test_ratings_need_not_be_there(source):
-    shutil.rmtree(source / RATINGS)
-    labelled = labels_of(source, "train_1")
+def test_ratings_need_not_be_there(folder):
+    shutil.rmtree(folder / RATINGS)
+    labelled = labels_of(folder, "train_1")
     assert len(labelled.gold) == 2
     assert labelled.ratings == {}
 
 
-def test_labelled_test_recordings(source):
+def test_labelled_test_recordings(folder):
     for target in ("arousal", "valence"):
-        shutil.copy(source / GOLD / target / "dev_1.arff", source / GOLD / target / "test_1.arff")
-    assert [traces.path.name for traces in labels_of(source, "test_1").gold] == ["test_1.arff"] * 2
-    assert read(source).warnings == ()
+        shutil.copy(folder / GOLD / target / "dev_1.arff", folder / GOLD / target / "test_1.arff")
+    assert [traces.path.name for traces in labels_of(folder, "test_1").gold] == ["test_1.arff"] * 2
+    assert read(folder).warnings == ()
 
 
-def test_test_recordings_with_ratings_alone_are_warned_of(source):
+def test_test_recordings_with_ratings_alone_are_warned_of(folder):
     for target in ("arousal", "valence"):
-        shutil.copy(source / RATINGS / target / "dev_1.csv", source / RATINGS / target / "test_1.csv")
-    assert read(source).warnings == ("gold of test_1 will be made from raters, while that of the others is given",)
-    assert labels_of(source, "test_1").gold == ()
+        shutil.copy(folder / RATINGS / target / "dev_1.csv", folder / RATINGS / target / "test_1.csv")
+    assert read(folder).warnings == ("gold of test_1 will be made from raters, while that of the others is given",)
+    assert labels_of(folder, "test_1").gold == ()
 
 
-def test_other_and_hidden_files_are_ignored(source):
-    (source / "recordings_audio" / "._train_1.wav").write_bytes(b"mac")
-    (source / "recordings_audio" / "readme.txt").write_text("hello")
-    (source / "features_audio").mkdir()
-    assert len(read(source).sources) == 5
+def test_other_and_hidden_files_are_ignored(folder):
+    (folder / "recordings_audio" / "._train_1.wav").write_bytes(b"mac")
+    (folder / "recordings_audio" / "readme.txt").write_text("hello")
+    (folder / "features_audio").mkdir()
+    assert len(read(folder).sources) == 5
 
 
-def test_flac_and_capital_suffixes_are_read(source):
-    audio = source / "recordings_audio"
+def test_flac_and_capital_suffixes_are_read(folder):
+    audio = folder / "recordings_audio"
     (audio / "train_1.wav").rename(audio / "train_1.WAV")
     (audio / "dev_1.wav").rename(audio / "dev_1.flac")
-    assert {s.audio.name for s in read(source).sources} >= {"train_1.WAV", "dev_1.flac"}
+    assert {s.audio.name for s in read(folder).sources} >= {"train_1.WAV", "dev_1.flac"}
 
 
-def test_wrong_folder(source, refusal, tmp_path):
-    shutil.rmtree(source / GOLD / "valence")
-    assert refusal() == (
+def test_wrong_folder(folder, refused, tmp_path):
+    shutil.rmtree(folder / GOLD / "valence")
+    assert refused() == (
         "SRC is not in the layout recola_avec: looked for recordings_audio/*.wav, "
         "ratings_gold_standard/arousal/*.arff, ratings_gold_standard/valence/*.arff; "
         "missing: ratings_gold_standard/valence/*.arff; "
         "it holds NOTICE, ratings_gold_standard/, ratings_individual/, recordings_audio/"
     )
-    shutil.rmtree(source)
-    assert "missing: recordings_audio/*.wav and ratings_gold_standard/arousal/*.arff" in refusal()
-    assert refusal().endswith("it does not exist")
-    source.mkdir()
-    with pytest.raises(InputError, match="it holds AVEC2016/"):
+    shutil.rmtree(folder)
+    assert "missing: recordings_audio/*.wav and ratings_gold_standard/arousal/*.arff" in refused()
+    assert refused().endswith("it does not exist")
+    folder.mkdir()
+    with pytest.raises(InputError, match="it holds my data/"):
         read(tmp_path)
 
 
-def test_missing_partners(source, refusal):
-    (source / GOLD / "valence" / "train_2.arff").unlink()
-    (source / "recordings_audio" / "dev_2.wav").unlink()
-    (source / RATINGS / "arousal" / "dev_1.csv").unlink()
+def test_missing_partners(folder, refused):
+    (folder / GOLD / "valence" / "train_2.arff").unlink()
+    (folder / "recordings_audio" / "dev_2.wav").unlink()
+    (folder / RATINGS / "arousal" / "dev_1.csv").unlink()
     for target in ("arousal", "valence"):
-        (source / GOLD / target / "train_1.arff").unlink()
-    message = refusal().splitlines()
+        (folder / GOLD / target / "train_1.arff").unlink()
+    message = refused().splitlines()
     assert message[0] == "SRC: 4 mistakes"
     assert (
         "  SRC/ratings_individual/valence/dev_1.csv has no partner SRC/ratings_individual/arousal/dev_1.csv: every "
@@ -204,21 +182,21 @@ def test_missing_partners(source, refusal):
 
 
 @pytest.mark.parametrize("name", ["P16", "valid_1", "train_x", "train", "dev_1_new", "Train_3"])
-def test_unknown_names(source, refusal, name):
-    shutil.copy(source / "recordings_audio" / "test_1.wav", source / "recordings_audio" / f"{name}.wav")
-    assert refusal() == (
+def test_unknown_names(folder, refused, name):
+    shutil.copy(folder / "recordings_audio" / "test_1.wav", folder / "recordings_audio" / f"{name}.wav")
+    assert refused() == (
         f"SRC/recordings_audio/{name}.wav: name is '{name}', but must be train_N, dev_N or test_N with a number N"
     )
 
 
-def test_two_files_of_one_recording(source, refusal):
-    shutil.copy(source / "recordings_audio" / "test_1.wav", source / "recordings_audio" / "test_1.flac")
-    assert refusal() == (
+def test_two_files_of_one_recording(folder, refused):
+    shutil.copy(folder / "recordings_audio" / "test_1.wav", folder / "recordings_audio" / "test_1.flac")
+    assert refused() == (
         "recording test_1 has two files, SRC/recordings_audio/test_1.flac and SRC/recordings_audio/test_1.wav: keep one"
     )
 
 
-def test_ratings_without_raters(source):
-    (source / RATINGS / "arousal" / "train_1.csv").write_text("time\n0\n0.04\n")
+def test_ratings_without_raters(folder):
+    (folder / RATINGS / "arousal" / "train_1.csv").write_text("time\n0\n0.04\n")
     with pytest.raises(InputError, match=r"train_1.csv has no rater's column with numbers beside time"):
-        labels_of(source, "train_1")
+        labels_of(folder, "train_1")

@@ -8,21 +8,10 @@ from layout_refusals import by_name, edit, labels_of, refusal
 
 from ser_ray.corpus.layouts.semaine import read
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
-from ser_ray.corpus.mimics.semaine import RATERS, SESSIONS, write
+from ser_ray.corpus.mimics.semaine import RATERS, SESSIONS
 
+LAYOUT = "semaine"
 SECONDS, SEED = 3.0, 3
-
-
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("semaine")
-    write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def folder(mimic, tmp_path):
-    return shutil.copytree(mimic, tmp_path / "source")
 
 
 def test_recordings_are_those_of_the_mimic(mimic):

@@ -8,21 +8,10 @@ from layout_refusals import by_name, edit, labels_of, refusal
 
 from ser_ray.corpus.layouts.sewa import read
 from ser_ray.corpus.mimics.people import NOTICE, at_times, person
-from ser_ray.corpus.mimics.sewa import RECORDINGS, write
+from ser_ray.corpus.mimics.sewa import RECORDINGS
 
+LAYOUT = "sewa"
 SECONDS, SEED = 4.0, 3
-
-
-@pytest.fixture(scope="module")
-def mimic(tmp_path_factory):
-    out = tmp_path_factory.mktemp("sewa")
-    write(out, SECONDS, SEED)
-    return out
-
-
-@pytest.fixture
-def folder(mimic, tmp_path):
-    return shutil.copytree(mimic, tmp_path / "source")
 
 
 def test_recordings_are_those_of_the_mimic(mimic):

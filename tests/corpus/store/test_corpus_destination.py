@@ -9,7 +9,7 @@ import pytest
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.importing.ingest import import_corpus
-from ser_ray.corpus.store.destination import check_room, users_mistakes
+from ser_ray.corpus.store.partial import check_free_bytes, disk_errors_named
 from ser_ray.errors import InputError
 
 
@@ -53,13 +53,13 @@ def test_the_top_of_a_file_system(table_source, tmp_path, monkeypatch):
 def test_no_place(number):
     with (
         pytest.raises(InputError, match=r"^x/out cannot be made \(.+\): choose another place$"),
-        users_mistakes(Path("x/out")),
+        disk_errors_named(Path("x/out")),
     ):
         raise OSError(number, os.strerror(number))
 
 
 def test_other_errors_are_left_as_they_are():
-    with pytest.raises(OSError, match="Input/output error"), users_mistakes(Path("x")):
+    with pytest.raises(OSError, match="Input/output error"), disk_errors_named(Path("x")):
         raise OSError(errno.EIO, "Input/output error")
 
 
@@ -72,11 +72,11 @@ def test_room_is_counted_with_what_is_written(tmp_path, monkeypatch, seconds, fr
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     out = tmp_path / "not" / "there" / "out"
     with pytest.raises(InputError, match=rf"{said}.* on the file system of {tmp_path}: choose another place, or make"):
-        check_room([seconds / 2, seconds / 2], out)
+        check_free_bytes([seconds / 2, seconds / 2], out)
     (tmp_path / ".out.partial" / "shards").mkdir(parents=True)
     (tmp_path / ".out.partial" / "shards" / "00000.arrow").write_bytes(b"1")
     if seconds == 10:
-        check_room([5, 5], tmp_path / "out")
+        check_free_bytes([5, 5], tmp_path / "out")
 
 
 def test_what_is_written_behind_a_link_is_counted(tmp_path, monkeypatch):
@@ -85,6 +85,6 @@ def test_what_is_written_behind_a_link_is_counted(tmp_path, monkeypatch):
     (tmp_path / "disk" / ".real.partial").mkdir(parents=True)
     (tmp_path / "disk" / ".real.partial" / "written").write_bytes(bytes(32_000))
     (tmp_path / "out").symlink_to("disk/real")
-    check_room([1.0], tmp_path / "out")
+    check_free_bytes([1.0], tmp_path / "out")
     with pytest.raises(InputError, match=r"needs about 0\.0 MB for 1 recordings"):
-        check_room([1.001], tmp_path / "out")
+        check_free_bytes([1.001], tmp_path / "out")

@@ -1,7 +1,10 @@
-"""Copies on a node's own disk: of several processes one copies, and what looks whole is whole."""
+"""Copies on a node's own disk: of several processes one copies, what looks whole is whole, and none is needed."""
 
+import errno
+import json
 import os
 import signal
+import stat
 import tempfile
 import types
 from pathlib import Path
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from staging_cases import (
+from local_copy_cases import (
     STOP_IN_THE_MIDDLE,
     assert_equal,
     child,
@@ -20,12 +23,13 @@ from staging_cases import (
     finished,
     lines_until,
     place,
+    size_of,
     write,
 )
 
-from ser_ray.corpus import CorpusWriter, open_corpus
-from ser_ray.corpus.store import local_copy as staging
-from ser_ray.corpus.store.local_copy import staged
+from ser_ray.corpus import CorpusWriter, open_corpus, progress
+from ser_ray.corpus.store import local_copy as local_copies
+from ser_ray.corpus.store.local_copy import local_copy
 from ser_ray.errors import InputError
 
 
@@ -49,15 +53,15 @@ def disk(tmp_path):
 def test_a_copy_is_equal_byte_for_byte(lengths, shard_bytes, block, seed):
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "BLOCK_BYTES", block)
+        patch.setattr(local_copies, "BLOCK_BYTES", block)
         source, said = Path(folder) / "source", []
         with CorpusWriter(source, name="c", label_rate=25, targets=("a",), shard_bytes=shard_bytes) as writer:
             for number, length in enumerate(lengths):
                 writer.add(f"r{number}", "devel", "s", rng.integers(-99, 99, length).astype(np.int16), None)
         before = {name: (source / name).stat().st_mtime_ns for name in files(source)}
         expected, looked_whole = copy_of(source, Path(folder) / "a" / "disk"), []
-        look = lambda: looked_whole.append((expected / "corpus.json").exists())  # noqa: E731
-        copy = staged(source, Path(folder) / "a" / "disk", None, said.append, look)
+        on_block = lambda: looked_whole.append((expected / "corpus.json").exists())  # noqa: E731
+        copy = local_copy(source, Path(folder) / "a" / "disk", said.append, on_block)
         assert copy == expected
         assert looked_whole
         assert not any(looked_whole)  # up to its last byte
@@ -68,27 +72,26 @@ def test_a_copy_is_equal_byte_for_byte(lengths, shard_bytes, block, seed):
         original, there = open_corpus(source), open_corpus(copy)
         for one, other in zip(original.recordings("devel"), there.recordings("devel"), strict=True):
             np.testing.assert_array_equal(original.audio(one), there.audio(other))
-        staging._HELD.pop(copy).close()
 
 
 def test_a_second_time_nothing_is_copied_or_said(source, disk):
     said = []
-    copy = staged(source, disk, None, said.append)
+    copy = local_copy(source, disk, said.append)
     kept = {name: (copy / name).stat().st_ino for name in files(copy)}
-    assert staged(source, disk, None, said.append) == copy
+    assert local_copy(source, disk, said.append) == copy
     assert len(said) == 2
     assert finished(child(source, disk)).splitlines() == [f"AT {copy}"]
     assert {name: (copy / name).stat().st_ino for name in files(copy)} == kept
 
 
 def test_nobody_else_can_look_into_it(source, disk):
-    copy = staged(source, disk, None, print)
+    copy = local_copy(source, disk, print)
     assert place(disk).stat().st_mode & 0o777 == 0o700
     assert copy.parent == place(disk)
 
 
 def test_of_several_processes_that_begin_at_once_one_copies(source, disk):
-    processes = [child(source, disk, look="lambda: time.sleep(0.05)") for _ in range(4)]
+    processes = [child(source, disk, on_block="lambda: time.sleep(0.05)") for _ in range(4)]
     with children(*processes):
         said = [lines_until(process, "AT ") for process in processes]
         assert {lines[-1] for lines in said} == {f"AT {copy_of(source, disk)}"}
@@ -96,8 +99,8 @@ def test_of_several_processes_that_begin_at_once_one_copies(source, disk):
         assert_equal(source, copy_of(source, disk))
 
 
-def test_the_others_are_told_once_for_whom_they_wait(source, disk):
-    copier = child(source, disk, before=STOP_IN_THE_MIDDLE, look="look")
+def test_the_others_log_once_for_whom_they_wait(source, disk):
+    copier = child(source, disk, before=STOP_IN_THE_MIDDLE, on_block="on_block")
     with children(copier):
         lines_until(copier, "MIDDLE")
         others = [child(source, disk) for _ in range(3)]
@@ -110,50 +113,46 @@ def test_the_others_are_told_once_for_whom_they_wait(source, disk):
                 assert lines + lines_until(process, "AT ") == [waiting, f"AT {copy_of(source, disk)}"]
 
 
-def test_after_a_copier_was_killed_the_next_goes_on_with_whole_shards(source, disk):
+def test_after_a_copier_was_killed_the_next_copies(source, disk):
     copy = copy_of(source, disk)
-    killed = child(source, disk, before=STOP_IN_THE_MIDDLE, look="look")
+    killed = child(source, disk, before=STOP_IN_THE_MIDDLE, on_block="on_block")
     with children(killed):
         lines_until(killed, "MIDDLE")
         waiting = child(source, disk)
         with children(waiting):
             lines_until(waiting, f"waiting for process {killed.pid}, ")
             assert not (copy / "corpus.json").exists()
-            done = {path.name: path.stat().st_ino for path in (copy / "shards").glob("*.arrow")}
-            assert 0 < len(done) < 4
+            assert 0 < len(list(place(disk).glob("*.partial/shards/*.arrow"))) < 4
             killed.send_signal(signal.SIGKILL)
             assert lines_until(waiting, "AT ")[-1] == f"AT {copy}"
     assert_equal(source, copy)
-    assert {name: (copy / "shards" / name).stat().st_ino for name in done} == done
+    assert sorted(path.name for path in place(disk).iterdir()) == [copy.name, f"{copy.name}.lock"]
 
 
 def test_what_a_killed_copier_left_is_not_trusted(source, disk):
-    killed = child(source, disk, before=STOP_IN_THE_MIDDLE, look="look")
+    killed = child(source, disk, before=STOP_IN_THE_MIDDLE, on_block="on_block")
     with children(killed):
         lines_until(killed, "MIDDLE")
-    copy = copy_of(source, disk)
-    shard = sorted((copy / "shards").glob("*.arrow"))[0]
-    content = bytearray(shard.read_bytes())
-    content[-2000] ^= 1
-    shard.write_bytes(content)
+    (partial,) = place(disk).glob("*.partial")
+    spoil(sorted((partial / "shards").glob("*.arrow"))[0])
     with pytest.raises(InputError, match="is a half-written corpus"):
-        open_corpus(copy)
-    assert staged(source, disk, None, print) == copy
-    assert_equal(source, copy)
+        open_corpus(partial)
+    assert local_copy(source, disk, print) == copy_of(source, disk)
+    assert_equal(source, copy_of(source, disk))
 
 
 def test_whatever_ends_the_copying_leaves_nothing_that_looks_whole(source, disk):
-    looks = []
+    calls = []
 
-    def look():
-        looks.append(1)
-        if len(looks) == 6:
+    def on_block():
+        calls.append(1)
+        if len(calls) == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        staged(source, disk, None, print, look)
+        local_copy(source, disk, print, on_block)
     assert not (copy_of(source, disk) / "corpus.json").exists()
-    assert_equal(source, staged(source, disk, None, print))
+    assert_equal(source, local_copy(source, disk, print))
 
 
 def interrupt():
@@ -171,19 +170,31 @@ def test_an_altered_shard_is_named_and_never_read(source, disk):
     wrong = rf"shard {source}/shards/00002.arrow was altered: its SHA-256 is .*, but corpus.json says .*; copy it again"
     for _ in range(2):
         with pytest.raises(InputError, match=wrong):
-            staged(source, disk, None, print)
-        assert not (copy_of(source, disk) / "corpus.json").exists()
-        assert not (copy_of(source, disk) / "shards" / "00002.arrow").exists()
+            local_copy(source, disk, print)
+        assert [name for name in files(disk) if not name.endswith(".lock")] == []
+
+
+def test_an_altered_index_is_named_and_never_read(source, disk):
+    spoil(source / "index.parquet")
+    with pytest.raises(
+        InputError, match=rf"{source}/index.parquet was altered: its SHA-256 is .*, but corpus.json says"
+    ):
+        local_copy(source, disk, print)
+    assert not copy_of_manifest(source, disk).exists()
+
+
+def copy_of_manifest(source, disk):
+    return place(disk) / json.loads((source / "corpus.json").read_text())["fingerprint"]
 
 
 def test_a_shard_that_was_cut_short_is_named(source, disk):
     os.truncate(source / "shards" / "00001.arrow", 1000)
     with pytest.raises(InputError, match=r"shard .*00001.arrow has 1000 bytes, but corpus.json says"):
-        staged(source, disk, None, print)
+        local_copy(source, disk, print)
 
 
 def test_a_shard_that_was_read_wrong_once_is_read_again(source, disk, monkeypatch):
-    true, made = staging.hashlib.sha256, []
+    true, made = local_copies.hashlib.sha256, []
 
     def sha256():
         made.append(true())
@@ -191,34 +202,112 @@ def test_a_shard_that_was_read_wrong_once_is_read_again(source, disk, monkeypatc
             made[0].update(b"noise on the line")
         return made[-1]
 
-    monkeypatch.setattr(staging, "hashlib", types.SimpleNamespace(sha256=sha256))
-    assert_equal(source, staged(source, disk, None, print))
-    assert len(made) == 4 + 1 + 2  # shards, one again, index and manifest
+    monkeypatch.setattr(local_copies, "hashlib", types.SimpleNamespace(sha256=sha256))
+    assert_equal(source, local_copy(source, disk, print))
+    assert len(made) == 4 + 1 + 1  # shards, one again, and the index
 
 
 def test_files_that_a_site_cleaned_up_are_copied_again(source, disk):
     finished(child(source, disk))
     copy = copy_of(source, disk)
-    kept = (copy / "shards" / "00000.arrow").stat().st_ino
     (copy / "shards" / "00001.arrow").unlink()
     said = []
-    assert staged(source, disk, None, said.append) == copy
+    assert local_copy(source, disk, said.append) == copy
     assert_equal(source, copy)
     assert len(said) == 2
-    assert (copy / "shards" / "00000.arrow").stat().st_ino == kept
-    # also in the process that uses it; meanwhile it does not look whole
+    # whatever ends this, no copy lacks a file and looks whole
     (copy / "shards" / "00002.arrow").unlink()
     with pytest.raises(KeyboardInterrupt):
-        staged(source, disk, None, said.append, interrupt)
-    assert not (copy / "corpus.json").exists()
-    assert staged(source, disk, None, said.append) == copy
+        local_copy(source, disk, said.append, interrupt)
+    assert local_copy(source, disk, said.append) == copy
     (copy / "index.parquet").unlink()
-    assert staged(source, disk, None, said.append) == copy
+    assert local_copy(source, disk, said.append) == copy
     assert_equal(source, copy)
+
+
+def test_a_process_that_reads_a_copy_made_anew_reads_on(source, disk):
+    copy = local_copy(source, disk, print)
+    corpus = open_corpus(copy)
+    recordings = corpus.recordings("train")
+    before = [corpus.audio(recording).copy() for recording in recordings[:2]]
+    (copy / "shards" / "00000.arrow").unlink()
+    assert local_copy(source, disk, print) == copy
+    for recording, audio in zip(recordings, before, strict=False):
+        np.testing.assert_array_equal(corpus.audio(recording), audio)
+    np.testing.assert_array_equal(corpus.audio(recordings[3]), open_corpus(source).audio(recordings[3]))
 
 
 def test_a_long_copy_says_how_far_it_is(source, disk, monkeypatch):
-    monkeypatch.setattr(staging, "SAID_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
     said = []
-    staged(source, disk, None, said.append)
+    local_copy(source, disk, said.append)
     assert any(line.startswith("copied 0.000") and " MB/s, " in line and line.endswith(" s left") for line in said)
+
+
+def test_copies_of_several_corpora_lie_side_by_side(tmp_path, disk):
+    sources = [write(tmp_path / f"s{n}", seed=n, name=f"c{n}") for n in range(2)]
+    for source in sources:
+        local_copy(source, disk, print)
+    for source in sources:
+        assert_equal(source, copy_of(source, disk))
+
+
+def test_a_disk_with_too_few_free_bytes_is_left_alone(source, disk, monkeypatch):
+    size = size_of(source) - (source / "corpus.json").stat().st_size
+    free = types.SimpleNamespace(free=local_copies.RESERVE_BYTES + size - 1)
+    monkeypatch.setattr(local_copies.shutil, "disk_usage", lambda path: free)
+    said = []
+    assert local_copy(source, disk, said.append) == source
+    (line,) = said
+    assert line.startswith("corpus c is not copied: it takes 0.000")
+    assert f"but {place(disk)} has " in line
+    assert line.endswith(f" GB to spare; it is read from {source}")
+    assert not copy_of(source, disk).exists()
+    free.free += 1
+    assert local_copy(source, disk, said.append) == copy_of(source, disk)
+
+
+def test_a_disk_that_fills_up_is_given_back_what_was_written(source, disk):
+    half = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))"
+    said = finished(child(source, disk, before=half)).splitlines()
+    assert said[-2:] == [
+        f"corpus c is not copied: File too large ({disk}); it is read from {source}",
+        f"AT {source}",
+    ]
+    assert [name for name in files(disk) if not name.endswith(".lock")] == []
+    assert_equal(source, local_copy(source, disk, print))
+
+
+def test_bytes_that_do_not_reach_the_disk_are_not_taken_for_written(source, disk, monkeypatch):
+    def fsync(file):
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        said = []
+        assert local_copy(source, disk, said.append) == source
+        assert f"is not copied: Input/output error ({disk}); it is read from {source}" in said[-1]
+    assert [name for name in files(disk) if not name.endswith(".lock")] == []
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_to_end(source, tmp_path):
+    (tmp_path / "file").touch()
+    said = []
+    assert local_copy(source, tmp_path / "file", said.append) == source
+    assert f"is not copied: Not a directory ({tmp_path / 'file'})" in said[0]
+
+
+@pytest.mark.parametrize("how", ["open to others", "a link"])
+def test_a_place_that_others_could_have_prepared_is_not_used(source, disk, tmp_path, how):
+    disk.mkdir()
+    if how == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place(disk).symlink_to(tmp_path / "elsewhere")
+    else:
+        place(disk).mkdir()
+        place(disk).chmod(0o755)
+    said = []
+    assert local_copy(source, disk, said.append) == source
+    assert f"{place(disk)} is not a folder of this user's alone (chmod 700, or remove it)" in said[0]
+    assert files(disk) == []

@@ -3,12 +3,12 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +18,8 @@ from corpus_cases import TableSource, noise
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.importing import ingest
 from ser_ray.corpus.importing.ingest import ImportConfig, import_corpus
-from ser_ray.corpus.layouts import table
 from ser_ray.corpus.store import writer
-from ser_ray.corpus.store.writer import Plan
+from ser_ray.corpus.store.writer import ImportPlan
 from ser_ray.errors import InputError
 
 NAMES = {name: "devel" if name == "f" else "train" for name in "abcdef"}
@@ -29,7 +28,7 @@ NAMES = {name: "devel" if name == "f" else "train" for name in "abcdef"}
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """Six recordings, of which two fill a shard."""
-    monkeypatch.setattr(writer.CorpusWriter.__init__, "__kwdefaults__", {**_defaults(), "shard_bytes": 160_000})
+    monkeypatch.setattr(writer, "SHARD_BYTES", 160_000)
     source = TableSource(tmp_path / "source", partitions=dict(NAMES))
     source.write()
     times = np.arange(51) / 25
@@ -39,16 +38,12 @@ def source(tmp_path, monkeypatch):
     return source
 
 
-def _defaults():
-    return dict(writer.CorpusWriter.__init__.__kwdefaults__)
-
-
 def content(folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def interrupted(source, out, after, monkeypatch, error):
+def interrupted(source, out, after, monkeypatch, error, raised=None):
     """Import, and raise an error when so many recordings are written."""
     add = CorpusWriter.add
 
@@ -59,7 +54,7 @@ def interrupted(source, out, after, monkeypatch, error):
 
     with monkeypatch.context() as patched:
         patched.setattr(CorpusWriter, "add", failing)
-        with pytest.raises(type(error)) as caught:
+        with pytest.raises(raised or type(error)) as caught:
             import_corpus("table", source.folder, out, name="n")
     assert not out.exists()
     return str(caught.value)
@@ -140,39 +135,37 @@ def test_a_journal_that_was_cut_short(source, tmp_path, monkeypatch, cut):
 def test_a_writer_that_ends_while_it_takes_over_loses_nothing(source, tmp_path, monkeypatch):
     interrupted(source, tmp_path / "out", 3, monkeypatch, KeyboardInterrupt())
 
-    def killed(self, *arguments):
-        raise SystemExit  # what SIGKILL leaves: the shard is aside, the journal is the old one
+    def killed(new, path):
+        raise SystemExit  # what SIGKILL leaves: a shard under way beside the old one, and the old journal
 
     with monkeypatch.context() as patched:
-        patched.setattr(CorpusWriter, "_copy", killed)
+        patched.setattr(os, "replace", killed)
         with pytest.raises(SystemExit):
             import_corpus("table", source.folder, tmp_path / "out", name="n")
+    assert (tmp_path / ".out.partial" / "shards" / "00001.new").exists()
     assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 3
+    import_corpus("table", source.folder, tmp_path / "whole", name="n")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_writer_that_ends_with_a_shard_taken_over_and_the_old_journal_loses_nothing(source, tmp_path, monkeypatch):
+    interrupted(source, tmp_path / "out", 5, monkeypatch, KeyboardInterrupt())
+    journal = tmp_path / ".out.partial" / "progress.jsonl"
+    before = journal.read_bytes()
+    source.audio("b", noise(32000, 99))
+    interrupted(source, tmp_path / "out", 1, monkeypatch, KeyboardInterrupt())
+    journal.write_bytes(before)  # of which the first shard has one recording now
+    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 1
+    import_corpus("table", source.folder, tmp_path / "whole", name="n")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_fills_up(source, tmp_path, monkeypatch, number):
     full = OSError(number, os.strerror(number))
-    with pytest.raises(InputError, match=r"the disk of .*out is full .*make room and run the same command again"):
-        raise InputError(interrupted_by_disk(source, tmp_path / "out", monkeypatch, full))
+    said = interrupted(source, tmp_path / "out", 2, monkeypatch, full, InputError)
+    assert re.match(r"the disk of .*out is full .*make room and run the same command again", said)
     assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 2
-
-
-def interrupted_by_disk(source, out, monkeypatch, error):
-    """Import, with the disk full when the second shard's first batch is written."""
-    append = CorpusWriter._append
-
-    def failing(self, batch):
-        if self.written == 2:
-            raise error
-        return append(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(CorpusWriter, "_append", failing)
-        with pytest.raises(InputError) as caught:
-            import_corpus("table", source.folder, out, name="n")
-    assert not out.exists()
-    return str(caught.value)
 
 
 def test_other_mistakes_of_the_system_are_not_the_users(source, tmp_path, monkeypatch):
@@ -190,7 +183,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(source, tmp_p
 
 
 def test_two_at_once(source, tmp_path):
-    plan = Plan("h", [("a", "s")])
+    plan = ImportPlan("h", [("a", "s")])
     options = {"name": "n", "label_rate": 25.0, "targets": ("arousal",), "plan": plan}
     with CorpusWriter(tmp_path / "out", **options) as one:
         with (
@@ -245,13 +238,12 @@ def test_the_journal_says_what_is_imported(source, tmp_path, monkeypatch):
 def test_other_targets_begin_anew(source, tmp_path, monkeypatch, targets):
     """Also where all shards were closed, and only the end was missing."""
 
-    def interrupt(self):
-        self._close_shard()
+    def interrupt(path, rows):
         raise KeyboardInterrupt
 
     first = ImportConfig(targets=("valence",) if targets[0] == "arousal" else ("arousal", "valence"))
     with monkeypatch.context() as patched:
-        patched.setattr(CorpusWriter, "_complete", interrupt)
+        patched.setattr(writer, "write_raters", interrupt)
         with pytest.raises(KeyboardInterrupt):
             import_corpus("table", source.folder, tmp_path / "out", first, name="n")
     config = ImportConfig(targets=targets)
@@ -303,17 +295,16 @@ def test_a_file_system_without_locks(source, tmp_path, monkeypatch):
 
 
 def test_a_shard_is_on_the_disk_before_the_journal_says_so(source, tmp_path, monkeypatch):
-    synced = []
-    fsync, close_shard = os.fsync, writer.Partial.close_shard
+    synced, fsync, journal = [], os.fsync, tmp_path / ".out.partial" / "progress.jsonl"
 
-    def noted(self, shard, recordings):
-        assert synced[-1] == (self.folder / "shards" / shard.name).stat().st_ino
-        close_shard(self, shard, recordings)
+    def noted(file):
+        fsync(file)
+        synced.append((os.fstat(file).st_ino, journal.read_text().count('"sha256"')))
 
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
-    monkeypatch.setattr(writer.Partial, "close_shard", noted)
+    monkeypatch.setattr(os, "fsync", noted)
     import_corpus("table", source.folder, tmp_path / "out", name="n")
-    assert len(synced) == 3
+    shards = sorted((tmp_path / "out" / "shards").iterdir())
+    assert synced == [(shard.stat().st_ino, number) for number, shard in enumerate(shards)]
 
 
 def test_a_shard_that_nothing_is_written_to_any_more_is_removed(source, tmp_path, monkeypatch):
@@ -338,22 +329,55 @@ def test_another_label_rate_begins_anew_also_where_nothing_is_labelled(source, t
     assert {r.samples // r.frames for p in ("train", "devel", "test") for r in corpus.recordings(p)} == {1600}
 
 
-def test_what_a_recording_is_made_from_is_told_apart(source):
-    one = table.read(source.folder).sources[0]
-    others = [
-        replace(one, start_s=0.5),
-        replace(one, stop_s=1.5),
-        replace(one, channel=2),
-        replace(one, channel="mean"),
-        replace(one, partition="test"),
-        replace(one, speaker="T"),
-        replace(one, extra={"sex": "f"}),
-        replace(one, audio=source.folder / "audio" / "b.wav"),
-        replace(one, label_files=one.label_files[:1]),
-    ]
-    signatures = [ingest._signature(each) for each in (one, *others)]
-    assert len(set(signatures)) == len(signatures)
-    assert ingest._signature(one) == signatures[0]
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("start", "0.04"),
+        ("end", "1.96"),
+        ("channel", "1"),
+        ("channel", "mean"),
+        ("partition", "test"),
+        ("speaker", "T"),
+        ("sex", "f"),
+        ("audio", "b.wav"),
+    ],
+)
+def test_a_recording_of_which_the_table_says_something_else_is_made_anew(source, tmp_path, monkeypatch, column, value):
+    def write(**changes):
+        columns = ("name", "partition", "speaker", "start", "end", "channel", "sex", "audio")
+        rows = [
+            {**dict.fromkeys(columns, ""), "name": name, "partition": partition, "speaker": "S"}
+            for name, partition in NAMES.items()
+        ]
+        rows[0] |= changes
+        source.table([",".join(row.values()) for row in rows], ",".join(columns))
+
+    write()
+    interrupted(source, tmp_path / "out", 2, monkeypatch, KeyboardInterrupt())
+    assert interrupted_again(source, tmp_path / "out", monkeypatch) == 2
+    write(**{column: value})
+    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 0
+
+
+def interrupted_again(source, out, monkeypatch):
+    """How many recordings an import goes on with that is interrupted at once."""
+    found = []
+
+    def failing(self, *arguments, **options):
+        found.append(self.written)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CorpusWriter, "add", failing)
+        with pytest.raises(KeyboardInterrupt):
+            import_corpus("table", source.folder, out, name="n")
+    return found[0]
+
+
+def test_a_recording_without_one_of_its_label_files_is_made_anew(source, tmp_path, monkeypatch):
+    interrupted(source, tmp_path / "out", 2, monkeypatch, KeyboardInterrupt())
+    (source.folder / "raters" / "a.csv").unlink()
+    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 0
 
 
 def test_after_some_mistakes_no_more_is_converted(source, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Shards are compared with the manifest's hashes, and those that were are remembered by this host."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,12 +8,12 @@ import threading
 import time
 
 import pytest
-from staging_cases import write
+from local_copy_cases import write
 
-from ser_ray.corpus import open_corpus
+from ser_ray.corpus import open_corpus, progress
 from ser_ray.corpus.store import verifying
 from ser_ray.corpus.store.files import AlteredError
-from ser_ray.corpus.store.room import Lock
+from ser_ray.corpus.store.node_disk import locked
 from ser_ray.corpus.store.verifying import verified_shards, verify_shards
 from ser_ray.errors import InputError
 
@@ -31,13 +32,13 @@ def memory(corpus, tmp_path):
 def hashed(monkeypatch):
     """The names of the shards that are read, in order of their names."""
     names = []
-    take = verifying._Hashing._hash
+    take = verifying.hash_file
 
-    def note(self, path, **options):
+    def note(path, *arguments, **options):
         names.append(path.name)
-        return take(self, path, **options)
+        return take(path, *arguments, **options)
 
-    monkeypatch.setattr(verifying._Hashing, "_hash", note)
+    monkeypatch.setattr(verifying, "hash_file", note)
     return names
 
 
@@ -129,10 +130,10 @@ def test_a_shard_that_another_manifest_describes_is_hashed(corpus, memory, hashe
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"00001.arrow": 3}', '{"00001.arrow": {"signature": 1}}', "\0"])
 def test_a_memory_that_is_damaged_is_none(corpus, memory, hashed, text):
     verify(corpus, memory)
-    memory._path.write_text(text)
+    memory.path.write_text(text)
     verify(corpus, memory)
     assert len(hashed) == 6
-    assert len(json.loads(memory._path.read_text())) == 3
+    assert len(json.loads(memory.path.read_text())) == 3
 
 
 def test_a_host_remembers_for_itself(corpus, tmp_path, hashed, monkeypatch):
@@ -157,31 +158,43 @@ def test_where_the_cache_folder_cannot_be_written_the_local_disk_remembers(corpu
 
 
 def test_a_process_waits_for_another_that_hashes_and_reads_nothing_then(corpus, memory, hashed):
-    lock, looks, said = Lock(memory._path.with_suffix(".lock")), [], []
-    assert lock.alone()
+    calls, said = [], []
+    lock = locked(memory.path.with_suffix(".lock"), lambda holder: None, lambda: None)
+    lock.__enter__()
 
     def other_is_done():
-        looks.append(1)
-        if len(looks) == 2:
+        calls.append(1)
+        if len(calls) == 2:
             signatures = {path.name: verifying.signature(path.stat()) for path in corpus.path.glob("shards/*")}
             memory.remember(corpus.manifest, signatures)
-            lock.close()
+            lock.__exit__(None, None, None)
 
-    verify(corpus, memory, look=other_is_done, say=said.append)
+    verify(corpus, memory, on_block=other_is_done, log=said.append)
     assert hashed == []
     assert said == ["waiting for another process of this host, which verifies the corpus"]
 
 
-def test_what_look_raises_ends_it_and_leaves_no_thread(corpus, monkeypatch):
+def test_where_there_are_no_locks_each_process_hashes(corpus, memory, hashed, monkeypatch):
+    def refuse(file, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    verify(corpus, memory)
+    assert len(hashed) == 3
+    verify(corpus, memory)
+    assert len(hashed) == 3
+
+
+def test_what_on_block_raises_ends_it_and_leaves_no_thread(corpus, monkeypatch):
     monkeypatch.setattr(verifying, "BLOCK_BYTES", 1)  # reading takes for ever
-    monkeypatch.setattr(verifying, "LOOK_S", 0.01)
+    monkeypatch.setattr(verifying, "POLL_S", 0.01)
 
     def stop():
         raise KeyboardInterrupt
 
     before, began = threading.active_count(), time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        verify(corpus, look=stop)
+        verify(corpus, on_block=stop)
     assert threading.active_count() == before
     assert time.monotonic() - began < 5
 
@@ -195,10 +208,10 @@ def test_a_shard_that_is_written_to_meanwhile_is_refused(corpus, monkeypatch):
 
 def test_a_long_verification_is_told(corpus, monkeypatch):
     said = []
-    monkeypatch.setattr(verifying, "WORTH_SAYING_BYTES", 0)
-    monkeypatch.setattr(verifying, "SAID_S", 0.0)
+    monkeypatch.setattr(verifying, "WORTH_LOGGING_BYTES", 0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
     monkeypatch.setattr(verifying, "cpus", lambda: 1)
-    verify(corpus, say=said.append)
+    verify(corpus, log=said.append)
     assert said[0].startswith("verifying corpus c (")
     assert all(line.startswith("verified ") for line in said[1:])
 

@@ -67,7 +67,6 @@ def test_every_default_is_written_down(read, corpus):
         "search_actors": None,
         "mps": False,
         "staging": None,
-        "staging_gb": None,
         "verify_corpus": True,
     }
 

@@ -11,10 +11,9 @@ from ser_ray.corpus.store.files import AlteredError
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep.running import local_corpus as module
-from ser_ray.sweep.running.local_corpus import LocalCopy, local_copy_of, local_corpus, verify_corpus
+from ser_ray.sweep.running.local_corpus import local_corpus, verify_corpus
 from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.worker import run_trial
-from ser_ray.sweep.spec.config import Resources
 
 
 @pytest.fixture
@@ -51,10 +50,7 @@ def refusal(read, text):
 
 def test_it_is_off_unless_a_folder_is_named(read):
     assert read("name: x").resources.staging is None
-    assert local_copy_of(Resources()) is None
-    resources = read("name: x\nresources: {staging: $TMPDIR/ser_ray, staging_gb: 1.5}").resources
-    assert local_copy_of(resources) == LocalCopy("$TMPDIR/ser_ray", 1_500_000_000)
-    assert local_copy_of(Resources(staging="~/x")) == LocalCopy("~/x", None)
+    assert read("name: x\nresources: {staging: $TMPDIR/ser_ray}").resources.staging == "$TMPDIR/ser_ray"
 
 
 @pytest.mark.parametrize("given", ["local/disk", '""', "7", "[/local]"])
@@ -64,17 +60,13 @@ def test_a_folder_that_depends_on_where_it_is_read_is_refused(read, given):
     assert "must be an absolute path, which may begin with ~ or with a variable of the nodes' environment" in said
 
 
-def test_a_bound_must_bound_something(read):
-    said = refusal(read, "name: x\nresources: {staging_gb: 50}")
-    assert "staging_gb is 50, but bounds nothing without staging: name a folder" in said
-    assert "staging_gb is 0, but must be a number above 0" in refusal(
-        read, "name: x\nresources: {staging: /local, staging_gb: 0}"
-    )
+def test_there_is_no_bound(read):
+    assert "staging_gb" in refusal(read, "name: x\nresources: {staging: /local, staging_gb: 50}")
 
 
 def test_a_trial_reads_the_copy_and_stays_the_same_trial(trial, disk, two_file_systems):
     said = []
-    near = local_corpus(trial.corpus, LocalCopy(str(disk)), lambda: None, said.append)
+    near = local_corpus(trial.corpus, str(disk), lambda: None, said.append)
     assert near.path == disk / f"ser_ray-corpora-{os.getuid()}" / trial.corpus.fingerprint
     assert said[-1] == f"the corpus is read from {near.path}"
     assert (near.fingerprint, near.name) == (trial.corpus.fingerprint, trial.corpus.name)
@@ -86,7 +78,7 @@ def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypa
     monkeypatch.setenv("JOB_DISK", str(disk))
     monkeypatch.setenv("HOME", str(disk / "home"))
     for given, place in (("$JOB_DISK/a", disk / "a"), ("${JOB_DISK}/b", disk / "b"), ("~/c", disk / "home" / "c")):
-        near = local_corpus(trial.corpus, LocalCopy(given), lambda: None)
+        near = local_corpus(trial.corpus, given, lambda: None)
         assert near.path.is_relative_to(place)
 
 
@@ -102,13 +94,13 @@ def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, 
     monkeypatch.setenv("RELATIVE", "here")
     monkeypatch.delenv("NOT_HERE", raising=False)
     said = []
-    assert local_corpus(trial.corpus, LocalCopy(given), lambda: None, said.append) is trial.corpus
+    assert local_corpus(trial.corpus, given, lambda: None, said.append) is trial.corpus
     assert said == [f"resources.staging is {given}, but {why}: the corpus is read from {trial.corpus.path}"]
 
 
 def test_on_the_file_system_of_the_corpus_nothing_is_copied(trial, disk):
     said = []
-    assert local_corpus(trial.corpus, LocalCopy(str(disk)), lambda: None, said.append) is trial.corpus
+    assert local_corpus(trial.corpus, str(disk), lambda: None, said.append) is trial.corpus
     assert said == [
         f"resources.staging is {disk}, on the file system where the corpus lies: it is read from {trial.corpus.path}"
     ]
@@ -127,7 +119,7 @@ def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, mo
     monkeypatch.setattr(
         type(trial.corpus), "crop", lambda corpus, *place: opened.append(corpus.path) or original(corpus, *place)
     )
-    assert run_trial(staged_trial, 0.0, options_of(tmp_path, LocalCopy(str(disk))), lambda report: None) is None
+    assert run_trial(staged_trial, 0.0, options_of(tmp_path, str(disk)), lambda report: None) is None
     assert predictions(staged_trial).equals(predictions(trial))
     assert len(set(opened)) == 1
     assert opened[0].is_relative_to(disk)
@@ -136,10 +128,13 @@ def test_results_do_not_depend_on_it(trial, disk, tmp_path, two_file_systems, mo
     assert str(disk) not in str(predictions(staged_trial).schema.metadata)
 
 
-def test_without_room_it_trains_all_the_same_and_says_so(trial, disk, tmp_path, two_file_systems):
-    assert run_trial(trial, 0.0, options_of(tmp_path, LocalCopy(str(disk), 100)), lambda report: None) is None
+def test_with_too_few_free_bytes_it_trains_all_the_same_and_logs_why(
+    trial, disk, tmp_path, two_file_systems, monkeypatch
+):
+    monkeypatch.setattr("ser_ray.corpus.store.local_copy.RESERVE_BYTES", 2**60)
+    assert run_trial(trial, 0.0, options_of(tmp_path, str(disk)), lambda report: None) is None
     assert trial.folder.part("predictions", trial.key).exists()
-    assert "corpus tiny is not staged: it takes " in log_of(trial)
+    assert "corpus tiny is not copied: it takes " in log_of(trial)
     assert f"it is read from {trial.corpus.path}" in log_of(trial)
 
 
@@ -156,17 +151,17 @@ def test_an_altered_shard_is_named_and_fails_no_trial(
     shard.write_bytes(content)
     trial = make_trial(tiny_config(), open_corpus(tmp_path / "altered"))
     with pytest.raises(AlteredError, match=rf"shard {shard} was altered: its SHA-256 is "):
-        run_trial(trial, 0.0, options_of(tmp_path, LocalCopy(str(disk))), lambda report: None)
+        run_trial(trial, 0.0, options_of(tmp_path, str(disk)), lambda report: None)
     assert not trial.folder.part("trials", trial.key).exists()
 
 
 def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
     trial, disk, tmp_path, two_file_systems, monkeypatch
 ):
-    staging, hashed = LocalCopy(str(disk)), []
-    take = verifying._Hashing._hash
+    staging, hashed = str(disk), []
+    take = verifying.hash_file
     monkeypatch.setattr(
-        verifying._Hashing, "_hash", lambda self, path, **how: hashed.append(path) or take(self, path, **how)
+        verifying, "hash_file", lambda path, *how, **also: hashed.append(path) or take(path, *how, **also)
     )
     near = local_corpus(trial.corpus, staging, lambda: None)
     verify_corpus(near, lambda: None)
@@ -180,7 +175,7 @@ def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
 
 
 def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file_systems, monkeypatch):
-    given = options_of(tmp_path, LocalCopy(str(disk)))
+    given = options_of(tmp_path, str(disk))
     monkeypatch.setattr("ser_ray.sweep.running.worker._seldom", lambda condition: lambda: True)
     assert run_trial(trial, 0.0, given, lambda report: None) is None
     assert "asked to end: before its first step, while its corpus was being copied" in log_of(trial)

@@ -126,10 +126,10 @@ def test_the_driver_is_told_beside_other_work(corpus):
 def test_a_run_that_ends_does_not_wait_for_it(corpus, monkeypatch):
     begun = threading.Event()
 
-    def for_ever(folder, manifest, memory, *, look, say):
+    def for_ever(folder, manifest, memory, *, on_block, log):
         while True:
             begun.set()
-            look()
+            on_block()
 
     monkeypatch.setattr(local_corpus, "verify_shards", for_ever)
     with CorpusVerification(corpus, print) as verification:

@@ -154,7 +154,7 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("explore: [{training.batch_size: [5, 99999999999999999999]}]", "s.yaml:2:37: explore[0].training.batch_size[1]"
          " is 99999999999999999999, but must be a whole number of at least 1 and at most 1e+09"),
         ("schedule: {silence_minutes: 1e300}", "is 1e+300, but must be a number above 0 and at most 1e+06"),
-        ("resources: {staging: /tmp, staging_gb: 1e300}", "must be a number above 0 or null and at most 1e+06"),
+        ("schedule: {max_hours: 1e300}", "must be a number above 0 or null and at most 1e+06"),
         ("trial: {training: {epochs: " + "9" * 10_000 + "}}", "s.yaml:2:28: '" + "9" * 75 + " ... is no int of at most "
          "4300 digits"),
         ("trial: {training: {epochs: " + "9" * 1_000 + "}}", "trial.training.epochs is " + "9" * 76 + " ..., but must"),

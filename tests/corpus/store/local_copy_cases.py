@@ -15,22 +15,22 @@ CHILD = """
 import os, sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
-from ser_ray.corpus.store.local_copy import staged
+from ser_ray.corpus.store.local_copy import local_copy
 
-def say(line):
+def log(line):
     print(line, flush=True)
 
 {before}
-copy = staged(Path({source!r}), Path({folder!r}), {limit}, say, {look})
+copy = local_copy(Path({source!r}), Path({folder!r}), log, {on_block})
 print("AT", copy, flush=True)
 sys.stdin.readline()
 """
 STOP_IN_THE_MIDDLE = """
-looks = 0
-def look():
-    global looks
-    looks += 1
-    if looks == 5:
+calls = 0
+def on_block():
+    global calls
+    calls += 1
+    if calls == 3:
         print("MIDDLE", flush=True)
         sys.stdin.readline()
 """
@@ -46,9 +46,9 @@ def write(out, recordings=4, seconds=1, seed=0, name="c"):
     return out
 
 
-def child(source, folder, *, limit=None, before="", look="lambda: None"):
+def child(source, folder, *, before="", on_block="lambda: None"):
     script = textwrap.dedent(CHILD).format(
-        path=sys.path, source=str(source), folder=str(folder), limit=limit, before=before, look=look
+        path=sys.path, source=str(source), folder=str(folder), before=before, on_block=on_block
     )
     return subprocess.Popen(
         [sys.executable, "-c", script],

@@ -47,20 +47,20 @@ def seal(folder, recordings, targets=None):
     (folder / "corpus.json").write_text(manifest_text(sealed))
 
 
-def recordings_of(folder):
+def index_recordings(folder):
     corpus = open_corpus(folder)
     return [r for p in ("train", "devel", "test") for r in corpus.recordings(p)]
 
 
 def change_index(folder, **changes):
     """Change rows of the index: name = the fields that differ."""
-    seal(folder, [replace(r, **changes.get(r.name, {})) for r in recordings_of(folder)])
+    seal(folder, [replace(r, **changes.get(r.name, {})) for r in index_recordings(folder)])
 
 
 def change_shard(folder, change):
     """Write the only shard anew, with other batches."""
     path = folder / "shards" / "00000.arrow"
-    recordings = recordings_of(folder)
+    recordings = index_recordings(folder)
     with pa.ipc.open_file(path) as reader:
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     batches = change(batches)

@@ -1,0 +1,58 @@
+"""What the processes of a node share on its own disk: a folder per user, and locks."""
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+WAIT_S = 0.2
+"""How often a process that waits for a lock tries again."""
+
+
+def node_folder(folder: Path) -> Path:
+    """Return this user's own folder in one that others may use, too; it is made, of mode 0700.
+
+    Raises:
+        OSError: if it cannot be made, belongs to somebody else, or others may read it.
+    """
+    place = folder / f"ser_ray-corpora-{os.getuid()}"
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{place} is not a folder of this user's alone (chmod 700, or remove it)")
+    return place
+
+
+@contextlib.contextmanager
+def locked(path: Path, on_wait: Callable[[int | None], object], on_block: Callable[[], object]) -> Iterator[None]:
+    """Hold a file's lock, once no other process does; the system frees it when its process ends, however it ends.
+
+    `on_wait` is called once if this waits, with the id of the process that holds the lock; `on_block` again and again
+    meanwhile, and what it raises ends the waiting.
+
+    Raises:
+        OSError: if the file can be neither made nor opened, or its file system has no locks.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        waits = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            if not waits:
+                holder = os.pread(file, 20, 0)
+                on_wait(int(holder) if holder.isdigit() else None)
+                waits = True
+            on_block()
+            time.sleep(WAIT_S)
+        os.ftruncate(file, 0)
+        os.pwrite(file, b"%d" % os.getpid(), 0)
+        yield
+    finally:
+        os.close(file)
