@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ import numpy as np
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.nodes.environment import prepare_environment
-from ser_ray.sweep.planning.listing import labels
 from ser_ray.sweep.planning.plan import Plan, make_plan
-from ser_ray.sweep.running.run import SweepRun
+from ser_ray.sweep.planning.trials import TrialFactory
+from ser_ray.sweep.running.options import RunOptions, WorkerOptions
+from ser_ray.sweep.running.run import run_sweep
 from ser_ray.sweep.spec.config import SweepConfig, read_sweep
 from ser_ray.sweep.spec.document import parse_document
-from ser_ray.trial import Trial, TrialConfig
+from ser_ray.trial import Trial
 
 SWEEP = """
 name: stand-in
@@ -91,7 +93,7 @@ def sweep_of(trials: int) -> SweepConfig:
 def plan_large(corpus: Corpus) -> None:
     """Print how long ten thousand trials take to plan."""
     begin = time.perf_counter()
-    plan = make_plan(sweep_of(10_000), corpus)
+    plan = make_plan(sweep_of(10_000), TrialFactory(corpus, "stand-in", SweepFolder(Path("none"))))
     print(f"plan of {len(plan.trials):,} trials: {time.perf_counter() - begin:.2f} s")
 
 
@@ -103,7 +105,9 @@ def stand_in(trial: Trial, device: Any, report: Callable[[Any], None], **_: Any)
     from ser_ray.trial.rows import configured_columns, epoch_row, prediction_rows
 
     epoch = EPOCH
-    results.write_part(trial.folder, "epochs", trial.key, results.make_table("epochs", [epoch_row(trial, epoch)]))
+    results.write_part(
+        trial.folder, "epochs", trial.key, results.make_table("epochs", [epoch_row(trial.key, 0.0, epoch)])
+    )
     report(epoch)
     rng = np.random.default_rng(trial.config.training.seed)
     tables = [
@@ -172,55 +176,40 @@ def bare_processes(count: int = 20) -> float:
     return seconds
 
 
-def make_run(corpus: Corpus, place: Path, count: int) -> SweepRun:
-    """Return a sweep that is ready to run."""
+def make_run(corpus: Corpus, place: Path, count: int, gpus: float) -> Plan:
+    """Return a plan that is ready to run."""
     config = sweep_of(count)
-    plan: Plan = make_plan(config, corpus)
-    folder = SweepFolder(place / "stand-in")
-    template = Trial(key="", config=TrialConfig(), corpus=corpus, sweep="stand-in", folder=folder)
-    trials = [dataclasses.replace(template, key=t.key, config=t.config) for t in plan.trials]
-    return SweepRun(config, "name: stand-in\n", folder, trials, labels(plan), template)
+    config = dataclasses.replace(config, resources=dataclasses.replace(config.resources, gpus=gpus))
+    return make_plan(config, TrialFactory(corpus, "stand-in", SweepFolder(place / "stand-in")))
 
 
 def through_the_runner(corpus: Corpus, place: Path, count: int, gpus: float, title: str, alone: float) -> SweepFolder:
     """Run a sweep of stand-ins and print what each of its trials took, and the driver's memory."""
-    from ser_ray.sweep.running import driver as work
-    from ser_ray.sweep.running import tune
+    from ser_ray.sweep.running import driver, tune
 
-    original, cluster = tune._train_one, work.cluster
+    original, cluster = tune._train_one, driver.cluster
 
-    def train_one(config: Mapping[str, Any], shared: Trial, terms: Any) -> None:
+    def train_one(config: Mapping[str, Any], options: WorkerOptions) -> None:
         from ser_ray.trial import train
 
         train.train_trial = stand_in
-        original(config, shared, terms)
+        original(config, options)
 
-    @contextlib.contextmanager
-    def with_gpus(address: str | None) -> Iterator[Any]:
+    def with_gpus(address: str | None, log: Path | None = None, **options: Any) -> AbstractContextManager[Any]:
         # Ray gives out GPUs that it is told of; the stand-ins touch none
-        import ray
+        return cluster(address, log, gpus=2 if gpus else 0)
 
-        init = ray.init
-        ray.init = lambda **options: init(**options, **({"num_gpus": 2} if gpus else {}))
-        try:
-            with cluster(address) as machines:
-                yield machines
-        finally:
-            ray.init = init
-
-    tune._train_one, work.cluster = train_one, with_gpus
-    run = make_run(corpus, place, count)
-    config = dataclasses.replace(run.config, resources=dataclasses.replace(run.config.resources, gpus=gpus))
-    run = dataclasses.replace(run, config=config)
-    memory = _Memory(run.folder, count)
+    tune._train_one, driver.cluster = train_one, with_gpus
+    plan = make_run(corpus, place, count, gpus)
+    memory = _Memory(plan.folder, count)
     begin = time.perf_counter()
     try:
         with memory, contextlib.redirect_stdout(open("/dev/null", "w")):
-            code = run.run()
+            code = run_sweep(plan, RunOptions())
     finally:
-        tune._train_one, work.cluster = original, cluster
+        tune._train_one, driver.cluster = original, cluster
     wall = time.perf_counter() - begin
-    finished = len(run.folder.keys("trials"))
+    finished = len(plan.folder.keys("trials"))
     assert (code, finished) == (0, count), (code, finished)
     print(
         f"{count:,} trials, {title} processes, two at a time: {wall:.0f} s with the start of Ray; "
@@ -228,7 +217,7 @@ def through_the_runner(corpus: Corpus, place: Path, count: int, gpus: float, tit
         f"and the runner's {memory.seconds_per_trial() - alone / 2:.3f} s; "
         f"memory of the driver grows by {memory.kilobytes_per_trial():.0f} kB a trial"
     )
-    return run.folder
+    return plan.folder
 
 
 class _Memory:
