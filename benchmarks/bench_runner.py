@@ -154,7 +154,7 @@ def in_one_process(corpus: Corpus, place: Path, trials: int = 200) -> float:
     """Return the seconds of a stand-in and its search, without the runner."""
     from ser_ray.trial import search_trial
 
-    sweep = make_run(corpus, place, trials)
+    sweep = make_run(corpus, place, trials, gpus=0.0)
     begin = time.perf_counter()
     for trial in sweep.trials:
         stand_in(trial, None, lambda epoch: None)
