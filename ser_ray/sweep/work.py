@@ -95,6 +95,7 @@ class Work:
                 self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
             except RayNotUpError as error:  # no trial has begun: all stay open
                 self._progress.say(f"RAY       {error}")
+                self._tell_lost()
 
     @property
     def _scratch(self) -> Path:
@@ -246,10 +247,14 @@ class Work:
         return machines
 
     def _on_lost_node(self) -> None:
+        self._tell_lost()
+        self._ending.ask(RAY_LOST, now=True)
+
+    def _tell_lost(self) -> None:
+        """Have a job begin again what went wrong through no fault of the sweep's."""
         if self._run.meeting is not None:
             with contextlib.suppress(OSError):  # the run ends all the same
                 self._run.meeting.tell_lost()
-        self._ending.ask(RAY_LOST, now=True)
 
     def _on_proposed(self, planned: PlannedTrial) -> None:
         self._run.record_plan([*(trial.key for trial in self.proposed), planned.key])

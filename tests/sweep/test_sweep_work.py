@@ -342,7 +342,9 @@ def test_what_is_proposed_belongs_to_the_plan_from_then_on(begin, monkeypatch):
     assert plans == [{known}, {known, "p1"}, {known, "p1", "p2"}]
 
 
-def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, monkeypatch, capsys):
+def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_a_job_begins_again(
+    begin, tmp_path, monkeypatch, capsys
+):
     @contextlib.contextmanager
     def late(*_, **__):
         raise RayNotUpError("Ray did not start in time")
@@ -350,7 +352,8 @@ def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(begin, 
 
     monkeypatch.setattr(works, "cluster", late)
     monkeypatch.setattr(works, "_compile_kernels", lambda training: None)
-    begin()._run.run()
+    dataclasses.replace(begin()._run, meeting=Meeting(tmp_path, 1)).run()
+    assert (tmp_path / "lost").exists()
     out = capsys.readouterr().out
     assert "RAY       Ray did not start in time" in out
     assert "1 of 1 trials are open: run the same command again" in out
