@@ -40,7 +40,8 @@ SHUTDOWN_S = 20.0
 """How long it may take to leave a cluster; one in trouble would hold this process up, also at its exit."""
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
-NOT_IN_TIME = "timed out during startup"
+NOT_IN_TIME = ("timed out during startup", "No node info found")
+"""What Ray says where a node manager that it has started, or the one of this host in a cluster elsewhere, is not up."""
 START_WAITS_S = (30.0, 60.0, 120.0)
 """Wait so long for the node manager at each start. Ray itself waits for half a minute, once: too short where there is
 much to do, or the file system is cold. One that has ended, such as for a port that was taken, comes up at the next."""
@@ -134,10 +135,8 @@ class _Connection(threading.Thread):
             raise interrupt
         if self._error is None:
             return
-        if NOT_IN_TIME in str(self._error):  # Ray raises no kind of its own for it
-            raise RayNotUpError(
-                "Ray did not start in time: this machine has too much to do; run again when it has less"
-            ) from self._error
+        if _not_in_time(self._error):
+            raise RayNotUpError(_not_up(self._options["address"])) from self._error
         raise self._error
 
     def run(self) -> None:
@@ -152,7 +151,7 @@ class _Connection(threading.Thread):
                     ray.init(**self._options)
             except Exception as error:
                 self._error = error
-                if NOT_IN_TIME not in str(error) or self._over.is_set():
+                if not _not_in_time(error) or self._over.is_set():
                     break
             else:
                 self._error = None
@@ -172,6 +171,21 @@ class _Connection(threading.Thread):
         self.left_behind = True
         self._over.set()
         self._ended.wait(SHUTDOWN_S)
+
+
+def _not_in_time(error: Exception) -> bool:
+    """Return whether Ray gave up waiting for a node manager, for which it raises no kind of its own."""
+    return any(words in str(error) for words in NOT_IN_TIME)
+
+
+def _not_up(address: str) -> str:
+    """Return what a user should read of it."""
+    if address == "local":
+        return "Ray did not start in time: this machine has too much to do; run again when it has less"
+    return (
+        f"no node of the cluster at {address} came up on this host in time: run again when it has less to do; where "
+        f"none was started here, ray start --address={address}"
+    )
 
 
 def present_cluster() -> Cluster:

@@ -96,6 +96,7 @@ class Driver:
                 self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
             except RayNotUpError as error:  # no trial has begun: all stay open
                 self._progress.log(f"RAY       {error}")
+                self._report_lost()
 
     @property
     def _scratch(self) -> Path:
@@ -207,10 +208,14 @@ class Driver:
         self._doing = SEARCHING
 
     def _on_lost_node(self) -> None:
+        self._report_lost()
+        self._stop.request(RAY_LOST, now=True)
+
+    def _report_lost(self) -> None:
+        """Have a job begin again what failed through no fault of the sweep's."""
         if self._options.rendezvous is not None:
             with contextlib.suppress(OSError):  # the run ends all the same
                 self._options.rendezvous.report_lost()
-        self._stop.request(RAY_LOST, now=True)
 
     def _on_proposed(self, trial: Trial) -> None:
         self._plan.record([*(other.key for other in self.proposed), trial.key])

@@ -106,6 +106,26 @@ def test_one_that_does_not_come_up_at_all_is_waited_for_so_long(monkeypatch):
     assert node.starts == 2
 
 
+def test_a_cluster_elsewhere_whose_node_here_is_not_up_is_tried_again_and_then_named(monkeypatch):
+    monkeypatch.setattr(module, "START_WAITS_S", (0.1, 0.1))
+    tries = []
+
+    def none(**options):
+        tries.append(options["address"])
+        raise RuntimeError("No node info found matching attributes: '' when trying to resolve node to connect to.")
+
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        monkeypatch.setattr("ray.init", none)
+        monkeypatch.setattr("ray.shutdown", lambda: None)
+        with (
+            pytest.raises(RayNotUpError, match=f"no node of the cluster at {address} came up on this host"),
+            cluster(address),
+        ):
+            pass
+    assert tries == [address] * 2
+
+
 def test_asked_to_end_meanwhile_it_is_not_waited_for(monkeypatch):
     node = SlowNode(monkeypatch, there_at=10**9)
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()

@@ -283,7 +283,9 @@ def test_what_is_proposed_belongs_to_the_plan_from_then_on(
     assert driver.proposed == proposed
 
 
-def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(make_plan, monkeypatch, capsys):
+def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_a_job_begins_again(
+    make_plan, tmp_path, monkeypatch, capsys
+):
     @contextlib.contextmanager
     def late(*_, **__):
         raise RayNotUpError("Ray did not start in time")
@@ -291,7 +293,8 @@ def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_says_so(make_pl
 
     monkeypatch.setattr(module, "cluster", late)
     monkeypatch.setattr(module, "_compile_kernels", lambda training: None)
-    run_sweep(make_plan(), RunOptions())
+    run_sweep(make_plan(), RunOptions(rendezvous=Rendezvous(tmp_path, 1)))
+    assert (tmp_path / "lost").exists()
     out = capsys.readouterr().out
     assert "RAY       Ray did not start in time" in out
     assert "1 of 1 trials are open: run the same command again" in out
