@@ -1,18 +1,21 @@
 """A sweep file, validated: what to explore, from which trial, how often, and how it is scheduled."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SkipValidation, Strict
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
+from pydantic.json_schema import SkipJsonSchema
 
 from ser_ray.models.config import Count
-from ser_ray.sweep.spec.document import Document, in_part, read_document
-from ser_ray.sweep.spec.items import GuidedSearch, Item, read_items
+from ser_ray.sweep.spec.document import Document, KeyPath, read_document, shortened
+from ser_ray.sweep.spec.fields import dotted_types, empty_if_null, field_types, mapping_of
+from ser_ray.sweep.spec.items import ITEM_FORMS, GuidedSearch, Item
 from ser_ray.sweep.spec.overrides import override
-from ser_ray.sweep.spec.reading import Reader, field_paths, field_types
+from ser_ray.sweep.spec.reading import input_error, validate
 from ser_ray.training.config import Number
 from ser_ray.trial import TrialConfig
 
@@ -46,28 +49,16 @@ Bounded = Annotated[float, Strict(), Field(gt=0, le=10**6)]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Schedule:
-    """When trials end before their last epoch, and how many are planned.
-
-    Args:
-        early_stopping: "none", "asha" (stops trials that are behind at fixed epochs) or "median" (those below the
-            median of the others).
-        grace_epochs: epochs that every trial gets before it may be stopped.
-        max_hours: hours after which the sweep ends; what is under way then is taken up by running it again.
-        max_gpu_hours: GPU hours after which it ends likewise: the hours of its trials times their share of a GPU.
-        max_configurations: plan only so many configurations, evenly spread over those explored; None plans all.
-        max_trials: plan only so many trials, replicates counted, the first seed of every configuration first.
-        silence_minutes: a trial that gives no sign of life for so long is taken for hung and started again.
-        checkpoint_minutes: a trial is saved at least that often, within an epoch, too.
-    """
+    """When trials end before their last epoch, and how many are planned."""
 
     early_stopping: Literal["none", "asha", "median"] = "none"
-    grace_epochs: Count = 5
-    max_hours: Bounded | None = None
-    max_gpu_hours: Bounded | None = None
-    max_configurations: Count | None = None
-    max_trials: Count | None = None
-    silence_minutes: Bounded = 30.0
-    checkpoint_minutes: Bounded = 10.0
+    grace_epochs: Count = 5  # that every trial gets before it may be stopped
+    max_hours: Bounded | None = None  # then the sweep ends; running it again resumes its trials
+    max_gpu_hours: Bounded | None = None  # the same, for the hours of its trials times their share of a GPU
+    max_configurations: Count | None = None  # evenly spread over those explored
+    max_trials: Count | None = None  # replicates counted, the first seed of every configuration first
+    silence_minutes: Bounded = 30.0  # a trial without a sign of life for so long is taken for hung and started again
+    checkpoint_minutes: Bounded = 10.0  # a trial is saved at least that often, within an epoch, too
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -101,30 +92,28 @@ class Resources:
             raise ValueError(f"gpus is {self.gpus}, but above 1 it must be a whole number")
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", defer_build=True))
 class SweepConfig:
     """A sweep: a trial, what of it is varied, and how the trials are run.
 
-    Args:
-        name: of the sweep and of its folder of results.
-        corpus: a folder of shards, or the name of a built-in corpus.
-        trial: the values given for the trial's fields, by section ("model", "training", "search") and field; what is
-            not given has its default. Not a TrialConfig yet: what is explored may be needed to make it whole.
-        explore: what is varied; the items multiply.
-        replicates: seeds of each configuration: training.seed and those after it.
-        schedule: when trials end early.
-        resources: what a trial gets.
-        source: the file, for messages.
+    `trial` holds the values given for the trial's fields, by section ("model", "training", "search") and field; what is
+    not given has its default. It is no TrialConfig yet: what is explored may be needed to make it whole.
     """
 
     name: Name
     corpus: CorpusName = "synthetic"
-    trial: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    explore: tuple[Item, ...] = ()
-    replicates: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 1
-    schedule: Schedule = dataclasses.field(default_factory=Schedule)
-    resources: Resources = dataclasses.field(default_factory=Resources)
-    source: Annotated[Document, SkipValidation] = dataclasses.field(
+    trial: Annotated[dict[str, dict[str, Any]], mapping_of(field_types(TrialConfig))] = dataclasses.field(
+        default_factory=dict
+    )
+    explore: Annotated[  # the items multiply
+        tuple[Annotated[Item, ITEM_FORMS], ...],
+        BeforeValidator(lambda given: () if given is None else given),
+        Field(description="a list of items; begin each with '- '"),
+    ] = ()
+    replicates: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 1  # seeds: training.seed and those after it
+    schedule: Annotated[Schedule, BeforeValidator(empty_if_null)] = dataclasses.field(default_factory=Schedule)
+    resources: Annotated[Resources, BeforeValidator(empty_if_null)] = dataclasses.field(default_factory=Resources)
+    source: Annotated[Document, InstanceOf(), SkipJsonSchema()] = dataclasses.field(  # for messages
         default=Document("the sweep", {}, {}), compare=False, repr=False
     )
 
@@ -140,93 +129,60 @@ class SweepConfig:
 
 
 def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | None = None) -> SweepConfig:
-    """Return the sweep that a file describes.
-
-    Args:
-        file: a sweep file.
-        overrides: texts KEY=VALUE that change what the file says (see `ser_ray.sweep.spec.overrides`).
-        corpus: what --corpus says; taken instead of the file's corpus if given.
-
-    Returns:
-        The validated sweep.
+    """Return the sweep that a file describes, changed by texts KEY=VALUE (see `override`) and by --corpus.
 
     Raises:
         InputError: naming file, line, key and value of what is wrong, what is allowed, and the fix.
     """
     document = override(read_document(Path(file)), overrides, settable_keys())
     if corpus is not None:
-        origins = {**document.origins, ("corpus",): f"--corpus {in_part(corpus, 200)}"}
+        origins = {**document.origins, ("corpus",): f"--corpus {shortened(corpus, 200)}"}
         document = Document(document.name, {**document.data, "corpus": corpus}, origins)
     return read_sweep(document)
 
 
 def read_sweep(document: Document) -> SweepConfig:
-    """Return the sweep that a document describes.
-
-    Args:
-        document: a sweep file's contents.
-
-    Returns:
-        The validated sweep.
-
-    Raises:
-        InputError: as `load_sweep`.
-    """
-    sections = [f"trial.{section}" for section in field_types(TrialConfig)]
-    reader = Reader(document, elsewhere=settable_keys() + sections)
-    given = reader.mapping((), _top_keys())
-    values: dict[str, Any] = {"source": document}
-    for key in ("name", "corpus", "replicates"):
-        if key in given:
-            values[key] = reader.value((key,), SweepConfig, key)
-    if "name" not in given:
-        reader.wrong((), f"name is missing; begin the file with, for instance, name: {_stem(document)}")
-    if "trial" in given:
-        values["trial"] = reader.fields(("trial",), TrialConfig)
-    values["explore"] = read_items(reader)
-    for key, part in (("schedule", Schedule), ("resources", Resources)):
-        if key in given:
-            values[key] = reader.instance((key,), part)
-    reader.finish()
-    sweep = SweepConfig(**values)
-    _refuse_conflicts(sweep)
+    """Return the sweep that a document describes; raise InputError as `load_sweep`."""
+    sweep = validate(_adapter(), {"source": document} | document.data, document)
+    conflicts = list(_conflicts(sweep))
+    if conflicts:
+        raise input_error(document, conflicts)
     return sweep
 
 
 def settable_keys() -> list[str]:
     """Return every key of a sweep file that holds a value, dotted from the top."""
-    top = ["name", "corpus", "explore", "replicates"]
-    parts = field_paths(Schedule, "schedule.") + field_paths(Resources, "resources.")
-    return top + field_paths(TrialConfig, "trial.") + parts
+    parts = {"trial": TrialConfig, "schedule": Schedule, "resources": Resources}
+    top = [key for key in field_types(SweepConfig) if key not in (*parts, "source")]
+    return top + [key for part, owner in parts.items() for key in dotted_types(owner, f"{part}.")]
 
 
-def _top_keys() -> tuple[str, ...]:
-    return tuple(key for key in field_types(SweepConfig) if key != "source")
+@functools.cache
+def _adapter() -> TypeAdapter[SweepConfig]:
+    return TypeAdapter(SweepConfig)
 
 
-def _stem(document: Document) -> str:
-    stem = Path(document.name).stem
-    return stem if stem.replace("-", "").replace("_", "").isalnum() else "my-sweep"
-
-
-def _refuse_conflicts(sweep: SweepConfig) -> None:
-    """Refuse keys that two parts of the file would set.
-
-    Raises:
-        InputError: naming both.
-    """
-    reader = Reader(sweep.source)
+def _conflicts(sweep: SweepConfig) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what does not go together in a sweep: a key and what is wrong with it."""
+    first: dict[str, int] = {}
     for index, item in enumerate(sweep.explore):
+        if isinstance(item, GuidedSearch) and len(sweep.explore) > 1:
+            yield (
+                ("explore", index, "guided"),
+                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; "
+                "give it the other keys too, or use random, which multiplies with other items",
+            )
         for path in item.paths:
             inner = ("explore", index, *item.place(path))
-            place = sweep.source.where(inner)
+            if first.setdefault(path, index) != index:
+                yield inner, f"{path} is explored by explore[{first[path]}] already; explore each key once"
             key = ("trial", *path.split("."))
             if sweep.source.origins.get(key, "").startswith("--set"):
-                reader.wrong(key, f"{path} is explored in {place}, so that this would change nothing; set explore")
+                place = sweep.source.where(inner)
+                yield key, f"{path} is explored in {place}, so that this would change nothing; set explore"
             if path == "training.seed" and sweep.replicates > 1:
-                reader.wrong(
+                yield (
                     inner,
                     f"training.seed is explored beside replicates: {sweep.replicates}; "
                     "replicates are seeds, so keep one of the two",
                 )
-    reader.finish()

@@ -25,27 +25,14 @@ _MOST_VALUES = 200_000
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML text says, in dicts, lists, texts, numbers, true, false and None.
+    """A YAML text as plain data: dicts, lists, texts, numbers, true, false and None."""
 
-    Args:
-        name: what messages call the text: its file, or an option of the command line.
-        data: the top-level mapping.
-        origins: for each key and list item the place it came from, such as "sweeps/demo.yaml:3:5".
-    """
-
-    name: str
+    name: str  # as messages call it: the file, or an option of the command line
     data: dict[str, Any]
-    origins: Mapping[KeyPath, str] = field(repr=False)
-
-    def at(self, path: KeyPath) -> Any:
-        """Return the value at a path that exists."""
-        value: Any = self.data
-        for step in path:
-            value = value[step]
-        return value
+    origins: Mapping[KeyPath, str] = field(repr=False)  # of keys and list items, such as "sweeps/demo.yaml:3:5"
 
     def where(self, path: KeyPath) -> str:
-        """Return the place of a path: its own, or that of the nearest thing it stands in."""
+        """Return the place of a path or, if it has none, of the nearest mapping or list around it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]
@@ -53,17 +40,7 @@ class Document:
 
 
 def read_document(file: Path) -> Document:
-    """Return the contents of a YAML file.
-
-    Args:
-        file: a YAML 1.2 file, UTF-8, with a mapping at its top.
-
-    Returns:
-        The document, whose name is the file as given.
-
-    Raises:
-        InputError: if the file is missing, unreadable or not what `parse_document` takes.
-    """
+    """Return the contents of a YAML file; raise InputError if it cannot be read or `parse_document` refuses it."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -76,40 +53,21 @@ def read_document(file: Path) -> Document:
 
 
 def parse_document(text: str, name: str) -> Document:
-    """Return what a YAML 1.2 text says.
-
-    Only plain data is read: a tag that names a type or code to import is refused, as are keys given twice.
-
-    Args:
-        text: the YAML text.
-        name: what messages call it.
-
-    Returns:
-        The document.
+    """Return the mapping that a YAML 1.2 text holds, as plain data alone.
 
     Raises:
-        InputError: naming line and column of the first thing that is wrong.
+        InputError: naming line and column of the first mistake; tags that name types or code to load, merge keys and
+            keys given twice are mistakes.
     """
     data, origins = _parse(text, name, lambda node: f"{name}:{_line(node)}:{_column(node)}")
     if not isinstance(data, dict):
-        said = "is empty" if data is None else f"holds {shown(data)}"
-        raise InputError(f"{name}: {said}, but a sweep file is a mapping, such as\nname: my-sweep")
+        found = "is empty" if data is None else f"holds {shown(data)}"
+        raise InputError(f"{name}: {found}, but a sweep file is a mapping, such as\nname: my-sweep")
     return Document(name, data, origins)
 
 
 def parse_value(text: str, option: str) -> Any:
-    """Return what the value of a command line option says, read as YAML.
-
-    Args:
-        text: the value.
-        option: the whole option, as messages call it.
-
-    Returns:
-        Plain data.
-
-    Raises:
-        InputError: if the text is no YAML or is empty.
-    """
+    """Return the value of a command line option, read as YAML; raise InputError, naming the option, for a mistake."""
     if not text.strip():
         raise InputError(f"{option}: no value after '='; write null for none")
     return _parse(text, option, lambda node: option)[0]
@@ -127,21 +85,16 @@ def shown(value: Any) -> str:
         text = {None: "null", True: "true", False: "false"}[value]
     else:
         text = repr(value)
-    return in_part(text)
+    return shortened(text)
 
 
-def in_part(text: str, most: int = 80) -> str:
-    """Return a text as a message quotes it.
-
-    Args:
-        text: any.
-        most: so many characters of it at most.
-    """
+def shortened(text: str, most: int = 80) -> str:
+    """Return a text cut to a number of characters."""
     return text if len(text) <= most else text[: most - 4] + " ..."
 
 
-class _Walk:
-    """Turns the nodes of a text into plain data and remembers where each key stands."""
+class _Constructor:
+    """Makes plain data of YAML nodes and records the place of each key."""
 
     def __init__(self, yaml: YAML, name: str, place: Callable[[Node], str]) -> None:
         self.yaml, self.name, self.place = yaml, name, place
@@ -150,10 +103,9 @@ class _Walk:
         self.count = 0
 
     def value(self, node: Node, path: KeyPath) -> Any:
-        """Return a node's plain data."""
         self.count += 1
         if id(node) in self.open or self.count > _MOST_VALUES:
-            raise self.wrong(node, f"aliases (*) make this endless or above {_MOST_VALUES} values")
+            raise self.error(node, f"aliases (*) make this endless or above {_MOST_VALUES} values")
         self.open.add(id(node))
         data = self.contents(node, path)
         self.open.remove(id(node))
@@ -170,19 +122,19 @@ class _Walk:
             return items
         if isinstance(node, ScalarNode):
             return self.scalar(node)
-        raise self.tag_refused(node)
+        raise self.refused_tag(node)
 
     def mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _CORE + "merge":
-                raise self.wrong(key_node, "merge keys (<<) are not read; write the keys out")
+                raise self.error(key_node, "merge keys (<<) are not read; write the keys out")
             key = self.value(key_node, path)
             if not isinstance(key, str):
-                raise self.wrong(key_node, f"key {shown(key)} is not a text")
+                raise self.error(key_node, f"key {shown(key)} is not a text")
             if key in data:
-                raise self.wrong(key_node, f"key {key} stands here and in line {lines[key]}; keep one of them")
+                raise self.error(key_node, f"key {key} stands here and in line {lines[key]}; keep one of them")
             lines[key] = _line(key_node)
             self.origins[(*path, key)] = self.place(key_node)
             data[key] = self.value(value_node, (*path, key))
@@ -194,26 +146,24 @@ class _Walk:
         if node.tag == _CORE + "null":
             return None
         if node.tag not in _NUMBERS:
-            raise self.tag_refused(node)
+            raise self.refused_tag(node)
         construct = getattr(self.yaml.constructor, f"construct_yaml_{_NUMBERS[node.tag]}")
         try:
             return construct(node)
         except (ValueError, KeyError):
             kind = _NUMBERS[node.tag]
-            long = (
-                f" of at most {sys.get_int_max_str_digits()} digits" if kind == "int" and len(node.value) > 80 else ""
-            )
-            raise self.wrong(node, f"{in_part(repr(node.value))} is no {kind}{long}") from None
+            most = f" of at most {sys.get_int_max_str_digits()} digits" if len(node.value) > 80 else ""
+            raise self.error(node, f"{shortened(repr(node.value))} is no {kind}{most}") from None
 
-    def tag_refused(self, node: Node) -> InputError:
+    def refused_tag(self, node: Node) -> InputError:
         tag = str(node.tag).replace(_CORE, "!!")
-        return self.wrong(
+        return self.error(
             node,
             f"tag {tag} is refused: a sweep file holds texts, numbers, lists and mappings, "
             "and never names code or types to load; remove the tag",
         )
 
-    def wrong(self, node: Node, text: str) -> InputError:
+    def error(self, node: Node, text: str) -> InputError:
         return InputError(f"{self.place(node)}: {text}")
 
 
@@ -221,8 +171,8 @@ def _parse(text: str, name: str, place: Callable[[Node], str]) -> tuple[Any, dic
     yaml = YAML(typ="safe", pure=True)
     try:
         nodes = list(yaml.compose_all(text))
-        walk = _Walk(yaml, name, place)
-        data = walk.value(nodes[0], ()) if nodes and nodes[0] is not None else None
+        constructor = _Constructor(yaml, name, place)
+        data = constructor.value(nodes[0], ()) if nodes and nodes[0] is not None else None
     except MarkedYAMLError as error:
         raise InputError(_syntax_message(error, name, text)) from None
     except ReaderError as error:
@@ -234,21 +184,21 @@ def _parse(text: str, name: str, place: Callable[[Node], str]) -> tuple[Any, dic
         raise InputError(f"{name}: lists and mappings stand too deep in one another") from None
     if len(nodes) > 1:
         raise InputError(f"{place(nodes[1])}: a second document (---); a sweep file holds one")
-    return data, walk.origins
+    return data, constructor.origins
 
 
 def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
     mark = error.problem_mark or error.context_mark
-    said = error.problem or error.context or "cannot be read"
+    problem = error.problem or error.context or "cannot be read"
     if error.context and error.context_mark and error.problem:
-        said += f", {error.context} that begins in line {error.context_mark.line + 1}"
-    if "'\\t'" in said:
-        said += "; indent with spaces, not tabs"
+        problem += f", {error.context} that begins in line {error.context_mark.line + 1}"
+    if "'\\t'" in problem:
+        problem += "; indent with spaces, not tabs"
     if mark is None or name.startswith("--"):
-        return f"{name}: not valid YAML: {said}; quote texts with special characters"
-    message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {said}"
+        return f"{name}: not valid YAML: {problem}; quote texts with special characters"
+    message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
     lines = text.splitlines()
-    return f"{message}\n  {in_part(lines[mark.line].strip())}" if mark.line < len(lines) else message
+    return f"{message}\n  {shortened(lines[mark.line].strip())}" if mark.line < len(lines) else message
 
 
 def _line(node: Node) -> int:

@@ -1,29 +1,38 @@
-"""What a sweep file's `explore` holds: lists of values that go together, designs by the overlap rule, and searches."""
+"""Items of a sweep file's `explore`: lists of values that go together, designs by the overlap rule, and searches."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, WrapValidator
 from pydantic.dataclasses import dataclass
+from pydantic_core import core_schema
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
 from ser_ray.models.config import Count
 from ser_ray.sweep.spec.document import KeyPath, shown
-from ser_ray.sweep.spec.reading import Reader, dotted
+from ser_ray.sweep.spec.fields import (
+    SchemaOf,
+    converted,
+    empty_if_null,
+    field_types,
+    mapping_of,
+    number_type,
+    one_of,
+    problem,
+)
 from ser_ray.sweep.spec.space import (
+    EXPLORABLE,
     MOST_CONFIGURATIONS,
     Axis,
-    explorable,
-    is_finite_number,
-    not_explorable,
-    read_axis,
-    read_list,
+    list_or_range,
+    search_type,
+    values_type,
 )
-from ser_ray.trial import TrialConfig
 
-_DESIGNED = ("model.kernels", "model.pools")
 _RANGE = ("from", "to", "step")
 
 
@@ -31,34 +40,31 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _unchanged(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    validate(given)
+    return given
+
+
 Ratio = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Ratios = Annotated[tuple[Ratio, ...], Field(min_length=1), BeforeValidator(_listed)]
+_End = Annotated[float, Strict(), Field(allow_inf_nan=False), WrapValidator(_unchanged)]  # keeps whole numbers whole
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Design:
-    """Networks under the overlap rule: all pools that make the hop, kernels from the ratio (Eq. 2).
+    """Networks under the overlap rule: all pools that make the hop, kernels from the ratio (Eq. 2)."""
 
-    Args:
-        hop: samples of one output frame; None takes the corpus's.
-        layers: convolutions, as many as the model has channels.
-        smallest_pool: the smallest pool allowed.
-        largest_pool: the largest pool allowed; None allows any.
-        overlap_ratio: the ratios that each layer's kernel should come closest to, each in [0, 1).
-        count: take only so many of the pools, evenly spread over their ascending order; every ratio gets the same.
-    """
-
-    hop: Count | None = None
+    hop: Count | None = None  # samples of one output frame; None takes the corpus's
     layers: Count = 3
     smallest_pool: Count = 2
     largest_pool: Count | None = None
-    overlap_ratio: Ratios = (0.4,)
-    count: Count | None = None
+    overlap_ratio: Ratios = (0.4,)  # each layer's kernel comes closest to it
+    count: Count | None = None  # only so many of the pools, evenly spread over their order; the same for every ratio
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The fields of a trial that it sets."""
-        return _DESIGNED
+        return ("model.kernels", "model.pools")
 
     def place(self, path: str) -> KeyPath:
         """Where in the item one of its fields stands."""
@@ -74,11 +80,19 @@ class Design:
 class Together:
     """Fields of a trial and their values to try: the first of each go together, then the second, and so on.
 
-    Args:
-        values: validated values by dotted field, such as "training.sequence_s"; equally many for each.
+    The values are those of dotted fields, such as "training.sequence_s", equally many for each.
     """
 
     values: dict[str, tuple[Any, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse lists of different lengths."""
+        if len({len(listed) for listed in self.values.values()}) > 1:
+            counts = ", ".join(f"{key} has {len(listed)}" for key, listed in self.values.items())
+            raise ValueError(
+                f"lists of one item go together and need equally many values, but {counts}; "
+                "to combine each with each, give them items of their own"
+            )
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -92,13 +106,7 @@ class Together:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Search:
-    """Fields of a trial and what their values are taken from, all fields together each time.
-
-    Args:
-        count: how many configurations are taken.
-        seed: of the choice.
-        space: what the values of each dotted field are taken from.
-    """
+    """Search of `count` configurations: the values of each dotted field are taken from its axis of the space."""
 
     kind: ClassVar[str]
 
@@ -123,7 +131,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RandomSearch(Search):
-    """Configurations drawn at random before the sweep begins; see Search."""
+    """Configurations drawn at random before the sweep begins."""
 
     kind: ClassVar[str] = "random"
 
@@ -139,180 +147,91 @@ class RandomSearch(Search):
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class GuidedSearch(Search):
-    """Configurations proposed while the sweep runs, by what came out of those before; see Search.
-
-    Args:
-        startup: results that are waited for before they guide; until then configurations are drawn at random.
-    """
+    """Configurations proposed while the sweep runs, by the results of those before."""
 
     kind: ClassVar[str] = "guided"
 
-    startup: Count = 10
+    startup: Count = 10  # until there are so many results, configurations are drawn at random
+
+
+def _read_search(owner: type[RandomSearch] | type[GuidedSearch], given: dict[str, Any]) -> Search:
+    options = {key: value for key, value in given.items() if key not in EXPLORABLE}
+    space = {key: value for key, value in given.items() if key in EXPLORABLE}
+    if not space:
+        raise problem("names no field; give it one, such as model.hidden: [64, 128, 256]")
+    return owner(**options, space=space)
+
+
+def _spread(given: dict[str, Any]) -> list[int | float]:
+    """Return the values of {from, to, step}, both ends included, without rounding errors."""
+    first, last, step = (Decimal(repr(given[name])) for name in _RANGE)
+    if step <= 0 or last < first:
+        raise problem(f"is {shown(given)}, but a range goes upwards: step above 0, to not below from")
+    steps = int((last - first) / step)
+    if steps >= MOST_CONFIGURATIONS:
+        raise problem(f"has {steps + 1} values; at most {MOST_CONFIGURATIONS} are planned")
+    if first + steps * step != last:
+        near = f"{first + steps * step} or {first + (steps + 1) * step}"
+        raise problem(f"does not reach its end {last} in steps of {step}; end at {near}")
+    whole = all(isinstance(given[name], int) for name in _RANGE)
+    values = [first + index * step for index in range(steps + 1)]
+    return [int(value) if whole else float(value) for value in values]
+
+
+def _together_type(path: str, kind: Any) -> Any:
+    """Return the type of a field's values in an item whose fields go together."""
+    values = values_type(path, kind)
+    if number_type(kind) is None:
+        return values
+    ends = Annotated[Any, mapping_of(dict.fromkeys(_RANGE, _End), required=_RANGE), AfterValidator(_spread)]
+    return list_or_range(values, Annotated[Any, converted(ends, values)], "{from: ..., to: ..., step: ...}")
+
+
+def _search_type(owner: type[RandomSearch] | type[GuidedSearch]) -> Any:
+    options = {name: kind for name, kind in field_types(owner).items() if name != "space"}
+    space = {path: search_type(path, kind) for path, kind in EXPLORABLE.items()}
+    search = Annotated[
+        Any, mapping_of(options | space, required=("count",)), AfterValidator(functools.partial(_read_search, owner))
+    ]
+    otherwise = (
+        "a mapping of count and dotted keys with lists or ranges, such as "
+        "{count: 20, training.learning_rate: {low: 1e-5, high: 1e-2, log: true}}"
+    )
+    return Annotated[
+        Any, one_of(lambda given: "search" if isinstance(given, dict) else None, {"search": search}, otherwise)
+    ]
+
+
+def _alone(kind: str, type_: Any) -> Any:
+    """Return the type of an item with a single key, which is what the key holds."""
+    return Annotated[Any, mapping_of({kind: type_}), AfterValidator(lambda given: given[kind])]
+
+
+def _form(given: Any) -> str | None:
+    if isinstance(given, Item):
+        return "made"
+    if not isinstance(given, dict) or not given:
+        return None
+    return next((kind for kind in ("design", "random", "guided") if kind in given), "together")
 
 
 Item = Design | Together | RandomSearch | GuidedSearch
-_ALONE = {"design": "a design", "random": "a random search", "guided": "a guided search"}
-
-
-def read_items(reader: Reader) -> tuple[Item, ...]:
-    """Return the items of `explore`, noting in the reader what is wrong with them.
-
-    Args:
-        reader: of the whole sweep file.
-
-    Returns:
-        The items in their order; those with problems are left out.
-    """
-    given = reader.document.data.get("explore")
-    if given is None:
-        return ()
-    if not isinstance(given, list):
-        reader.wrong(
-            ("explore",),
-            f"explore is {shown(given)}, but must be a list of items; begin each with '- '",
-        )
-        return ()
-    items = [_read_item(reader, ("explore", index)) for index in range(len(given))]
-    _refuse_overlaps(reader, items)
-    for index, item in enumerate(items):
-        if isinstance(item, GuidedSearch) and len(items) > 1:
-            reader.wrong(
-                ("explore", index, "guided"),
-                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; "
-                "give it the other keys too, or use random, which multiplies with other items",
-            )
-    return tuple(item for item in items if item is not None)
-
-
-def _read_item(reader: Reader, path: KeyPath) -> Item | None:
-    given = reader.document.at(path)
-    if not isinstance(given, dict) or not given:
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but must be a mapping: design, random, guided, or dotted keys with "
-            "lists of values, such as training.sequence_s: [6, 20]",
-        )
-        return None
-    kind = next((kind for kind in _ALONE if kind in given), None)
-    if kind is None:
-        return _read_together(reader, path, given)
-    others = [key for key in given if key != kind]
-    if others:
-        reader.wrong(
-            (*path, others[0]),
-            f"{dotted(path)} has {others[0]} beside {kind}; {_ALONE[kind]} stands alone, "
-            "give the rest an item of its own",
-        )
-    if kind == "design":
-        return reader.instance((*path, kind), Design)
-    return _read_search(reader, (*path, kind), RandomSearch if kind == "random" else GuidedSearch)
-
-
-def _read_search(
-    reader: Reader, path: KeyPath, owner: type[RandomSearch] | type[GuidedSearch]
-) -> RandomSearch | GuidedSearch | None:
-    before, given = len(reader.problems), reader.document.at(path)
-    if not isinstance(given, dict):
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but must be a mapping of count and dotted keys with lists or ranges, "
-            "such as {count: 20, training.learning_rate: {low: 1e-5, high: 1e-2, log: true}}",
-        )
-        return None
-    options = [field.name for field in dataclasses.fields(owner) if field.name != "space"]
-    values: dict[str, Any] = {}
-    space: dict[str, Axis] = {}
-    for key in given:
-        if key in options:
-            values[key] = reader.value((*path, key), owner, key)
-        elif key in explorable():
-            axis = read_axis(reader, (*path, key), key)
-            space |= {key: axis} if axis else {}
-        else:
-            reader.wrong((*path, key), not_explorable((*path, key), key, options))
-    if "count" not in given:
-        reader.wrong(path, f"{dotted(path)} has no count; say how many to try, such as count: 20")
-    if not space and len(reader.problems) == before:
-        reader.wrong(path, f"{dotted(path)} names no field; give it one, such as model.hidden: [64, 128, 256]")
-    return None if len(reader.problems) > before else owner(**values, space=space)
-
-
-def _read_together(reader: Reader, path: KeyPath, given: dict[str, Any]) -> Together | None:
-    before = len(reader.problems)
-    values = {key: _read_values(reader, (*path, key), key) for key in given}
-    if len(reader.problems) > before:
-        return None
-    counts = {key: len(listed) for key, listed in values.items()}
-    if len(set(counts.values())) > 1:
-        said = ", ".join(f"{key} has {count}" for key, count in counts.items())
-        reader.wrong(
-            path,
-            f"{dotted(path)}: lists of one item go together and need equally many values, but {said}; "
-            "to combine each with each, give them items of their own",
-        )
-        return None
-    return Together(values=values)
-
-
-def _read_values(reader: Reader, path: KeyPath, key: str) -> tuple[Any, ...]:
-    if key not in explorable():
-        reader.wrong(path, not_explorable(path, key))
-        return ()
-    if isinstance(reader.document.at(path), dict):
-        return _read_range(reader, path, key)
-    return read_list(reader, path, key, "{from: ..., to: ..., step: ...}")
-
-
-def _read_range(reader: Reader, path: KeyPath, key: str) -> tuple[Any, ...]:
-    """Return the values of {from, to, step}, both ends included, without rounding errors."""
-    before = len(reader.problems)
-    given = reader.mapping(path, _RANGE)
-    for name in _RANGE:
-        if not is_finite_number(given.get(name)):
-            said = f"is {shown(given[name])}" if name in given else "is missing"
-            reader.wrong((*path, name), f"{dotted((*path, name))} {said}, but must be a number")
-    if len(reader.problems) > before:
-        return ()
-    first, last, step = (Decimal(repr(given[name])) for name in _RANGE)
-    if step <= 0 or last < first:
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but a range goes upwards: step above 0, to not below from",
-        )
-        return ()
-    steps = int((last - first) / step)
-    if steps >= MOST_CONFIGURATIONS:
-        reader.wrong(path, f"{dotted(path)} has {steps + 1} values; at most {MOST_CONFIGURATIONS} are planned")
-        return ()
-    if first + steps * step != last:
-        near = f"{first + steps * step} or {first + (steps + 1) * step}"
-        reader.wrong(path, f"{dotted(path)} does not reach its end {last} in steps of {step}; end at {near}")
-        return ()
-    whole = all(isinstance(given[name], int) for name in _RANGE)
-    values = [first + index * step for index in range(steps + 1)]
-    return _each_valid(reader, path, key, [int(value) if whole else float(value) for value in values])
-
-
-def _each_valid(reader: Reader, path: KeyPath, key: str, values: list[Any]) -> tuple[Any, ...]:
-    before, valid = len(reader.problems), []
-    for value in values:
-        valid.append(reader.validated(path, value, TrialConfig, key))
-        if len(reader.problems) > before:
-            break
-    return tuple(valid)
-
-
-def _refuse_overlaps(reader: Reader, items: list[Item | None]) -> None:
-    first: dict[str, int] = {}
-    for index, item in enumerate(items):
-        for key in item.paths if item else ():
-            if key in first:
-                place = item.place(key) if item else ()
-                reader.wrong(
-                    ("explore", index, *place),
-                    f"{key} is explored by explore[{first[key]}] already; explore each key once",
-                )
-            first.setdefault(key, index)
+ITEM_FORMS = one_of(
+    _form,
+    {
+        "made": Annotated[Any, SchemaOf(lambda generate: core_schema.is_instance_schema(Item))],
+        "design": _alone("design", Annotated[Design, BeforeValidator(empty_if_null)]),
+        "random": _alone("random", _search_type(RandomSearch)),
+        "guided": _alone("guided", _search_type(GuidedSearch)),
+        "together": Annotated[
+            Any,
+            mapping_of({path: _together_type(path, kind) for path, kind in EXPLORABLE.items()}),
+            AfterValidator(lambda given: Together(values=given)),
+        ],
+    },
+    "a mapping: design, random, guided, or dotted keys with lists of values, such as training.sequence_s: [6, 20]",
+)
+"""The forms of an item of explore in a sweep file, beside the item itself."""
 
 
 def _chance(seed: int, number: int, path: str) -> int:

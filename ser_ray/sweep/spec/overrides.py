@@ -5,29 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.spec.document import Document, KeyPath, in_part, parse_value
+from ser_ray.sweep.spec.document import Document, KeyPath, parse_value, shortened
 from ser_ray.sweep.spec.wording import closest_path
 
 
 def override(document: Document, assignments: Sequence[str], keys: Sequence[str]) -> Document:
-    """Return a document with some of its values replaced.
+    """Return a document with values replaced by texts KEY=VALUE, in their order; messages name the option for them.
 
-    Args:
-        document: a sweep file's contents.
-        assignments: texts KEY=VALUE, applied in order: KEY is a dotted key from the top of the file, such as
-            schedule.max_hours, or from within `trial`, such as training.epochs; VALUE is read as YAML.
-        keys: every key that can be set, dotted from the top.
-
-    Returns:
-        A new document, whose messages name the option for what it changed.
-
-    Raises:
-        InputError: naming the option and the key that is closest to what it says.
+    KEY is one of the dotted `keys` from the top of the file (schedule.max_hours) or from within `trial`
+    (training.epochs), VALUE is read as YAML. Raises InputError, naming the closest key, for any other.
     """
     data = copy.deepcopy(document.data)
     origins = dict(document.origins)
     for assignment in assignments:
-        option = f"--set {in_part(assignment, 200)}"
+        option = f"--set {shortened(assignment, 200)}"
         key, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"{option}: no '='; write --set KEY=VALUE, such as --set training.epochs=5")

@@ -19,15 +19,9 @@ _SEQUENCE_S = 20.0
 
 
 def shrink(sweep: SweepConfig) -> tuple[SweepConfig, tuple[str, ...]]:
-    """Return a small sweep made from another, and what was made smaller.
+    """Return a small sweep made from another, and a line of text for each change.
 
     What it changes of a trial is part of the trial's key: quick results are never taken for full ones.
-
-    Args:
-        sweep: any sweep.
-
-    Returns:
-        The small sweep, and a line of text for each thing that was shrunk.
     """
     limit_s = min([_SECONDS, *_values(sweep, "training.limit_s", _SECONDS)])
     caps: dict[str, Callable[[Any], Any]] = {
@@ -38,12 +32,12 @@ def shrink(sweep: SweepConfig) -> tuple[SweepConfig, tuple[str, ...]]:
         "sequence_s": lambda value: min(value, _SEQUENCE_S, limit_s),
         "label_shift_s": lambda value: value if value < limit_s else float(math.floor(limit_s / 2)),
     }
-    small, said = sweep, []
+    small, lines = sweep, []
     for field, cap in caps.items():
         small, changes = _capped(small, field, cap)
-        said += changes
+        lines += changes
     small, changes = _fewer(small)
-    return small, tuple(said + changes)
+    return small, tuple(lines + changes)
 
 
 def _values(sweep: SweepConfig, path: str, default: Any) -> list[Any]:
@@ -66,16 +60,16 @@ def _explored(item: Item, path: str) -> tuple[Any, ...]:
 
 def _capped(sweep: SweepConfig, field: str, cap: Callable[[Any], Any]) -> tuple[SweepConfig, list[str]]:
     """Return a sweep with a field of its training capped, in `trial` and wherever it is explored."""
-    path, said = f"training.{field}", []
+    path, lines = f"training.{field}", []
     old = sweep.given(path, getattr(TrainingConfig(), field))
     explored = [values for item in sweep.explore if (values := _explored(item, path))]
     for values in explored or [(old,)]:
         capped = tuple(cap(value) for value in values)
         if capped != values:
-            said.append(f"{path}: {_brief(values)} -> {_brief(capped)}")
+            lines.append(f"{path}: {_brief(values)} -> {_brief(capped)}")
     items = tuple(_item_capped(item, path, cap) for item in sweep.explore)
     trial = sweep.trial | {"training": sweep.trial.get("training", {}) | {field: cap(old)}}
-    return dataclasses.replace(sweep, trial=trial, explore=items), said
+    return dataclasses.replace(sweep, trial=trial, explore=items), lines
 
 
 def _item_capped(item: Item, path: str, cap: Callable[[Any], Any]) -> Item:
@@ -102,24 +96,24 @@ def _brief(values: tuple[Any, ...]) -> str:
 
 def _fewer(sweep: SweepConfig) -> tuple[SweepConfig, list[str]]:
     """Return a sweep with few configurations, one seed, no early stopping and the small built-in corpus."""
-    said = []
+    lines = []
     most = min(sweep.schedule.max_configurations or _CONFIGURATIONS, _CONFIGURATIONS)
     if sweep.explore:
-        said.append(f"configurations: at most {most}, evenly spread over those explored")
+        lines.append(f"configurations: at most {most}, evenly spread over those explored")
     if sweep.replicates > 1:
-        said.append(f"replicates: {sweep.replicates} -> 1")
+        lines.append(f"replicates: {sweep.replicates} -> 1")
     if sweep.schedule.early_stopping != "none":
-        said.append(f"schedule.early_stopping: {sweep.schedule.early_stopping} -> none")
+        lines.append(f"schedule.early_stopping: {sweep.schedule.early_stopping} -> none")
     corpus = "synthetic-demo" if sweep.corpus == "synthetic" else sweep.corpus
     if corpus != sweep.corpus:
-        said.append(f"corpus: {sweep.corpus} -> {corpus}")
+        lines.append(f"corpus: {sweep.corpus} -> {corpus}")
     for item in sweep.explore:
         if isinstance(item, Search) and item.count > most:
-            said.append(f"{item.kind}.count: {item.count} -> {most}")
+            lines.append(f"{item.kind}.count: {item.count} -> {most}")
     items = tuple(
         dataclasses.replace(item, count=min(item.count, most)) if isinstance(item, Search) else item
         for item in sweep.explore
     )
     schedule = dataclasses.replace(sweep.schedule, max_configurations=most, early_stopping="none")
     small = dataclasses.replace(sweep, corpus=corpus, explore=items, replicates=1, schedule=schedule)
-    return small, said
+    return small, lines

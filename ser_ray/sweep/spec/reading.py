@@ -1,157 +1,52 @@
-"""Fields of configuration classes, read from a document; what is wrong is said in the user's terms."""
+"""One validation of a sweep file by pydantic; what it refuses is reported with places, keys, values and fixes."""
 
-import dataclasses
-import functools
-import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from ser_ray.errors import InputError
 from ser_ray.sweep.spec.document import Document, KeyPath, shown
-from ser_ray.sweep.spec.wording import BEYOND_USE, Schema, allowed, closest, mending, of_items
+from ser_ray.sweep.spec.fields import FORM
+from ser_ray.sweep.spec.wording import BEYOND_USE, Schema, allowed, alternatives, closest, closest_path, fix
 
 T = TypeVar("T")
 
 _MOST_PROBLEMS = 5
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "is_instance_of")
 
 
-class Reader:
-    """Reads values from a document and collects what is wrong with them.
+def validate(adapter: TypeAdapter[T], data: dict[str, Any], document: Document) -> T:
+    """Return the data of a document as a type; raise InputError for all that is wrong, in the order of the file."""
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        explain = _Explanation(document, adapter.json_schema())
+        problems: dict[KeyPath, str] = {}
+        for one in error.errors(include_url=False):
+            if one["type"] == "too_short" and one["input"]:
+                continue  # pydantic counts the valid values alone; the others have errors of their own
+            problems.setdefault(explain.path(one["loc"]), explain.text(one))
+    order = {path: number for number, path in enumerate(document.origins)}
 
-    A value returned after a problem was found stands for nothing: `finish` raises before it can be used.
+    def line(path: KeyPath) -> int:
+        return max(order.get(path[:length], -1) for length in range(len(path) + 1))
 
-    Args:
-        document: what to read.
-        elsewhere: dotted keys of the whole sweep file, offered for a key that stands in the wrong place.
-    """
+    raise input_error(document, sorted(problems.items(), key=lambda one: line(one[0])))
 
-    def __init__(self, document: Document, elsewhere: Sequence[str] = ()) -> None:
-        self.document = document
-        self.elsewhere = elsewhere
-        self.problems: list[str] = []
 
-    def finish(self) -> None:
-        """Refuse the document if it has problems.
-
-        Raises:
-            InputError: with one line or a few per problem.
-        """
-        if not self.problems:
-            return
-        lines = self.problems[:_MOST_PROBLEMS]
-        if len(self.problems) > _MOST_PROBLEMS:
-            lines.append(f"and {len(self.problems) - _MOST_PROBLEMS} more")
-        raise InputError("\n".join(lines))
-
-    def wrong(self, path: KeyPath, text: str) -> None:
-        """Note a problem at a path."""
-        self.problems.append(f"{self.document.where(path)}: {text}")
-
-    def mapping(self, path: KeyPath, known: Sequence[str]) -> dict[str, Any]:
-        """Return the known keys of a mapping and note the unknown ones.
-
-        Args:
-            path: where the mapping stands; an empty section (null) counts as one without keys.
-            known: the keys it may have.
-
-        Returns:
-            Its values by known key.
-        """
-        given = self.document.at(path)
-        if given is None:
-            return {}
-        if not isinstance(given, dict):
-            self.wrong(
-                path,
-                f"{dotted(path)} is {shown(given)}, but must be a mapping with keys of {', '.join(known)}",
-            )
-            return {}
-        for key in given:
-            if key not in known:
-                self.wrong((*path, key), self._unknown(path, key, known))
-        return {key: value for key, value in given.items() if key in known}
-
-    def _unknown(self, path: KeyPath, key: str, known: Sequence[str]) -> str:
-        place = f" in {dotted(path)}" if path else ""
-        last = key.split(".")[-1:]
-        moved = [other for other in self.elsewhere if other.split(".")[-1:] == last]
-        if moved and "." not in moved[0]:
-            meant = f"; {moved[0]} belongs at the top of the file"
-        else:
-            meant = f"; did you mean {moved[0]}?" if moved else closest(key, known)
-        return f"unknown key {key}{place}{meant} (known: {', '.join(known)})"
-
-    def fields(self, path: KeyPath, owner: type) -> dict[str, Any]:
-        """Return the given fields of a configuration class, each validated by its own type.
-
-        Args:
-            path: where their mapping stands.
-            owner: a dataclass; fields that are dataclasses themselves are read the same way.
-
-        Returns:
-            Validated values of the fields that are given, nested for nested classes.
-        """
-        types = field_types(owner)
-        values = {}
-        for key in self.mapping(path, tuple(types)):
-            if dataclasses.is_dataclass(types[key]):
-                values[key] = self.fields((*path, key), types[key])
-            else:
-                values[key] = self.value((*path, key), owner, key)
-        return values
-
-    def instance(self, path: KeyPath, owner: type[T]) -> T | None:
-        """Return a configuration object from its mapping, or None if that has problems."""
-        before = len(self.problems)
-        fields = self.fields(path, owner)
-        if len(self.problems) > before:
-            return None
-        try:
-            return owner(**fields)
-        except ValidationError as error:
-            self.wrong(path, f"{dotted(path)}: {plain_message(error)}")
-            return None
-
-    def value(self, path: KeyPath, owner: type, key: str) -> Any:
-        """Return the value at a path, validated as a field of a configuration class.
-
-        Args:
-            path: where the value stands.
-            owner: the class.
-            key: the field, dotted for a field of a nested class.
-
-        Returns:
-            The validated value: lists as tuples, whole numbers as floats where a float is wanted.
-        """
-        return self.validated(path, self.document.at(path), owner, key)
-
-    def validated(self, path: KeyPath, given: Any, owner: type, key: str) -> Any:
-        """Return a value that came from a path, such as one step of a range, validated likewise."""
-        adapter = _adapter(owner, key)
-        try:
-            return adapter.validate_python(given)
-        except ValidationError as error:
-            self._wrong_value(path, given, error.errors(include_url=False)[0], adapter)
-            return None
-
-    def _wrong_value(self, path: KeyPath, given: Any, error: Any, adapter: TypeAdapter[Any]) -> None:
-        schema, value, most = adapter.json_schema(), given, ""
-        if error["type"] == "less_than_equal" and error["ctx"]["le"] >= BEYOND_USE:
-            most = f" and at most {error['ctx']['le']:g}"
-        for step in error["loc"]:
-            if isinstance(step, int):
-                schema = of_items(schema)
-                if isinstance(value, list) and step < len(value):
-                    path, value = (*path, step), value[step]
-        self.wrong(
-            path, f"{dotted(path)} is {shown(value)}, but must be {allowed(schema)}{most}{mending(value, schema)}"
-        )
+def input_error(document: Document, problems: Iterable[tuple[KeyPath, str]]) -> InputError:
+    """Return the error for what is wrong with a document, a line or a few for each of the first five problems."""
+    lines = [f"{document.where(path)}: {text}" for path, text in problems]
+    if len(lines) > _MOST_PROBLEMS:
+        lines[_MOST_PROBLEMS:] = [f"and {len(lines) - _MOST_PROBLEMS} more"]
+    return InputError("\n".join(lines))
 
 
 def plain_message(error: ValidationError) -> str:
-    """Return what a configuration class said about values that do not go together."""
+    """Return what a configuration class says about values that do not go together."""
     first = error.errors(include_url=False)[0]
     return str(first.get("ctx", {}).get("error", first["msg"]))
 
@@ -164,31 +59,112 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def field_types(owner: type) -> dict[str, Any]:
-    """Return the annotation of each field of a dataclass, in the order of the fields."""
-    hints = typing.get_type_hints(owner, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
+class _Explanation:
+    """Turns the errors of a validation into messages, by the document and the JSON schema of its type."""
 
+    def __init__(self, document: Document, schema: Schema) -> None:
+        self._document, self._schema = document, schema
 
-def field_paths(owner: type, prefix: str = "") -> list[str]:
-    """Return the dotted name of each field of a dataclass and of the dataclasses in it."""
-    paths = []
-    for name, annotation in field_types(owner).items():
-        if dataclasses.is_dataclass(annotation):
-            paths += field_paths(typing.cast(type, annotation), f"{prefix}{name}.")
+    def path(self, loc: tuple[str | int, ...]) -> KeyPath:
+        """Return the key that an error is about, as far as the document goes: no forms, no steps of ranges."""
+        path: KeyPath = ()
+        value: Any = self._document.data
+        for step in _steps(loc):
+            if isinstance(step, int):
+                if not isinstance(value, list) or step >= len(value):
+                    break
+                value = value[step]
+            else:
+                value = value.get(step) if isinstance(value, dict) else None
+            path = (*path, step)
+        return path
+
+    def text(self, error: ErrorDetails) -> str:
+        kind, path = error["type"], self.path(error["loc"])
+        if kind in _UNKNOWN_KEY:
+            return self._unknown(path, list(self._properties(self._at(error["loc"][:-1]))))
+        if kind == "value_error":
+            return f"{dotted(path)}: {error['ctx']['error']}"
+        if kind == "problem":
+            return f"{dotted(path)} {error['msg']}"
+        if kind == "missing":
+            return self._missing(path, self._at(error["loc"]))
+        words = error["msg"] if kind == "must_be" else self._legal(error, self._at(error["loc"]))
+        return f"{dotted(path)} is {shown(error['input'])}, but must be {words}"
+
+    def _legal(self, error: ErrorDetails, schema: Schema) -> str:
+        most = ""
+        if error["type"] == "less_than_equal" and error["ctx"]["le"] >= BEYOND_USE:
+            most = f" and at most {error['ctx']['le']:g}"
+        return f"{allowed(schema)}{most}{fix(error['input'], schema)}"
+
+    def _missing(self, path: KeyPath, schema: Schema) -> str:
+        if path != ("name",):
+            return f"{dotted(path)} is missing, but must be {allowed(schema)}"
+        stem = Path(self._document.name).stem
+        example = stem if stem.replace("-", "").replace("_", "").isalnum() else "my-sweep"
+        return f"name is missing; begin the file with, for instance, name: {example}"
+
+    def _at(self, loc: tuple[str | int, ...]) -> Schema:
+        """Return the schema of a value, references resolved."""
+        schema = self._schema
+        for step in _steps(loc):
+            parts = list(alternatives(schema, self._schema))
+            if isinstance(step, int):
+                schema = next(part["items"] for part in parts if "items" in part)
+            else:
+                schema = next(part["properties"][step] for part in parts if step in part.get("properties", {}))
+        return next(iter(alternatives(schema, self._schema))) if "$ref" in schema else schema
+
+    def _properties(self, schema: Schema) -> dict[str, Schema]:
+        parts = alternatives(schema, self._schema)
+        return {key: inner for part in parts for key, inner in part.get("properties", {}).items()}
+
+    def _keys(self, schema: Schema, path: KeyPath = ()) -> Iterator[KeyPath]:
+        """Yield every key of the sweep file but those within lists."""
+        for key, inner in self._properties(schema).items():
+            yield (*path, key)
+            yield from self._keys(inner, (*path, key))
+
+    def _unknown(self, path: KeyPath, known: list[str]) -> str:
+        *parent, key = path
+        fields = [name for name in known if "." in name]
+        if fields:
+            return self._not_explorable(tuple(parent), str(key), fields, [name for name in known if "." not in name])
+        moved = [keys for keys in self._keys(self._schema) if keys[-1] == str(key).split(".")[-1]]
+        if moved and len(moved[0]) == 1:
+            meant = f"; {moved[0][0]} belongs at the top of the file"
         else:
-            paths.append(prefix + name)
-    return paths
+            meant = f"; did you mean {dotted(moved[0])}?" if moved else closest(str(key), known)
+        place = f" in {dotted(tuple(parent))}" if parent else ""
+        return f"unknown key {key}{place}{meant} (known: {', '.join(known)})"
+
+    def _not_explorable(self, parent: KeyPath, key: str, fields: list[str], options: list[str]) -> str:
+        """Return why a key does not belong into an item of explore or into one of its searches."""
+        place = dotted(parent)
+        alone = next((name for name in _value(self._document, parent) if name in options and name != key), None)
+        if alone and len(parent) == 2:
+            return f"{place} has {key} beside {alone}; {alone} stands alone, give the rest an item of its own"
+        if key.startswith("search"):
+            return (
+                f"{key} in {place} cannot be explored: every search runs on the same predictions; "
+                "name them all in trial.search.methods"
+            )
+        first = key.split(".", maxsplit=1)[0]
+        section = [name for name in fields if name.startswith(f"{first}.")]
+        if key == first and section:
+            return f"{key} in {place} is a section; explore one of its keys, such as {section[0]}"
+        meant = closest(key, options) or closest_path(key, fields)
+        return f"unknown key {key} in {place}" + (meant or f" (known: {', '.join([*options, *(section or fields)])})")
 
 
-@functools.cache
-def _adapter(owner: type, key: str) -> TypeAdapter[Any]:
-    *sections, name = key.split(".")
-    for section in sections:
-        owner = field_types(owner)[section]
-    return TypeAdapter(field_types(owner)[name])
+def _value(document: Document, path: KeyPath) -> Any:
+    value: Any = document.data
+    for step in path:
+        value = value[step]
+    return value
 
 
-def field_schema(owner: type, key: str) -> Schema:
-    """Return the JSON schema of a field, dotted for a field of a nested class."""
-    return _adapter(owner, key).json_schema()
+def _steps(loc: tuple[str | int, ...]) -> list[str | int]:
+    """Return a location without the names of forms."""
+    return [step for step in loc if not str(step).startswith(FORM)]

@@ -1,17 +1,27 @@
 """The values that an explored field may take: lists of them, and ranges that a search draws from."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
-from ser_ray.sweep.spec.document import KeyPath, shown
-from ser_ray.sweep.spec.reading import Reader, dotted, field_paths, field_schema, plain_message
-from ser_ray.sweep.spec.wording import allowed, closest, closest_path, kinds, takes_lists
+from ser_ray.sweep.spec.document import shown
+from ser_ray.sweep.spec.fields import (
+    dotted_types,
+    field_types,
+    is_whole,
+    list_of,
+    mapping_of,
+    number_type,
+    one_of,
+    problem,
+    takes_lists,
+)
 from ser_ray.training.config import Positive
 from ser_ray.trial import TrialConfig
 
@@ -21,7 +31,9 @@ MOST_CONFIGURATIONS = 100_000
 WHOLE_FRAMES = ("training.sequence_s", "training.label_shift_s")
 """Times that must be whole frames of the corpus, so that a range of them needs a step."""
 
-_SPAN = ("low", "high", "step", "log")
+EXPLORABLE = {path: kind for path, kind in dotted_types(TrialConfig).items() if not path.startswith("search.")}
+"""The types of the fields that a sweep can explore, by dotted name: the model's and the training's."""
+
 _DIGITS = 6
 _MOST = 1e15  # up to here floats count without gaps
 _CHANCE_BITS = 64
@@ -29,11 +41,7 @@ _CHANCE_BITS = 64
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Choices:
-    """Values to choose from.
-
-    Args:
-        values: the values, each once.
-    """
+    """Values to choose from, each once."""
 
     values: Annotated[tuple[Any, ...], Field(min_length=1)]
 
@@ -73,20 +81,12 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Span:
-    """A range of numbers to draw from, both ends included.
-
-    Args:
-        low: the least.
-        high: the most, above low.
-        step: draw only low and what lies whole steps above it; None draws any, of a whole number in steps of one.
-        log: draw evenly over the logarithm: as often between 1e-5 and 1e-4 as between 1e-4 and 1e-3.
-        whole: whether the field takes whole numbers.
-    """
+    """A range of numbers to draw from, both ends included; `whole` if the field takes whole numbers."""
 
     low: int | float
     high: int | float
-    step: Positive | None = None
-    log: Annotated[bool, Strict()] = False
+    step: Positive | None = None  # draw only whole steps above low; None: any number, of whole ones each
+    log: Annotated[bool, Strict()] = False  # draw as often between 1e-5 and 1e-4 as between 1e-4 and 1e-3
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -162,10 +162,10 @@ class Span:
 
     def written(self) -> Any:
         """Return what a sweep file says of it."""
-        said: dict[str, Any] = {"low": self.low, "high": self.high}
+        written: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.step is not None:
-            said["step"] = int(self.step) if self.whole else self.step
-        return said | ({"log": True} if self.log else {})
+            written["step"] = int(self.step) if self.whole else self.step
+        return written | ({"log": True} if self.log else {})
 
     @property
     def _grid(self) -> Decimal | None:
@@ -190,77 +190,43 @@ def size_of(space: Space) -> int | None:
     return math.prod(known) if len(known) == len(sizes) else None
 
 
-def explorable() -> list[str]:
-    """Return the dotted fields that a sweep can explore: the model's and the training's."""
-    return [path for path in field_paths(TrialConfig) if not path.startswith("search.")]
+def search_type(path: str, kind: Any) -> Any:
+    """Return the type of what a search draws a field from, given the field's dotted name and type."""
+    choices: Any = Annotated[values_type(path, kind), AfterValidator(_choices)]
+    number = number_type(kind)
+    if number is None:
+        return choices
+    options = {name: field_types(Span)[name] for name in ("step", "log")}
+    span = Annotated[
+        Any,
+        mapping_of({"low": number, "high": number} | options, required=("low", "high")),
+        AfterValidator(functools.partial(_span, path, is_whole(number))),
+    ]
+    return list_or_range(choices, span, "{low: ..., high: ..., step: ...}")
 
 
-def read_axis(reader: Reader, path: KeyPath, key: str) -> Axis | None:
-    """Return the values that a search draws a field from, noting in the reader what is wrong with them.
+def list_or_range(values: Any, range_: Any, written: str) -> Any:
+    """Return the type of a list of values or a range of them; `written` shows the keys of the range."""
 
-    Args:
-        reader: of the whole sweep file.
-        path: where they stand.
-        key: the field, dotted; one of `explorable`.
+    def choose(given: Any) -> str | None:
+        if isinstance(given, dict):
+            return "range"
+        return "list" if isinstance(given, list) and given else None
 
-    Returns:
-        A list as choices, {low, high, step, log} as a range; None if there are problems.
-    """
-    before = len(reader.problems)
-    if isinstance(reader.document.at(path), dict):
-        return _read_span(reader, path, key)
-    values = read_list(reader, path, key, "{low: ..., high: ..., step: ...}")
-    return None if len(reader.problems) > before else Choices(values=tuple(dict.fromkeys(values)))
+    otherwise = f"a list of at least one value or a range {written}"
+    return Annotated[Any, one_of(choose, {"list": values, "range": range_}, otherwise)]
 
 
-def read_list(reader: Reader, path: KeyPath, key: str, range_form: str) -> tuple[Any, ...]:
-    """Return a list of values of a field, each validated, noting in the reader what is wrong with them.
+def values_type(path: str, kind: Any) -> Any:
+    """Return the type of a list of values of a field, given its dotted name and its type."""
 
-    Args:
-        reader: of the whole sweep file.
-        path: where the list stands.
-        key: the field, dotted.
-        range_form: how a range would be written there.
+    def check(given: Any) -> Any:
+        if isinstance(given, list) and given and not any(isinstance(value, list) for value in given):
+            raise problem(f"is {shown(given)}, but each value of {path} is a list itself; write [{shown(given)}]")
+        return given
 
-    Returns:
-        The values; they stand for nothing if there are problems.
-    """
-    given = reader.document.at(path)
-    if not isinstance(given, list) or not given:
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but must be a list of at least one value or a range {range_form}",
-        )
-        return ()
-    if takes_lists(field_schema(TrialConfig, key)) and not any(isinstance(value, list) for value in given):
-        reader.wrong(
-            path,
-            f"{dotted(path)} is {shown(given)}, but each value of {key} is a list itself; write [{shown(given)}]",
-        )
-        return ()
-    return tuple(reader.value((*path, index), TrialConfig, key) for index in range(len(given)))
-
-
-def not_explorable(path: KeyPath, key: str, beside: Sequence[str] = ()) -> str:
-    """Return why a key cannot be explored and which may have been meant.
-
-    Args:
-        path: where it stands.
-        key: the key.
-        beside: other keys that may stand there.
-    """
-    place = dotted(path[:-1])
-    if key.startswith("search"):
-        return (
-            f"{key} in {place} cannot be explored: every search runs on the same predictions; "
-            "name them all in trial.search.methods"
-        )
-    first = key.split(".", maxsplit=1)[0]
-    section = [known for known in explorable() if known.startswith(f"{first}.")]
-    if key == first and section:
-        return f"{key} in {place} is a section; explore one of its keys, such as {section[0]}"
-    meant = closest(key, beside) or closest_path(key, explorable())
-    return f"unknown key {key} in {place}" + (meant or f" (known: {', '.join([*beside, *(section or explorable())])})")
+    listed = Annotated[Any, list_of(kind)]
+    return Annotated[listed, BeforeValidator(check)] if takes_lists(kind) else listed
 
 
 def is_finite_number(value: Any) -> bool:
@@ -268,38 +234,18 @@ def is_finite_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def _read_span(reader: Reader, path: KeyPath, key: str) -> Span | None:
-    before, given = len(reader.problems), reader.mapping(path, _SPAN)
-    schema = field_schema(TrialConfig, key)
-    if not kinds(schema) & {"integer", "number"}:
-        reader.wrong(path, f"{dotted(path)} is {shown(given)}, but must be a list; each value {allowed(schema)}")
-        return None
-    ends = {name: _read_end(reader, (*path, name), key, given) for name in ("low", "high")}
-    others = {name: reader.value((*path, name), Span, name) for name in ("step", "log") if name in given}
-    if len(reader.problems) > before:
-        return None
-    try:
-        span = Span(**ends, **others, whole="integer" in kinds(schema))
-    except ValidationError as error:
-        reader.wrong(path, f"{dotted(path)}: {plain_message(error)}")
-        return None
-    if key in WHOLE_FRAMES and span.size is None:
-        reader.wrong(
-            path,
-            f"{dotted(path)} has no step, but {key} must be whole frames of the corpus; "
-            "give it a step, such as step: 0.04, or a list of values",
+def _choices(values: tuple[Any, ...]) -> Choices:
+    return Choices(values=tuple(dict.fromkeys(values)))
+
+
+def _span(path: str, whole: bool, given: dict[str, Any]) -> Span:
+    span = Span(**given, whole=whole)
+    if path in WHOLE_FRAMES and span.size is None:
+        raise problem(
+            f"has no step, but {path} must be whole frames of the corpus; "
+            "give it a step, such as step: 0.04, or a list of values"
         )
-        return None
     return span
-
-
-def _read_end(reader: Reader, path: KeyPath, key: str, given: Mapping[str, Any]) -> Any:
-    name = path[-1]
-    if is_finite_number(given.get(str(name))):
-        return reader.validated(path, given[str(name)], TrialConfig, key)
-    said = f"is {shown(given[str(name)])}" if name in given else "is missing"
-    reader.wrong(path, f"{dotted(path)} {said}, but must be a number")
-    return None
 
 
 def _decimal(number: float) -> Decimal:

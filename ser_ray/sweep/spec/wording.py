@@ -2,31 +2,40 @@
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Schema = dict[str, Any]
 
+BEYOND_USE = 10**6
+"""Bounds from here on keep absurd values out; only such values are told of them."""
+
 
 def allowed(schema: Schema) -> str:
     """Return in words what a schema allows, such as "a whole number of at least 1 or null"."""
+    if "properties" in schema:
+        return f"a mapping with keys of {', '.join(schema['properties'])}"
     if "description" in schema:
         return str(schema["description"])
     if "anyOf" in schema:
         return " or ".join(allowed(part) for part in schema["anyOf"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
-    words: dict[str, Callable[[], str]] = {
-        "array": lambda: (
-            f"a list{' of at least one' if schema.get('minItems') else ''}, each {allowed(schema['items'])}"
-        ),
-        "integer": lambda: "a whole number" + _bounds(schema),
-        "number": lambda: "a number" + _bounds(schema),
-        "string": lambda: "a text",
-        "boolean": lambda: "true or false",
-        "null": lambda: "null",
-    }
-    return words[schema["type"]]()
+    if schema["type"] == "array":
+        return f"a list{' of at least one' if schema.get('minItems') else ''}, each {allowed(schema['items'])}"
+    words = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+    return words.get(schema["type"], "null") + _bounds(schema)
+
+
+def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """Yield the schemas that a schema unites, references into `root` resolved; itself if it unites none."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    parts = schema.get("anyOf", schema.get("oneOf"))
+    if parts is None:
+        yield schema
+    for part in parts or ():
+        yield from alternatives(part, root)
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -38,12 +47,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 def closest_path(key: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the dotted key nearest to one, or nothing if none is near.
 
-    Args:
-        key: what was given.
-        known: the dotted keys that exist.
-
-    Returns:
-        The same name elsewhere, else the nearest name in the same section, else the nearest key.
+    The nearest is the same name elsewhere, else the nearest name in the same section, else the nearest key.
     """
     *section, last = key.split(".")
     names = [(path.split(".")[:-1], path.split(".")[-1], path) for path in known]
@@ -55,58 +59,36 @@ def closest_path(key: str, known: Iterable[str]) -> str:
     return closest(key, [path for _, _, path in names])
 
 
-def of_items(schema: Schema) -> Schema:
-    """Return what a schema of lists says of their items; another schema as it is."""
-    return next((part["items"] for part in _alternatives(schema) if "items" in part), schema)
-
-
-def kinds(schema: Schema) -> set[str]:
-    """Return the types that a schema allows, such as {"integer", "null"}."""
-    return {str(part["type"]) for part in _alternatives(schema) if "type" in part}
-
-
-def takes_lists(schema: Schema) -> bool:
-    """Return whether a schema allows lists."""
-    return "array" in kinds(schema)
-
-
-def mending(value: Any, schema: Schema) -> str:
-    """Return how to put right a value that a schema refuses, or nothing where that cannot be told."""
-    types = kinds(schema)
+def fix(value: Any, schema: Schema) -> str:
+    """Return how to put right a value that a schema without references refuses, or nothing where that is unknown."""
+    parts = list(alternatives(schema, schema))
+    types = {part.get("type") for part in parts}
+    words = [str(word) for part in parts for word in part.get("enum", [])]
     numeric = bool(types & {"integer", "number"})
-    if isinstance(value, str):
-        return _mending_text(value, schema, numeric, "null" in types)
     if isinstance(value, list):
         return "; lists of values to try go under explore" if numeric else ""
+    if value is None or isinstance(value, dict):
+        return ""
     if numeric and isinstance(value, float) and not math.isfinite(value):
         return "; infinite and undefined numbers are refused"
-    if value is None or isinstance(value, dict) or _words(schema):
-        return ""
-    if takes_lists(schema):
-        return f"; write [{value}]"
-    return f'; write "{value}" in quotes' if "string" in types else ""
-
-
-def _mending_text(value: str, schema: Schema, numeric: bool, nullable: bool) -> str:
-    if _words(schema):
-        return closest(value, _words(schema))
-    if numeric and _is_number(value):
+    if words:
+        return closest(value, words) if isinstance(value, str) else ""
+    if isinstance(value, str) and numeric and _is_number(value):
         return f"; write {value} without quotes"
-    if takes_lists(schema):
-        return f"; write [{value}]"
-    return "; write null" if nullable and value.lower() == "none" else ""
+    found = {
+        "array": _listed(value, parts[0]),
+        "string": "" if isinstance(value, str) else f'; write "{value}" in quotes',
+        "null": "; write null" if str(value).lower() == "none" else "",
+    }
+    return next((text for kind, text in found.items() if kind in types), "")
 
 
-def _least(schema: Schema) -> str:
-    return " of at least one" if schema.get("minItems") else ""
-
-
-def _words(schema: Schema) -> list[str]:
-    return [str(word) for part in _alternatives(schema) for word in part.get("enum", [])]
-
-
-BEYOND_USE = 10**6
-"""Bounds from here on keep absurd values out; they are told of those alone."""
+def _listed(value: Any, schema: Schema) -> str:
+    """Return how a single value is written where lists of such values, or lists of such lists, are allowed."""
+    depth = 0
+    while schema.get("type") == "array":
+        schema, depth = schema["items"], depth + 1
+    return f"; write {'[' * depth}{value}{']' * depth}" if "type" in schema else ""
 
 
 def _bounds(schema: Schema) -> str:
@@ -116,12 +98,8 @@ def _bounds(schema: Schema) -> str:
         "maximum": "at most",
         "exclusiveMaximum": "below",
     }
-    said = [f"{word} {schema[key]:g}" for key, word in words.items() if abs(schema.get(key, BEYOND_USE)) < BEYOND_USE]
-    return " " + " and ".join(said) if said else ""
-
-
-def _alternatives(schema: Schema) -> list[Schema]:
-    return list(schema.get("anyOf", [schema]))
+    found = [f"{word} {schema[key]:g}" for key, word in words.items() if abs(schema.get(key, BEYOND_USE)) < BEYOND_USE]
+    return " " + " and ".join(found) if found else ""
 
 
 def _is_number(text: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from ser_ray.errors import InputError
 from ser_ray.sweep.spec.config import Resources, Schedule, load_sweep, settable_keys
 from ser_ray.sweep.spec.items import Design, Together
-from ser_ray.sweep.spec.space import explorable
+from ser_ray.sweep.spec.space import EXPLORABLE
 from ser_ray.trial import TrialConfig
 
 
@@ -106,7 +106,7 @@ def test_explorable_are_the_fields_of_model_and_training():
     config = TrialConfig()
     expected = [f"model.{field.name}" for field in dataclasses.fields(config.model)]
     expected += [f"training.{field.name}" for field in dataclasses.fields(config.training)]
-    assert explorable() == expected
+    assert list(EXPLORABLE) == expected
     assert {"name", "replicates", "trial.training.seed", "schedule.max_hours", "resources.cpus"} <= set(settable_keys())
 
 
@@ -124,7 +124,8 @@ def test_explorable_are_the_fields_of_model_and_training():
          "training.sequence_s?"),
         ("explore: [{sequence_s: [3]}]", "s.yaml:2:12: unknown key sequence_s in explore[0]; did you mean "
          "training.sequence_s?"),
-        ("explore: [{training.zzz: [3]}]", "unknown key training.zzz in explore[0] (known: training.epochs, training."),
+        ("explore: [{training.zzz: [3]}]", "unknown key training.zzz in explore[0] (known: design, random, guided, "
+         "training.epochs, training."),
         ("explore: [{training.seed: {from: 1, to: 2, steps: 1}}]", "unknown key steps in explore[0].training.seed; "
          "did you mean step?"),
         # keys that stand in the wrong place
@@ -216,7 +217,7 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("explore:\n  - model.kernels: [[8, 6, 6], [4, 4, 4]]\n    model.pools: [[10, 8, 8]]",
          "s.yaml:3:5: explore[0]: lists of one item go together and need equally many values, but model.kernels has "
          "2, model.pools has 1; to combine each with each, give them items of their own"),
-        ("explore: [{design: {}, training.seed: [1]}]", "explore[0] has training.seed beside design; a design stands "
+        ("explore: [{design: {}, training.seed: [1]}]", "explore[0] has training.seed beside design; design stands "
          "alone"),
         ("explore: [{design: {}}, {model.pools: [[10, 8, 8]]}]", "s.yaml:2:26: model.pools is explored by explore[0] "
          "already; explore each key once"),
@@ -237,7 +238,7 @@ def test_explorable_are_the_fields_of_model_and_training():
          "whole number of at least 1"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_place_its_value_and_what_is_allowed(read, text, message):
+def test_mistake_reports_place_value_and_what_is_allowed(read, text, message):
     said = refusal(read, text if text.startswith("nam: ") else f"name: x\n{text}")
     assert message in said
     assert said.startswith("s.yaml:")
@@ -252,18 +253,18 @@ def test_a_name_must_be_fit_for_a_folder(read, name):
     assert "but must be at most 100 letters, digits, '.', '_' and '-', the first a letter or digit" in said
 
 
-def test_a_missing_name_is_said_with_an_example(read):
+def test_missing_name_is_reported_with_an_example(read):
     assert refusal(read, "replicates: 2") == "s.yaml: name is missing; begin the file with, for instance, name: s"
 
 
-def test_all_problems_are_said_at_once_up_to_five(read):
+def test_up_to_five_problems_are_reported_in_the_order_of_the_file(read):
     said = refusal(read, "nme: x\ntrial: {training: {epochs: 0, loss: x}}\nreplicates: no").splitlines()
     assert [line.split(": ")[0] for line in said] == [
-        "s.yaml:1:1",
-        "s.yaml:3:1",
         "s.yaml",
+        "s.yaml:1:1",
         "s.yaml:2:20",
         "s.yaml:2:31",
+        "s.yaml:3:1",
     ]
     many = ", ".join(f"key{index}: 1" for index in range(8))
     said = refusal(read, f"name: x\ntrial: {{{many}}}").splitlines()

@@ -92,7 +92,8 @@ def test_fields_are_drawn_independently_of_one_another():
     [
         ("3", "s.yaml:3:4: explore[0].KIND is 3, but must be a mapping of count and dotted keys with lists or ranges, "
          "such as {count: 20,"),
-        ("{model.hidden: [8]}", "s.yaml:3:4: explore[0].KIND has no count; say how many to try, such as count: 20"),
+        ("{model.hidden: [8]}", "s.yaml:3:4: explore[0].KIND.count is missing, but must be a whole "
+         "number of at least 1 and at most 100000"),
         ("{count: 3}", "s.yaml:3:4: explore[0].KIND names no field; give it one, such as model.hidden: [64, 128, 256]"),
         ("{count: 0, model.hidden: [8]}", "s.yaml:3:13: explore[0].KIND.count is 0, but must be a whole number of at "
          "least 1 and at most 100000"),
@@ -110,8 +111,9 @@ def test_fields_are_drawn_independently_of_one_another():
         ("{count: 2, model.pools: [10, 8, 8]}", "but each value of model.pools is a list itself; write [[10, 8, 8]]"),
         ("{count: 2, training.loss: [cc]}", 'is "cc", but must be one of ccc, mse; did you mean ccc?'),
         ("{count: 2, training.loss: {low: 1, high: 2}}", "s.yaml:3:23: explore[0].KIND.training.loss is {low: 1, high: "
-         "2}, but must be a list; each value one of ccc, mse"),
-        ("{count: 2, training.deterministic: {low: 0, high: 1}}", "but must be a list; each value true or false"),
+         "2}, but must be a list of at least one, each one of ccc, mse"),
+        ("{count: 2, training.deterministic: {low: 0, high: 1}}", "but must be a list of at least one, each "
+         "true or false"),
         ("{count: 2, training.decay: {from: 0, to: 1}}", "unknown key from in explore[0].KIND.training.decay"),
         ("{count: 2, training.decay: {hihg: 0.5, low: 0}}", "unknown key hihg in explore[0].KIND.training.decay; did "
          "you mean high?"),
@@ -122,7 +124,8 @@ def test_fields_are_drawn_independently_of_one_another():
          "must be a number of at least 0 and below 1"),
         ("{count: 2, training.learning_rate: {low: 0, high: 1}}", "rate.low is 0, but must be a number above 0"),
         ("{count: 2, training.batch_size: {low: 1, high: 2.5}}", "batch_size.high is 2.5, but must be a whole number"),
-        ("{count: 2, training.patience: {low: null, high: 2}}", "training.patience.low is null, but must be a number"),
+        ("{count: 2, training.patience: {low: null, high: 2}}", "training.patience.low is null, but must be a whole "
+         "number of at least 1"),
         ("{count: 2, training.decay: {low: 0.5, high: 0.2}}", "low 0.5 is not below high 0.2; a single value is a"),
         ("{count: 2, training.decay: {low: 0, high: 0.5, log: 1}}", "decay.log is 1, but must be true or false"),
         ("{count: 2, training.decay: {low: 0, high: 0.5, log: true}}", "low is 0.0, but with log it must be above 0"),
@@ -135,7 +138,7 @@ def test_fields_are_drawn_independently_of_one_another():
         ("{count: 2, training.label_shift_s: {low: 1, high: 20, log: true}}", "label_shift_s has no step, but"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_search_is_named_with_its_place_its_value_and_what_is_allowed(read, kind, inner, message):
+def test_search_mistake_reports_place_value_and_what_is_allowed(read, kind, inner, message):
     said = refusal(read, f"- {{{kind}: {inner}}}")
     assert message.replace("KIND", kind) in said
     assert said.startswith("s.yaml:3:")
@@ -155,8 +158,7 @@ def test_startup_is_the_guided_search_s_alone(read):
 def test_a_search_stands_alone_in_its_item(read):
     said = refusal(read, "- random: {count: 2, model.hidden: [8]}\n  model.dropout: [0.1]")
     assert said == (
-        "s.yaml:4:3: explore[0] has model.dropout beside random; a random search stands alone, "
-        "give the rest an item of its own"
+        "s.yaml:4:3: explore[0] has model.dropout beside random; random stands alone, give the rest an item of its own"
     )
 
 
