@@ -98,7 +98,7 @@ class _Again:
         """
         prepare_environment()
         from ser_ray.postprocess.running_median import warm
-        from ser_ray.sweep.cluster import cluster
+        from ser_ray.sweep.cluster import RayNotUpError, cluster
         from ser_ray.sweep.node_watch import NodeWatch
         from ser_ray.sweep.search_pool import SearchPool
 
@@ -115,16 +115,19 @@ class _Again:
             if words is not None:
                 print(words, flush=True)
             address = os.environ.get("RAY_ADDRESS") or None
-            machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
+            try:
+                machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
+            except RayNotUpError as error:  # no search has begun: all trials stay to be searched
+                print(f"RAY       {error}", flush=True)
+                return
             stack.enter_context(NodeWatch(lambda: ending.ask(RAY_LOST, now=True), address))
             bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
 
             def on_done(key: str, error: Exception | None) -> None:
                 if error is None:
                     self.done.append(key)
-                elif results_cannot_be_written(
-                    error, self._folder.path
-                ):  # no fault of the trial, which stays to be searched
+                elif results_cannot_be_written(error, self._folder.path):
+                    # no fault of the trial, which stays to be searched
                     ending.ask(f"{MAKE_ROOM} ({error.strerror})")
                 else:
                     self.failed[key] = error
