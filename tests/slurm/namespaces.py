@@ -158,6 +158,21 @@ def processes(first: int) -> dict[int, str]:
     return {pid: line for pid, line in found.items() if line}  # one that has ended and was not waited for has none
 
 
+def job_of(pid: int) -> str:
+    """Return the SLURM job that a process belongs to; "" if it has ended or belongs to none.
+
+    A process that renames itself, as Ray's workers do, overwrites its environment: its parent's tells then.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        parent = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
+        texts = [Path(f"/proc/{one}/environ").read_bytes() for one in (pid, parent)]
+    except OSError:
+        return ""
+    words = [word for text in texts for word in text.split(b"\0") if word.startswith(b"SLURM_JOB_ID=")]
+    return words[0].partition(b"=")[2].decode() if words else ""
+
+
 def tail(log: Path, lines: int = 40) -> str:
     """Return the end of a text file, or that there is none."""
     if not log.is_file():

@@ -141,9 +141,17 @@ class Sandbox:
         """Return what runs on a node but for SLURM's own: number as seen from here -> command line."""
         return {pid: line for pid, line in self._all(node).items() if not _of_slurm(line)}
 
-    def kill(self, node: str, pattern: str, number: int = signal.SIGKILL) -> list[int]:
-        """Send a signal to those processes of a node whose command line has a match, at least one."""
+    def kill(self, node: str, pattern: str, number: int = signal.SIGKILL, *, job: str = "") -> list[int]:
+        """Send a signal to those processes of a node whose command line has a match, at least one.
+
+        Args:
+            node: where they run.
+            pattern: of a regular expression.
+            number: of the signal.
+            job: its processes only; jobs share nodes.
+        """
         pids = [pid for pid, line in self.processes(node).items() if re.search(pattern, line)]
+        pids = [pid for pid in pids if not job or namespaces.job_of(pid) == job]
         assert pids, f"nothing on {node} has {pattern}: {self.processes(node)}"
         for pid in pids:
             with suppress(ProcessLookupError):  # its parent may have taken it along

@@ -50,10 +50,10 @@ class Storm:
     def standing_still(self, *nodes):
         """Hold the trials of these nodes, so that they do not come to their end while SLURM takes its time."""
         for node in nodes:
-            self.site.kill(node, TRIAL, signal.SIGSTOP)
+            self.site.kill(node, TRIAL, signal.SIGSTOP, job=self.job)
         yield
         for node in nodes:
-            self.site.kill(node, TRIAL, signal.SIGCONT)
+            self.site.kill(node, TRIAL, signal.SIGCONT, job=self.job)
 
     def epochs(self):
         """Return how many epochs of all trials are in their checkpoints."""
@@ -125,8 +125,11 @@ def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm,
     storm.read_until("launch.sh  job .* started again 1 times", 30)
     storm.read_until("Ray has 2 CPUs, 0 GPUs, 2 nodes", 300)
     storm.read_until(EPOCH, 300, times=4)
+
+
+def test_another_job_on_one_of_its_nodes_comes_to_its_end(storm, calm, slurm):
     with storm.standing_still("n1", "n2"):
-        slurm.wait_for(calm.job, "COMPLETED", seconds=700)
+        slurm.wait_for(calm.job, "COMPLETED", seconds=800)
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):

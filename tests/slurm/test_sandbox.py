@@ -115,6 +115,17 @@ def test_a_cancelled_job_leaves_no_process(slurm, tmp_path):
         slurm.kill("n1", "sleep")
 
 
+def test_a_signal_reaches_one_of_two_jobs_on_a_node(slurm, tmp_path):
+    renamed = "--wrap=env -i /bin/sleep 1000; true"  # without an environment of its own
+    jobs = [slurm.sbatch("--nodelist=n1", renamed, cwd=tmp_path) for _ in range(2)]
+    slurm.wait_until(lambda: list(slurm.processes("n1").values()).count("/bin/sleep 1000") == 2, 20, "both run")
+    assert len(slurm.kill("n1", r"^/bin/sleep 1000", job=jobs[1])) == 1
+    slurm.wait_for(jobs[1], "COMPLETED", "FAILED")
+    assert slurm.job(jobs[0])["JobState"] == "RUNNING"
+    slurm.run("scancel", jobs[0])
+    slurm.idle()
+
+
 def test_a_job_outlives_its_nodes_slurmd(slurm, tmp_path):
     job = slurm.sbatch("--nodelist=n2", "--wrap=sleep 5; echo end", cwd=tmp_path)
     slurm.wait_for(job, "RUNNING")

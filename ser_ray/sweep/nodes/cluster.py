@@ -41,7 +41,7 @@ SHUTDOWN_S = 20.0
 NODES_S = 120.0
 """How long nodes may take to join, once the head is there."""
 NOT_IN_TIME = ("timed out during startup", "No node info found")
-"""What Ray says where a node manager that it has started, or the one of this host in a cluster elsewhere, is not up."""
+"""Recognise by these words of Ray that its node manager is not up, here or on this host of a cluster elsewhere."""
 START_WAITS_S = (30.0, 60.0, 120.0)
 """Wait so long for the node manager at each start. Ray itself waits for half a minute, once: too short where there is
 much to do, or the file system is cold. One that has ended, such as for a port that was taken, comes up at the next."""
@@ -179,7 +179,7 @@ def _not_in_time(error: Exception) -> bool:
 
 
 def _not_up(address: str) -> str:
-    """Return what a user should read of it."""
+    """Return what a user should read where the node manager is not up in time."""
     if address == "local":
         return "Ray did not start in time: this machine has too much to do; run again when it has less"
     return (

@@ -84,7 +84,7 @@ class _Again:
         """
         prepare_environment()
         from ser_ray.postprocess.running_median import warm
-        from ser_ray.sweep.nodes.cluster import cluster
+        from ser_ray.sweep.nodes.cluster import RayNotUpError, cluster
         from ser_ray.sweep.nodes.node_watch import NodeWatch
         from ser_ray.sweep.running.search_pool import SearchPool
 
@@ -101,7 +101,11 @@ class _Again:
             if note is not None:
                 print(note, flush=True)
             address = os.environ.get("RAY_ADDRESS") or None
-            machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
+            try:
+                machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
+            except RayNotUpError as error:  # no search has begun: all trials stay to be searched
+                print(f"RAY       {error}", flush=True)
+                return
             stack.enter_context(NodeWatch(lambda: stop.request(RAY_LOST, now=True), address))
             bar = stack.enter_context(Bar("searching", len(self._keys), rate="{:.1f} trials/s".format))
 

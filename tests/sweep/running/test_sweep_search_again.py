@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -252,6 +252,21 @@ def pretend_to_search(monkeypatch, errors, *, ends):
     monkeypatch.setattr(search_pool, "SearchPool", Pool)
     monkeypatch.setattr(cluster, "cluster", lambda *arguments: nullcontext(SimpleNamespace(cpus=2.0)))
     monkeypatch.setattr(node_watch, "NodeWatch", lambda *arguments: nullcontext())
+
+
+def test_a_ray_that_is_not_up_in_time_leaves_all_trials_as_they_are_to_be_searched(folder, monkeypatch, capsys):
+    @contextmanager
+    def late(*_):
+        raise cluster.RayNotUpError("Ray did not start in time")
+        yield
+
+    before = read_table(folder, "trials")
+    monkeypatch.setattr(cluster, "cluster", late)
+    assert search_again.main([str(folder.path), "--choice", "joint"]) == 75
+    out = capsys.readouterr().out
+    assert "RAY       Ray did not start in time" in out
+    assert "2 of 2 trials are not searched again yet: run the same command again" in out
+    assert read_table(folder, "trials").equals(before)
 
 
 def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
