@@ -7,6 +7,7 @@ one floor above the highest room that it imports. An arrow that follows from oth
 """
 
 import ast
+import itertools
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +27,13 @@ BASE = (
     "shadows",
 )
 """What nearly all use; drawn as one box without arrows."""
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 130, 32, 40, 44, 20
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 130, 32, 40, 34, 20
+LANE_WIDTH = 30
+"""Of an arrow that passes a floor between the rooms there."""
 
 Rooms = dict[str, set[str]]
+Stop = tuple[str, str]
+"""Of an arrow: a room and "", or the arrow's own name and the floor that it passes."""
 
 
 def read_rooms() -> Rooms:
@@ -90,53 +95,73 @@ def arrows_of(rooms: Rooms) -> list[tuple[str, str]]:
     ]
 
 
-def columns_of(rooms: Rooms, floors: dict[str, int]) -> dict[str, int]:
-    """Return room -> column in its floor; a room stands below those that import it, as far as there is room."""
-    columns: dict[str, int] = {}
-    above: dict[str, list[str]] = {room: [] for room in rooms}
-    for room, other in arrows_of(rooms):
-        above[other].append(room)
-    for floor in range(max(floors.values()), -1, -1):
-        wished = {
-            room: statistics.fmean([columns[other] for other in above[room]] or [0])
-            for room in sorted(rooms)
-            if floors[room] == floor
-        }
-        first = round(statistics.fmean(wished.values()) - (len(wished) - 1) / 2)
-        for place, room in enumerate(sorted(wished, key=lambda room: (wished[room], room))):
-            columns[room] = first + place
-    return {room: column - min(columns.values()) for room, column in columns.items()}
+def chains_of(rooms: Rooms, floors: dict[str, int]) -> list[list[Stop]]:
+    """Return each arrow as the stops that it passes: its room, its lane on each floor between, the imported room."""
+    return [
+        [
+            (room, ""),
+            *((f"{room} > {other}", str(floor)) for floor in range(floors[room] - 1, floors[other], -1)),
+            (other, ""),
+        ]
+        for room, other in arrows_of(rooms)
+    ]
+
+
+def centres_of(rooms: Rooms, floors: dict[str, int], chains: list[list[Stop]]) -> dict[Stop, float]:
+    """Return stop -> horizontal centre; a stop stands below those that lead to it, as far as there is place."""
+    levels: dict[int, list[Stop]] = {floor: [] for floor in floors.values()}
+    for room, floor in floors.items():
+        levels[floor].append((room, ""))
+    above: dict[Stop, list[Stop]] = {}
+    for chain in chains:
+        for upper, lower in itertools.pairwise(chain):
+            above.setdefault(lower, []).append(upper)
+            if lower[1]:
+                levels[int(lower[1])].append(lower)
+    centres: dict[Stop, float] = {}
+    for _, stops in sorted(levels.items(), reverse=True):
+        ideal = {stop: statistics.fmean([centres[other] for other in above.get(stop, [])] or [0]) for stop in stops}
+        order = sorted(stops, key=lambda stop: (ideal[stop], stop))
+        widths = [LANE_WIDTH if stop[1] else BOX_WIDTH + GAP_X for stop in order]
+        starts = [sum(widths[:place]) for place in range(len(order))]
+        middles = [start + width / 2 for start, width in zip(starts, widths, strict=True)]
+        shift = statistics.fmean(ideal[stop] - middle for stop, middle in zip(order, middles, strict=True))
+        centres |= {stop: middle + shift for stop, middle in zip(order, middles, strict=True)}
+    left = min(centre for stop, centre in centres.items() if not stop[1]) - BOX_WIDTH / 2 - MARGIN
+    return {stop: centre - left for stop, centre in centres.items()}
 
 
 def draw(rooms: Rooms) -> str:
     """Return the picture as SVG."""
     floors = floors_of(rooms)
-    columns, top = columns_of(rooms, floors), max(floors.values())
-    width = 2 * MARGIN + (max(columns.values()) + 1) * (BOX_WIDTH + GAP_X) - GAP_X
+    chains, top = chains_of(rooms, floors), max(floors.values())
+    centres = centres_of(rooms, floors, chains)
+    width = max(centres.values()) + BOX_WIDTH / 2 + MARGIN
     height = 2 * MARGIN + (top + 1) * (BOX_HEIGHT + GAP_Y) - GAP_Y
-    places = {
-        room: (MARGIN + columns[room] * (BOX_WIDTH + GAP_X), MARGIN + (top - floor) * (BOX_HEIGHT + GAP_Y))
-        for room, floor in floors.items()
-    }
+
+    def y_of(stop: Stop) -> float:
+        return MARGIN + (top - int(stop[1] or floors[stop[0]])) * (BOX_HEIGHT + GAP_Y)
+
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" font-family="sans-serif" '
         'font-size="14">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#557"/></marker></defs>',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<rect width="{width:g}" height="{height:g}" fill="white"/>',
     ]
-    arrows = arrows_of(rooms)
-    for room, other in arrows:
-        out = sorted((end for start, end in arrows if start == room), key=lambda end: places[end])
-        into = sorted((start for start, end in arrows if end == other), key=lambda start: places[start])
-        x1 = places[room][0] + BOX_WIDTH * (out.index(other) + 1) / (len(out) + 1)
-        x2 = places[other][0] + BOX_WIDTH * (into.index(room) + 1) / (len(into) + 1)
-        y1, y2 = places[room][1] + BOX_HEIGHT, places[other][1]
-        lines.append(
-            f'<path d="M{x1:g},{y1:g} C{x1:g},{y1 + GAP_Y:g} {x2:g},{y2 - GAP_Y:g} {x2:g},{y2:g}" fill="none" '
-            'stroke="#557" stroke-width="1.2" marker-end="url(#tip)"/>'
-        )
-    for room, (x, y) in places.items():
+    for chain in chains:
+        path = ""
+        for upper, lower in itertools.pairwise(chain):
+            out = sorted((c[c.index(upper) + 1] for c in chains if upper in c[:-1]), key=centres.__getitem__)
+            into = sorted((c[c.index(lower) - 1] for c in chains if lower in c[1:]), key=centres.__getitem__)
+            x1 = centres[upper] + (0 if upper[1] else BOX_WIDTH * ((out.index(lower) + 1) / (len(out) + 1) - 0.5))
+            x2 = centres[lower] + (0 if lower[1] else BOX_WIDTH * ((into.index(upper) + 1) / (len(into) + 1) - 0.5))
+            y1, y2 = y_of(upper) + BOX_HEIGHT, y_of(lower)
+            path += f"M{x1:g},{y1:g} " if not path else f" L{x1:g},{y1:g} "
+            path += f"C{x1:g},{y1 + GAP_Y / 2:g} {x2:g},{y2 - GAP_Y / 2:g} {x2:g},{y2:g}"
+        lines.append(f'<path d="{path}" fill="none" stroke="#557" stroke-width="1.2" marker-end="url(#tip)"/>')
+    for room in sorted(rooms):
+        x, y = centres[room, ""] - BOX_WIDTH / 2, y_of((room, ""))
         fill = "#e8eef7" if room.startswith("sweep") else "#f6f2ea"
         label = "files, errors, ..." if room == "base" else room
         lines.append(

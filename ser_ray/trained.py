@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from ser_ray.corpus.store.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
+from ser_ray.files import irregular
 from ser_ray.models import ModelConfig
 from ser_ray.results import SweepFolder, ccc_column, open_sweep, read_table
-from ser_ray.results.set_aside import irregular
 
 if TYPE_CHECKING:
     from ser_ray.models.network import Network

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ser_ray.files import set_aside
 from ser_ray.results.folder import SweepFolder
 from ser_ray.results.parts import DamagedPartError, opened_part, read_part, read_trial
 from ser_ray.results.schemas import SCHEMAS, STATUSES
-from ser_ray.results.set_aside import set_aside
 from ser_ray.results.tables import COMPACTED_TABLES, compacted_keys
 
 _THREADS = 8  # most of the time goes by waiting for a file system

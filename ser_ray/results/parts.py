@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_ray.errors import InputError
-from ser_ray.files import whole_file
+from ser_ray.files import FILE_SYSTEM_ERRORS, irregular, whole_file
 from ser_ray.results.folder import PART, SweepFolder
 from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
-from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a file that is no parquet file, or a damaged one."""

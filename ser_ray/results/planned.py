@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterable
 
 from ser_ray.errors import InputError
-from ser_ray.files import write_text
+from ser_ray.files import irregular, write_text
 from ser_ray.results.folder import SweepFolder
-from ser_ray.results.set_aside import irregular
 
 
 def write_planned(folder: SweepFolder, keys: Iterable[str]) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from ser_ray.errors import InputError
-from ser_ray.files import sync, whole_file
-from ser_ray.results.set_aside import FILE_SYSTEM_ERRORS, irregular, set_aside
+from ser_ray.files import FILE_SYSTEM_ERRORS, irregular, set_aside, sync, whole_file
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 

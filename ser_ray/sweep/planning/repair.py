@@ -8,10 +8,10 @@ not there any more is missing, and `standing` says what is missing.
 import shlex
 from collections.abc import Callable, Collection
 
+from ser_ray.files import set_aside
 from ser_ray.results import SCHEMAS, Damage, DamagedPartError, SweepFolder, find_damaged, set_damaged_aside
 from ser_ray.results.folder import PART
 from ser_ray.results.parts import opened_part
-from ser_ray.results.set_aside import set_aside
 
 MOST_TOLD = 50
 """So many damaged parts are told one by one."""
