@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Float32, Int16
 from numpy.typing import NDArray
 
 from ser_ray.corpus.importing.audio import decode
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 
 def predict_audio(
-    trained: TrainedModel, samples: NDArray[np.int16] | NDArray[np.float32], *, name: str | Path = "the audio"
-) -> NDArray[np.float32]:
-    """Return a model's raw predictions [frames, targets] of one recording; frame i is at i / label_rate seconds.
+    trained: TrainedModel,
+    samples: Int16[NDArray[np.int16], " samples"] | Float32[NDArray[np.float32], " samples"],
+    *,
+    name: str | Path = "the audio",
+) -> Float32[NDArray[np.float32], "frames targets"]:
+    """Return a model's raw predictions of one recording; frame i is at i / label_rate seconds.
 
     The samples are mono at 16 kHz. int16 is normalised here by its own mean and deviation, as in training; float32 is
     expected to be normalised. A trailing part frame is dropped. Raises InputError, which calls the recording by `name`,
@@ -65,8 +69,10 @@ def predict_audio(
     return delay(predict_waveforms(trained.model, [WaveformSource(frames, read)])[0], trained.shift_frames)
 
 
-def postprocessed(chains: Sequence["PostProcessing"], prediction: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return predictions [frames, targets] after the chain of each target; without chains as they are."""
+def postprocessed(
+    chains: Sequence["PostProcessing"], prediction: Float[NDArray[np.floating], "frames targets"]
+) -> Float[NDArray[np.floating], "frames targets"]:
+    """Return predictions after the chain of each target; without chains as they are."""
     from ser_ray.postprocess import apply
 
     if not chains:

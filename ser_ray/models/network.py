@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ser_ray.errors import InputError
@@ -47,8 +48,14 @@ class Block(nn.Module):
         self.pad_right = kernel - 1 - self.pad_left
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride=pool if pooling == "stride" else 1)
 
-    def forward(self, x: Tensor, *, padding: tuple[int, int] | None = None, dropout: Dropout | None = None) -> Tensor:
-        """Return the block's output for x [B, T, channels in].
+    def forward(
+        self,
+        x: Float[Tensor, "batch steps inputs"],
+        *,
+        padding: tuple[int, int] | None = None,
+        dropout: Dropout | None = None,
+    ) -> Float[Tensor, "batch pooled channels"]:
+        """Return the block's output.
 
         `padding` are the zeros before and after; None pads a whole input, so that the output has T / pool steps.
         """
@@ -78,8 +85,10 @@ class Network(nn.Module):
         self.lstm = nn.LSTM(config.channels[-1], config.hidden, config.lstm_layers, batch_first=True)
         self.head = nn.Linear(config.hidden, len(config.targets))
 
-    def forward(self, waveform: Tensor, draw: Draw | None = None) -> Tensor:
-        """Return predictions [B, samples / hop, targets] for waveforms [B, samples], the LSTM starting at zero.
+    def forward(
+        self, waveform: Shaped[Tensor, "batch samples"], draw: Draw | None = None
+    ) -> Float[Tensor, "batch frames targets"]:
+        """Return predictions for waveforms, samples / hop frames of each, the LSTM starting at zero.
 
         `draw` says which dropout masks are drawn in train mode; None lets PyTorch's global generator choose. Raises
         InputError if the samples are no whole number of frames.
@@ -87,8 +96,10 @@ class Network(nn.Module):
         predictions, _ = self.recur(self.features(waveform, draw))
         return predictions
 
-    def features(self, waveform: Tensor, draw: Draw | None = None) -> Tensor:
-        """Return the convolutional part's output [B, frames, channels] for waveforms [B, samples]."""
+    def features(
+        self, waveform: Shaped[Tensor, "batch samples"], draw: Draw | None = None
+    ) -> Float[Tensor, "batch frames channels"]:
+        """Return the convolutional part's output."""
         hop, samples = self.config.hop, waveform.shape[-1]
         if samples % hop:
             raise InputError(
@@ -104,15 +115,19 @@ class Network(nn.Module):
             x = block(x, dropout=dropout)
         return x
 
-    def recur(self, features: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
-        """Return predictions [B, frames, targets] for features [B, frames, channels], and the LSTM's last state."""
+    def recur(
+        self, features: Float[Tensor, "batch frames channels"], state: LstmState | None = None
+    ) -> tuple[Float[Tensor, "batch frames targets"], LstmState]:
+        """Return predictions for features, and the LSTM's last state."""
         outputs, state = self.lstm(features, state)
         # the head is small, and what it gives is scored: it computes in full precision, also inside autocast
         with torch.autocast(outputs.device.type, enabled=False):
             return self.head(outputs.to(self.head.weight.dtype)), state
 
-    def features_between(self, read: Read, frames: int, start_frame: int, end_frame: int) -> Tensor:
-        """Return `features` [B, end_frame - start_frame, channels] of a part of a recording with so many frames.
+    def features_between(
+        self, read: Read, frames: int, start_frame: int, end_frame: int
+    ) -> Float[Tensor, "batch {end_frame-start_frame} channels"]:
+        """Return `features` of a part of a recording with so many frames.
 
         Each block asks the one below for the steps that its own frames depend on, clamped to the recording, and pads
         with zeros only where the recording really ends: so the values are those of the whole pass, and no other samples

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import median_filter
 
@@ -17,6 +18,8 @@ from ser_ray.errors import InputError
 from ser_ray.postprocess.grid import whole
 
 Array = NDArray[np.float64]
+Trace = Float64[Array, " _"]
+"""Of one recording, over its frames."""
 
 # Squares and ratios of squares of values within this stay finite in float64.
 LARGEST_VALUE = 1e50
@@ -74,8 +77,8 @@ class PostProcessing:
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
-def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Array]:
-    """Return the predictions after the steps of a chain: new float64 arrays [frames], one per recording.
+def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Trace]:
+    """Return the predictions after the steps of a chain: new arrays, one per recording.
 
     Each recording is processed by itself. The median filter and the shift repeat the value at the recording's edge, so
     that a window may be longer than a recording; a shift by its length or more leaves only the edge value. Raises
@@ -90,7 +93,7 @@ def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Array
     ]
 
 
-def fitted(chain: PostProcessing, filtered: Sequence[Array], gold: Sequence[Array]) -> PostProcessing:
+def fitted(chain: PostProcessing, filtered: Sequence[Trace], gold: Sequence[Trace]) -> PostProcessing:
     """Return a chain with the constants of devel, given its median-filtered predictions and its gold."""
     prediction_mean, prediction_std = mean_and_std(filtered)
     gold_mean, gold_std = mean_and_std(gold)
@@ -99,7 +102,7 @@ def fitted(chain: PostProcessing, filtered: Sequence[Array], gold: Sequence[Arra
     )
 
 
-def mean_and_std(traces: Sequence[Array]) -> tuple[float, float]:
+def mean_and_std(traces: Sequence[Trace]) -> tuple[float, float]:
     """Return mean and population standard deviation of all frames; of a constant they are exact, the latter 0."""
     pooled = np.concatenate(traces)
     relative = pooled - pooled[0]
@@ -108,7 +111,7 @@ def mean_and_std(traces: Sequence[Array]) -> tuple[float, float]:
     return float(pooled[0] + mean), math.sqrt(float(relative @ relative) / relative.size)
 
 
-def _median_filtered(trace: Array, window: int) -> Array:
+def _median_filtered(trace: Trace, window: int) -> Trace:
     """Return the running median [frames] of a recording, its edge values repeated beyond its ends."""
     if window == 1 or trace.size == 0:
         return trace.copy()
@@ -120,7 +123,7 @@ def _median_filtered(trace: Array, window: int) -> Array:
     return filtered[half : half + trace.size].copy()
 
 
-def _rescaled(trace: Array, chain: PostProcessing) -> Array:
+def _rescaled(trace: Trace, chain: PostProcessing) -> Trace:
     if not chain.centre and not chain.scale:
         return trace
     factor = chain.gold_std / chain.prediction_std if chain.scale else 1.0
@@ -128,7 +131,7 @@ def _rescaled(trace: Array, chain: PostProcessing) -> Array:
     return (trace - chain.prediction_mean) * factor + target
 
 
-def _shifted(trace: Array, shift: int) -> Array:
+def _shifted(trace: Trace, shift: int) -> Trace:
     if shift == 0 or trace.size == 0:
         return trace
     frames = min(abs(shift), trace.size)
@@ -137,7 +140,7 @@ def _shifted(trace: Array, shift: int) -> Array:
     return np.concatenate([trace[frames:], np.repeat(trace[-1:], frames)])
 
 
-def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[Array]:
+def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[Trace]:
     """Return traces as float64 arrays; raise InputError if one is not 1-D, not finite, or has values beyond 1e50.
 
     `name` is what the traces are, for messages.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float64, Int
 from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.metrics import ccc_pooled
@@ -50,8 +51,8 @@ class SearchResult:
         crossfit_ccc: the CCC that unseen recordings are estimated to get (see `ser_ray.postprocess.crossfit`); NaN
             where it was not requested, or devel has but one recording.
         folds: in which that was estimated.
-        table: [windows, centre (off, on), scale (off, on), shifts], the devel CCC of every chain; None if the
-            search does not compute it, as are `windows` [windows] and `shifts` [shifts], its axes in frames.
+        table: devel CCC of every chain, by window, centre (off, on), scale (off, on) and shift; None if the search does
+            not compute it, as are `windows` and `shifts`, its axes in frames.
     """
 
     chain: PostProcessing
@@ -60,9 +61,9 @@ class SearchResult:
     gains: StepGains
     crossfit_ccc: float = float("nan")
     folds: int = 1
-    table: Array | None = None
-    windows: NDArray[np.int64] | None = None
-    shifts: NDArray[np.int64] | None = None
+    table: Float64[Array, "windows 2 2 shifts"] | None = None
+    windows: Int[NDArray[np.integer], " windows"] | None = None
+    shifts: Int[NDArray[np.integer], " shifts"] | None = None
 
 
 def search_greedy(

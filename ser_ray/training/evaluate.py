@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 
 from ser_ray.corpus import Corpus, Recording
@@ -51,7 +52,7 @@ def predict_recordings(
     *,
     shift_frames: int = 0,
     on_chunk: Callable[[], None] = lambda: None,
-) -> list[NDArray[np.float32]]:
+) -> list[Float32[NDArray[np.float32], "_ targets"]]:
     """Return the predictions [frames, targets] of whole recordings, on the recordings' own time.
 
     The network is in eval mode meanwhile. Predictions are moved later by the training's label shift, the first one
@@ -63,10 +64,10 @@ def predict_recordings(
 
 @dataclass(frozen=True)
 class WaveformSource:
-    """A whole recording, read in pieces: `read(start, stop)` returns normalised samples, float32 [stop - start]."""
+    """A whole recording, read in pieces: `read(start, stop)` returns normalised samples."""
 
     frames: int
-    read: Callable[[int, int], NDArray[np.float32]]
+    read: Callable[[int, int], Float32[NDArray[np.float32], " stop-start"]]
 
 
 @torch.no_grad()
@@ -77,7 +78,7 @@ def predict_waveforms(
     chunk_frames: int | None = None,
     rows: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
-) -> list[NDArray[np.float32]]:
+) -> list[Float32[NDArray[np.float32], "_ targets"]]:
     """Return the predictions [frames, targets] for whole recordings, the label shift still in them.
 
     Each row of a batch holds a recording until its end, and then the next that waits. On a CPU, in float32 and with one
@@ -126,8 +127,8 @@ class _Trace:
     def left(self) -> int:
         return self.source.frames - self.done
 
-    def features(self, model: Network, steps: int) -> torch.Tensor:
-        """Return the convolutional part's output [frames, channels] for the next frames, at most `steps`."""
+    def features(self, model: Network, steps: int) -> Float[torch.Tensor, "frames channels"]:
+        """Return the convolutional part's output for the next frames, at most `steps`."""
         device, source = model.head.weight.device, self.source
 
         def read(start: int, stop: int) -> torch.Tensor:
@@ -135,8 +136,8 @@ class _Trace:
 
         return model.features_between(read, source.frames, self.done, min(self.done + steps, source.frames))[0]
 
-    def take(self, output: NDArray[np.float32]) -> None:
-        """Keep the next frames of an output [steps, targets] that may go on beyond the recording's end."""
+    def take(self, output: Float[NDArray[np.floating], "steps targets"]) -> None:
+        """Keep the next frames of an output that may go on beyond the recording's end."""
         end = min(self.done + len(output), self.source.frames)
         self.prediction[self.done : end] = output[: end - self.done]
         self.done = end
@@ -159,21 +160,27 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
     return state
 
 
-def delay(trace: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Return a trace [frames, targets] moved later by so many frames, its first value repeated."""
+def delay(
+    trace: Float32[NDArray[np.float32], "length targets"], frames: int
+) -> Float32[NDArray[np.float32], "length targets"]:
+    """Return a trace moved later by so many frames, its first value repeated."""
     if frames == 0:
         return trace
     return np.concatenate([np.repeat(trace[:1], min(frames, len(trace)), axis=0), trace[: max(0, len(trace) - frames)]])
 
 
-def gold_of(corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str]) -> list[NDArray[np.float32]]:
+def gold_of(
+    corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str]
+) -> list[Float32[NDArray[np.float32], "_ targets"]]:
     """Return the gold standard [frames, targets] of whole recordings; NaN where there is no label."""
     columns = [corpus.targets.index(target) for target in targets]
     return [corpus.gold(recording)[:, columns] for recording in recordings]
 
 
 def score(
-    predictions: Sequence[NDArray[np.floating]], gold: Sequence[NDArray[np.floating]], targets: Sequence[str]
+    predictions: Sequence[Float[NDArray[np.floating], "_ targets"]],
+    gold: Sequence[Float[NDArray[np.floating], "_ targets"]],
+    targets: Sequence[str],
 ) -> Scores:
     """Return the CCC of predictions, pooled and per recording, given one array [frames, targets] per recording.
 

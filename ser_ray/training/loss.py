@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -11,11 +12,14 @@ LARGEST_LOSS = 1e3
 """A loss above this has diverged, where labels lie in [-1, 1]."""
 
 
-def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
+def ccc_loss(
+    prediction: Float[Tensor, "batch frames targets"],
+    gold: Float[Tensor, "batch frames targets"],
+    mask: Bool[Tensor, "batch frames"] | None = None,
+) -> Float[Tensor, ""]:
     """Return 1 - CCC, pooled over all frames of the batch, as the mean over the targets (Eq. 3): a scalar in [0, 2].
 
-    Prediction and gold are [B, T, targets], the mask is bool [B, T], True where a frame counts; gold may be NaN
-    elsewhere.
+    The mask is True where a frame counts; gold may be NaN elsewhere.
 
     Population moments and no epsilon, in the inputs' dtype. Where CCC is 0/0 (no frames, or prediction and gold
     constant and equal) it counts as 0 and its gradient is zero. The gradient with respect to a prediction x_i is (2 /
@@ -45,8 +49,12 @@ def ccc_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Te
     return (1 - ccc).mean()
 
 
-def mse_loss(prediction: Tensor, gold: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean squared error over counted frames and targets; 0 if no frame counts. Shapes as in `ccc_loss`."""
+def mse_loss(
+    prediction: Float[Tensor, "batch frames targets"],
+    gold: Float[Tensor, "batch frames targets"],
+    mask: Bool[Tensor, "batch frames"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return the mean squared error over counted frames and targets; 0 if no frame counts."""
     if mask is None:
         return (prediction - gold).square().mean()
     error = torch.where(mask[..., None], prediction - gold, 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from ser_ray.corpus import Corpus, Recording
@@ -29,14 +30,14 @@ class Batch:
     """Segments as tensors.
 
     Args:
-        waveform: float32 [B, T hop], zero after a segment's end.
-        gold: float32 [B, T, targets], labels moved earlier by the label shift; NaN where masked.
-        mask: bool [B, T], True where a frame has a label.
+        waveform: zero after a segment's end.
+        gold: labels moved earlier by the label shift; NaN where masked.
+        mask: True where a frame has a label.
     """
 
-    waveform: Tensor
-    gold: Tensor
-    mask: Tensor
+    waveform: Float32[Tensor, "batch samples"]
+    gold: Float32[Tensor, "batch frames targets"]
+    mask: Bool[Tensor, "batch frames"]
 
 
 def recordings_of(corpus: Corpus, partition: str, config: TrainingConfig) -> tuple[Recording, ...]:

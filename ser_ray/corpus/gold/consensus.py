@@ -7,6 +7,7 @@ raters are compared over the frames in which both do.
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 
 from ser_ray.errors import InputError
@@ -16,8 +17,8 @@ Method = Literal["mean", "ewe", "ccc_centred"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
-def gold_standard(ratings: ArrayLike, method: str = "ewe") -> NDArray[np.float64]:
-    """Return the gold standard of one recording, float64 [frames].
+def gold_standard(ratings: ArrayLike, method: str = "ewe") -> Float64[NDArray[np.float64], " frames"]:
+    """Return the gold standard of one recording.
 
     Ratings are [raters, frames], NaN where a rater says nothing; every rater speaks in some frame, and every frame has
     a rater. The methods are "mean"; "ewe", the evaluator-weighted estimator (Grimm & Kroschel 2005), in which a rater's
@@ -40,8 +41,8 @@ def gold_standard(ratings: ArrayLike, method: str = "ewe") -> NDArray[np.float64
     return np.asarray(centred + _weighted_mean(means[:, None], weights))
 
 
-def rater_weights(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
-    """Return each rater's weight in `gold_standard`: [raters]; their scale has no meaning.
+def rater_weights(ratings: ArrayLike, method: str) -> Float64[NDArray[np.float64], " raters"]:
+    """Return each rater's weight in `gold_standard`; their scale has no meaning.
 
     They are 1 for "mean", `ewe_weights` for "ewe", `agreement` for "ccc_centred".
     """
@@ -51,8 +52,8 @@ def rater_weights(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
     return ewe_weights(traces) if method == "ewe" else agreement(traces)
 
 
-def ewe_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Pearson's r of each rater with the mean of all, over the rater's own frames: [raters], in [0, 1].
+def ewe_weights(traces: Float64[NDArray[np.float64], "raters frames"]) -> Float64[NDArray[np.float64], " raters"]:
+    """Return Pearson's r of each rater with the mean of all, over the rater's own frames, in [0, 1].
 
     It is 0 for a rater without any movement.
     """
@@ -62,8 +63,8 @@ def ewe_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([max(0.0, np.nan_to_num(pearson(trace[spoken], mean[spoken]))) for trace, spoken in pairs])
 
 
-def agreement(traces: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each rater's mean CCC with each of the other raters: [raters], in [-1, 1]; 1 for a single rater.
+def agreement(traces: Float64[NDArray[np.float64], "raters frames"]) -> Float64[NDArray[np.float64], " raters"]:
+    """Return each rater's mean CCC with each of the other raters, in [-1, 1]; 1 for a single rater.
 
     Two equal constants count as 0. A pair is compared over the frames in which both speak, and left out if there is
     none; a rater without any pair has 0.
@@ -81,7 +82,7 @@ def agreement(traces: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(pairs.sum(axis=1) / np.maximum(1, met.sum(axis=1)))
 
 
-def cronbach_alpha(traces: NDArray[np.float64]) -> float:
+def cronbach_alpha(traces: Float64[NDArray[np.float64], "raters frames"]) -> float:
     """Return Cronbach's alpha of the raters of one recording, at most 1.
 
     k / (k - 1) * (1 - sum of the raters' variances / variance of their sum), over the frames in which all k speak

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float32, Int16
 from numpy.typing import NDArray
 
 from ser_ray.corpus.store.files import AlteredError, altered, check_size, missing_corpus, reading_file, sha256_of
@@ -122,11 +123,11 @@ class Corpus:
 
     def crop(
         self, recording: Recording, start_frame: int, n_frames: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[Float32[NDArray[np.float32], " samples"], Float32[NDArray[np.float32], "{n_frames} targets"]]:
         """Return a stretch of a recording, ready to train on.
 
-        It is the waveform float32 [n_frames * hop], normalised by the mean and deviation of the whole recording, and
-        the gold float32 [n_frames, targets], NaN where labels are absent. Both are copies, the caller's own.
+        It is the waveform, n_frames * hop samples normalised by the mean and deviation of the whole recording, and the
+        gold, NaN where labels are absent. Both are copies, the caller's own.
 
         Raises:
             InputError: if the stretch reaches outside the recording, or is empty.
@@ -140,8 +141,8 @@ class Corpus:
         waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
         return waveform, self._gold(recording, start_frame, stop)
 
-    def waveform(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
-        """Return samples, normalised by the mean and deviation of the whole recording: float32 [stop - start], a copy.
+    def waveform(self, recording: Recording, start: int, stop: int) -> Float32[NDArray[np.float32], " samples"]:
+        """Return samples, normalised by the mean and deviation of the whole recording: a copy.
 
         Nothing else of the recording is read.
         """
@@ -150,18 +151,18 @@ class Corpus:
         place.shard.announce(audio)
         return normalised(audio, recording.mean, recording.std)
 
-    def gold(self, recording: Recording) -> NDArray[np.float32]:
-        """Return a recording's gold, float32 [frames, targets], NaN where labels are absent."""
+    def gold(self, recording: Recording) -> Float32[NDArray[np.float32], "frames targets"]:
+        """Return a recording's gold, NaN where labels are absent."""
         return self._gold(recording, 0, recording.frames)
 
-    def audio(self, recording: Recording) -> NDArray[np.int16]:
-        """Return a recording's samples, int16 [samples]: a read-only view of the mapped shard."""
+    def audio(self, recording: Recording) -> Int16[NDArray[np.int16], " samples"]:
+        """Return a recording's samples: a read-only view of the mapped shard."""
         place = self._place(recording)
         place.shard.announce(place.audio)
         return place.audio
 
-    def ratings(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
-        """Return per target the single raters' traces, float32 [raters, frames]; empty if no ratings are known."""
+    def ratings(self, recording: Recording) -> dict[str, Float32[NDArray[np.float32], "_ frames"]]:
+        """Return per target the single raters' traces [raters, frames]; empty if no ratings are known."""
         shard = self._map(recording.shard)
         column = shard.raters(recording.batch)
         traces: dict[str, list[NDArray[np.float32]]] = {}
@@ -245,10 +246,12 @@ def open_corpus(path: str | Path) -> Corpus:
     return Corpus(folder, manifest, index)
 
 
-def normalised(audio: NDArray[np.int16] | NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
+def normalised(
+    audio: Int16[NDArray[np.int16], " samples"] | Float32[NDArray[np.float32], " samples"], mean: float, std: float
+) -> Float32[NDArray[np.float32], " samples"]:
     """Return samples as a network is given them: less their recording's mean, over its deviation.
 
-    The result is float32, a copy; each value depends on its own sample alone.
+    The result is a copy; each value depends on its own sample alone.
     """
     waveform = audio.astype(np.float32)
     waveform -= np.float32(mean)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,8 +18,14 @@ from ser_ray.models.dropout import Dropout
 
 
 def conv_pool(
-    x: Tensor, weight: Tensor, bias: Tensor, *, pool: int, padding: tuple[int, int], dropout: Dropout | None
-) -> Tensor:
+    x: Float[Tensor, "batch steps inputs"],
+    weight: Float[Tensor, "channels inputs kernel"],
+    bias: Float[Tensor, " channels"],
+    *,
+    pool: int,
+    padding: tuple[int, int],
+    dropout: Dropout | None,
+) -> Float[Tensor, "batch pooled channels"]:
     """Return a block's output; arguments as in `reference.conv_pool`, all tensors float32 or all float64 on the CPU."""
     output: Tensor = _ConvPool.apply(x, weight, bias, pool, padding, dropout)  # type: ignore[no-untyped-call]
     return output

@@ -1,6 +1,7 @@
 """The block in plain PyTorch: the reference that the other back ends are tested against."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -8,23 +9,23 @@ from ser_ray.models.dropout import Dropout, keep_mask
 
 
 def conv_pool(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    x: Float[Tensor, "batch steps inputs"],
+    weight: Float[Tensor, "channels inputs kernel"],
+    bias: Float[Tensor, " channels"],
     *,
     pool: int,
     padding: tuple[int, int],
     dropout: Dropout | None,
     pooling: str = "max",
-) -> Tensor:
-    """Return a block's output [B, (T + padding - kernel + 1) / pool, channels out], in any floating dtype.
+) -> Float[Tensor, "batch pooled channels"]:
+    """Return a block's output, in any floating dtype; its steps are (steps + padding - kernel + 1) / pool.
 
     Args:
-        x: [B, T, channels in].
-        weight: [channels out, channels in, kernel].
-        bias: [channels out].
+        x: the block's input.
+        weight: of the convolution.
+        bias: of the convolution.
         pool: pool size, or the stride of the convolution; steps that do not fill a pool are left out.
-        padding: zeros before and after the T steps.
+        padding: zeros before and after the steps.
         dropout: None drops nothing.
         pooling: "max", "average" or "stride".
     """
