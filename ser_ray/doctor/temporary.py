@@ -10,12 +10,12 @@ from pathlib import Path
 from ser_ray import allocation
 from ser_ray.doctor.file_systems import SHARED, Space, file_system, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
+from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES
 from ser_ray.sweep.nodes.ray_folder import LONGEST
 
 RAY_FULL = 0.95
 """Used share of a disk above which Ray spills no more objects to it (ray.exceptions.OutOfDiskError)."""
-OBJECT_STORE = 200 * 2**20
-SHM_BYTES = 300 * 2**20
+SHM_BYTES = OBJECT_STORE_BYTES * 3 // 2
 """A sweep's object store and a half more: where it does not fit, Ray keeps it in its temporary folder, on disk."""
 SET_TMP = "SER_RAY_TMP=DIR in slurm/site.env, a short path on the node's own disk"
 
@@ -74,7 +74,7 @@ def check_shared_memory(free: int | None) -> Finding:
         return ok("shm", text)
     return warn(
         "shm",
-        f"{text}: Ray's object store of {size(OBJECT_STORE)} will lie on disk",
+        f"{text}: Ray's object store of {size(OBJECT_STORE_BYTES)} will lie on disk",
         "remove what was left there (ls -l /dev/shm); for a container, --shm-size=1g or bind the host's /dev/shm",
     )
 

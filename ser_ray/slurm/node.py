@@ -19,7 +19,7 @@ from ser_ray.errors import InputError
 from ser_ray.gpus.usable import limit_to_job
 from ser_ray.signals import handle_signals
 from ser_ray.slurm.address import free_port, own_address
-from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES, prepare_environment
 from ser_ray.sweep.nodes.mps import shared_gpus
 from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
@@ -37,8 +37,6 @@ TRIES = 3
 HEAD_CHECK_S, GONE_S = 5.0, 90.0
 """How often another node checks whether the head answers, and after how long without an answer it is gone."""
 EXIT_FIRST_NODE_GONE = 76
-OBJECT_STORE_BYTES = 200 * 2**20
-"""As on a laptop: processes exchange no more than keys and configurations."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,24 +60,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _take_part(options: argparse.Namespace) -> int:
     prepare_environment()
-    meeting = Rendezvous(options.meeting, 1 + len(options.peer))
-    node = _Node(meeting, options.results, options.head, options.peer)
+    rendezvous = Rendezvous(options.meeting, 1 + len(options.peer))
+    node = _Node(rendezvous, options.results, options.head, options.peer)
     try:
         node.check()
         with shared_gpus(os.environ.get("SER_RAY_MPS") == "1", node.log):
             return node.serve()
     except InputError as error:
         node.log(f"takes no part: {error}")
-        meeting.report_unfit(node.name, " ".join(str(error).split()))
+        rendezvous.report_unfit(node.name, " ".join(str(error).split()))
         return 1
 
 
 class _Node:
     """This node, which the others join if it is the head, and Ray on it."""
 
-    def __init__(self, meeting: Rendezvous, results: Path, head: bool, peers: Sequence[str]) -> None:
+    def __init__(self, rendezvous: Rendezvous, results: Path, head: bool, peers: Sequence[str]) -> None:
         self.name = provenance.host_name()
-        self._meeting, self._results, self._head, self._peers = meeting, results, head, peers
+        self._rendezvous, self._results, self._head, self._peers = rendezvous, results, head, peers
         self._gpus: tuple[str, ...] = ()
         self._answered = self._checked = math.inf
 
@@ -92,7 +90,7 @@ class _Node:
 
     def check(self) -> None:
         """Run the doctor; raise InputError with the problems if trials cannot run here."""
-        record = self._meeting.folder / f"doctor-{self.name}.json"
+        record = self._rendezvous.folder / f"doctor-{self.name}.json"
         # a process of its own: it imports PyTorch and tries the GPUs, and gives all that back
         command = [sys.executable, "-m", "ser_ray.doctor", "--results", str(self._results), "--record", str(record)]
         try:
@@ -127,12 +125,12 @@ class _Node:
                 self._checked = self._answered
                 with self._ray(folder, address) as process:
                     if self._head and not self._announce(process, address):
-                        if self._meeting.closed:
+                        if self._rendezvous.closed:
                             return 0
                         self.log(f"Ray did not come up at {address} (its log: {self._ray_log})")
                         continue
                     while process.poll() is None:
-                        if self._meeting.closed:
+                        if self._rendezvous.closed:
                             return 0
                         if not self._head and self._first_node_gone(address):
                             self.log("the first node of the job is gone")
@@ -155,7 +153,7 @@ class _Node:
 
     @property
     def _ray_log(self) -> Path:
-        return self._meeting.folder / f"ray-{self.name}.log"
+        return self._rendezvous.folder / f"ray-{self.name}.log"
 
     def _address(self) -> str | None:
         """Return where the head listens, or is to listen; None if the rendezvous is over before that is known."""
@@ -165,9 +163,9 @@ class _Node:
             return f"{own}:{free_port(own)}"
         deadline = time.monotonic() + HEAD_S
         while time.monotonic() < deadline:
-            if self._meeting.closed:
+            if self._rendezvous.closed:
                 return None
-            address = self._meeting.address()
+            address = self._rendezvous.address()
             if address is not None:
                 return address
             time.sleep(POLL_S)
@@ -202,9 +200,9 @@ class _Node:
     def _announce(self, process: "subprocess.Popen[bytes]", address: str) -> bool:
         """Announce the address to the others once Ray listens there; return False if it does not come up."""
         deadline = time.monotonic() + UP_S
-        while process.poll() is None and time.monotonic() < deadline and not self._meeting.closed:
+        while process.poll() is None and time.monotonic() < deadline and not self._rendezvous.closed:
             if _answers(address):
-                self._meeting.publish_address(address)
+                self._rendezvous.publish_address(address)
                 return True
             time.sleep(POLL_S)
         return False

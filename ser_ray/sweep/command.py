@@ -28,17 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: if the sweep file, the corpus or an option is wrong.
     """
     options = _parser().parse_args(argv)
-    meeting = None if options.meeting is None else Rendezvous(options.meeting, options.nodes)
+    rendezvous = None if options.meeting is None else Rendezvous(options.meeting, options.nodes)
     try:
-        code = _run(options, argv, meeting)
+        code = _run(options, argv, rendezvous)
     except (InputError, KeyboardInterrupt):  # which end the command as it means to
-        _tell_outcome(meeting)
+        _report_outcome(rendezvous)
         raise
-    _tell_outcome(meeting)
+    _report_outcome(rendezvous)
     return code
 
 
-def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Rendezvous | None) -> int:
+def _run(options: argparse.Namespace, argv: Sequence[str] | None, rendezvous: Rendezvous | None) -> int:
     config, shrunk = read_config(options)
     share = _share(options.share, config)
     if options.print_folder:
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Rende
         command=shlex.join(["python", "-m", "ser_ray.sweep", *(sys.argv[1:] if argv is None else argv)]),
         retry_failed=options.retry_failed,
         share=share,
-        rendezvous=meeting,
+        rendezvous=rendezvous,
         tensorboard=options.tensorboard,
     )
     code = run_sweep(plan, run_options)
@@ -64,10 +64,10 @@ def _run(options: argparse.Namespace, argv: Sequence[str] | None, meeting: Rende
     return code
 
 
-def _tell_outcome(meeting: Rendezvous | None) -> None:
-    if meeting is not None:
+def _report_outcome(rendezvous: Rendezvous | None) -> None:
+    if rendezvous is not None:
         with contextlib.suppress(OSError):  # the job then begins again, and meets what is wrong with the disk itself
-            meeting.report_outcome()
+            rendezvous.report_outcome()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -108,9 +108,3 @@ def test_shared_memory(free, level, text):
 
 def test_shared_memory_of_this_machine():
     assert shared_memory_finding().name == "shm"
-
-
-def test_the_object_store_is_the_sweeps():
-    from ser_ray.sweep.nodes.cluster import OBJECT_STORE_BYTES
-
-    assert OBJECT_STORE_BYTES == temporary.OBJECT_STORE

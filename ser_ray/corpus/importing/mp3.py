@@ -11,7 +11,7 @@ from pathlib import Path
 from ser_ray.errors import InputError
 
 UNKNOWN_DELAY = 576 + 529
-"""Samples by which the usual encoder and the decoder delay audio; the decoder leaves out what a LAME tag tells of."""
+"""Samples by which the usual encoder and the decoder delay audio; the decoder leaves out what a LAME tag says."""
 GUESSED_S, GUESSED_FRAMES = 0.1, 4
 """What a count may differ by from a length that the decoder reckons from the bit rate."""
 TAGGED_SAMPLES = 2 * 4095 + 1152
@@ -105,7 +105,7 @@ def check_mp3(path: Path, read: int) -> list[str]:
     if surplus > TAGGED_SAMPLES if counted.tag else abs(surplus) > guessed:
         why = "it has no Xing, Info or VBRI tag" + (", and a varying bit rate" if counted.bit_rates > 1 else "")
         if counted.tag:
-            why = f"its {counted.tag} tag tells of fewer frames (is it several files in one?)"
+            why = f"its {counted.tag} tag counts fewer frames (is it several files in one?)"
         wav = path.with_suffix(".wav")
         raise InputError(
             f"{path} holds {counted.samples / rate_hz:.2f} s by its frames, but its decoder expects "

@@ -20,14 +20,13 @@ from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.gpus.node_gpus import NodeGpus
 from ser_ray.signals import restore_handlers
+from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES
 from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
 from ser_ray.sweep.nodes.ray_thread import ray_is_used
 from ser_ray.sweep.nodes.stop import hold_signals
 from ser_ray.sweep.planning.slots import slots
 from ser_ray.training.allocator import ENVIRONMENT
 
-OBJECT_STORE_BYTES = 200 * 2**20
-"""Enough: what travels between our processes are keys and configurations, the data lies in files."""
 OWN_CHOICE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 """Trials make the GPU visible that they are to use: the one that Ray means, or another where that one is faulty."""
 

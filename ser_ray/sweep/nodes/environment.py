@@ -15,6 +15,9 @@ SETTINGS = {
     "RAY_gcs_server_port_wait_time_s": "120",  # its control service starts slowly where there is much to do
 }
 
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Memory for what processes exchange by way of Ray: keys and configurations; the data lies in files."""
+
 
 def prepare_environment() -> None:
     """Say how Ray is to behave, and have clusters of this process ask for a token of their own.

@@ -39,7 +39,7 @@ def shared_gpus(
     """Run NVIDIA's multi-process service on this node for as long as the context lasts, if it is enabled.
 
     The service has folders of its own, so that it is neither another user's nor another job's. It numbers the GPUs that
-    it is given anew, from 0, so that service and trials are told UUIDs. Where it cannot be started, or a process that
+    it is given anew, from 0, so that service and trials are given UUIDs. Where it cannot be started, or a process that
     uses it fails (`client` returns why, or None), the reason is logged, and trials take turns on their GPU as they do
     without it.
     """

@@ -88,7 +88,7 @@ def list_trials(plan: Plan, steps_dir: Path, *, everything: bool = False) -> Non
 
 
 def _usable_gpus() -> UsableGpus:
-    """Return the GPUs that a run here would use, and tell of the others as it does; where there is none, at once."""
+    """Return the GPUs that a run here would use, and report the others as it does; where there is none, at once."""
     try:
         found = usable_gpus()
     except InputError as error:  # for which the run would not begin; its hours are those of a CPU

@@ -180,7 +180,7 @@ def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
     swept = trial.get("search") if isinstance(trial, dict) else None
     given = {name: value for name, value in (swept or {}).items() if name in names}
     overridden = {name: value for name in names if (value := getattr(options, name)) is not None}
-    # read as a sweep file is, so that what is wrong is told as it is there
+    # read as a sweep file is, so that mistakes read as they do there
     origins: dict[tuple[str | int, ...], str] = {
         ("trial", "search", name): f"--{name.replace('_', '-')} {value}" for name, value in overridden.items()
     }

@@ -8,7 +8,7 @@ from typing import Any
 Schema = dict[str, Any]
 
 BEYOND_USE = 10**6
-"""Bounds from here on keep absurd values out; only such values are told of them."""
+"""Bounds from here on keep absurd values out; only such values make messages name them."""
 
 
 def allowed(schema: Schema) -> str:

@@ -88,7 +88,7 @@ def test_several_files_in_one_are_refused(tmp_path, read):
     path = tmp_path / "x.mp3"
     write(path)
     path.write_bytes(path.read_bytes() * 3)
-    with pytest.raises(InputError, match=r"its Xing tag tells of fewer frames \(is it several files in one\?\)"):
+    with pytest.raises(InputError, match=r"its Xing tag counts fewer frames \(is it several files in one\?\)"):
         read(path)
 
 
