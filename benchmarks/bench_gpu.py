@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ser_ray.models import ModelConfig, build
-from ser_ray.models.conv_pool import Backend
+from ser_ray.models.config import Backend
 from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network
 from ser_ray.training.config import Precision, TrainingConfig

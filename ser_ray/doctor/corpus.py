@@ -27,7 +27,7 @@ def finding(folder: Path) -> Finding:
         return fail("corpus", str(error), fix)
     except OSError as error:
         return fail("corpus", f"{folder} cannot be read: {error.strerror or error}", fix)
-    return check_corpus(corpus.name, sum(len(corpus.recordings(p)) for p in PARTITIONS), rate)
+    return check_read_speed(corpus.name, sum(len(corpus.recordings(p)) for p in PARTITIONS), rate)
 
 
 def read_speed(file: Path) -> float:
@@ -43,7 +43,7 @@ def read_speed(file: Path) -> float:
         return count / max(time.monotonic() - started, 1e-6)
 
 
-def check_corpus(name: str, recordings: int, bytes_per_s: float) -> Finding:
+def check_read_speed(name: str, recordings: int, bytes_per_s: float) -> Finding:
     """Judge the speed at which a corpus is read."""
     text = f"{name}, {recordings:,} recordings, read at {size(bytes_per_s)}/s"
     if bytes_per_s < SLOW_CORPUS:

@@ -13,7 +13,7 @@ SHARED |= {"orangefs", "pvfs2", "fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "fu
 
 
 @dataclass(frozen=True)
-class Space:
+class FreeSpace:
     """Bytes of a file system that this user may still use, and in all; the number of files that it can still hold."""
 
     free: int
@@ -44,12 +44,12 @@ def file_system(path: Path) -> str | None:
     return kind_of_mount(path.resolve(), mounts)
 
 
-def space(path: Path) -> Space:
+def space(path: Path) -> FreeSpace:
     """Return the space of the file system on which an existing path lies."""
     found = os.statvfs(path)
     used = (found.f_blocks - found.f_bfree) * found.f_frsize
     free = found.f_bavail * found.f_frsize
-    return Space(free, used + free, found.f_favail if found.f_files else None)
+    return FreeSpace(free, used + free, found.f_favail if found.f_files else None)
 
 
 def nearest_existing(path: Path) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, Space, file_system, nearest_existing, space
+from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, FreeSpace, file_system, nearest_existing, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 
 SLOW_BYTES_PER_S = 10e6
@@ -119,7 +119,7 @@ def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -
     return ok("results", text)
 
 
-def check_space(free: Space) -> Finding:
+def check_space(free: FreeSpace) -> Finding:
     """Judge the space for results."""
     files = "" if free.files is None else f", {free.files:,} more files"
     text = f"{size(free.free)} of {size(free.total)} free{files}"

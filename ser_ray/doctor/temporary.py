@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_ray import allocation
-from ser_ray.doctor.file_systems import SHARED, Space, file_system, space
+from ser_ray.doctor.file_systems import SHARED, FreeSpace, file_system, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES
 from ser_ray.sweep.nodes.ray_folder import LONGEST
@@ -49,7 +49,7 @@ def supports_locks(path: Path) -> bool:
     return True
 
 
-def check_temporary(folder: Path, free: Space, kind: str | None, *, locks: bool = True) -> Finding:
+def check_temporary(folder: Path, free: FreeSpace, kind: str | None, *, locks: bool = True) -> Finding:
     """Judge the node's temporary folder, given whether its file system supports flock."""
     text = f"{folder}, {size(free.free)} of {size(free.total)} free" + (f", {kind}" if kind else "")
     length = len(os.fsencode(folder))

@@ -10,6 +10,8 @@ from ser_ray.overlap import overlap_ratio, receptive_field
 
 Count = Annotated[int, Strict(), Field(ge=1, le=10**9)]
 Pooling = Literal["max", "average", "stride"]
+Backend = Literal["auto", "reference", "fused"]
+"""What computes the blocks: "auto" is the fastest of the device; no key depends on it."""
 Target = Literal["arousal", "valence"]
 
 
@@ -49,6 +51,11 @@ class ModelConfig:
     def hop(self) -> int:
         """Samples of one output frame."""
         return math.prod(self.pools)
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the fused back ends compute its blocks; they have max-pooling alone."""
+        return self.pooling == "max"
 
     @property
     def overlap_ratios(self) -> tuple[float, ...]:

@@ -14,8 +14,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ser_ray.errors import InputError
-from ser_ray.models.config import ModelConfig
-from ser_ray.models.conv_pool import Backend, choose, reference
+from ser_ray.models.config import Backend, ModelConfig, Pooling
+from ser_ray.models.conv_pool import choose, reference
 from ser_ray.models.dropout import Draw, Dropout
 
 LstmState = tuple[Tensor, Tensor]
@@ -39,7 +39,14 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, kernel: int, pool: int, pooling: str, backend: Backend = "auto"
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        kernel: int,
+        pool: int,
+        pooling: Pooling,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.pool, self.pooling, self.backend = pool, pooling, backend
@@ -149,4 +156,4 @@ class Network(nn.Module):
     def backend_on(self, device: torch.device) -> str:
         """Return what computes the blocks on a device, "reference" or "fused", inside or outside autocast as now."""
         chosen = choose(self.backend, device, self.head.weight.dtype)
-        return "fused" if self.config.pooling == "max" and chosen is not reference.conv_pool else "reference"
+        return "fused" if self.config.fusible and chosen is not reference.conv_pool else "reference"

@@ -18,7 +18,7 @@ from ser_ray.errors import InputError
 from ser_ray.postprocess.grid import whole
 
 Array = NDArray[np.float64]
-Trace = Float64[Array, " _"]
+Array1D = Float64[Array, " _"]
 """Of one recording, over its frames."""
 
 # Squares and ratios of squares of values within this stay finite in float64.
@@ -77,7 +77,7 @@ class PostProcessing:
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
-def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Trace]:
+def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Array1D]:
     """Return the predictions after the steps of a chain: new arrays, one per recording.
 
     Each recording is processed by itself. The median filter and the shift repeat the value at the recording's edge, so
@@ -93,7 +93,7 @@ def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Trace
     ]
 
 
-def fitted(chain: PostProcessing, filtered: Sequence[Trace], gold: Sequence[Trace]) -> PostProcessing:
+def fitted(chain: PostProcessing, filtered: Sequence[Array1D], gold: Sequence[Array1D]) -> PostProcessing:
     """Return a chain with the constants of devel, given its median-filtered predictions and its gold."""
     prediction_mean, prediction_std = mean_and_std(filtered)
     gold_mean, gold_std = mean_and_std(gold)
@@ -102,7 +102,7 @@ def fitted(chain: PostProcessing, filtered: Sequence[Trace], gold: Sequence[Trac
     )
 
 
-def mean_and_std(traces: Sequence[Trace]) -> tuple[float, float]:
+def mean_and_std(traces: Sequence[Array1D]) -> tuple[float, float]:
     """Return mean and population standard deviation of all frames; of a constant they are exact, the latter 0."""
     pooled = np.concatenate(traces)
     relative = pooled - pooled[0]
@@ -111,7 +111,7 @@ def mean_and_std(traces: Sequence[Trace]) -> tuple[float, float]:
     return float(pooled[0] + mean), math.sqrt(float(relative @ relative) / relative.size)
 
 
-def _median_filtered(trace: Trace, window: int) -> Trace:
+def _median_filtered(trace: Array1D, window: int) -> Array1D:
     """Return the running median [frames] of a recording, its edge values repeated beyond its ends."""
     if window == 1 or trace.size == 0:
         return trace.copy()
@@ -123,7 +123,7 @@ def _median_filtered(trace: Trace, window: int) -> Trace:
     return filtered[half : half + trace.size].copy()
 
 
-def _rescaled(trace: Trace, chain: PostProcessing) -> Trace:
+def _rescaled(trace: Array1D, chain: PostProcessing) -> Array1D:
     if not chain.centre and not chain.scale:
         return trace
     factor = chain.gold_std / chain.prediction_std if chain.scale else 1.0
@@ -131,7 +131,7 @@ def _rescaled(trace: Trace, chain: PostProcessing) -> Trace:
     return (trace - chain.prediction_mean) * factor + target
 
 
-def _shifted(trace: Trace, shift: int) -> Trace:
+def _shifted(trace: Array1D, shift: int) -> Array1D:
     if shift == 0 or trace.size == 0:
         return trace
     frames = min(abs(shift), trace.size)
@@ -140,7 +140,7 @@ def _shifted(trace: Trace, shift: int) -> Trace:
     return np.concatenate([trace[frames:], np.repeat(trace[-1:], frames)])
 
 
-def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[Trace]:
+def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[Array1D]:
     """Return traces as float64 arrays; raise InputError if one is not 1-D, not finite, or has values beyond 1e50.
 
     `name` is what the traces are, for messages.

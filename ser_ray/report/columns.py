@@ -9,7 +9,7 @@ from ser_ray.report.attributes import Attribute, resolve
 from ser_ray.report.configurations import (
     SEED_FIELD,
     ConfigurationResults,
-    Estimate,
+    SeedMean,
     SweepTables,
     has_any,
     headline_target,
@@ -113,7 +113,7 @@ def format_value(value: Any) -> str:
     return text[:12] if is_hash else text
 
 
-def format_estimate(figure: Estimate) -> str:
+def format_mean(figure: SeedMean) -> str:
     """Return a mean with its interval as it is printed; a dash where there is none."""
     if figure.mean is None:
         return MISSING
@@ -190,12 +190,12 @@ def unseen_cells(configuration: ConfigurationResults, target: str, stages: Seque
 
 
 def _cell(configuration: ConfigurationResults, column: str) -> str:
-    figure = configuration.estimate(column)
+    figure = configuration.over_seeds(column)
     other_n = f" (n {figure.n})" if 0 < figure.n != len(configuration.finished) else ""
-    return (format_estimate(figure) if column in SCORES else _format_large(figure)) + other_n
+    return (format_mean(figure) if column in SCORES else _format_large(figure)) + other_n
 
 
-def _format_large(figure: Estimate) -> str:
+def _format_large(figure: SeedMean) -> str:
     if figure.mean is None:
         return MISSING
     return _four_digits(figure.mean) + ("" if figure.interval is None else f" ± {_four_digits(figure.interval)}")

@@ -19,7 +19,7 @@ SEED_FIELD = "training.seed"
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SeedMean:
     """The values of a figure, one per seed that has it, with mean and half the width of its 95 % interval.
 
     The mean is None without values, the interval with fewer than two.
@@ -35,7 +35,7 @@ class Estimate:
         return len(self.values)
 
 
-def estimate(values: Iterable[float]) -> Estimate:
+def seed_mean(values: Iterable[float]) -> SeedMean:
     """Return the mean of independent finite values with its 95 % interval, t(0.975, n - 1) s / sqrt(n) (Student 1908).
 
     s is the standard deviation with divisor n - 1.
@@ -43,12 +43,12 @@ def estimate(values: Iterable[float]) -> Estimate:
     kept = tuple(float(value) for value in values)
     n = len(kept)
     if not kept:
-        return Estimate((), None, None)
+        return SeedMean((), None, None)
     mean = math.fsum(kept) / n  # of few values each: numpy's calls would take longer than all else
     if n == 1:
-        return Estimate(kept, mean, None)
+        return SeedMean(kept, mean, None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in kept) / (n - 1))
-    return Estimate(kept, mean, _quantile(n - 1) * deviation / math.sqrt(n))
+    return SeedMean(kept, mean, _quantile(n - 1) * deviation / math.sqrt(n))
 
 
 @functools.cache
@@ -73,9 +73,9 @@ class ConfigurationResults:
         """Return the number of trials of a status."""
         return sum(row["status"] == status for row in self.trials)
 
-    def estimate(self, column: str) -> Estimate:
+    def over_seeds(self, column: str) -> SeedMean:
         """Return a column's mean and interval over the finished trials that have it."""
-        return estimate(row[column] for row in self.finished if row[column] is not None)
+        return seed_mean(row[column] for row in self.finished if row[column] is not None)
 
     @property
     def overlap_ratio(self) -> float | None:
@@ -206,7 +206,7 @@ def sort_configurations(
     """Return configurations sorted by a field, or by the mean of a column; those without it last, ties as given."""
 
     def order(configuration: ConfigurationResults) -> float:
-        value = configuration.fields.get(by.name) if by.is_field else configuration.estimate(by.name).mean
+        value = configuration.fields.get(by.name) if by.is_field else configuration.over_seeds(by.name).mean
         if value is None:
             return math.inf
         return float(value) if ascending else -float(value)

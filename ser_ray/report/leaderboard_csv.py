@@ -51,7 +51,7 @@ def _csv_row(
     keys = " ".join(row["key"] for row in configuration.trials)
     figures: list[object] = []
     for column in measured:
-        figure = configuration.estimate(column)
+        figure = configuration.over_seeds(column)
         figures += [figure.mean, figure.interval, figure.n]
     return [*fields, *shape, *others, *counts, seeds, keys, *figures]
 

@@ -139,8 +139,9 @@ def _fits(device: DeviceClass, pending: Pending, *, on_gpu: bool) -> bool:
     backend = pending.config.resources.backend
     if backend == "reference":
         return device.backend == "reference"
-    # the fused operation is of max-pooling, on a GPU in single precision; there "auto" may be either
-    all_fused = requested <= ({"float32", "tf32"} if on_gpu else {"float32", "tf32", "float64"}) and all(
-        trial.config.model.pooling == "max" for trial in pending.trials
-    )
-    return device.backend == "fused" or not all_fused or (on_gpu and backend == "auto")
+    fusible = [trial.config.model.fusible for trial in pending.trials]
+    if device.backend == "fused":
+        return any(fusible)
+    # the fused operation is of single precision on a GPU; there "auto" may be either
+    all_fused = all(fusible) and requested <= ({"float32", "tf32"} if on_gpu else {"float32", "tf32", "float64"})
+    return not all_fused or (on_gpu and backend == "auto")

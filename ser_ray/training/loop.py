@@ -15,7 +15,7 @@ import torch
 from ser_ray.corpus import Corpus, Recording
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
-from ser_ray.models.conv_pool import Backend
+from ser_ray.models.config import Backend
 from ser_ray.models.dropout import Draw
 from ser_ray.models.network import Network, build
 from ser_ray.training.checkpoint import (
@@ -28,7 +28,7 @@ from ser_ray.training.checkpoint import (
 )
 from ser_ray.training.config import TrainingConfig, whole_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
-from ser_ray.training.loss import ccc_loss, largest_loss, mse_loss
+from ser_ray.training.loss import LOSSES, largest_loss
 from ser_ray.training.numerics import in_precision, prepare_process, weights_dtype
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, free_bytes, resident_bytes, stays_resident
@@ -136,7 +136,7 @@ class _Run:
         torch.manual_seed(config.seed)
         self.model = build(model_config, backend).to(device, weights_dtype(config.precision))
         self.optimizer = make_optimizer(config, self.model.parameters())
-        self.loss = ccc_loss if config.loss == "ccc" else mse_loss
+        self.loss = LOSSES[config.loss]
         gold = (gold_of(corpus, [recording], self.targets)[0] for recording in recordings if recording.labelled)
         self.largest_loss = largest_loss(config.loss, gold)
         self.epochs: list[EpochReport] = []

@@ -1,12 +1,14 @@
 """The losses: 1 - CCC pooled over a batch (Eq. 3 of the paper), and the mean squared error that it argues against."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ser_ray.training.config import Loss
 
 LARGEST_LOSS = 1e3
 """A loss above this has diverged, where labels lie in [-1, 1]."""
@@ -70,3 +72,6 @@ def largest_loss(loss: str, gold: Iterable[NDArray[np.floating]]) -> float:
         return LARGEST_LOSS
     largest = max((float(np.abs(one[np.isfinite(one)]).max(initial=0.0)) for one in gold), default=0.0)
     return LARGEST_LOSS * max(1.0, largest) ** 2
+
+
+LOSSES: Mapping[Loss, Callable[..., Float[Tensor, ""]]] = {"ccc": ccc_loss, "mse": mse_loss}

@@ -1,7 +1,7 @@
 """Optimisers: RMSprop as in PyTorch, RMSprop as in the paper's framework, Adam and AdamW."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any, assert_never, overload
 
 import torch
 from torch import nn
@@ -76,11 +76,16 @@ class RMSpropTF(torch.optim.Optimizer):
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return a new optimiser of the kind and with the settings that a configuration names."""
     rate, weight_decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(
-            parameters, lr=rate, alpha=config.decay, momentum=config.momentum, weight_decay=weight_decay
-        )
-    if config.optimizer == "rmsprop_tf":
-        return RMSpropTF(parameters, rate, config.decay, config.momentum, weight_decay=weight_decay)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=rate, weight_decay=weight_decay)
+    match config.optimizer:
+        case "rmsprop":
+            return torch.optim.RMSprop(
+                parameters, lr=rate, alpha=config.decay, momentum=config.momentum, weight_decay=weight_decay
+            )
+        case "rmsprop_tf":
+            return RMSpropTF(parameters, rate, config.decay, config.momentum, weight_decay=weight_decay)
+        case "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=weight_decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay)
+        case _:
+            assert_never(config.optimizer)

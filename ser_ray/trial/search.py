@@ -29,7 +29,7 @@ from ser_ray.trial.rows import SCORED_PARTITIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Traces:
+class LabelledTraces:
     """Predictions and gold of one partition and target, an array [frames] per recording labelled throughout."""
 
     recordings: Sequence[str]
@@ -71,7 +71,7 @@ class TrainedTrial:
     row: Mapping[str, Any]  # so far
     config: SearchConfig
     label_rate: float  # frames per second; NaN where no recording has a second frame
-    traces: Mapping[tuple[str, str], Traces]  # of each partition and target
+    traces: Mapping[tuple[str, str], LabelledTraces]  # of each partition and target
 
     @property
     def targets(self) -> Sequence[str]:
@@ -190,7 +190,9 @@ def finish_search(
     results.write_part(folder, "trials", trained.key, results.make_table("trials", [row]))
 
 
-def _traces(table: pa.Table, targets: Sequence[str], folder: SweepFolder, key: str) -> dict[tuple[str, str], Traces]:
+def _traces(
+    table: pa.Table, targets: Sequence[str], folder: SweepFolder, key: str
+) -> dict[tuple[str, str], LabelledTraces]:
     recordings = np.asarray(table["recording"].to_pylist())
     partitions = np.asarray(table["partition"].to_pylist())
     borders = np.flatnonzero(recordings[1:] != recordings[:-1]) + 1
@@ -209,7 +211,7 @@ def _traces(table: pa.Table, targets: Sequence[str], folder: SweepFolder, key: s
                 )
         for partition in SCORED_PARTITIONS:
             labelled = [s for s in slices if partitions[s.start] == partition and np.isfinite(gold[s]).all()]
-            traces[partition, target] = Traces(
+            traces[partition, target] = LabelledTraces(
                 [str(recordings[s.start]) for s in labelled],
                 [prediction[s] for s in labelled],
                 [gold[s] for s in labelled],
@@ -217,7 +219,7 @@ def _traces(table: pa.Table, targets: Sequence[str], folder: SweepFolder, key: s
     return traces
 
 
-def _ccc_columns(traces: Mapping[tuple[str, str], Traces], stage: str) -> dict[str, float]:
+def _ccc_columns(traces: Mapping[tuple[str, str], LabelledTraces], stage: str) -> dict[str, float]:
     assert stage in STAGES
     columns: dict[str, float] = {}
     for partition in SCORED_PARTITIONS:

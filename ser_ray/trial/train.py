@@ -9,7 +9,7 @@ import torch
 
 from ser_ray import results
 from ser_ray.corpus import Corpus
-from ser_ray.models.conv_pool import Backend
+from ser_ray.models.config import Backend
 from ser_ray.training.config import whole_frames
 from ser_ray.training.evaluate import gold_of, predict_recordings
 from ser_ray.training.loop import Supervision, TrainingInterruptedError, train

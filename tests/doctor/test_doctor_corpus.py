@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ser_ray.doctor.corpus import SAMPLE_BYTES, check_corpus, finding, read_speed
+from ser_ray.doctor.corpus import SAMPLE_BYTES, check_read_speed, finding, read_speed
 
 
 def test_a_corpus_without_problems(tiny_corpus):
@@ -38,7 +38,7 @@ def test_a_corpus_that_cannot_be_read(tiny_corpus, monkeypatch):
 
 @pytest.mark.parametrize(("speed", "level"), [(49e6, "warn"), (51e6, "ok")])
 def test_the_speed_of_a_corpus(speed, level):
-    found = check_corpus("c", 1200, speed)
+    found = check_read_speed("c", 1200, speed)
     assert found.level == level
     assert found.text.startswith(f"c, 1,200 recordings, read at {speed / 1e6:.0f} MB/s")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ser_ray.doctor import results
-from ser_ray.doctor.file_systems import Space
+from ser_ray.doctor.file_systems import FreeSpace
 from ser_ray.doctor.results import (
     WriteSpeed,
     check_clock,
@@ -67,10 +67,10 @@ def test_a_folder_on_an_unknown_file_system():
 @pytest.mark.parametrize(
     ("free", "level", "text"),
     [
-        (Space(6 * 10**9, 10**12, 10**6), "ok", "6.0 GB of 1.0 TB free, 1,000,000 more files"),
-        (Space(6 * 10**9, 10**12, None), "ok", "6.0 GB of 1.0 TB free"),
-        (Space(4 * 10**9, 10**12, None), "warn", "4.0 GB of 1.0 TB free: 100 trials take up to 5.0 GB"),
-        (Space(6 * 10**9, 10**12, 9999), "warn", "9,999 more files: a trial leaves about ten"),
+        (FreeSpace(6 * 10**9, 10**12, 10**6), "ok", "6.0 GB of 1.0 TB free, 1,000,000 more files"),
+        (FreeSpace(6 * 10**9, 10**12, None), "ok", "6.0 GB of 1.0 TB free"),
+        (FreeSpace(4 * 10**9, 10**12, None), "warn", "4.0 GB of 1.0 TB free: 100 trials take up to 5.0 GB"),
+        (FreeSpace(6 * 10**9, 10**12, 9999), "warn", "9,999 more files: a trial leaves about ten"),
     ],
 )
 def test_space(free, level, text):
@@ -164,7 +164,7 @@ def test_speed_is_bytes_by_seconds(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("free", "count"), [(2**20, 0), (70 * 2**20, 1), (10**12, 4)])
 def test_less_is_written_where_space_is_short(tmp_path, monkeypatch, free, count):
-    monkeypatch.setattr(results, "space", lambda _: Space(free, 10**12, None))
+    monkeypatch.setattr(results, "space", lambda _: FreeSpace(free, 10**12, None))
     counts = []
     rate = results._files_per_s
     monkeypatch.setattr(results, "_files_per_s", lambda *given: counts.append(given[2]) or rate(*given))

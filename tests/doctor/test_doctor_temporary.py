@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ser_ray.doctor import temporary
-from ser_ray.doctor.file_systems import Space
+from ser_ray.doctor.file_systems import FreeSpace
 from ser_ray.doctor.temporary import check_shared_memory, check_temporary, findings, shared_memory_finding
 
-SPACE = Space(60 * 10**9, 100 * 10**9, None)
+SPACE = FreeSpace(60 * 10**9, 100 * 10**9, None)
 DISK = "ext4"
 
 
@@ -51,7 +51,7 @@ def test_a_shared_disk():
 
 @pytest.mark.parametrize(("free", "level"), [(4_900_000_000, "warn"), (5_100_000_000, "ok")])
 def test_a_disk_that_is_full_for_ray(free, level):
-    assert check_temporary(Path("/tmp"), Space(free, 100 * 10**9, None), DISK).level == level
+    assert check_temporary(Path("/tmp"), FreeSpace(free, 100 * 10**9, None), DISK).level == level
 
 
 def test_a_real_folder(tmp_path):

@@ -114,5 +114,5 @@ def test_what_is_kept_is_all_that_is_grouped(sweep):
     whole, some = read_sweep_tables(sweep.folder), read_sweep_tables(sweep.folder, where=["seed != 0"])
     assert (len(some.trials), some.total, some.where) == (8, 12, ("seed != 0",))
     assert len(some.configurations) == 4
-    assert some.configurations[0].estimate("ccc_devel_mean").n == 2
-    assert whole.configurations[0].estimate("ccc_devel_mean").n == 3
+    assert some.configurations[0].over_seeds("ccc_devel_mean").n == 2
+    assert whole.configurations[0].over_seeds("ccc_devel_mean").n == 3

@@ -3,7 +3,7 @@ import pytest
 from ser_ray.report.columns import (
     cells,
     constant_columns,
-    format_estimate,
+    format_mean,
     format_value,
     labelled_values,
     not_counted,
@@ -15,7 +15,7 @@ from ser_ray.report.columns import (
     varying_columns,
     varying_fields,
 )
-from ser_ray.report.configurations import estimate, group, read_sweep_tables
+from ser_ray.report.configurations import group, read_sweep_tables, seed_mean
 
 
 def test_what_varies_is_a_column_and_what_does_not_is_a_constant(sweep):
@@ -86,7 +86,7 @@ def test_unseen_follows_devel_where_it_is_estimated(sweep):
         raw, *searched = columns[3].cells(configuration)
         assert raw == "-"
         for method, text in zip(ALL[1:], searched, strict=True):
-            in_sample = configuration.estimate(f"ccc_devel_{method}_mean")
+            in_sample = configuration.over_seeds(f"ccc_devel_{method}_mean")
             interval = "" if in_sample.interval is None else f" ± {in_sample.interval:.3f}"
             assert text == f"{in_sample.mean - 0.1:.3f}{interval}"
         assert columns[3].cells(configuration) == unseen_cells(configuration, "mean", ALL)
@@ -125,7 +125,7 @@ def test_not_counted_are_trials_in_no_mean(sweep):
     ("values", "text"), [([], "-"), ([0.0], "0.000"), ([0.5], "0.500"), ([0.25, 0.75], "0.500 ± 3.177")]
 )
 def test_estimates_are_printed_with_a_dash_for_none(values, text):
-    assert format_estimate(estimate(values)) == text
+    assert format_mean(seed_mean(values)) == text
 
 
 @pytest.mark.parametrize(

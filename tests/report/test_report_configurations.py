@@ -8,7 +8,7 @@ from scipy import stats
 
 from ser_ray.errors import InputError
 from ser_ray.report.attributes import Attribute
-from ser_ray.report.configurations import estimate, group, headline_target, read_sweep_tables, sort_configurations
+from ser_ray.report.configurations import group, headline_target, read_sweep_tables, seed_mean, sort_configurations
 
 DEVEL = Attribute("ccc_devel_mean", is_field=False)
 
@@ -16,7 +16,7 @@ DEVEL = Attribute("ccc_devel_mean", is_field=False)
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8))
 def test_interval_is_students(values):
-    figure = estimate(values)
+    figure = seed_mean(values)
     low = high = values[0]
     if np.std(values) > 0:  # scipy's own interval of no width is NaN
         low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
@@ -27,8 +27,8 @@ def test_interval_is_students(values):
 
 
 def test_one_value_has_no_interval_and_none_has_no_mean():
-    assert (estimate([0.3]).mean, estimate([0.3]).interval, estimate([0.3]).n) == (0.3, None, 1)
-    assert (estimate([]).mean, estimate([]).interval, estimate([]).n) == (None, None, 0)
+    assert (seed_mean([0.3]).mean, seed_mean([0.3]).interval, seed_mean([0.3]).n) == (0.3, None, 1)
+    assert (seed_mean([]).mean, seed_mean([]).interval, seed_mean([]).n) == (None, None, 0)
 
 
 def test_every_field_but_the_seed_separates_configurations(sweep):
@@ -69,9 +69,9 @@ def test_means_leave_out_stopped_and_failed_trials(sweep):
     partial = next(c for c in tables.configurations if c.count("failed"))
     assert (partial.count("finished"), partial.count("stopped"), partial.count("failed")) == (1, 1, 1)
     finished = next(key for key, row in rows.items() if row in partial.finished)
-    assert partial.estimate("ccc_devel_mean").values == (rows[finished]["ccc_devel_mean"],)
+    assert partial.over_seeds("ccc_devel_mean").values == (rows[finished]["ccc_devel_mean"],)
     assert rows[finished]["status"] == "finished"
-    assert tables.configurations[0].estimate("ccc_devel_mean").n == 3
+    assert tables.configurations[0].over_seeds("ccc_devel_mean").n == 3
 
 
 def test_configurations_are_sorted_by_the_mean_of_the_column(sweep):
@@ -89,7 +89,7 @@ def test_a_configuration_without_the_figure_comes_last(sweep):
     tables = read_sweep_tables(sweep.folder)
     failed = [row for row in tables.trials if row["status"] == "failed"]
     none = group(failed)[0]
-    assert none.estimate("ccc_devel_mean").mean is None
+    assert none.over_seeds("ccc_devel_mean").mean is None
     assert sort_configurations([none, *tables.configurations], DEVEL)[-1] is none
     (negative,) = group([{**sweep.row("a", sweep.config()), "ccc_devel_mean": -0.1}])
     assert sort_configurations([none, negative], DEVEL) == [negative, none]
@@ -107,13 +107,13 @@ def test_any_column_or_field_of_numbers_orders(sweep):
     by_rate = read_sweep_tables(sweep.folder, sort="learning_rate").configurations
     rates = [c.fields["training.learning_rate"] for c in by_rate]
     assert rates == [0.003, 0.002, 0.001, *[1e-4] * 4]
-    equal = [c.estimate("ccc_devel_mean").mean for c in by_rate[3:]]
+    equal = [c.over_seeds("ccc_devel_mean").mean for c in by_rate[3:]]
     assert equal == sorted(equal, reverse=True), "among equals the best on devel come first"
     slowest = read_sweep_tables(sweep.folder, sort="learning_rate", ascending=True).configurations
     assert [c.fields["training.learning_rate"] for c in slowest] == rates[::-1]
-    assert [c.estimate("ccc_devel_mean").mean for c in slowest[:4]] == equal
+    assert [c.over_seeds("ccc_devel_mean").mean for c in slowest[:4]] == equal
     quickest = read_sweep_tables(sweep.folder, sort="train_seconds", ascending=True).configurations
-    seconds = [c.estimate("train_seconds").mean for c in quickest]
+    seconds = [c.over_seeds("train_seconds").mean for c in quickest]
     assert seconds == [50, 51, 52, 100, 100, 100, 100]
 
 

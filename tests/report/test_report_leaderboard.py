@@ -35,7 +35,7 @@ def test_plain_output_has_every_figure_on_one_line(sweep, capsys):
     row = next(line for line in lines if line.strip().startswith("1 "))
     assert row.split()[:7] == ["1", "8/10", "6/8", "6/8", "0.394", "3", "raw"]
     for column in ("ccc_devel_mean", "ccc_test_arousal"):
-        figure = best.estimate(column)
+        figure = best.over_seeds(column)
         assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in row
     assert sum("exhaustive" in line for line in lines) == 4
     assert "channels 64 128 256" in " ".join(lines)
@@ -47,7 +47,7 @@ def test_plain_output_has_every_figure_on_one_line(sweep, capsys):
 def test_a_narrow_terminal_shows_whole_numbers(sweep, width):
     text = printed(sweep, width, terminal=True)
     assert max(map(len, text.splitlines())) <= width
-    figure = read_sweep_tables(sweep.folder).configurations[0].estimate("ccc_test_mean")
+    figure = read_sweep_tables(sweep.folder).configurations[0].over_seeds("ccc_test_mean")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "8/10 6/8 6/8" in text
     assert "1 failed" in text
@@ -57,7 +57,7 @@ def test_a_narrow_terminal_shows_whole_numbers(sweep, width):
 def test_a_narrow_terminal_shows_the_sorted_target(sweep):
     text = printed(sweep, 80, terminal=True, sort="ccc_test_greedy_valence_per_recording")
     best = read_sweep_tables(sweep.folder, sort="ccc_test_greedy_valence_per_recording").configurations[0]
-    figure = best.estimate("ccc_test_greedy_valence_per_recording")
+    figure = best.over_seeds("ccc_test_greedy_valence_per_recording")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "valence" in text
     assert "mean over the recordings" in " ".join(text.split())
@@ -177,7 +177,7 @@ def test_unseen_is_a_column_and_explained_in_the_footnote(sweep, capsys):
     assert heading[-8:] == ["arousal", "valence", "mean", "unseen", "arousal", "valence", "mean", "counted"]
     for method in ("greedy", "exhaustive"):
         row = next(line for line in lines if line.strip().startswith(method))
-        figure = best.estimate(f"ccc_devel_{method}_crossfit_mean")
+        figure = best.over_seeds(f"ccc_devel_{method}_crossfit_mean")
         assert re.split(r"\s{2,}", row.strip())[4] == f"{figure.mean:.3f} ± {figure.interval:.3f}"
     raw = next(line for line in lines if line.strip().startswith("1 "))
     assert re.split(r"\s{2,}", raw.strip())[-4] == "-"

@@ -70,7 +70,7 @@ def test_page_holds_the_leaderboards_numbers(sweep):
     for rank, configuration in enumerate(read_sweep_tables(sweep.folder).configurations, start=1):
         row = next(row for row in reader.rows if row[:1] == [str(rank)])
         for column in ("ccc_devel_mean", "ccc_test_valence"):
-            figure = configuration.estimate(column)
+            figure = configuration.over_seeds(column)
             interval = "" if figure.interval is None else f" ± {figure.interval:.3f}"
             assert f"{figure.mean:.3f}{interval}" in row
     heading = next(row for row in reader.rows if row[:1] == ["#"])
@@ -88,7 +88,7 @@ def test_page_has_what_unseen_recordings_get_after_devel(sweep):
     first = next(number for number, row in enumerate(reader.rows) if row[:1] == ["1"])
     assert reader.rows[first][place] == "-"
     for method, row in zip(("greedy", "exhaustive"), reader.rows[first + 1 :], strict=False):
-        figure = best.estimate(f"ccc_devel_{method}_crossfit_mean")
+        figure = best.over_seeds(f"ccc_devel_{method}_crossfit_mean")
         filled = [text for text in row if text]  # what describes a configuration is said in its first row alone
         assert filled[0] == method
         assert f"{figure.mean:.3f} ± {figure.interval:.3f}" == filled[4]

@@ -15,7 +15,7 @@ from ser_ray.models import ModelConfig
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from ser_ray.training.config import TrainingConfig
 from ser_ray.training.loop import TrainingDivergedError, train
-from ser_ray.training.loss import ccc_loss
+from ser_ray.training.loss import LOSSES, ccc_loss
 from ser_ray.training.numerics import effective_precision, prepare_process
 from ser_ray.training.resident import ResidentBatches, stays_resident
 from ser_ray.training.segments import shuffled_batches
@@ -142,7 +142,7 @@ def test_the_loss_is_float32_unless_float64_is_asked_for(tiny_corpus, tiny_confi
         seen.add((prediction.dtype, gold.dtype, torch.is_autocast_enabled("cpu")))
         return ccc_loss(prediction, gold, mask)
 
-    monkeypatch.setattr("ser_ray.training.loop.ccc_loss", loss)
+    monkeypatch.setitem(LOSSES, "ccc", loss)
     run(tiny_corpus, tiny_config(precision="bf16", epochs=1), tmp_path / "bf16")
     assert seen == {(torch.float32, torch.float32, False)}
     seen.clear()
@@ -201,7 +201,7 @@ def test_the_fused_blocks_train_as_the_reference_does(
             own.append(loss.item())
             return loss
 
-        monkeypatch.setattr("ser_ray.training.loop.ccc_loss", noted)
+        monkeypatch.setitem(LOSSES, "ccc", noted)
         train(model, config, corpus, tmp_path / backend, device=CPU, on_epoch=lambda reports: None, backend=backend)
     assert len(losses["fused"]) == 30
     assert losses["fused"] == pytest.approx(losses["reference"], rel=0, abs=tolerance)
@@ -348,7 +348,7 @@ def test_labels_on_another_scale_are_no_divergence(corpus_of_hundred, tiny_confi
 
 
 def test_a_nan_loss_ends_the_training(tiny_corpus, tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("ser_ray.training.loop.ccc_loss", lambda p, g, m: p.sum() * float("nan"))
+    monkeypatch.setitem(LOSSES, "ccc", lambda p, g, m: p.sum() * float("nan"))
     with pytest.raises(TrainingDivergedError, match="the ccc loss is nan in epoch 1, batch 1"):
         run(tiny_corpus, tiny_config(), tmp_path)
 

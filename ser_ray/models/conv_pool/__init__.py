@@ -7,16 +7,15 @@
 All map [B, steps, channels] to [B, steps / pool, channels] with the same dropout masks; only rounding differs.
 """
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ser_ray import triton_host
+from ser_ray.models.config import Backend
 from ser_ray.models.conv_pool import reference
 from ser_ray.models.dropout import Dropout
-
-Backend = Literal["auto", "reference", "fused"]
 
 
 class ConvPool(Protocol):

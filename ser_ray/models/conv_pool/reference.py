@@ -1,10 +1,13 @@
 """The block in plain PyTorch: the reference that the other back ends are tested against."""
 
+from typing import assert_never
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ser_ray.models.config import Pooling
 from ser_ray.models.dropout import Dropout, keep_mask
 
 
@@ -16,7 +19,7 @@ def conv_pool(
     pool: int,
     padding: tuple[int, int],
     dropout: Dropout | None,
-    pooling: str = "max",
+    pooling: Pooling = "max",
 ) -> Float[Tensor, "batch pooled channels"]:
     """Return a block's output, in any floating dtype; its steps are (steps + padding - kernel + 1) / pool.
 
@@ -31,13 +34,16 @@ def conv_pool(
     """
     x = F.pad(x.transpose(1, 2), padding)
     x = F.conv1d(x, weight, bias, stride=pool if pooling == "stride" else 1)
-    if pooling == "max":
-        # the same values as pooling after the ReLU, which is monotone, at a fraction of the memory traffic
-        x = F.relu(F.max_pool1d(x, pool))
-    elif pooling == "average":
-        x = F.avg_pool1d(F.relu(x), pool)
-    else:
-        x = F.relu(x)
+    match pooling:
+        case "max":
+            # the same values as pooling after the ReLU, which is monotone, at a fraction of the memory traffic
+            x = F.relu(F.max_pool1d(x, pool))
+        case "average":
+            x = F.avg_pool1d(F.relu(x), pool)
+        case "stride":
+            x = F.relu(x)
+        case _:
+            assert_never(pooling)
     x = x.transpose(1, 2)
     if dropout is None:
         return x

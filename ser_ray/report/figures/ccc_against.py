@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from ser_ray.report.columns import Column, field_column, format_value, varying_fields
-from ser_ray.report.configurations import ConfigurationResults, Estimate, SweepTables, has_any, headline_target
+from ser_ray.report.configurations import ConfigurationResults, SeedMean, SweepTables, has_any, headline_target
 from ser_ray.report.figures.drawing import (
     BLUE,
     GREEN,
@@ -88,7 +88,7 @@ def _draw(
     series = _series(configurations, colour)
     pairs = _equal_but_for(configurations, shown[0]) if shown != DESIGN else []
     for panel, partition in zip(panels, partitions, strict=True):
-        estimates = [c.estimate(ccc_column(partition, target)) for c in configurations]
+        estimates = [c.over_seeds(ccc_column(partition, target)) for c in configurations]
         for pair in pairs:
             _draw_line(panel, scale, estimates, pair)
         for style, (name, members) in zip(STYLES, series.items(), strict=False):
@@ -131,13 +131,13 @@ def _equal_but_for(configurations: Sequence[ConfigurationResults], name: str) ->
     return [members for members in groups.values() if len(members) > 1]
 
 
-def _draw_line(panel: Axes, scale: Scale, estimates: Sequence[Estimate], members: Sequence[int]) -> None:
+def _draw_line(panel: Axes, scale: Scale, estimates: Sequence[SeedMean], members: Sequence[int]) -> None:
     points = sorted((scale.positions[i], mean) for i in members if (mean := estimates[i].mean) is not None)
     panel.plot([x for x, _ in points], [y for _, y in points], color=PALE, linewidth=0.8, label="_equal but for x")
 
 
 def _draw_points(
-    panel: Axes, points: Sequence[tuple[float, Estimate]], *, style: tuple[str, str], name: str, crowded: bool
+    panel: Axes, points: Sequence[tuple[float, SeedMean]], *, style: tuple[str, str], name: str, crowded: bool
 ) -> None:
     color, marker = style
     seeds = [(x, value) for x, figure in points for value in figure.values]

@@ -15,7 +15,8 @@ from rich.progress import track
 
 from ser_ray.files import write_text
 from ser_ray.models import ModelConfig
-from ser_ray.models.conv_pool import Backend, choose, reference
+from ser_ray.models.config import Backend
+from ser_ray.models.conv_pool import choose, reference
 from ser_ray.models.network import build
 from ser_ray.provenance import cpu_name, host_name
 from ser_ray.results import SweepFolder
@@ -179,20 +180,20 @@ class _Here:
         self.device = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
         gpu = self.device.type == "cuda"
         self.name = torch.cuda.get_device_name(self.device) if gpu else f"cpu: {cpu_name()}"
-        self._in_effect: dict[tuple[str, str], DeviceClass] = {}
+        self._in_effect: dict[tuple[bool, str], DeviceClass] = {}
         self._identities: dict[tuple[ModelConfig, str, bool, int, float], str] = {}
 
     def device_class(self, trial: Trial) -> DeviceClass:
         """Return the class that a trial's row would name if it were trained here."""
-        pooling, precision = trial.config.model.pooling, trial.config.training.precision
-        if (pooling, precision) not in self._in_effect:
+        fusible, precision = trial.config.model.fusible, trial.config.training.precision
+        if (fusible, precision) not in self._in_effect:
             with in_precision(precision, self.device):
                 chosen = choose(self.backend, self.device, torch.float32)
-            fused = pooling == "max" and chosen is not reference.conv_pool
-            self._in_effect[pooling, precision] = DeviceClass(
+            fused = fusible and chosen is not reference.conv_pool
+            self._in_effect[fusible, precision] = DeviceClass(
                 self.name, effective_precision(precision, self.device), "fused" if fused else "reference"
             )
-        return self._in_effect[pooling, precision]
+        return self._in_effect[fusible, precision]
 
     def identity(self, trial: Trial) -> str:
         """Return the name under which a trial's step is kept: trials whose steps take as long have the same."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ser_ray.models.config import Backend
 from ser_ray.sweep.nodes.heartbeat import WHOLE, Share
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
-from ser_ray.sweep.spec.config import Backend
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, Strict, Typ
 from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
-from ser_ray.models.config import Count
+from ser_ray.models.config import Backend, Count
 from ser_ray.sweep.spec.document import Document, KeyPath, read_document, shortened
 from ser_ray.sweep.spec.fields import dotted_types, empty_if_null, field_types, mapping_of
 from ser_ray.sweep.spec.items import ITEM_FORMS, GuidedSearch, Item
@@ -26,7 +26,6 @@ Name = Annotated[
         description="at most 100 letters, digits, '.', '_' and '-', the first a letter or digit",
     ),
 ]
-Backend = Literal["auto", "reference", "fused"]
 LocalFolder = Annotated[
     str,
     Field(

@@ -39,7 +39,7 @@ def test_points_are_the_trials_and_markers_their_means(sweep):
 def test_bars_are_the_intervals(sweep):
     tables = read_sweep_tables(sweep.folder)
     panel = draw_against_overlap(tables).figure.axes[0]
-    estimates = [c.estimate("ccc_devel_mean") for c in tables.configurations]
+    estimates = [c.over_seeds("ccc_devel_mean") for c in tables.configurations]
     expected = [(e.mean - e.interval, e.mean + e.interval) for e in estimates if e.interval is not None]
     drawn = [(low[1], high[1]) for low, high in bars(panel) if not np.isnan(low[1])]
     assert np.allclose(sorted(drawn), sorted(expected))
@@ -92,11 +92,11 @@ def test_another_field_has_its_own_figure_with_pairs_joined(crossed):
     joined = [line.get_xydata() for line in panel.lines if line.get_label() == "_equal but for x"]
     assert len(joined) == 2
     for configuration in tables.configurations:
-        point = (configuration.fields["training.sequence_s"], configuration.estimate("ccc_devel_mean").mean)
+        point = (configuration.fields["training.sequence_s"], configuration.over_seeds("ccc_devel_mean").mean)
         pair = next(pair for pair in joined if np.isclose(pair, point).all(axis=1).any())
         kernels = configuration.fields["model.kernels"]
         others = [c for c in tables.configurations if c.fields["model.kernels"] == kernels]
-        assert np.allclose(sorted(pair[:, 1]), sorted(c.estimate("ccc_devel_mean").mean for c in others))
+        assert np.allclose(sorted(pair[:, 1]), sorted(c.over_seeds("ccc_devel_mean").mean for c in others))
 
 
 def test_the_other_field_has_colours_in_the_overlap_figure(crossed):

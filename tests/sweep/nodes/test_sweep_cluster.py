@@ -13,9 +13,9 @@ import ray
 
 from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
+from ser_ray.models.config import Backend
 from ser_ray.sweep.nodes import cluster as module
 from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster
-from ser_ray.sweep.spec.config import Backend
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
