@@ -181,13 +181,10 @@ def _read(
 
 def is_kept(folder: SweepFolder, name: str = "trials") -> bool:
     """Return whether a table of a sweep is kept in one file, without parts: as the repository keeps finished sweeps."""
-    if (folder.path / name).is_dir():
+    if (folder.path / name).is_dir() or not folder.compacted(name).is_file():
         return False
-    try:
-        with opened_part(folder.compacted(name)) as file:
-            return _METADATA not in (file.metadata.metadata or {})
-    except FileNotFoundError:
-        return False
+    with opened_part(folder.compacted(name)) as file:
+        return _METADATA not in (file.metadata.metadata or {})
 
 
 def _read_kept(

@@ -25,7 +25,7 @@ def rows_of(plan):
     """What the golden list keeps of each trial."""
     return [
         {
-            "seed": str(trial.seed),
+            "seed": str(trial.config.training.seed),
             "kernels": " ".join(map(str, trial.config.model.kernels)),
             "pools": " ".join(map(str, trial.config.model.pools)),
             "overlap_ratios": " ".join(f"{ratio:.4f}" for ratio in trial.config.model.overlap_ratios),
@@ -42,7 +42,7 @@ def test_these_are_all_that_ship():
 @pytest.mark.parametrize("name", TRIALS)
 def test_each_plans_as_many_trials_as_its_comments_say(name, corpus):
     plan = plan_of(name, corpus)
-    assert plan.sweep.name == name
+    assert plan.config.name == name
     assert len(plan.trials) == TRIALS[name]
     assert plan.collapsed == plan.left_out == 0
     comments = "".join(line for line in (SWEEPS / f"{name}.yaml").read_text().splitlines() if line.startswith("#"))
@@ -95,7 +95,7 @@ def test_overlap_moves_the_ratio_at_the_same_pools(corpus):
 def test_paper_is_the_default_trial_five_times(corpus):
     trials = plan_of("paper", corpus).trials
     assert trials[0].config == TrialConfig()
-    assert [trial.seed for trial in trials] == [0, 1, 2, 3, 4]
+    assert [trial.config.training.seed for trial in trials] == [0, 1, 2, 3, 4]
 
 
 def test_sequence_length_and_label_shift_span_what_they_promise(corpus):
@@ -109,5 +109,5 @@ def test_sequence_length_and_label_shift_span_what_they_promise(corpus):
 def test_demo_is_small(corpus):
     plan = plan_of("demo", corpus)
     assert len(plan.trials) >= 4
-    assert plan.sweep.corpus == "synthetic-demo"
-    assert max(trial.parameters for trial in plan.trials) < ModelConfig().parameters / 8
+    assert plan.config.corpus == "synthetic-demo"
+    assert max(trial.config.model.parameters for trial in plan.trials) < ModelConfig().parameters / 8

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -197,7 +198,7 @@ def test_a_failure_to_keep_leaves_the_file_that_was(trial, measured, cache, monk
     estimate_hours([trial()], cache)
     before = file_of(cache).read_bytes()
     shutil.copy(file_of(cache), cache / "copy")
-    monkeypatch.setattr(estimate.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     estimate_hours([trial(batch_size=5)], cache)
     assert file_of(cache).read_bytes() == before
     assert {path.name for path in cache.iterdir()} == {"copy", file_of(cache).name}
