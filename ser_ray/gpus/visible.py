@@ -112,17 +112,14 @@ def visible_gpus(
 def _slices(
     selected: Sequence[ListedGpu], named: Sequence[str] | None, given: int | None
 ) -> list[tuple[str, ...]] | None:
-    """Return the UUIDs of the slices, or else the own name, of each visible GPU or slice; None if none is partitioned.
-
-    A single named slice needs no further probe, so the result is None, too.
-    """
+    """Return, for each visible GPU or slice, its slices' UUIDs or else its own name; None if none is partitioned."""
     if named is None:
         found = [gpu.slices or (gpu.uuid,) for gpu in selected]
         cut = found[:given] if given else found  # where the site does not confine devices, others may be another job's
         return cut if any(gpu.slices for gpu in selected) else None
     by_name = {name: gpu.slices for name in named for gpu in selected if gpu.is_named(name) and gpu.slices}
     if not by_name and (len(named) == 1 or not any(name.startswith("MIG-") for name in named)):
-        return None
+        return None  # also for a single named slice, which needs no further probe
     return [by_name.get(name, (name,)) for name in named]
 
 

@@ -170,11 +170,7 @@ def _draw_agreement(panel: "Axes", corpus: Corpus) -> None:
 def _read_gold(
     corpus: Corpus, figures: PartitionFigures
 ) -> tuple[dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]], dict[str, NDArray[np.float64]]]:
-    """Compute histograms and autocorrelation of gold, reading one recording at a time.
-
-    Returns, per target, the edges of its histogram and each partition's percentage of frames in each bin; and, per
-    target, lags in seconds and mean autocorrelation, [2, lags].
-    """
+    """Compute histograms and autocorrelation of gold, reading one recording at a time."""
     labelled = [r for p in PARTITIONS for r in corpus.recordings(p) if r.labelled]
     edges = {target: _edges(figures.targets[target].low, figures.targets[target].high) for target in corpus.targets}
     counts = {t: defaultdict[str, NDArray[np.float64]](lambda: np.zeros(BINS)) for t in corpus.targets}
@@ -198,6 +194,7 @@ def _read_gold(
     for column, target in enumerate(corpus.targets):
         known = numbers[column] > 0
         curves[target] = np.stack([seconds[known], sums[column, known] / numbers[column, known]])
+    # per target: bin edges and percentages of frames by partition; lags in seconds and mean autocorrelation, [2, lags]
     return shares, curves
 
 

@@ -227,10 +227,7 @@ def _at_16_khz(
     first: int,
     last: int,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield samples `first` to `last` at 16 kHz, float32, in blocks; fewer where the file ends.
-
-    `mix` maps a block [samples, channels] to [samples].
-    """
+    """Yield samples `first` to `last` at 16 kHz in blocks, fewer where the file ends; `mix` makes a block mono."""
     rate = file.samplerate
     if rate == SAMPLE_RATE:
         yield from (mix(block) for block in _blocks(file, path, first, last, BLOCK_S))
@@ -248,11 +245,9 @@ def _at_16_khz(
 
 
 def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, margin: int) -> Iterator[NDArray[np.float32]]:
-    """Resample blocks to 16 kHz, as if they were one array: ceil(16000 / rate * samples) in total.
-
-    All blocks except the last have the same whole number of seconds; `margin` is the number of samples of each
-    neighbour that a block is resampled with, which is a whole number of samples at 16 kHz.
-    """
+    """Resample blocks to 16 kHz, as if they were one array: ceil(16000 / rate * samples) in total."""
+    # All blocks except the last have the same whole number of seconds. Each is resampled with `margin` samples of its
+    # neighbours, which are a whole number of samples at 16 kHz.
     resample = _resampler(rate)
     skip = margin * SAMPLE_RATE // rate
     before, current = np.zeros(margin, np.float32), next(blocks, None)

@@ -1,4 +1,4 @@
-"""Layouts of a user's data on disk: one small module per layout, each listed here."""
+"""Layouts of data on a user's disk: a module for each that LAYOUTS lists; the others serve several of them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -107,11 +107,7 @@ def _copy(
 def _copy_file(
     source: Path, target: Path, sha256: str, progress: ByteLog, on_block: Callable[[], object], *, again: bool = False
 ) -> None:
-    """Copy a file and hash it at the same time.
-
-    Raises:
-        AlteredError: if the hash differs from `sha256` twice.
-    """
+    """Copy a file and hash it meanwhile; raise an AlteredError if the hash differs from `sha256` twice."""
     digest, count = hashlib.sha256(), 0
     with source.open("rb") as reading, target.open("wb") as writing:
         if again and hasattr(os, "posix_fadvise"):  # read from the disk, not the page cache; not on macOS

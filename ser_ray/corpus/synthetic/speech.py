@@ -120,12 +120,10 @@ def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
 def _vocal_tract(
     steering: NDArray[np.float64], damp: NDArray[np.float64], noise: NDArray[np.float32], room: float
 ) -> NDArray[np.float32]:
-    """Synthesise float32 samples, roughly in [-1, 1]: pulses and breath, a lowpass, three parallel resonances.
-
-    `steering` is [steps, 7]: fundamental frequency in cycles per sample; amplitude; coefficient of the source's
-    one-pole lowpass, in (0, 1]; level of breath noise relative to the pulses; 2 r cos(w) of each of three resonances.
-    `damp` is r squared of each resonance, `noise` standard normal, `room` the level of background noise.
-    """
+    """Synthesise float32 samples, roughly in [-1, 1]: pulses and breath, a lowpass, three parallel resonances."""
+    # steering is [steps, 7]: fundamental frequency in cycles per sample; amplitude; coefficient of the source's
+    # one-pole lowpass, in (0, 1]; level of breath noise relative to the pulses; 2 r cos(w) of each of three resonances.
+    # damp is r squared of each resonance, noise standard normal, room the level of background noise.
     wave = np.empty(noise.size, np.float32)
     phase, level, source = 0.0, 0.0, 0.0
     a1 = a2 = b1 = b2 = c1 = c2 = 0.0
