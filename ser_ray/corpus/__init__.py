@@ -1,8 +1,8 @@
-"""Corpora on disk: recordings with their gold in shards, importers, and a made-up corpus.
+"""Corpora on disk: shards of recordings with their gold standard, importers, and a synthetic corpus.
 
-In reading order: store/ (schema: what lies on disk; reader, writer, verifying, and local_copy: copies on a node's own
-disk), source/ and layouts/ (how a user's data lies), importing/ (it becomes a corpus, with gold/), mimics/ (made-up
-data in those layouts), describing/ (info and check), synthetic/ (the built-in corpus).
+In reading order: store/ (schema: the files on disk; reader, writer, verifying, and local_copy: copies on a node's own
+disk), source/ and layouts/ (the layouts of a user's data), importing/ (converts it to a corpus, with gold/), mimics/
+(made-up data in those layouts), describing/ (info and check), synthetic/ (the built-in corpus).
 """
 
 from ser_ray.corpus.gold.consensus import gold_standard

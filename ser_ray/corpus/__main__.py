@@ -1,4 +1,4 @@
-"""Makes, describes and checks corpora: `ser-ray corpus ...`."""
+"""Make, describe and check corpora: `ser-ray corpus ...`."""
 
 import argparse
 import shutil
@@ -15,7 +15,7 @@ from ser_ray.plain_text import escaped, escaped_name
 
 SHOWN_WARNINGS = 5
 EXIT_GO_ON = 75
-"""The exit code of what was interrupted and goes on when it is run again, as a sweep's."""
+"""Exit code of an interrupted import, which resumes when it is run again; the same as a sweep's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,7 +153,7 @@ def _mimic(arguments: argparse.Namespace) -> int:
 
 
 def _report(path: Path) -> None:
-    """Print what was made, and what to do with it."""
+    """Print a summary of the new corpus and the next command."""
     from ser_ray.corpus.describing.info import summary
     from ser_ray.corpus.store.raters import rater_lines
     from ser_ray.corpus.store.reader import open_corpus

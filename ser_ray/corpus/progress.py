@@ -1,4 +1,4 @@
-"""How far what takes long is: a bar on a terminal, lines in a log."""
+"""Progress of long operations: a bar on a terminal, lines in a log."""
 
 import sys
 import threading
@@ -14,8 +14,8 @@ LOG_EVERY_S = 30.0
 class Bar:
     """Progress bar on stderr: items done, their rate, and the time left; a context manager.
 
-    It appears after `after_s` seconds, and never where stderr is no terminal that can draw one. Items count 1 each,
-    unless `amount` says what all of them add up to; `rate` formats an amount per second.
+    It appears after `after_s` seconds, and never where stderr is not a terminal that can draw it. Items count 1 each,
+    unless `amount` gives the total of their amounts; `rate` formats an amount per second.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Bar:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        # rich alone would draw into a file where FORCE_COLOR is set, and blank lines on terminals that cannot draw
+        # rich by itself would draw into a file where FORCE_COLOR is set, and print blank lines on dumb terminals
         seen = sys.stderr.isatty() and console.is_interactive
         self._bar = Progress(*columns, console=console, disable=not seen, transient=True)
         self._task = self._bar.add_task(what, total=items if amount is None else amount, items="", rate="")
@@ -55,7 +55,7 @@ class Bar:
         self._bar.stop()
 
     def skip(self, items: int, amount: float | None = None) -> None:
-        """Count what was done before: it is no part of the rate."""
+        """Count items done before this run, which are not part of the rate."""
         self._done += items
         self._bar.advance(self._task, items if amount is None else amount)
 
@@ -72,7 +72,7 @@ class Bar:
 
 
 def track(items: Sequence[Item], what: str, *, after_s: float = 2.0) -> Iterator[Item]:
-    """Yield items, with a progress bar on stderr after some seconds."""
+    """Yield the items; show a progress bar on stderr after `after_s` seconds."""
     with Bar(what, len(items), after_s=after_s) as bar:
         for item in items:
             yield item
@@ -80,7 +80,7 @@ def track(items: Sequence[Item], what: str, *, after_s: float = 2.0) -> Iterator
 
 
 class ByteLog:
-    """Lines in a log that say how many bytes of how many are done, one at most every LOG_EVERY_S seconds."""
+    """Log the bytes done out of a total, at most one line every LOG_EVERY_S seconds."""
 
     def __init__(self, done: str, total: int, log: Callable[[str], Any]) -> None:
         self._word, self._total, self._log = done, total, log
@@ -88,12 +88,12 @@ class ByteLog:
         self._began = self._logged = time.monotonic()
 
     def add(self, count: int) -> None:
-        """Count bytes; threads may do so at once. A negative count takes bytes back."""
+        """Count bytes; thread-safe. A negative count subtracts."""
         with self._lock:
             self._done += count
 
     def update(self) -> None:
-        """Log a line if it is time for one."""
+        """Log a line if one is due."""
         now = time.monotonic()
         if now - self._logged >= LOG_EVERY_S:
             self._logged, rate = now, self._done / max(1e-9, now - self._began)

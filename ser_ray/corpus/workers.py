@@ -1,4 +1,4 @@
-"""Calls a function for many items in several processes, in order, without running ahead of who takes the results."""
+"""Map a function over items in several processes, in order and with a bounded number of waiting results."""
 
 import multiprocessing
 import os
@@ -17,14 +17,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 2
-"""How many results may wait per process: they are held in memory."""
+"""Results that may wait in memory, per process."""
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Yield what a function returns for each item, in the order of the items.
+    """Yield the function's result for each item, in the order of the items.
 
-    With several jobs it is called in other processes, and must be one of a module, or a partial of one. Items are taken
-    as results are.
+    With several jobs the function runs in other processes, so it must be a module-level function or a partial of one.
+    Items are consumed only as fast as results are.
 
     Raises:
         InputError: if a process was killed.
@@ -32,7 +32,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: in
     if jobs == 1:
         yield from map(function, items)
         return
-    # spawned, since the libraries that resample have threads, which a forked process would lack
+    # spawned: the resampling libraries have threads, which a forked process would lack
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, initializer=_follow, initargs=(os.getpid(),))
     waiting: deque[Future[Result]] = deque()
@@ -52,7 +52,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: in
 
 
 def _follow(parent: int) -> None:
-    """Leave it to the parent process to take signals of the terminal, and end with it."""
+    """Ignore SIGINT, which the parent process handles, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

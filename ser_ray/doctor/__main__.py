@@ -1,4 +1,4 @@
-"""`ser-ray doctor`: check whether this machine, or this node of a job, is fit to run sweeps; a line for each check."""
+"""`ser-ray doctor`: check whether this machine, or this node of a job, is fit to run sweeps; print a line per check."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from ser_ray.gpus.visible import VisibleGpus, probe, visible_gpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a line for each check and a summary; return 0 if the machine is fit, 1 if not."""
+    """Print a line per check and a summary; return 0 if the machine is fit, 1 if not."""
     arguments = _parser().parse_args(argv)
     host = provenance.host_name()
     start = host if allocation.nodes() > 1 else ""
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def summary(host: str, found: Sequence[Finding]) -> str:
-    """Return a sentence on whether a host is fit."""
+    """Summarise in a sentence whether a host is fit."""
     warned, failed = ([f for f in found if f.level == level] for level in ("warn", "FAIL"))
     warnings = f" ({len(warned)} warning{'s' if len(warned) > 1 else ''})" if warned else ""
     if failed:
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _imports() -> tuple[PythonOutput, PythonOutput]:
-    """Import PyTorch, and Ray, each in a process of its own, at the same time."""
+    """Import PyTorch and Ray in two separate processes at the same time; the one with PyTorch probes the GPUs."""
     if sys.stderr.isatty():
         print("importing PyTorch and Ray, trying the GPUs ...", file=sys.stderr)
     with ThreadPoolExecutor() as pool:
@@ -86,7 +86,7 @@ def _findings(
 
 def _write(path: Path, text: str) -> None:
     try:
-        os.stat(f"{path.parent}/.")  # a folder that is missing is not made
+        os.stat(f"{path.parent}/.")  # fail if the folder is missing, rather than create it
         write_text(path, text)
     except OSError as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Check whether a corpus can be opened, and how fast it is read."""
+"""Check whether a corpus can be opened, and its reading speed."""
 
 import os
 import random
@@ -9,11 +9,11 @@ from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 
 SAMPLE_BYTES, READ_BYTES = 64 * 2**20, 2**20
 SLOW_CORPUS = 50e6
-"""A step reads 3 MB and takes a GPU some 20 ms: slower, and GPUs wait until the corpus is in the page cache."""
+"""A step reads 3 MB and takes a GPU some 20 ms. Below this speed, GPUs wait until the corpus is in the page cache."""
 
 
 def finding(folder: Path) -> Finding:
-    """Open a corpus, read some of it and return the finding."""
+    """Open a corpus, measure its reading speed and return the finding."""
     from ser_ray.corpus import open_corpus
     from ser_ray.corpus.store.schema import PARTITIONS, SHARDS
     from ser_ray.errors import InputError
@@ -31,7 +31,7 @@ def finding(folder: Path) -> Finding:
 
 
 def read_speed(file: Path) -> float:
-    """Return the bytes per second at which part of a file is read, from disk rather than from the cache if possible."""
+    """Measure the bytes per second of reading part of a file, from disk rather than from the page cache if possible."""
     with file.open("rb", buffering=0) as stream:
         length = os.fstat(stream.fileno()).st_size
         start = random.randrange(max(1, length - SAMPLE_BYTES))

@@ -1,4 +1,4 @@
-"""The file system on which a path lies: its kind and its space."""
+"""Find the kind and the free space of a path's file system."""
 
 import os
 import re
@@ -9,22 +9,23 @@ IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 LOCAL = IN_MEMORY | {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "overlay", "squashfs"}
 SHARED = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "cifs", "smb3", "afs", "panfs", "wekafs", "9p"}
 SHARED |= {"orangefs", "pvfs2", "fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "fuse.juicefs", "fuse.moosefs"}
-"""Any other kind may be either."""
+"""Kinds not listed may be local or shared."""
 
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Bytes of a file system that this user may still use, and in all; the number of files that it can still hold."""
+    """Bytes of a file system that are free for this user, and in total; the number of further files it can store."""
 
     free: int
     total: int
-    files: int | None  # None where it does not count them
+    files: int | None  # None where the file system does not count them
 
 
 def kind_of_mount(path: Path, mounts: str) -> str | None:
-    """Return the kind of file system of an absolute path without links, given the text of /proc/self/mountinfo.
+    """Find the kind of file system of an absolute path without links in the text of /proc/self/mountinfo.
 
-    It is that of the innermost mount above the path, the latest of those in one folder; None where none is listed.
+    It is that of the innermost mount above the path, and the latest of several on one folder; None where none is
+    listed.
     """
     innermost, kind = "", None
     for line in mounts.splitlines():
@@ -36,7 +37,7 @@ def kind_of_mount(path: Path, mounts: str) -> str | None:
 
 
 def file_system(path: Path) -> str | None:
-    """Return the kind of file system, such as "ext4", of a path, which need not exist; None where it is not known."""
+    """Return the kind of file system, such as "ext4", of a path, which need not exist; None if it is unknown."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -53,6 +54,6 @@ def space(path: Path) -> FreeSpace:
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return the innermost of a path and its parents that exists, made absolute; a dangling link counts as existing."""
+    """Return the path or its innermost parent that exists, made absolute; a dangling link counts as existing."""
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))

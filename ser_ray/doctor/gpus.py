@@ -1,4 +1,4 @@
-"""Checks of GPUs: what SLURM gave, what PyTorch sees, whether each computes rightly, and what Triton needs there."""
+"""Check the GPUs: those that SLURM gave, those that PyTorch sees, their results, and the requirements of Triton."""
 
 import os
 from collections import Counter
@@ -13,16 +13,16 @@ from ser_ray.gpus.nvidia_smi import EXCLUSIVE
 from ser_ray.gpus.visible import Gpu, ProbeResult
 
 OWN_BYTES = 0.8e9
-"""What CUDA itself takes on a large GPU for the probing process."""
+"""Memory that CUDA itself takes on a large GPU for the probing process."""
 TAKEN_SHARE = 0.1
 LEAST_DRIVER = {"12": 525, "13": 580}
-"""CUDA's major version -> the oldest series of NVIDIA's driver under which it runs."""
+"""CUDA's major version -> oldest series of NVIDIA's driver that supports it."""
 
 
 def findings(
     probed: ProbeResult, environment: Mapping[str, str] = os.environ, *, whole: int | None = None
 ) -> Iterator[Finding]:
-    """Yield the findings on the GPUs here; `whole` is their number if some are slices of one GPU."""
+    """Yield the findings on the GPUs here; `whole` is their number, with the slices of one GPU counted as one."""
     given, in_job = allocation.gpus_given(environment), "SLURM_JOB_ID" in environment
     driver = provenance.gpu_driver()
     if probed.crash:
@@ -39,27 +39,27 @@ def findings(
 def check_none(
     probed: ProbeResult, given: int | None, *, in_job: bool, driver: str | None, visible: str | None
 ) -> Finding:
-    """Judge that PyTorch sees no GPU.
+    """Judge the case that PyTorch sees no GPU.
 
     Args:
-        probed: what PyTorch sees.
-        given: number of GPUs that SLURM gave the job; None where it does not say.
+        probed: result of the probe.
+        given: number of GPUs that SLURM gave the job; None if unknown.
         in_job: whether this is a SLURM job.
-        driver: version of NVIDIA's driver; None where there is none.
-        visible: CUDA_VISIBLE_DEVICES; None where it is not set.
+        driver: version of NVIDIA's driver; None if there is none.
+        visible: CUDA_VISIBLE_DEVICES; None if it is not set.
     """
     if not given and in_job:
         return ok("gpu", "the job has none: trials train on the CPU")
     if not given and driver is None:
         return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
     expected = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
-    reason = f" ({probed.reason.split('. ')[0]})" if probed.reason else ""  # CUDA goes on with advice of its own
+    reason = f" ({probed.reason.split('. ')[0]})" if probed.reason else ""  # CUDA's message continues with advice
     then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
     return warn("gpu", f"{expected}, but PyTorch sees none{reason}: {then}", _fix(probed, driver, visible))
 
 
 def _fix(probed: ProbeResult, driver: str | None, visible: str | None) -> str:
-    """Return what is likely to let PyTorch see the GPUs."""
+    """Return the fix that is likely to make the GPUs visible to PyTorch."""
     if probed.cuda is None:
         return "this PyTorch was built for CPUs alone; install the torch and torchaudio of one CUDA version (make env)"
     if visible is not None and not visible.strip().replace("-1", "").replace("NoDevFiles", ""):
@@ -80,7 +80,7 @@ def _fix(probed: ProbeResult, driver: str | None, visible: str | None) -> str:
 
 
 def check_results(probed: ProbeResult, driver: str | None) -> Finding:
-    """Judge what the GPUs, of which there is at least one, computed."""
+    """Judge the results of the GPUs, of which there is at least one."""
     gpus = probed.gpus
     wrong = [f"{number} ({gpu.name}): {gpu.wrong}" for number, gpu in enumerate(gpus) if gpu.wrong]
     if len(wrong) == len(gpus):
@@ -106,7 +106,7 @@ def _fail(text: str) -> Finding:
 
 
 def check_count(visible: int, given: int | None, *, in_job: bool) -> Iterator[Finding]:
-    """Yield a warning if PyTorch sees another number of GPUs than SLURM gave the job; None where it does not say."""
+    """Yield a warning if PyTorch sees another number of GPUs than SLURM gave the job (None if unknown)."""
     if not in_job or visible == given:
         return
     if visible > (given or 0):
@@ -134,7 +134,7 @@ def check_memory(gpus: Sequence[Gpu]) -> Iterator[Finding]:
 
 
 def check_modes(gpus: Sequence[Gpu]) -> Iterator[Finding]:
-    """Yield a warning if GPUs are in exclusive process mode; those in prohibited mode do not work."""
+    """Yield a warning if GPUs are in exclusive process mode; those in prohibited mode already count as not working."""
     alone = [str(number) for number, gpu in enumerate(gpus) if gpu.mode == EXCLUSIVE]
     if alone:
         yield warn(
@@ -146,7 +146,7 @@ def check_modes(gpus: Sequence[Gpu]) -> Iterator[Finding]:
 
 
 def triton_findings(working: int, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Yield the findings on what the fused operation needs on GPUs, if any work."""
+    """Yield the findings on the fused operation's requirements (Triton), if any GPU works."""
     if not working:
         return
     yield check_compiler(triton_host.missing_for_launchers())
@@ -155,7 +155,7 @@ def triton_findings(working: int, environment: Mapping[str, str] = os.environ) -
 
 
 def check_compiler(missing: str | None) -> Finding:
-    """Judge what Triton lacks to compile its launchers; None for nothing."""
+    """Judge whether Triton can compile its launchers; `missing` names what it lacks, or is None."""
     if missing is None:
         return ok("triton", "a C compiler and Python.h are here: resources.backend may be fused")
     without = "resources.backend fused is refused here, auto takes plain PyTorch"
@@ -163,7 +163,7 @@ def check_compiler(missing: str | None) -> Finding:
 
 
 def check_triton_cache(folder: Path, kind: str | None) -> Finding:
-    """Judge where Triton keeps what it compiles; the folder need not exist."""
+    """Judge the folder of Triton's compiled code, which need not exist, and its kind of file system."""
     text = f"what it compiles is kept in {folder}" + (f", {kind}" if kind else "")
     if kind in SHARED:
         return warn(

@@ -1,4 +1,4 @@
-"""Checks of cores, memory and limits of this process, and of the name by which other nodes find this one."""
+"""Check cores, memory and limits of this process, and the address by which other nodes reach this one."""
 
 import os
 import resource
@@ -9,19 +9,19 @@ from ser_ray import allocation
 from ser_ray.doctor.finding import Finding, ok, size, warn
 
 MEMORY_PER_CORE = 2e9
-"""A core trains one trial. Beside PyTorch itself a step takes 0.3 GB at its peak, and 2 GB in plain PyTorch, which
-networks take that have no fused operation; not all trials are at their peak at once."""
+"""A core trains one trial. Besides PyTorch itself, a step takes at its peak 0.3 GB with the fused operation, and 2 GB
+in plain PyTorch, which networks without a fused operation use. Not all trials reach their peak at once."""
 LEAST_FILES = 4096
-"""Below this Ray warns of connections that fail (ray._private.worker)."""
+"""Below this limit of open files, Ray warns of failing connections (ray._private.worker)."""
 RAY_RAISES_TO = 65536
-"""Started by a driver, Ray raises the limit itself, up to this and the hard limit; `ray start` does not."""
+"""A Ray started by a driver raises the limit itself, up to this value and the hard limit; `ray start` does not."""
 LEAST_PROCESSES = 4096
-"""Threads count, and one of Ray's workers has about thirty: enough for 128 of them."""
+"""Enough for 128 Ray workers; threads count, and each worker has about thirty."""
 SITE_LIMITS = "in slurm/site.env"
 
 
 def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Yield the findings on this machine, given the number of GPUs that work."""
+    """Yield the findings on this machine, given the number of working GPUs."""
     cores, nodes = allocation.cpus(environment), allocation.nodes(environment)
     yield check_cores(
         cores,
@@ -43,15 +43,15 @@ def findings(gpus: int, environment: Mapping[str, str] = os.environ) -> Iterator
 def check_cores(
     usable: int, *, in_machine: int, bound: int, given: int | None, requested: int | None, gpus: int
 ) -> Finding:
-    """Judge how many cores can be used.
+    """Judge the number of usable cores.
 
     Args:
-        usable: cores that this process may use, all limits considered.
+        usable: cores that this process may use under all limits.
         in_machine: cores of the machine.
         bound: cores to which this process is bound.
-        given: by SLURM to this step on this node; None outside of a job.
-        requested: for a task of the job; None where the job did not say.
-        gpus: GPUs that work.
+        given: cores that SLURM gave this step on this node; None outside of a job.
+        requested: cores requested per task of the job; None if it requested none.
+        gpus: number of working GPUs.
     """
     said = "" if given is None else f" (SLURM gave {given}, bound to {bound})"
     text = f"{usable} of {in_machine} can be used{said}"
@@ -73,7 +73,7 @@ def check_cores(
 
 
 def check_memory(memory: int, cores: int) -> Finding:
-    """Judge the bytes of memory that can be used with so many cores."""
+    """Judge the usable bytes of memory, given the number of cores."""
     text = f"{size(memory)}, {size(memory / cores)} a core"
     if memory < MEMORY_PER_CORE * cores:
         return warn(
@@ -85,7 +85,7 @@ def check_memory(memory: int, cores: int) -> Finding:
 
 
 def check_open_files(soft: int, hard: int, *, nodes: int) -> Finding:
-    """Judge the limit of open files; a hard limit of -1 is none."""
+    """Judge the limit of open files; a hard limit of -1 means none."""
     name, fix = "files", f"ulimit -n {RAY_RAISES_TO} {SITE_LIMITS}"
     highest = RAY_RAISES_TO if hard == resource.RLIM_INFINITY else min(hard, RAY_RAISES_TO)
     if soft == resource.RLIM_INFINITY or soft >= LEAST_FILES:
@@ -99,7 +99,7 @@ def check_open_files(soft: int, hard: int, *, nodes: int) -> Finding:
 
 
 def check_processes(soft: int, hard: int) -> Finding:
-    """Judge the limit of processes and threads of the user; a hard limit of -1 is none."""
+    """Judge the limit of the user's processes and threads; a hard limit of -1 means none."""
     text = f"{_limit(soft)} may run at once, threads included"
     if soft == resource.RLIM_INFINITY or soft >= LEAST_PROCESSES:
         return ok("processes", text)
@@ -110,7 +110,7 @@ def check_processes(soft: int, hard: int) -> Finding:
 
 
 def check_network(host: str, addresses: Sequence[str], interface: str | None, interfaces: Sequence[str]) -> Finding:
-    """Judge at which address other nodes reach this one, given the IPv4 addresses of its name."""
+    """Judge the address at which other nodes reach this one; `addresses` are the IPv4 addresses of its name."""
     if interface:
         if interface in interfaces:
             return ok("network", f"{host}, by the interface {interface}")
@@ -128,7 +128,7 @@ def _limit(value: int) -> str:
 
 
 def _memory(cores: int, environment: Mapping[str, str]) -> int:
-    """Return the bytes that machine, control groups and SLURM, which counts in MiB, all allow."""
+    """Return the bytes that the machine, the control groups and SLURM (which counts in MiB) all allow."""
     limits = [allocation.machine_memory_bytes(), allocation.memory_limit_bytes()]
     for_node = allocation.slurm_number("SLURM_MEM_PER_NODE", environment)
     for_core = allocation.slurm_number("SLURM_MEM_PER_CPU", environment)

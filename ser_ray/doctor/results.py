@@ -1,4 +1,4 @@
-"""Checks of the folder for results: whether and how fast it can be written, its free space, and its clock."""
+"""Check the folder for results: whether and how fast it can be written, its free space, and its clock."""
 
 import errno
 import os
@@ -12,34 +12,35 @@ from ser_ray.doctor.file_systems import IN_MEMORY, LOCAL, FreeSpace, file_system
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 
 SLOW_BYTES_PER_S = 10e6
-"""On a signal all trials of a node save within two minutes: 16 take 25 s at this speed. Much slower is too late."""
+"""On a signal, all trials of a node must save within two minutes. At this speed, 16 trials take 25 s."""
 SLOW_FILES_PER_S = 10.0
-"""A trial leaves about ten files: at this speed, one second of it all."""
+"""A trial writes about ten files, which take one second at this speed."""
 LEAST_FREE = 5e9
-"""Three checkpoints of 5 to 16 MB a trial, and its predictions: 100 trials take up to 5 GB."""
+"""A trial has three checkpoints of 5 to 16 MB and its predictions, so 100 trials take up to 5 GB."""
 LEAST_FILES = 10_000
 CLOCK_S = 5.0
-"""Drivers renew their heartbeat every 5 s, and count as lost after 60 s by the clock of the host that checks it."""
+"""Drivers renew their heartbeat every 5 s, and count as lost after 60 s by the clock of the checking host."""
 ELSEWHERE = "--results DIR on a file system that all nodes see and that you may write"
 LARGE_BYTES, LARGE_FILES, LARGE_S = 16 * 2**20, 4, 10.0
-"""Written as checkpoints, which take 10 to 16 MB with the paper's network. No new one is begun after LARGE_S."""
+"""Size and number of files written like checkpoints, which take 10 to 16 MB with the paper's network. No new file is
+begun after LARGE_S."""
 SMALL_BYTES, SMALL_FILES, SMALL_S = 4096, 50, 5.0
-"""Written as the row of a trial."""
+"""The same for small files, such as a trial's row."""
 FREE_PARTS = 4
-"""At most one of so many parts of the free space is written."""
+"""At most this fraction (1 / FREE_PARTS) of the free space is written."""
 
 
 @dataclass(frozen=True)
 class WriteSpeed:
-    """How fast a folder was written, and by how much its clock is ahead of this machine's."""
+    """Speed of writing to a folder, and the seconds by which its clock is ahead of this machine's."""
 
-    bytes_per_s: float | None  # in files as large as checkpoints; None where there was no space to try
+    bytes_per_s: float | None  # in files as large as checkpoints; None where there was no space for a test
     files_per_s: float
     clock_s: float
 
 
 def findings(folder: Path, nodes: int) -> Iterator[Finding]:
-    """Try a folder, which need not exist, for the results of a job of so many nodes; nothing is left in it."""
+    """Test a folder, which need not exist, for the results of a job with `nodes` nodes; nothing is left in it."""
     try:
         speed = measure_writing(folder)
         free = space(nearest_existing(folder))
@@ -54,9 +55,11 @@ def findings(folder: Path, nodes: int) -> Iterator[Finding]:
 def measure_writing(folder: Path) -> WriteSpeed:
     """Write, sync and rename files in a folder, read them back, and remove them.
 
-    A folder that does not exist is not made, but its innermost parent that does is tried, so that nodes that check at
-    once do not remove a folder that another is about to use. Raises OSError if something cannot be done there, or if
-    what is read is not what was written.
+    If the folder does not exist, its innermost existing parent is tested instead of creating it, since nodes that check
+    at the same time could remove a folder that another is about to use.
+
+    Raises:
+        OSError: if any operation fails, or a file's contents differ from what was written.
     """
     existing = nearest_existing(folder)
     if not existing.is_dir():
@@ -65,13 +68,13 @@ def measure_writing(folder: Path) -> WriteSpeed:
         files_per_s = _files_per_s(Path(own), os.urandom(SMALL_BYTES), SMALL_FILES, SMALL_S)
         clock_s = clock_ahead(Path(own) / "0")
         count = min(LARGE_FILES, space(existing).free // (FREE_PARTS * LARGE_BYTES))
-        # bytes that do not repeat within a file, or a disk that compresses them would seem fast
+        # random bytes, since a disk that compresses repeated ones would seem fast
         rate = _files_per_s(Path(own), os.urandom(LARGE_BYTES), count, LARGE_S) if count else None
     return WriteSpeed(None if rate is None else rate * LARGE_BYTES, files_per_s, clock_s)
 
 
 def _files_per_s(folder: Path, content: bytes, count: int, most_s: float) -> float:
-    """Write files as trials write theirs, under another name, synced and renamed; return how many a second."""
+    """Write files as trials do, under a temporary name, synced and renamed; return the files per second."""
     started = time.monotonic()
     number = 0
     while number < count and (not number or time.monotonic() - started < most_s):
@@ -89,7 +92,7 @@ def _files_per_s(folder: Path, content: bytes, count: int, most_s: float) -> flo
 
 
 def clock_ahead(file: Path) -> float:
-    """Return by how many seconds the clock that stamps a file, such as a file server's, is ahead of this machine's."""
+    """Return the seconds by which the clock that stamps a file, such as a file server's, is ahead of this machine's."""
     before = time.time()
     os.utime(file)
     after = time.time()
@@ -97,7 +100,7 @@ def clock_ahead(file: Path) -> float:
 
 
 def check_error(folder: Path, existing: Path, error: OSError) -> Finding:
-    """Judge that results cannot be written to a folder, of whose path a part exists."""
+    """Judge the error of writing results to a folder; `existing` is the existing part of its path."""
     within = f" (in {existing})" if existing != folder else ""
     text = f"{folder} cannot be written{within}: {error.strerror or error}"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -105,7 +108,7 @@ def check_error(folder: Path, existing: Path, error: OSError) -> Finding:
 
 
 def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -> Finding:
-    """Judge the speed of a folder that can be written, and whether the job's other nodes see it."""
+    """Judge the speed of a writable folder, and whether the job's other nodes see it."""
     large = "" if speed.bytes_per_s is None else f"{size(speed.bytes_per_s)}/s, "
     on = f", {kind}" if kind else ""
     text = f"{folder} can be written: {large}{speed.files_per_s:,.0f} small files/s{on}"
@@ -120,7 +123,7 @@ def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -
 
 
 def check_space(free: FreeSpace) -> Finding:
-    """Judge the space for results."""
+    """Judge the free space for results."""
     files = "" if free.files is None else f", {free.files:,} more files"
     text = f"{size(free.free)} of {size(free.total)} free{files}"
     if free.free < LEAST_FREE:
@@ -133,7 +136,7 @@ def check_space(free: FreeSpace) -> Finding:
 
 
 def check_clock(ahead_s: float) -> Finding:
-    """Judge the difference of clocks: no more than a warning, since the wrong one may be the file server's."""
+    """Judge the difference of clocks; at most a warning, since the file server's clock may be the wrong one."""
     if abs(ahead_s) <= CLOCK_S:
         return ok("clock", f"agrees with that of the results folder within {max(abs(ahead_s), 0.1):.1f} s")
     which = "behind" if ahead_s > 0 else "ahead of"

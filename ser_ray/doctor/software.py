@@ -1,4 +1,4 @@
-"""Checks of Python, of the packages, and of what precedes them on the path."""
+"""Check Python, the packages, and folders that precede them on the import path."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from ser_ray.shadows import modules_in, shadowed_names
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 SLOW_IMPORT_S = 30.0
-"""On GPUs each trial's process imports PyTorch anew, which takes it 1 to 3 s from a local disk."""
+"""On GPUs, each trial's process imports PyTorch again, which takes 1 to 3 s from a local disk."""
 CUDA_12_PAIR = {"torch": "2.9.1", "torchaudio": "2.9.1"}
-"""The newest pair on PyPI that is built for CUDA 12, for drivers that are too old for the locked one."""
+"""Newest pair on PyPI built for CUDA 12, for drivers that are too old for the locked pair."""
 CUDA_12_INSTALL = f".venv/bin/uv pip install {' '.join(f'{name}=={version}' for name, version in CUDA_12_PAIR.items())}"
 INSTALL = "`make env` in the project's folder brings the environment up to date"
 KERNELS = Path(__file__).parents[1] / "models" / "kernels.py"
@@ -39,7 +39,7 @@ def findings(torch: PythonOutput, ray: PythonOutput, environment: Mapping[str, s
 
 
 def check_python(found: Sequence[int], executable: str) -> Finding:
-    """Judge the version numbers of Python."""
+    """Judge the version of Python."""
     text = f"{'.'.join(map(str, found))}, {executable}"
     if OLDEST <= tuple(found[:2]) <= NEWEST:
         return ok("python", text)
@@ -51,8 +51,8 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
     """Judge the versions of the packages that ser_ray requires.
 
     Args:
-        wanted: the requirements, such as "ray[tune]==2.60.*"; None where ser_ray itself is not installed.
-        installed: gives the version of a package, or None where it is absent.
+        wanted: the requirements, such as "ray[tune]==2.60.*"; None if ser_ray itself is not installed.
+        installed: function that returns the version of a package, or None if it is not installed.
     """
     if wanted is None:
         return warn("packages", "ser_ray itself is not installed here, so no versions were checked", INSTALL)
@@ -83,7 +83,7 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
 
 
 def check_import(name: str, what: str, seconds: float, failure: str | None) -> Finding:
-    """Judge the import of a package, given the seconds that it took and why it failed, or None."""
+    """Judge the import of a package, given its duration and the reason of its failure, or None."""
     if failure is not None:
         others = "; if that changes nothing, unset LD_LIBRARY_PATH and PYTHONPATH, which modules may have set"
         return fail(name, f"{what} cannot be imported ({failure})", INSTALL + others)
@@ -95,7 +95,7 @@ def check_import(name: str, what: str, seconds: float, failure: str | None) -> F
 
 
 def _torch(probe: PythonOutput) -> tuple[str, float, str | None]:
-    """Return what was imported, the seconds that it took, and why it failed, or None."""
+    """Return the imported packages, the duration in seconds, and the reason of a failure, or None."""
     if not probe.lines:
         return "PyTorch with torchaudio", probe.seconds, _failure(probe)
     found = json.loads(probe.lines[0])
@@ -107,7 +107,7 @@ def _failure(answer: PythonOutput) -> str | None:
 
 
 def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Finding]:
-    """Yield a warning for each folder that Python searches before the environment and that shadows what it has."""
+    """Yield a warning for each folder that Python searches before the environment and that shadows its modules."""
     for folder in before:
         whole = [name for name in names if (folder / name.replace("-", "_")).is_dir()]
         single = shadowed_names(modules_in(str(folder))) - {name.replace("-", "_") for name in whole}
@@ -122,7 +122,7 @@ def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Find
 
 
 def check_variables(environment: Mapping[str, str], *, nodes: int, in_job: bool) -> Iterator[Finding]:
-    """Yield warnings for variables that mislead a sweep; with several nodes, the job's script sets RAY_ADDRESS."""
+    """Yield warnings about variables that mislead a sweep; with several nodes, the job's script sets RAY_ADDRESS."""
     if environment.get("PYTHONHOME"):
         home = environment["PYTHONHOME"]
         yield warn("variables", f"PYTHONHOME={home} makes Python look there for its library", "unset PYTHONHOME")
@@ -136,7 +136,7 @@ def check_variables(environment: Mapping[str, str], *, nodes: int, in_job: bool)
 
 
 def check_kernel_cache(folders: Sequence[Path]) -> Finding:
-    """Judge whether compiled code can be kept, given the folders that Numba tries, in order."""
+    """Judge whether compiled code can be cached, given the folders that Numba tries, in order."""
     for folder in folders:
         if os.access(nearest_existing(folder), os.W_OK):
             return ok("kernels", f"compiled code is kept in {folder}")
@@ -152,12 +152,12 @@ def check_kernel_cache(folders: Sequence[Path]) -> Finding:
 
 
 def _release(there: str | None) -> str | None:
-    """Return a version without its build, such as 2.9.1 of 2.9.1+cu128."""
+    """Remove the build from a version, such as 2.9.1+cu128 -> 2.9.1."""
     return None if there is None else there.partition("+")[0]
 
 
 def _split(requirement: str) -> tuple[str, str]:
-    """Return the name and the version specifier of a requirement."""
+    """Split a requirement into name and version specifier."""
     match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)", requirement)
     return (match[1], match[2].strip()) if match else (requirement, "")
 
@@ -193,7 +193,7 @@ def _before(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _kernel_caches(environment: Mapping[str, str]) -> list[Path]:
-    """Return the folders in which Numba keeps compiled code, in the order in which it tries them."""
+    """Return the folders in which Numba caches compiled code, in the order in which it tries them."""
     named = environment.get("NUMBA_CACHE_DIR")
     wide = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
     return [*([Path(named)] if named else []), KERNELS.parent / "__pycache__", wide]

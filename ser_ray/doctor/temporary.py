@@ -1,4 +1,4 @@
-"""Checks of what Ray needs of a node: a temporary folder for its sockets and logs, and shared memory."""
+"""Check a node for Ray's needs: a temporary folder for its sockets and logs, and shared memory."""
 
 import fcntl
 import os
@@ -14,18 +14,18 @@ from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES
 from ser_ray.sweep.nodes.ray_folder import LONGEST
 
 RAY_FULL = 0.95
-"""Used share of a disk above which Ray spills no more objects to it (ray.exceptions.OutOfDiskError)."""
+"""Used fraction of a disk above which Ray spills no more objects to it (ray.exceptions.OutOfDiskError)."""
 SHM_BYTES = OBJECT_STORE_BYTES * 3 // 2
-"""A sweep's object store and a half more: where it does not fit, Ray keeps it in its temporary folder, on disk."""
+"""1.5 times a sweep's object store; where the store does not fit, Ray keeps it on disk, in its temporary folder."""
 SET_TMP = "SER_RAY_TMP=DIR in slurm/site.env, a short path on the node's own disk"
 
 
 def findings(folder: Path) -> Iterator[Finding]:
-    """Try the folder in which Ray keeps its sockets and logs, and yield the finding; nothing is left in it."""
+    """Test the folder for Ray's sockets and logs, and yield the finding; nothing is left in it."""
     try:
         with tempfile.TemporaryDirectory(prefix="ser_ray_doctor_", dir=folder) as own:
             descriptor = os.open(own, os.O_RDONLY)
-            try:  # through the descriptor, so that the length of the folder's own path does not matter here
+            try:  # through the descriptor, so that the length of the folder's path does not matter here
                 with socket.socket(socket.AF_UNIX) as unix:
                     unix.bind(f"/proc/self/fd/{descriptor}/socket")
             finally:
@@ -38,7 +38,7 @@ def findings(folder: Path) -> Iterator[Finding]:
 
 
 def supports_locks(path: Path) -> bool:
-    """Return whether the file system of a path supports flock; the file is made."""
+    """Return whether the file system of a path supports flock, creating the file."""
     with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,7 +50,7 @@ def supports_locks(path: Path) -> bool:
 
 
 def check_temporary(folder: Path, free: FreeSpace, kind: str | None, *, locks: bool = True) -> Finding:
-    """Judge the node's temporary folder, given whether its file system supports flock."""
+    """Judge the node's temporary folder; `locks` is whether its file system supports flock."""
     text = f"{folder}, {size(free.free)} of {size(free.total)} free" + (f", {kind}" if kind else "")
     length = len(os.fsencode(folder))
     if length > LONGEST:
@@ -68,7 +68,7 @@ def check_temporary(folder: Path, free: FreeSpace, kind: str | None, *, locks: b
 
 
 def check_shared_memory(free: int | None) -> Finding:
-    """Judge the free bytes of /dev/shm; None where it is absent."""
+    """Judge the free bytes of /dev/shm (None if it is missing)."""
     text = "/dev/shm is absent" if free is None else f"{size(free)} of /dev/shm free"
     if free is not None and free >= SHM_BYTES:
         return ok("shm", text)

@@ -1,6 +1,6 @@
-"""The GPUs of this node: which of them PyTorch can use, for runs and for the doctor.
+"""Find the GPUs of this node that PyTorch can use, for runs and for the doctor.
 
-`probe` imports PyTorch and has each GPU compute, as a process of its own (`run_python`); `visible` joins what it found
-with what `nvidia_smi` lists, slices (MIG) one by one; `usable` is what trials may be given; `node_gpus` assigns GPUs to
-the trials of a node and counts the GPUs' faults.
+`probe` imports PyTorch and runs a computation on each GPU, in a separate process (`run_python`). `visible` combines its
+results with the list of `nvidia_smi`, with one entry per MIG slice. `usable` selects the GPUs for trials. `node_gpus`
+assigns GPUs to the trials of a node and counts the GPUs' faults.
 """

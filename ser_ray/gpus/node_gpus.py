@@ -1,8 +1,8 @@
-"""Which GPU of its node a trial runs on: the one that Ray assigned, unless that one was found faulty.
+"""Choose the GPU of a trial on its node: the one that Ray assigned, unless that one is faulty.
 
-Trials are processes that know nothing of each other, and a fault of a GPU ends the trial's process. So they share a
-folder of the node, with a file for each running trial, locked while it lives, that holds its GPU and its share; and a
-file for each GPU that counts its faults in a row.
+Trials are separate processes that do not communicate, and a fault of a GPU ends the trial's process. So they share a
+folder on the node. It has a file per running trial with its GPU and share, locked while the trial lives, and a file per
+GPU that counts its consecutive faults.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 FAULTS_IN_A_ROW = 2
-"""After so many, with no epoch between, a GPU is probed, and no longer used."""
+"""After this many faults without a finished epoch in between, a GPU is probed and set aside."""
 
 
 class NodeGpus:
-    """The GPUs of this node that the trials of one cluster share, through a folder on the node.
+    """GPUs of this node, shared by the trials of one Ray cluster through a folder on the node.
 
-    `ids` are the GPUs as CUDA_VISIBLE_DEVICES names them.
+    `ids` are their names in CUDA_VISIBLE_DEVICES.
     """
 
     def __init__(self, folder: Path, ids: Sequence[str]) -> None:
@@ -27,9 +27,9 @@ class NodeGpus:
 
     @contextlib.contextmanager
     def place(self, assigned: str, share: float, avoid: Collection[str] = ()) -> Iterator[str]:
-        """Yield the GPU for a trial, which holds its share for as long as the context, or this process, lasts.
+        """Choose a GPU for a trial, and reserve its share of it until the context, or this process, ends.
 
-        It is the one that Ray assigned, unless that one is set aside or to be avoided and another has room.
+        It is the GPU that Ray assigned, unless that one is set aside, or is to be avoided and another has room.
         """
         with contextlib.ExitStack() as stack:
             with self._locked():
@@ -44,10 +44,10 @@ class NodeGpus:
         self._faults(gpu).unlink(missing_ok=True)
 
     def fault(self, gpu: str, wrong: Callable[[], str | None]) -> str | None:
-        """Record a fault of a GPU, and set it aside if it is not the first in a row; return why, once.
+        """Record a fault of a GPU; after FAULTS_IN_A_ROW faults, set it aside and return the reason, once.
 
-        `wrong` probes the GPU and returns what is wrong with it, if anything. The last GPU of a node is set aside only
-        if it computes wrongly, since otherwise the faults may be the trials' own.
+        `wrong` probes the GPU and returns its problem, if any. The last GPU of a node is set aside only if the probe
+        finds a problem, since otherwise the trials themselves may cause the faults.
         """
         with self._locked():
             file = self._faults(gpu)
@@ -55,7 +55,7 @@ class NodeGpus:
             file.write_text("fault\n" * count, encoding="utf-8")
             if count < FAULTS_IN_A_ROW or gpu in self.set_aside:
                 return None
-        found = wrong()  # for seconds, in which others are not to wait
+        found = wrong()  # takes seconds, so the lock is released meanwhile
         with self._locked():
             if gpu in self.set_aside or (found is None and not set(self._ids) - self.set_aside - {gpu}):
                 return None
@@ -64,7 +64,7 @@ class NodeGpus:
 
     @property
     def set_aside(self) -> set[str]:
-        """The GPUs that are not used any more."""
+        """GPUs that are no longer used."""
         return {path.name.removeprefix("aside-") for path in self._folder.glob("aside-*")}
 
     def _choose(self, assigned: str, share: float, avoid: Collection[str]) -> str:
@@ -78,7 +78,7 @@ class NodeGpus:
         return assigned if assigned in good else max(good, key=lambda gpu: free.get(gpu, 0.0))
 
     def _free(self) -> dict[str, float]:
-        """Return the share of each GPU that no running trial holds."""
+        """Return the free share of each GPU, not reserved by a running trial."""
         free = dict.fromkeys(self._ids, 1.0)
         for path in self._folder.glob("trial-*"):
             with path.open("r+", encoding="utf-8") as file:
@@ -88,7 +88,7 @@ class NodeGpus:
                     gpu, share = file.read().split()
                     free[gpu] = free.get(gpu, 1.0) - float(share)
                 else:
-                    path.unlink()  # its process is gone
+                    path.unlink()  # its process has ended
         return free
 
     def _faults(self, gpu: str) -> Path:

@@ -1,4 +1,4 @@
-"""Lists the GPUs of this node by NVIDIA's own program: UUIDs, compute modes, and slices (MIG)."""
+"""List the GPUs of this node with nvidia-smi: UUIDs, compute modes, and MIG slices."""
 
 import re
 import shutil
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 PROGRAM = "nvidia-smi"
 TIMEOUT_S = 30.0
 EXCLUSIVE, PROHIBITED = "Exclusive_Process", "Prohibited"
-"""Compute modes: one process at a time, and none at all. In any other, processes share a GPU."""
+"""Compute modes that allow one process at a time, and none at all. In any other mode, processes share a GPU."""
 
 
 @dataclass(frozen=True)
 class ListedGpu:
-    """A GPU as nvidia-smi lists it."""
+    """A GPU in the list of nvidia-smi."""
 
     index: str  # also in CUDA_VISIBLE_DEVICES
     uuid: str  # such as GPU-8f2a...
@@ -22,12 +22,12 @@ class ListedGpu:
     slices: tuple[str, ...] = ()  # UUIDs of its MIG slices, such as MIG-5b1c...; empty if it is not partitioned
 
     def is_named(self, name: str) -> bool:
-        """Return whether CUDA takes a name in CUDA_VISIBLE_DEVICES for this GPU: its number or a prefix of its UUID."""
+        """Return whether a name in CUDA_VISIBLE_DEVICES refers to this GPU: its number or a prefix of its UUID."""
         return name == self.index or (name.startswith("GPU-") and self.uuid.startswith(name))
 
 
 def list_gpus() -> tuple[ListedGpu, ...]:
-    """Return the GPUs that nvidia-smi lists; none where it is not installed or does not answer."""
+    """List the GPUs that nvidia-smi reports; none where it is not installed or does not answer."""
     if shutil.which(PROGRAM) is None:
         return ()
     modes = dict(
@@ -46,7 +46,7 @@ def list_gpus() -> tuple[ListedGpu, ...]:
 
 
 def select_visible(listed: Sequence[ListedGpu], visible: Sequence[str] | None) -> list[ListedGpu]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, as a whole or a slice of them; all where it is not set."""
+    """Select the GPUs that CUDA_VISIBLE_DEVICES names, entirely or by a slice; all where it is not set."""
     if visible is None:
         return list(listed)
     return [gpu for gpu in listed if any(gpu.is_named(name) or name in gpu.slices for name in visible)]

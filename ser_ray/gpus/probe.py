@@ -1,6 +1,6 @@
-"""Imports PyTorch and has each GPU compute; run as a process of its own, since a broken GPU may crash or hang it.
+"""Import PyTorch and test each GPU with a computation, in a separate process, since a broken GPU may crash or hang it.
 
-`python -m ser_ray.gpus.probe` prints two lines of JSON: the versions, and what each GPU computed.
+`python -m ser_ray.gpus.probe` prints two lines of JSON: the versions, and the result for each GPU.
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import Any
 TOLERANCE = 1e-4
 """Relative to the largest value: float32 sums of a few hundred products err by about 1e-6, TF32 by 1e-3."""
 LSTM_TOLERANCE = 1e-3
-"""Likewise, of gradients through two layers of 40 steps."""
+"""The same for gradients through two layers of 40 steps."""
 MOST_CHARACTERS = 200
-"""Of a reason; CUDA's messages go on with advice on debugging."""
+"""Length at which a reason is cut off; CUDA's messages continue with advice on debugging."""
 
 
 def import_torch() -> dict[str, Any]:
-    """Import PyTorch and torchaudio; return their versions, the CUDA version (or None) and the seconds that it took."""
+    """Import PyTorch and torchaudio; return their versions, the CUDA version (or None) and the duration in seconds."""
     started = time.monotonic()
     import torch
     import torchaudio
@@ -32,11 +32,11 @@ def import_torch() -> dict[str, Any]:
 
 
 def probe_gpus(cuda: Any, device: Callable[[int], Any]) -> dict[str, Any]:
-    """Have each GPU compute, given torch.cuda and the torch.device of a GPU's number.
+    """Test each GPU with a computation; `cuda` is torch.cuda, `device` maps a GPU's number to its torch.device.
 
     Returns:
-        "gpus": for each visible GPU its name, its total and free bytes of memory (before anything but CUDA itself is
-        put on it) and what is wrong with it, or None; "reason": why there is none, as PyTorch says it, or None.
+        "gpus": for each visible GPU its name, its total and free bytes of memory (measured when only CUDA itself is
+        loaded on it), and its problem or None. "reason": PyTorch's message why there is no GPU, or None.
     """
     if not cuda.is_available():
         return {"gpus": [], "reason": _why_none(cuda)}
@@ -46,7 +46,7 @@ def probe_gpus(cuda: Any, device: Callable[[int], Any]) -> dict[str, Any]:
 def _why_none(cuda: Any) -> str | None:
     try:
         cuda.init()
-    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
+    except (RuntimeError, AssertionError) as error:  # AssertionError: from a PyTorch built without CUDA
         return _short(error)
     return None
 
@@ -63,7 +63,7 @@ def _probe_gpu(cuda: Any, device: Callable[[int], Any], index: int) -> dict[str,
 
 
 def computed_wrongly(device: Any) -> str | None:
-    """Return what a torch.device computes otherwise than the CPU in double precision, or None."""
+    """Compare operations on a torch.device with the CPU in double precision; return the first deviation, or None."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -76,13 +76,13 @@ def computed_wrongly(device: Any) -> str | None:
         expected = operation(*(operand.double() for operand in operands))
         found = operation(*(operand.to(device) for operand in operands)).cpu().double()
         error = ((found - expected).abs().max() / expected.abs().max()).item()
-        if not error < TOLERANCE:  # NaN is wrong, too
+        if not error < TOLERANCE:  # also true for NaN
             return f"{name} is off by {error:.2g} of its largest value"
     return _lstm_wrongly(device)
 
 
 def _lstm_wrongly(device: Any) -> str | None:
-    """Return what a device computes otherwise than the CPU in a step of an LSTM, or otherwise the second time."""
+    """Compare an LSTM's gradients on a device with the CPU and with a second run; return a deviation, or None."""
     import torch
 
     generator = torch.Generator().manual_seed(1)
@@ -115,13 +115,13 @@ def _short(error: BaseException) -> str:
 
 
 def main() -> int:
-    """Print a line of JSON with the versions, and one with what each GPU computed; return 0."""
+    """Print a line of JSON with the versions, and one with the result for each GPU; return 0."""
     print(json.dumps(import_torch()), flush=True)
     import torch
 
     from ser_ray.training.numerics import prepare_process
 
-    prepare_process()  # as a trial does: deterministic, and without TF32, whose products would pass for wrong
+    prepare_process()  # as a trial does: deterministic, and without TF32, whose products exceed the tolerance
     print(json.dumps(probe_gpus(torch.cuda, lambda index: torch.device("cuda", index))), flush=True)
     return 0
 

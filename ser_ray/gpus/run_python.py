@@ -1,4 +1,4 @@
-"""Runs Python in another process, which may fail, crash or never answer."""
+"""Run Python in another process, which may fail, crash or hang."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TIMEOUT_S = 180.0
-"""A cold environment on a busy shared disk may take a minute or two to import; a GPU that hangs never answers."""
+"""An import that is not cached may take a minute or two on a busy shared disk; a GPU that hangs never answers."""
 KILL_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class PythonOutput:
-    """The lines that a process printed, the seconds it took, and why it failed; `error` is None if it did not."""
+    """Lines that a process printed, its duration, and the reason of its failure; `error` is None if it succeeded."""
 
     lines: tuple[str, ...]
     error: str | None
@@ -25,7 +25,7 @@ class PythonOutput:
 def run_python(
     *arguments: str, timeout_s: float = TIMEOUT_S, variables: Mapping[str, str] | None = None
 ) -> PythonOutput:
-    """Run this Python with arguments, and with further environment variables; kill it after `timeout_s`."""
+    """Run this Python interpreter with arguments and further environment variables; kill it after `timeout_s`."""
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -42,7 +42,7 @@ def run_python(
         error = f"no answer within {timeout_s:.0f} s"
         try:
             stdout, _ = process.communicate(timeout=KILL_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # the kernel waits for a device, and so does the process
+        except subprocess.TimeoutExpired:  # the process is stuck in the kernel, which waits for a device
             stdout = b""
     return PythonOutput(tuple(_lines(stdout)), error, time.monotonic() - started)
 
@@ -52,7 +52,7 @@ def _lines(output: bytes) -> list[str]:
 
 
 def _error(code: int, stderr: Sequence[str]) -> str:
-    """Return why a process failed: the last line of its traceback, or the signal that ended it."""
+    """Return the reason of a failure: the signal that ended the process, or the last line of its traceback."""
     if code < 0:
         try:
             name = signal.Signals(-code).name

@@ -1,4 +1,4 @@
-"""Which GPUs of this node trials may be given: those that PyTorch computes rightly on, as many as the job was given."""
+"""Select the GPUs of this node for trials: those on which PyTorch computes correctly, as many as the job was given."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ from ser_ray.gpus.run_python import PythonOutput
 
 @dataclass(frozen=True)
 class UsableGpus:
-    """The GPUs of this node that trials may be given."""
+    """GPUs of this node that trials may use."""
 
-    ids: tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them
-    all_visible: bool = True  # whether PyTorch sees no others, so that none has to be hidden
-    unusable: tuple[str, ...] = ()  # what is wrong with each other one to which the job has a claim
+    ids: tuple[str, ...]  # names in CUDA_VISIBLE_DEVICES
+    all_visible: bool = True  # whether these are all that PyTorch sees, so that none has to be hidden
+    unusable: tuple[str, ...] = ()  # the problem of each other GPU of the job
 
 
 def usable_gpus(
@@ -28,11 +28,14 @@ def usable_gpus(
     probe: Callable[[str | None], PythonOutput] = visible.probe,
     list_gpus: Callable[[], Sequence[ListedGpu]] = list_gpus,
 ) -> UsableGpus:
-    """Return the GPUs of this node that trials may be given; of one that is partitioned (MIG), each slice.
+    """Find the GPUs of this node that trials may use; for a partitioned GPU (MIG), its slices.
 
-    A process of its own tries each, for seconds, since neither NVIDIA's library nor PyTorch's count tells whether it
-    can be used: a driver may be too old for this PyTorch, a GPU broken, or another job's. None is started where there
-    is no device. Raises InputError if the job was given GPUs and none of them can be used.
+    A separate process tests them, which takes seconds, since neither NVIDIA's library nor PyTorch's count shows whether
+    a GPU can be used: the driver may be too old for this PyTorch, the GPU may be broken or belong to another job. No
+    process is started where there is no device.
+
+    Raises:
+        InputError: if PyTorch cannot be imported, or the job was given GPUs and none of them can be used.
     """
     given, named = allocation.gpus_given(environment), allocation.gpus_named(environment)
     requested = given or len(named or ())
@@ -55,16 +58,15 @@ def usable_gpus(
 
 
 def limit_to_job(names: Sequence[str], given: int | None) -> tuple[str, ...]:
-    """Return those of a node's working GPUs that are the job's: the first `given`, all where SLURM gives no number.
+    """Select the job's GPUs from a node's working ones: the first `given`, or all where SLURM gives no number.
 
-    Slices are all the job's own: SLURM counts a GPU once that the job has as a whole, and may count slices that it
-    gives one by one.
+    Slices all belong to the job: SLURM may count a whole GPU of the job as one, or each slice that it gives by itself.
     """
     return tuple(names if any(name.startswith("MIG-") for name in names) else names[:given])
 
 
 def gpus_unusable(given: int, reason: str | None) -> InputError:
-    """Return the error of a job that was given GPUs of which none can be used."""
+    """Return the error for a job that was given GPUs of which none can be used."""
     said = f" ({reason})" if reason else ""
     return InputError(
         f"this job was given {given} GPU{'s' if given > 1 else ''}, but PyTorch can use none{said}; it is not spent on "
@@ -74,9 +76,9 @@ def gpus_unusable(given: int, reason: str | None) -> InputError:
 
 
 def wrong_with(gpu: str) -> str | None:
-    """Return what is wrong with a GPU that CUDA_VISIBLE_DEVICES may name; None if it computes rightly.
+    """Test a GPU, named as in CUDA_VISIBLE_DEVICES; return its problem, or None if it computes correctly.
 
-    A process of its own tries it, for seconds.
+    The test runs in a separate process and takes seconds.
     """
     result = visible.read_probe(visible.probe(gpu))
     if result is None or not result.gpus:
@@ -86,7 +88,7 @@ def wrong_with(gpu: str) -> str | None:
 
 @contextlib.contextmanager
 def only_visible(usable: UsableGpus) -> Iterator[None]:
-    """Hide all other GPUs from processes that are started meanwhile."""
+    """Hide all other GPUs from processes that are started in the context."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if usable.all_visible:
         yield

@@ -1,7 +1,7 @@
-"""What PyTorch sees of the GPUs of this node, each with the name by which a trial is given it, slices one by one.
+"""Find the GPUs and MIG slices of this node that PyTorch sees, with their names for CUDA_VISIBLE_DEVICES.
 
-A CUDA process sees at most one slice of a GPU (MIG): the first that it is given, and of a partitioned GPU that is named
-as a whole the first of its slices. So each slice is probed by a process of its own, by its UUID.
+A CUDA process sees at most one MIG slice: the first one named, or the first slice of a partitioned GPU that is named as
+a whole. So each slice is probed by a separate process, under its UUID.
 """
 
 import dataclasses
@@ -16,65 +16,65 @@ from ser_ray.gpus.nvidia_smi import PROHIBITED, ListedGpu, select_visible
 from ser_ray.gpus.run_python import PythonOutput, run_python
 
 PARALLEL_PROBES = 4
-"""Slices that are probed at the same time: each process imports PyTorch, and takes a gigabyte of memory for a while."""
+"""Slices probed at the same time; each process imports PyTorch and temporarily takes a gigabyte of memory."""
 UNSEEN = "PyTorch does not see it"
 NOT_ALLOWED = "its compute mode is prohibited: no process may compute on it"
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as PyTorch sees it: bytes of its memory, and what it computes wrongly (None if it is right)."""
+    """A GPU as PyTorch sees it: total and free bytes of memory, and its problem (None if it computes correctly)."""
 
     name: str
     total: int
     free: int
     wrong: str | None
-    mode: str = ""  # compute mode as nvidia-smi names it; empty where it is not known
+    mode: str = ""  # compute mode as nvidia-smi names it; empty if unknown
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found."""
+    """Result of a probe."""
 
-    cuda: str | None  # the version that PyTorch was built for; None for none
+    cuda: str | None  # CUDA version that PyTorch was built for; None if it was built without CUDA
     gpus: tuple[Gpu, ...] = ()  # all that PyTorch sees
-    reason: str | None = None  # why it sees none, in its own words
-    crash: str | None = None  # how the probing process failed, if it did
+    reason: str | None = None  # PyTorch's message if it sees none
+    crash: str | None = None  # failure of the probing process, if any
 
     @property
     def reason_for_none(self) -> str | None:
-        """Why PyTorch sees no GPU, in a line; None if it is not known."""
+        """Reason why PyTorch sees no GPU, in one line; None if unknown."""
         if self.crash:
             return f"the process that tried them ended: {self.crash}"
         if self.cuda is None:
             return "this PyTorch was built for CPUs alone"
-        return self.reason.split(". ")[0] if self.reason else None  # CUDA goes on with advice of its own
+        return self.reason.split(". ")[0] if self.reason else None  # CUDA's message continues with advice
 
 
 @dataclass(frozen=True)
 class VisibleGpus:
-    """The GPUs of this node that PyTorch sees."""
+    """GPUs of this node that PyTorch sees."""
 
     result: ProbeResult | None  # None if PyTorch could not be imported
-    names: tuple[str, ...] = ()  # of the GPUs in it, as CUDA_VISIBLE_DEVICES names each
-    whole: int = 0  # their number, all slices of one that was given as a whole counted as one
-    split: bool = False  # whether slices replace a GPU that was visible before
+    names: tuple[str, ...] = ()  # names in CUDA_VISIBLE_DEVICES of the GPUs in `result`
+    whole: int = 0  # number of GPUs; the slices of a GPU that was given as a whole count as one
+    split: bool = False  # whether slices, probed one by one, replace GPUs that were visible before
 
     @property
     def working(self) -> tuple[str, ...]:
-        """The names of those that compute what they should."""
+        """Names of the GPUs that compute correctly."""
         gpus = self.result.gpus if self.result is not None else ()
         return tuple(name for name, gpu in zip(self.names, gpus, strict=True) if gpu.wrong is None)
 
 
 def probe(visible: str | None = None) -> PythonOutput:
-    """Probe each GPU in a process of its own: those that `visible` names, by default those visible to this process."""
+    """Probe the GPUs that `visible` names in a separate process; by default those visible to this process."""
     variables = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     return run_python("-m", "ser_ray.gpus.probe", variables=variables)
 
 
 def read_probe(output: PythonOutput) -> ProbeResult | None:
-    """Return what a probe found; None if it could not import PyTorch."""
+    """Parse the output of a probe; None if it could not import PyTorch."""
     if not output.lines:
         return None
     cuda = json.loads(output.lines[0])["cuda"]
@@ -91,7 +91,7 @@ def visible_gpus(
     *,
     probe_one: Callable[[str], PythonOutput] = probe,
 ) -> VisibleGpus:
-    """Return the GPUs of this node, from a probe of what is visible; where that holds slices, each is probed again."""
+    """Find the GPUs of this node from the output of `probe`; if some are partitioned, probe each slice."""
     result, named = read_probe(output), allocation.gpus_named(environment)
     if result is None:
         return VisibleGpus(None)
@@ -105,24 +105,21 @@ def visible_gpus(
         return VisibleGpus(dataclasses.replace(result, gpus=prohibited), names, len(names))
     all_names = [str(number) for number in range(len(result.gpus))] if named is None else named
     gpus = tuple(_with_mode(gpu, name, listed) for name, gpu in zip(all_names, result.gpus, strict=False))
-    # the variable may name more than there are
+    # CUDA_VISIBLE_DEVICES may name more GPUs than there are
     return VisibleGpus(dataclasses.replace(result, gpus=gpus), tuple(all_names[: len(gpus)]), len(gpus))
 
 
 def _slices(
     selected: Sequence[ListedGpu], named: Sequence[str] | None, given: int | None
 ) -> list[tuple[str, ...]] | None:
-    """Return, for each GPU or slice that is visible, its slices' UUIDs, or its own name; None if none is partitioned.
-
-    A single slice that is named is seen as it is.
-    """
+    """Return, for each visible GPU or slice, its slices' UUIDs or else its own name; None if none is partitioned."""
     if named is None:
         found = [gpu.slices or (gpu.uuid,) for gpu in selected]
-        cut = found[:given] if given else found  # a site that does not confine devices: others may be another job's
+        cut = found[:given] if given else found  # where the site does not confine devices, others may be another job's
         return cut if any(gpu.slices for gpu in selected) else None
     by_name = {name: gpu.slices for name in named for gpu in selected if gpu.is_named(name) and gpu.slices}
     if not by_name and (len(named) == 1 or not any(name.startswith("MIG-") for name in named)):
-        return None
+        return None  # also for a single named slice, which needs no further probe
     return [by_name.get(name, (name,)) for name in named]
 
 
@@ -139,7 +136,7 @@ def _probe_slices(
 
 
 def _only_gpu(name: str, output: PythonOutput) -> Gpu:
-    """Return the GPU or slice that was probed alone."""
+    """Return the result for a GPU or slice that was probed by itself."""
     result = read_probe(output)
     if result is not None and result.gpus:
         return result.gpus[0]

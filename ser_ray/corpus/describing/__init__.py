@@ -1,1 +1,1 @@
-"""What a corpus holds, for people: figures, a table, a picture, and whether all of it is as it should be."""
+"""Describe a corpus to people with figures, a table and a picture, and check its integrity."""

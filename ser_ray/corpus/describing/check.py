@@ -1,13 +1,12 @@
-"""Checks every byte of a corpus, and what in it would spoil results: `ser-ray corpus check`.
+"""Check every byte of a corpus, and find contents that would distort results: `ser-ray corpus check`.
 
 wrong, so that no result of the corpus should be trusted (exit code 1):
-    files that are not those that the manifest lists, or not in its schema; an index that does not fit them (lengths,
-    mean and deviation of the samples, labels, partition); labels that are no numbers; and whatever makes devel or test
-    easier than new people would be: a speaker, a dyad (or session, or video), or the very same samples in more than one
-    partition.
-warning, legal but perhaps not meant (exit code 0):
+    files that differ from the manifest or its schema; an index that does not fit them (lengths, mean and deviation of
+    the samples, labels, partition); labels that are not numbers; and whatever makes devel or test easier than new
+    people would be: a speaker, a dyad (or session, or video), or the very same samples in more than one partition.
+warning, legal but perhaps not intended (exit code 0):
     clipping, long silence, labels outside [-1, 1] or constant, the same samples twice in one partition (which counts
-    them twice), files in shards/ that no manifest lists.
+    them twice), files in shards/ that the manifest does not list.
 """
 
 from collections import Counter
@@ -32,7 +31,7 @@ from ser_ray.errors import InputError
 
 SMALL_BYTES = 2**31
 SHOWN = 5
-"""Findings of one kind that are shown; the rest is counted."""
+"""Findings shown per kind; the rest are counted."""
 
 
 @dataclass
@@ -51,11 +50,11 @@ class Checked:
                 self.shown.append(finding)
 
     def count(self, grade: str) -> int:
-        """Return how many findings there are of a grade, "wrong" or "warning"."""
+        """Count the findings of a grade, "wrong" or "warning"."""
         return sum(number for (of, _), number in self.counts.items() if of == grade)
 
     def lines(self) -> list[str]:
-        """Return the lines to print: warnings, what is wrong, and last what was checked."""
+        """Return the lines to print: warnings, errors, and last a summary of what was checked."""
         lines = []
         for grade in ("warning", "wrong"):
             for kind in (kind for of, kind in self.counts if of == grade):
@@ -68,10 +67,10 @@ class Checked:
 
 
 def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
-    """Return what is wrong with a corpus, or suspicious about it; every byte is read.
+    """Check a corpus, reading every byte; return the findings, wrong or suspicious.
 
-    By default one process per core checks recordings, or a single one where a corpus is so small that starting them
-    takes longer.
+    By default one process per core checks recordings, or a single process for a corpus of at most SMALL_BYTES, where
+    starting them would take longer.
 
     Raises:
         InputError: if there is no corpus, or `jobs` is below 1.
@@ -112,7 +111,7 @@ def _number(count: int, what: str) -> str:
 
 
 def _check_shards(corpus: Corpus, jobs: int, checked: Checked) -> dict[str, int]:
-    """Note what is wrong with the shards as files; return how many recordings each holds that can be read."""
+    """Check the shards as files; return each shard's number of readable recordings."""
     shards = corpus.manifest.shards
     listed = {shard.name for shard in shards}
     for path in sorted((corpus.path / SHARDS).glob("*")):
@@ -128,7 +127,7 @@ def _check_shards(corpus: Corpus, jobs: int, checked: Checked) -> dict[str, int]
 
 
 def _check_recordings(corpus: Corpus, recordings: list[Recording], jobs: int, checked: Checked) -> None:
-    """Note what is wrong with recordings, and which have the same samples."""
+    """Check recordings, and note those with the same samples."""
     inspect = partial(inspect_recording, folder=corpus.path, targets=corpus.targets, hop=corpus.hop)
     first: dict[bytes, Recording] = {}
     inspected: Inspected
@@ -147,7 +146,7 @@ def _check_recordings(corpus: Corpus, recordings: list[Recording], jobs: int, ch
 
 
 def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[CheckFinding]:
-    """Yield where the index does not fit the shards, and the reverse."""
+    """Yield mismatches between index and shards."""
     columns = ("recording", "partition", "shard", "batch")
     index = read_index(corpus.path, corpus.manifest)
     names: Counter[str] = Counter()
@@ -180,7 +179,7 @@ def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[CheckFinding]:
 
 
 def _leaks(corpus: Corpus) -> Iterator[CheckFinding]:
-    """Yield who is heard in more than one partition."""
+    """Yield speakers and dyads that are heard in more than one partition."""
     advice = "move all of them to one partition"
     for what, groups in (("speaker", shared_speakers(corpus)), ("dyad", shared_dyads(corpus))):
         for name, members in groups.items():
@@ -190,7 +189,7 @@ def _leaks(corpus: Corpus) -> Iterator[CheckFinding]:
 
 
 def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[CheckFinding]:
-    """Yield what does not fit in the table of raters, if there is one."""
+    """Yield mismatches between the table of raters, if there is one, and the corpus."""
     path = corpus.path / RATERS_FILE
     if not path.is_file():
         return

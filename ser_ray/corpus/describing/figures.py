@@ -1,6 +1,6 @@
-"""Figures of a corpus per partition: sizes, label statistics, and how far raters agree.
+"""Compute figures of a corpus per partition: sizes, label statistics, and agreement of raters.
 
-One recording is read after the other and only sums are kept, so that memory does not grow with the corpus.
+Recordings are read one at a time and only sums are kept, so that memory use does not grow with the corpus.
 """
 
 from collections import Counter, defaultdict
@@ -25,8 +25,8 @@ from ser_ray.errors import InputError
 class RatersFigures:
     """Agreement of the raters of one recording about one target.
 
-    `ccc` is the mean of two of them, `alpha` Cronbach's; both are NaN for a single rater. `weights` are those in the
-    gold standard, empty where they were not kept.
+    `ccc` is the mean over pairs of raters, `alpha` Cronbach's; both are NaN for a single rater. `weights` are the
+    raters' weights in the gold standard, empty where they were not kept.
     """
 
     recording: str
@@ -38,7 +38,7 @@ class RatersFigures:
 
 
 def raters_figures(corpus: Corpus, recordings: Sequence[Recording]) -> Iterator[RatersFigures]:
-    """Yield the agreement of raters per recording and target: as the import kept it, or else from their traces."""
+    """Yield the agreement of raters per recording and target, as stored by the import or else from their traces."""
     kept = corpus.path / RATERS_FILE
     if kept.is_file():
         try:
@@ -54,7 +54,7 @@ def raters_figures(corpus: Corpus, recordings: Sequence[Recording]) -> Iterator[
 
 
 def _kept_figures(path: Path, wanted: set[str]) -> Iterator[RatersFigures]:
-    """Yield the rows of raters.parquet, group of rows by group of rows."""
+    """Yield the figures stored in raters.parquet, reading it in batches of rows."""
     file = pq.ParquetFile(path)
     rows: list[Mapping[str, object]] = []
     for batch in file.iter_batches(columns=["recording", "target", "weight", "ccc", "alpha"]):
@@ -67,7 +67,7 @@ def _kept_figures(path: Path, wanted: set[str]) -> Iterator[RatersFigures]:
 
 
 def _of_rows(rows: Sequence[Mapping[str, object]], wanted: set[str]) -> Iterator[RatersFigures]:
-    """Yield the figures of one recording and target from the rows of its raters."""
+    """Yield the figures of one recording and target, from its raters' rows, if the recording is wanted."""
     if rows and rows[0]["recording"] in wanted:
         numbers = {column: np.array([row[column] for row in rows], np.float64) for column in ("weight", "ccc", "alpha")}
         ccc = float(numbers["ccc"].mean()) if len(rows) > 1 else float("nan")
@@ -82,11 +82,12 @@ SEX_COLUMNS = ("sex", "gender")
 
 @dataclass(frozen=True)
 class TargetFigures:
-    """Figures of one target over a set of recordings; NaN where there is nothing to take them from.
+    """Figures of one target over a set of recordings; NaN where there is no data.
 
-    Mean, population deviation and range are those of all labelled frames. `autocorrelation` is per lag in seconds the
-    mean over recordings; `raters` the most of a recording; `agreement` the mean CCC of two raters of a recording, and
-    `alpha` Cronbach's, both means over recordings; `weights` the range of raters' weights in a recording's gold.
+    Mean, population standard deviation and range are those of all labelled frames. `autocorrelation` maps a lag in
+    seconds to the mean over recordings. `raters` is the largest number of raters of a recording. `agreement` is the
+    mean CCC of a recording's pairs of raters and `alpha` Cronbach's, both averaged over recordings. `weights` is the
+    range of all raters' weights.
     """
 
     mean: float
@@ -104,7 +105,7 @@ class TargetFigures:
 class PartitionFigures:
     """Figures of the recordings of one partition, or of all.
 
-    `sexes` counts speakers of each sex, "?" where it is not given; it is empty if no recording gives it.
+    `sexes` counts the speakers of each sex, "?" for unknown; it is empty if the sex of no speaker is known.
     """
 
     recordings: int
@@ -119,7 +120,7 @@ class PartitionFigures:
 
 
 def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
-    """Return the figures of "train", "devel", "test" and "all"; gold is read once, audio not at all."""
+    """Compute the figures of "train", "devel", "test" and "all", reading the gold standard once and no audio."""
     partitions = {partition: corpus.recordings(partition) for partition in PARTITIONS}
     everyone = [recording for recordings in partitions.values() for recording in recordings]
     sums = {name: {target: _Sums() for target in corpus.targets} for name in (*PARTITIONS, "all")}
@@ -141,11 +142,11 @@ def corpus_figures(corpus: Corpus) -> dict[str, PartitionFigures]:
 
 
 def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) -> float:
-    """Return how far a trace [frames] resembles itself some time later.
+    """Return the autocorrelation of a trace [frames] at one lag.
 
     r(lag) = sum of (x[t] - mean) (x[t + lag] - mean) / sum of (x[t] - mean)^2, with the mean of the whole trace: the
-    usual estimator, drawn towards 0 as fewer pairs are left. The result lies in [-1, 1]; it is NaN for a trace that is
-    constant, or shorter than twice the lag.
+    usual biased estimator, which shrinks towards 0 at long lags. The result lies in [-1, 1]; it is NaN for a trace that
+    is constant, or shorter than twice the lag.
     """
     lag = round(lag_s * rate_hz)
     if trace.size < max(2, 2 * lag):
@@ -157,9 +158,10 @@ def autocorrelation(trace: NDArray[np.float64], rate_hz: float, lag_s: float) ->
 
 
 def extra_entry(recording: Recording, columns: Sequence[str]) -> tuple[str, str]:
-    """Return a recording's extra column, and its stripped text, that has one of some lower-case names, in any case.
+    """Return name and stripped text of a recording's first non-empty extra column among `columns`.
 
-    The first name that has a text counts; both are empty if none has.
+    `columns` are lower-case names, in order of preference; a recording's columns match in any case. Both results are
+    empty if none has text.
     """
     said = {name.lower(): (name, text.strip()) for name, text in recording.extra.items() if text.strip()}
     return next((said[column] for column in columns if column in said), ("", ""))
@@ -185,7 +187,7 @@ def _sizes(corpus: Corpus, recordings: Sequence[Recording], targets: Mapping[str
 
 @dataclass(frozen=True)
 class _Moments:
-    """What one recording's gold adds to the sums of a target."""
+    """Contribution of one recording's gold to the sums of a target."""
 
     count: int
     mean: float
@@ -196,7 +198,7 @@ class _Moments:
 
     @classmethod
     def of(cls, trace: NDArray[np.float64], rate_hz: float) -> "_Moments | None":
-        """Return those of a trace [frames]; None if it holds no number."""
+        """Compute the moments of a trace [frames]; None if all of it is NaN."""
         known = trace[~np.isnan(trace)]
         if not known.size:
             return None
@@ -221,7 +223,7 @@ class _Sums:
     averages: dict[str | float, tuple[float, int]] = field(default_factory=lambda: defaultdict(lambda: (0.0, 0)))
 
     def add_gold(self, one: _Moments) -> None:
-        # Chan, Golub & LeVeque 1983: two sets' moments become those of both, without cancellation.
+        # Chan, Golub & LeVeque 1983: combine the moments of two sets without cancellation.
         count = self.count + one.count
         gap = one.mean - self.mean if self.count else 0.0
         self.squares += one.squares + gap * gap * self.count * one.count / count

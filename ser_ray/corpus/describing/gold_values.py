@@ -1,4 +1,4 @@
-"""What values the gold of a partition takes: whether it moves at all, and whether it lies in [-1, 1]."""
+"""Check the values of a partition's gold standard: whether it is constant, and whether it lies in [-1, 1]."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from ser_ray.corpus.store.reader import Corpus
 
 LEARNED_FROM = ("train", "devel")
-"""Partitions in which a target must move: a network learns from one, the other chooses its epoch."""
+"""Partitions in which a target must not be constant: train is learned from, devel selects the epoch."""
 MOST_READ = 200
-"""Recordings: labels on another scale leave [-1, 1] in nearly every one."""
+"""Most recordings read for a range; labels on another scale leave [-1, 1] in nearly every recording."""
 
 
 def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> bool:
-    """Return whether a target's gold has one value throughout a partition, so that its CCC is 0/0.
+    """Return whether a target's gold standard is constant throughout a partition, so that its CCC is 0/0.
 
-    `limit` is how many of its recordings count, from the first on.
+    Only the first `limit` recordings of the partition count; by default all.
     """
     values = set[float]()
     for gold in _golds(corpus, partition, target, limit):
@@ -27,7 +27,7 @@ def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None =
 
 
 def range_beyond(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> tuple[float, float] | None:
-    """Return the least and the largest gold of the first recording that leaves [-1, 1]; None where none does.
+    """Return the smallest and largest gold value of the first recording that leaves [-1, 1]; None where none does.
 
     At most `limit`, and at most MOST_READ, of the partition's recordings are read.
     """
@@ -38,7 +38,7 @@ def range_beyond(corpus: Corpus, partition: str, target: str, limit: int | None 
 
 
 def constant_warnings(corpus: Corpus) -> list[str]:
-    """Return a line per partition and target whose gold does not move, with the option of the import that helps."""
+    """Return a warning per partition and target with constant gold, with the import option that helps."""
     still = [(p, t) for t in corpus.targets for p in LEARNED_FROM if is_constant(corpus, p, t)]
     moving = [target for target in corpus.targets if target not in {still_target for _, still_target in still}]
     fix = f"leave it out with --targets {' '.join(moving)}" if moving else "no target is left to train on: label anew"
@@ -49,7 +49,7 @@ def constant_warnings(corpus: Corpus) -> list[str]:
 
 
 def _golds(corpus: Corpus, partition: str, target: str, limit: int | None) -> Iterator[NDArray[np.float32]]:
-    """Yield the gold of each labelled recording, without frames that have none."""
+    """Yield the gold values of each labelled recording, without NaN."""
     column = corpus.targets.index(target)
     for recording in corpus.recordings(partition)[:limit]:
         if recording.labelled:

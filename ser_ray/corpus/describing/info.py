@@ -1,4 +1,4 @@
-"""What is in a corpus, for people and for programs: a summary, a table, remarks, and the same as JSON."""
+"""Format the contents of a corpus for people (a summary, a table, remarks) and for programs (JSON)."""
 
 import json
 import math
@@ -16,13 +16,13 @@ from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import PARTITIONS, Recording
 
 DYAD_COLUMNS = ("dyad", "group_id", "group", "session", "conversation", "video")
-"""Further columns of an index that name who speaks together; the first that a recording fills counts."""
+"""Further columns of an index that name a dyad or group; the first that is not empty for a recording counts."""
 
 SHOWN = 5
 
 
 def summary(corpus: Corpus) -> str:
-    """Return a corpus in two lines."""
+    """Describe a corpus in two lines."""
     recordings = {p: corpus.recordings(p) for p in PARTITIONS}
     parts = [
         f"{p} {len(rows)} recordings{_labelled(rows)} {_hours(corpus, rows):.2f} h" for p, rows in recordings.items()
@@ -35,13 +35,13 @@ def summary(corpus: Corpus) -> str:
 
 
 def _labelled(recordings: Sequence[Recording]) -> str:
-    """Return how many recordings are labelled, where not all are."""
+    """Format the number of labelled recordings; "" where all are."""
     labelled = sum(recording.labelled for recording in recordings)
     return f" ({labelled} labelled)" if labelled < len(recordings) else ""
 
 
 def table(figures: Mapping[str, PartitionFigures]) -> Table:
-    """Return figures as a table: a column per partition, a row per figure that some partition has."""
+    """Format figures as a table: a column per partition, a row per figure that any partition has."""
     rows = Table(box=box.SIMPLE_HEAD)
     for heading in ("", *figures):
         rows.add_column(heading, justify="right" if heading else "left")
@@ -54,11 +54,11 @@ def table(figures: Mapping[str, PartitionFigures]) -> Table:
 
 
 def _add_rows(rows: Table, columns: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """Add the rows in which some column has a value."""
+    """Add the rows in which any column has a value."""
     for cells in zip(*columns, strict=True):
         texts = [text for _, text in cells]
         if set(texts) != {"-"}:
-            rows.add_row(*map(Text, (cells[0][0], *texts)))  # as Text, since a str in brackets would be markup
+            rows.add_row(*map(Text, (cells[0][0], *texts)))  # as Text, since rich reads brackets in a str as markup
 
 
 def _sizes(figures: PartitionFigures) -> Iterable[tuple[str, str]]:
@@ -91,7 +91,7 @@ def _text(value: float, form: str) -> str:
 
 
 def remarks(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> list[str]:
-    """Return remarks on a corpus: rates, preparation, how to read figures, shared speakers and dyads, notice."""
+    """Return remarks on a corpus: rates, preparation, explanations of figures, shared speakers and dyads, notice."""
     everyone = figures["all"]
     lines = [
         f"corpus {corpus.name} in {corpus.path}",
@@ -117,7 +117,7 @@ def remarks(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> list[str
 
 
 def as_json(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> str:
-    """Return the table's figures as JSON, unrounded, under "partitions"; null where there is none."""
+    """Format a corpus and the table's figures, unrounded and under "partitions", as JSON; null for a missing figure."""
     content = {
         "corpus": corpus.name,
         "path": str(corpus.path),
@@ -136,7 +136,7 @@ def as_json(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return a value with null for every NaN, and lags in seconds as text, as JSON has them."""
+    """Convert a value for JSON: NaN to None, and keys that are lags in seconds to text."""
     if isinstance(value, dict):
         return {f"{key:g}" if isinstance(key, float) else key: _without_nan(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
@@ -145,17 +145,17 @@ def _without_nan(value: Any) -> Any:
 
 
 def shared_speakers(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
-    """Return the speakers heard in more than one partition, with one recording of each of these."""
+    """Find speakers heard in more than one partition; return one recording per partition for each."""
     return _shared(corpus, lambda recording: recording.speaker)
 
 
 def shared_dyads(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
-    """Return the dyads, as "COLUMN TEXT", heard in more than one partition, with one recording of each of these."""
+    """Find dyads, as "COLUMN TEXT", heard in more than one partition; return one recording per partition for each."""
     return _shared(corpus, lambda recording: " ".join(extra_entry(recording, DYAD_COLUMNS)).strip())
 
 
 def _shared(corpus: Corpus, group: Callable[[Recording], str]) -> dict[str, tuple[Recording, ...]]:
-    """Return groups of recordings with members in more than one partition; nobody's group is the empty one."""
+    """Find groups of recordings with members in more than one partition; the empty name means no group."""
     members: dict[str, dict[str, Recording]] = defaultdict(dict)
     for partition in PARTITIONS:
         for recording in corpus.recordings(partition):

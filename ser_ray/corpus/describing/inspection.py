@@ -1,4 +1,4 @@
-"""Inspects a shard, or a recording of it, for what is wrong or suspicious; `check` says how that is graded."""
+"""Inspect a shard, or a recording in it, for problems; `check` explains their grades."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ from ser_ray.errors import InputError
 
 FULL_SCALE = 32767
 CLIPPED_SHARE, CLIPPED_RUN = 1e-4, 4
-"""Loud speech touches full scale with single samples; clipped speech stays there for some, again and again."""
+"""Loud speech reaches full scale in single samples; clipped speech stays there for several samples, repeatedly."""
 
 SILENT_STD = 10.0
-"""Of int16 samples in 0.1 s: 70 dB below full scale, where microphones in quiet rooms still hear more."""
+"""Standard deviation of int16 samples in 0.1 s: 70 dB below full scale. Microphones in quiet rooms exceed it."""
 SILENT_STEP = SAMPLE_RATE // 10
 SILENT_S, SILENT_SHARE = 5.0, 0.5
 
 LABEL_LIMIT = 1 + 1e-6
-"""Labels lie in [-1, 1]; the rest is for the rounding to float32."""
+"""Labels lie in [-1, 1]; the margin allows for rounding to float32."""
 
 BLOCK = 600 * SILENT_STEP
-"""Samples inspected at once: a minute, so that memory does not grow with a recording."""
+"""Samples inspected at once: a minute, so that memory use does not grow with the recording's length."""
 
 
 @dataclass(frozen=True)
 class CheckFinding:
-    """One thing that is wrong (must not be trained on) or suspicious (legal, but may not be meant).
+    """One problem: "wrong" (must not be trained on) or "warning" (legal, but may not be intended).
 
-    `kind` is such as "clipping"; the message is one line that names shard or recording.
+    `kind` is a category such as "clipping"; the message is one line that names the shard or recording.
     """
 
     grade: Literal["wrong", "warning"]
@@ -47,8 +47,8 @@ class CheckFinding:
 class Inspected:
     """Result of inspecting a shard or a recording.
 
-    `digest` is that of a recording's samples, empty if there are none; `batches` how many recordings a shard holds, 0
-    if it cannot be read.
+    `digest` is the hash of a recording's samples, empty if they cannot be read; `batches` is the number of recordings
+    in a shard, 0 if it cannot be read.
     """
 
     findings: tuple[CheckFinding, ...]
@@ -57,7 +57,7 @@ class Inspected:
 
 
 def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspected:
-    """Return what is wrong with a shard as a file: its length, hash and schema."""
+    """Check a shard file's length, hash and schema; return the problems."""
     path = folder / SHARDS / shard.name
     try:
         check_size(folder, shard)
@@ -75,7 +75,7 @@ def inspect_shard(shard: Shard, folder: Path, targets: tuple[str, ...]) -> Inspe
 
 
 def inspect_recording(recording: Recording, folder: Path, targets: tuple[str, ...], hop: int) -> Inspected:
-    """Return what is wrong with, or suspicious about, a recording in a shard that can be read."""
+    """Check a recording in a readable shard; return what is wrong or suspicious."""
     try:
         shard = ShardMap(folder / SHARDS / recording.shard, targets)
         batch, raters = shard.batch(recording.batch), shard.raters(recording.batch)
@@ -123,18 +123,18 @@ def _sound(recording: Recording, audio: NDArray[np.int16]) -> Iterator[CheckFind
 
 
 def clipping(audio: NDArray[np.int16]) -> tuple[float, int]:
-    """Return the share of int16 samples at full scale, and how many at most follow each other.
+    """Return the share of int16 samples at full scale, and the length of their longest run.
 
-    Clipping before the audio was made quieter, or resampled, is not seen.
+    Clipping that happened before the audio was attenuated or resampled is not detected.
     """
     count, longest = true_runs((block >= FULL_SCALE) | (block <= -FULL_SCALE) for block in _blocks(audio))
     return count / max(1, audio.size), longest
 
 
 def silence(audio: NDArray[np.int16]) -> tuple[float, float]:
-    """Return the share of silent tenths of a second, and the seconds of the longest silence.
+    """Return the share of silent tenths of a second, and the length of the longest silence in seconds.
 
-    Silent is where the deviation of a tenth of a second is below 10, whatever the offset.
+    A tenth of a second is silent if its standard deviation is below SILENT_STD, whatever its offset.
     """
     whole = audio[: audio.size // SILENT_STEP * SILENT_STEP]
     steps = (block.reshape(-1, SILENT_STEP).astype(np.float32) for block in _blocks(whole))
@@ -148,7 +148,7 @@ def _blocks(audio: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
 
 
 def true_runs(blocks: Iterable[NDArray[np.bool_]]) -> tuple[int, int]:
-    """Return how many values of a sequence in pieces are true, and how many of them follow each other at most."""
+    """Count the true values of a sequence given in blocks; return the count and the length of their longest run."""
     count = longest = current = 0
     for flags in blocks:
         count += int(flags.sum())
@@ -163,7 +163,7 @@ def true_runs(blocks: Iterable[NDArray[np.bool_]]) -> tuple[int, int]:
 
 
 def _gold(recording: Recording, target: str, column: Any) -> Iterator[CheckFinding]:
-    """Yield what is wrong with the gold of one target."""
+    """Check the gold standard of one target and yield the problems."""
     what = f"{recording.name}: gold of {target}"
     if column.is_valid != recording.labelled:
         said = "labelled, but has none" if recording.labelled else "not labelled, but has some"
@@ -188,7 +188,7 @@ def _gold(recording: Recording, target: str, column: Any) -> Iterator[CheckFindi
 
 
 def _ratings(recording: Recording, who: str, column: Any) -> Iterator[CheckFinding]:
-    """Yield what is wrong with the trace of one rater; NaN is where one says nothing."""
+    """Check the trace of one rater, NaN where the rater gave no rating, and yield the problems."""
     what = f"{recording.name}: {who}"
     trace = column.values.to_numpy(zero_copy_only=False)
     if trace.size != recording.frames:

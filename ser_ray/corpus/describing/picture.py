@@ -1,4 +1,4 @@
-"""A corpus on one page: durations, labels, how they move, and how far raters agree."""
+"""Draw a corpus on one page: durations, histograms and autocorrelation of labels, and agreement of raters."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 COLORS: Mapping[str, str] = {"train": "#0072B2", "devel": "#E69F00", "test": "#009E73"}
-"""Told apart by colour-blind readers (Okabe and Ito 2008); dashes tell them apart in grey."""
+"""Distinguishable for colour-blind readers (Okabe and Ito 2008); in greyscale, dashes distinguish the partitions."""
 DASHES: Mapping[str, str] = {"train": "-", "devel": "--", "test": "-."}
 TARGET_STYLES = (("#000000", "-"), ("#CC79A7", "--"), ("#56B4E9", "-."), ("#D55E00", ":"))
 
@@ -30,11 +30,11 @@ DPI = 200
 BINS = 40
 LONGEST_LAG_S = 20.0
 POINTS = 60
-"""Up to so many recordings are also drawn one by one."""
+"""Up to this number, recordings are also drawn one by one."""
 
 
 def picture_format(path: str | Path) -> str:
-    """Return the format that a picture's file name asks for."""
+    """Return the format given by the suffix of a picture's file name."""
     suffix = Path(path).suffix[1:].lower()
     if suffix not in FORMATS:
         named = [f"{Path(path).stem or 'corpus'}.{form}" for form in FORMATS]
@@ -46,13 +46,13 @@ def write_picture(figure: "Figure", path: str | Path) -> None:
     """Write a figure in the format of the path's suffix; equal figures make equal files.
 
     Raises:
-        InputError: if the format is none that can be drawn, or the file cannot be written.
+        InputError: if the format is not one of FORMATS, or the file cannot be written.
     """
     import matplotlib
 
     form = picture_format(path)
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[form]
-    # TrueType fonts: journals refuse matplotlib's own default.
+    # TrueType fonts (type 42): journals refuse matplotlib's default.
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "ser_ray"}):
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def write_picture(figure: "Figure", path: str | Path) -> None:
 
 
 def draw_corpus(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> "Figure":
-    """Return a page with durations, agreement of raters, a histogram per target, and the autocorrelation of gold."""
+    """Draw a page with durations, agreement of raters, a histogram per target, and autocorrelation of gold."""
     from matplotlib.figure import Figure
 
     rows = (len(corpus.targets) + 4) // 2
@@ -126,7 +126,7 @@ def _draw_durations(panel: "Axes", corpus: Corpus) -> None:
 def _draw_spread(
     panel: "Axes", values: NDArray[np.float64], place: float, partition: str, *, width: float, upright: bool
 ) -> None:
-    """Draw quartiles in a box, least and greatest value as its whiskers, and each value if they are few."""
+    """Draw a box of the quartiles with whiskers to the extremes, and each value if there are at most POINTS."""
     line = {"color": COLORS[partition], "linewidth": 1.2}
     panel.boxplot(
         [values],
@@ -148,7 +148,7 @@ def _draw_spread(
 
 
 def _draw_agreement(panel: "Axes", corpus: Corpus) -> None:
-    """Draw the spread over recordings of the mean CCC of two raters, per target and partition."""
+    """Draw, per target and partition, the distribution over recordings of the raters' mean pairwise CCC."""
     partition_of = {recording.name: p for p in PARTITIONS for recording in corpus.recordings(p)}
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     everyone = [recording for p in PARTITIONS for recording in corpus.recordings(p)]
@@ -170,11 +170,7 @@ def _draw_agreement(panel: "Axes", corpus: Corpus) -> None:
 def _read_gold(
     corpus: Corpus, figures: PartitionFigures
 ) -> tuple[dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]], dict[str, NDArray[np.float64]]]:
-    """Return what is drawn of gold, reading one recording after the other.
-
-    These are per target the edges of its histogram and the percentage of frames in each bin per partition; and per
-    target lag in seconds and mean autocorrelation, [2, lags].
-    """
+    """Compute histograms and autocorrelation of gold, reading one recording at a time."""
     labelled = [r for p in PARTITIONS for r in corpus.recordings(p) if r.labelled]
     edges = {target: _edges(figures.targets[target].low, figures.targets[target].high) for target in corpus.targets}
     counts = {t: defaultdict[str, NDArray[np.float64]](lambda: np.zeros(BINS)) for t in corpus.targets}
@@ -198,26 +194,27 @@ def _read_gold(
     for column, target in enumerate(corpus.targets):
         known = numbers[column] > 0
         curves[target] = np.stack([seconds[known], sums[column, known] / numbers[column, known]])
+    # per target: bin edges and percentages of frames by partition; lags in seconds and mean autocorrelation, [2, lags]
     return shares, curves
 
 
 def _edges(low: float, high: float) -> NDArray[np.float64]:
-    """Return the edges of a histogram: of [-1, 1], unless labels lie elsewhere."""
+    """Return the bin edges of a histogram over [-1, 1], or over [low, high] if labels lie outside."""
     if not (low < -1 or high > 1):
         low, high = -1.0, 1.0
     return np.linspace(low, high if high > low else low + 1, BINS + 1)
 
 
 def autocorrelations(trace: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
-    """Return `figures.autocorrelation` of a trace after 0, 1, 2, ... frames: [at most lags].
+    """Return `figures.autocorrelation` of a trace at lags of 0, 1, 2, ... frames: [at most lags].
 
-    It ends at half the frames, and is empty for a trace that is constant or holds NaN.
+    Lags end at half the frames; the result is empty for a trace that is constant or contains NaN.
     """
     moved = trace - trace.mean()
     if trace.size < 2 or np.isnan(moved).any() or np.ptp(trace) == 0:
         return np.empty(0)
     lags = min(lags, trace.size // 2 + 1)
-    # Padded by as many zeros as there are lags, the Fourier transform's circle does not close on itself.
+    # Padding with at least as many zeros as lags keeps the circular correlation from wrapping around.
     size = 1 << int(trace.size + lags).bit_length()
     power = np.abs(np.fft.rfft(moved, size)) ** 2
     products = np.fft.irfft(power, size)[:lags]

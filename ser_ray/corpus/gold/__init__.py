@@ -1,1 +1,1 @@
-"""The gold standard of a recording, from the traces of several raters."""
+"""Make the gold standard of a recording from the traces of several raters."""

@@ -1,7 +1,7 @@
-"""The gold standard of one recording, from the traces of several raters, and how far they agree.
+"""Make the gold standard of one recording from the traces of several raters, and measure their agreement.
 
-A rater may be silent in some frames: NaN there. Each frame's gold is made from the raters who speak in it, and two
-raters are compared over the frames in which both do.
+A rater's value is NaN in frames that the rater did not rate. The gold standard of a frame is made from the raters who
+rated it, and two raters are compared over the frames that both rated.
 """
 
 from typing import Literal, get_args
@@ -18,14 +18,18 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def gold_standard(ratings: ArrayLike, method: str = "ewe") -> Float64[NDArray[np.float64], " frames"]:
-    """Return the gold standard of one recording.
+    """Combine the ratings of one recording into its gold standard.
 
-    Ratings are [raters, frames], NaN where a rater says nothing; every rater speaks in some frame, and every frame has
-    a rater. The methods are "mean"; "ewe", the evaluator-weighted estimator (Grimm & Kroschel 2005), in which a rater's
-    weight is Pearson's r with the mean of all raters (itself included), negatives cut to 0; and "ccc_centred" as in
-    AVEC 2018 (Ringeval et al.): the mean of the traces less each one's own mean, around the mean of the raters' means,
-    in which a rater's weight is its mean CCC with each of the others. Where no rater of a frame has a weight (all
-    constant), all weigh the same.
+    Ratings are [raters, frames], NaN where a rater gave none; every rater must rate some frame, and every frame must
+    have a rater. The methods are:
+
+    - "mean".
+    - "ewe", the evaluator-weighted estimator (Grimm & Kroschel 2005): a rater's weight is Pearson's r with the mean of
+      all raters (itself included), negative values set to 0.
+    - "ccc_centred", as in AVEC 2018 (Ringeval et al.): the unweighted mean of the centred traces plus a weighted mean
+      of the raters' means; a rater's weight is its mean CCC with each of the others.
+
+    Where the weights of a frame's raters add up to 0 (such as all raters constant), they weigh the same.
 
     Raises:
         InputError: if the shape, a value or the method is not as above.
@@ -42,9 +46,9 @@ def gold_standard(ratings: ArrayLike, method: str = "ewe") -> Float64[NDArray[np
 
 
 def rater_weights(ratings: ArrayLike, method: str) -> Float64[NDArray[np.float64], " raters"]:
-    """Return each rater's weight in `gold_standard`; their scale has no meaning.
+    """Return each rater's weight in `gold_standard`, on an arbitrary scale.
 
-    They are 1 for "mean", `ewe_weights` for "ewe", `agreement` for "ccc_centred".
+    The weights are 1 for "mean", `ewe_weights` for "ewe", and `agreement` for "ccc_centred".
     """
     traces = _checked(ratings, method)
     if method == "mean":
@@ -53,9 +57,9 @@ def rater_weights(ratings: ArrayLike, method: str) -> Float64[NDArray[np.float64
 
 
 def ewe_weights(traces: Float64[NDArray[np.float64], "raters frames"]) -> Float64[NDArray[np.float64], " raters"]:
-    """Return Pearson's r of each rater with the mean of all, over the rater's own frames, in [0, 1].
+    """Return Pearson's r of each rater with the mean of all raters, over the rater's own frames, in [0, 1].
 
-    It is 0 for a rater without any movement.
+    It is 0 for a rater whose trace is constant.
     """
     mean = np.nanmean(traces, axis=0)
     present = ~np.isnan(traces)
@@ -64,10 +68,10 @@ def ewe_weights(traces: Float64[NDArray[np.float64], "raters frames"]) -> Float6
 
 
 def agreement(traces: Float64[NDArray[np.float64], "raters frames"]) -> Float64[NDArray[np.float64], " raters"]:
-    """Return each rater's mean CCC with each of the other raters, in [-1, 1]; 1 for a single rater.
+    """Return each rater's mean CCC with the other raters, in [-1, 1]; 1 for a single rater.
 
-    Two equal constants count as 0. A pair is compared over the frames in which both speak, and left out if there is
-    none; a rater without any pair has 0.
+    A pair is compared over the frames that both rated, and left out if there are none. A pair of equal constants counts
+    as 0, and so does a rater without any pair.
     """
     n = len(traces)
     if n == 1:
@@ -85,22 +89,22 @@ def agreement(traces: Float64[NDArray[np.float64], "raters frames"]) -> Float64[
 def cronbach_alpha(traces: Float64[NDArray[np.float64], "raters frames"]) -> float:
     """Return Cronbach's alpha of the raters of one recording, at most 1.
 
-    k / (k - 1) * (1 - sum of the raters' variances / variance of their sum), over the frames in which all k speak
-    (Cronbach 1951); the divisor of the variances cancels. It is NaN for a single rater, for fewer than two such frames,
-    and where the sum is constant.
+    k / (k - 1) * (1 - sum of the raters' variances / variance of their sum), over the frames that all k raters rated
+    (Cronbach 1951). The divisor of the variances (n or n - 1) cancels. The result is NaN for a single rater, for fewer
+    than two such frames, and where the sum is constant.
     """
     k = len(traces)
     whole = traces[:, ~np.isnan(traces).any(axis=0)]
     if k < 2 or whole.shape[1] < 2:
         return float("nan")
-    # Relative to its first value a constant is exactly zero, however a mean is rounded.
+    # Less its first value, a constant trace is exactly zero, whereas its mean may be rounded.
     moved = whole - whole[:, :1]
     of_sum = moved.sum(axis=0).var()
     return float(k / (k - 1) * (1 - moved.var(axis=1).sum() / of_sum)) if of_sum > 0 else float("nan")
 
 
 def _checked(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
-    """Return ratings as float64; refuse what no gold standard can be made of."""
+    """Return ratings as float64; refuse those from which no gold standard can be made."""
     if method not in METHODS:
         raise InputError(f"gold standard is {method!r}, but must be one of {', '.join(METHODS)}")
     traces = np.asarray(ratings, np.float64)
@@ -128,7 +132,7 @@ def _weighted_mean(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> N
     """Return the weighted mean of each column's numbers; the plain mean where the weights add up to 0."""
     present = ~np.isnan(rows)
     plain = np.nanmean(rows, axis=0)
-    # Where all speak, the same sum is taken as ever: made-up corpora are known by their bits.
+    # Where all raters rated all frames, keep this order of summation: fingerprints of synthetic corpora depend on it.
     total = weights.sum() if present.all() else weights @ present
     summed = weights @ np.where(present, rows, 0)
     return np.asarray(np.divide(summed, total, out=plain, where=total != 0))

@@ -1,1 +1,1 @@
-"""The steps from a user's files to a recording: traces -> frames -> labels, audio; all are checked first."""
+"""Import a user's files: check all recordings, then convert labels (traces -> frames -> gold standard) and audio."""

@@ -1,4 +1,4 @@
-"""Reads audio: any format, rate and number of channels becomes 16 kHz mono int16."""
+"""Read audio of any format, rate and number of channels as 16 kHz mono int16."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,26 +16,26 @@ from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 FINE_SUBTYPES = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
-"""Types of samples that tell more of a quiet recording than int16 can."""
+"""Sample types that resolve a quiet recording more finely than int16."""
 QUIET = 2.0**-8
-"""Of full scale: below it int16 has fewer than 8 of its 16 bits left."""
+"""Peak relative to full scale below which int16 has fewer than 8 of its 16 bits left."""
 FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
 CODEC_OVERSHOOT = 1.5
-"""So far lossy codecs go beyond full scale by themselves, with audio that was within: it is cut off, as players do."""
+"""Peak up to which a lossy codec itself may exceed full scale, for audio that did not; it is clipped, as players do."""
 SILENT = 2.0**-20
-"""Of full scale: below it even the finer types hold little but their own rounding."""
+"""Peak relative to full scale below which even the finer types contain little but rounding noise."""
 
 
 def peak_of(samples: NDArray[np.float32]) -> float:
-    """Return the largest distance from 0 of samples; 0 of none."""
+    """Return the largest absolute value of samples; 0 of none."""
     return float(max(samples.max(), -samples.min())) if samples.size else 0.0
 
 
 def full_scale(peak: float, subtype: str) -> float:
-    """Return the value that is to become the largest of int16.
+    """Return the value that is mapped to the largest int16.
 
-    It is 1 for a recording that int16 holds as it is; its peak for one that goes beyond full scale, or that is of a
-    finer type and so quiet that int16 would lose it. `subtype` is libsndfile's name of the file's type of samples.
+    It is 1 for a recording that int16 represents as it is. It is the peak for a recording that exceeds full scale, or
+    that has a finer type and is too quiet for int16. `subtype` is libsndfile's name of the file's sample type.
     """
     beyond = peak > (1 if subtype in FLOAT_SUBTYPES else CODEC_OVERSHOOT)
     quiet = SILENT <= peak < QUIET and subtype in FINE_SUBTYPES
@@ -43,7 +43,7 @@ def full_scale(peak: float, subtype: str) -> float:
 
 
 def level_warning(path: object, scale: float) -> str:
-    """Return the warning for a recording whose peak, `scale`, became the largest value of int16."""
+    """Return the warning for a recording whose peak, `scale`, was mapped to the largest int16."""
     if scale > 1:
         return f"{path} goes beyond full scale, to {scale:.6g}: it is scaled down by that peak"
     return (
@@ -54,15 +54,15 @@ def level_warning(path: object, scale: float) -> str:
 
 BLOCK_S = 60
 MISSING_S = 0.1
-"""What a header may announce beyond what is there: an MP3 without its first frame tells no better."""
+"""Length that may be missing from what the header announces, such as for an MP3 without its first frame."""
 
 
 @dataclass(frozen=True)
 class Decoded:
     """Samples of an audio file, int16 at 16 kHz.
 
-    `dead_channels` are numbers, from 1, of channels that hold nothing and were left out; `gain` is what the file's
-    samples were multiplied by; each warning is a line that names the file.
+    `dead_channels` are the numbers, from 1, of constant channels, which were left out; `gain` is the factor applied to
+    the file's samples; each warning is a line that names the file.
     """
 
     samples: NDArray[np.int16]
@@ -72,17 +72,17 @@ class Decoded:
 
 
 def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, channel: Channel = None) -> Decoded:
-    """Return an audio file as 16 kHz mono.
+    """Read an audio file, or a part of it, as 16 kHz mono.
 
-    Any format, rate and number of channels is read that soundfile reads. A file that is 16-bit, mono and at 16 kHz
-    stays as it is. What goes beyond full scale is scaled by its peak, and so is what is so quiet that int16 would lose
-    it. Without `channel` all are averaged but those that are constant where others are not; of channels that cancel
-    each other the loudest is taken. A part equals that part of the whole, but for its level where it is scaled, and
-    where it is resampled for a last bit here and there.
+    Any format, rate and number of channels that soundfile reads is accepted. A 16-bit mono file at 16 kHz is returned
+    unchanged. A recording that exceeds full scale, or is too quiet for int16, is scaled by its peak. Without `channel`,
+    all channels are averaged except constant ones; if the channels cancel each other, only the loudest is used. Reading
+    a part gives that part of the whole file, except for its level where it is scaled, and for a few last bits where it
+    is resampled.
 
     Raises:
-        InputError: if the file cannot be read, lacks the channel, holds fewer samples than it announces, or values that
-            are not numbers.
+        InputError: if the file cannot be read, lacks the channel, has fewer samples than it announces, or contains
+            values that are not numbers.
     """
     check_kind(Path(path))
     try:
@@ -102,14 +102,14 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, 
 
 
 def _decoded(file: soundfile.SoundFile, path: str | Path, first: int, last: int, channel: Channel) -> Decoded:
-    """Return samples from one to another at 16 kHz; a second pass is made only where the first one tells to."""
+    """Decode samples `first` to `last` at 16 kHz; a second pass is made only if the first shows a need."""
     live = [channel - 1] if isinstance(channel, int) else _live_channels(file, path, first, last)
     dead = () if isinstance(channel, int) else tuple(n + 1 for n in range(file.channels) if n not in live)
     warnings = [_dead_warning(path, dead)] if dead else []
-    # one array for all, since pieces and their concatenation would be twice as much
+    # one array for all blocks, since a list of blocks and their concatenation would take twice the memory
     samples = np.empty(max(0, last - first), np.int16)
     meter = _Meter(live, choose=channel is None)
-    with np.errstate(over="ignore", invalid="ignore"):  # of what is near float32's largest value, and is done again
+    with np.errstate(over="ignore", invalid="ignore"):  # of values near float32's maximum, which a second pass scales
         filled = _fill(samples, _at_16_khz(file, path, meter.mixed, first, last))
     taken, peak = meter.taken()
     if not math.isfinite(peak):
@@ -126,7 +126,7 @@ def _decoded(file: soundfile.SoundFile, path: str | Path, first: int, last: int,
 
 
 def _fill(samples: NDArray[np.int16], blocks: Iterator[NDArray[np.float32]]) -> int:
-    """Write blocks into an array, one behind the other; return how many samples they were."""
+    """Write blocks into an array, one after the other, as int16; return the number of samples."""
     filled = 0
     for block in blocks:
         samples[filled : filled + block.size] = np.rint(np.clip(block * 32768, -32768, 32767))
@@ -141,7 +141,7 @@ def _dead_warning(path: str | Path, dead: tuple[int, ...]) -> str:
 
 
 class _Meter:
-    """Average of channels, counted from 0, and their levels, alone and together; with `choose` one may be taken."""
+    """Average channels, counted from 0, and measure their levels; with `choose`, use the loudest if they cancel."""
 
     def __init__(self, live: list[int], *, choose: bool) -> None:
         self._live, self._peak = live, 0.0
@@ -149,7 +149,7 @@ class _Meter:
         self._powers = ChannelPowers(live) if choose and len(live) > 1 else None
 
     def mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the mean of the channels of a block [samples, channels]: [samples]."""
+        """Average the channels of a block [samples, channels] and update the peaks: [samples]."""
         mix = mono(block, self._live)
         self._peak = max(self._peak, peak_of(mix))
         if self._powers is not None:
@@ -164,7 +164,7 @@ class _Meter:
         return [self._powers.loudest], self._peaks[self._powers.loudest]
 
     def warnings(self, path: str | Path) -> list[str]:
-        """Return what is said of channels that had better not be averaged."""
+        """Return warnings about channels that should not be averaged."""
         powers = self._powers
         if powers is None:
             return []
@@ -184,10 +184,10 @@ class _Meter:
 def _blocks(
     file: soundfile.SoundFile, path: str | Path, begin: int, end: int, block_s: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield samples [block, channels] from one to another, in blocks of whole seconds but the last."""
+    """Yield samples [block, channels] from `begin` to `end`, in blocks of `block_s` seconds except the last."""
     file.seek(min(begin, file.frames))
     size, left = block_s * file.samplerate, max(0, min(end, file.frames) - begin)
-    while left:  # not `file.blocks`, which fills what the file lacks with whatever the memory holds
+    while left:  # not `file.blocks`, which fills missing samples with uninitialised memory
         block = file.read(min(size, left), dtype="float32", always_2d=True)
         if not np.isfinite(block).all():
             raise InputError(f"{path} holds samples that are not numbers (NaN or infinity): write it again")
@@ -204,14 +204,14 @@ def _blocks(
 
 
 def _live_channels(file: soundfile.SoundFile, path: str | Path, first: int, last: int) -> list[int]:
-    """Return the numbers of the channels that are not constant; all if none or every one is."""
+    """Return the numbers, from 0, of the channels that are not constant; all if every channel is constant."""
     every = list(range(file.channels))
     if file.channels == 1:
         return every
     begin, end = (sample * file.samplerate // SAMPLE_RATE for sample in (first, last))
     live: set[int] = set()
     at_first = None
-    # a second at a time, since nearly always the first one tells
+    # a second at a time, since the first one nearly always suffices
     for block in _blocks(file, path, begin, end, 1):
         at_first = block[0].copy() if at_first is None else at_first
         live |= {number for number in every if number not in live and (block[:, number] != at_first[number]).any()}
@@ -227,15 +227,12 @@ def _at_16_khz(
     first: int,
     last: int,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a file from one at 16 kHz to another, float32, in blocks; fewer where the file ends.
-
-    `mix` makes [samples] of a block [samples, channels].
-    """
+    """Yield samples `first` to `last` at 16 kHz in blocks, fewer where the file ends; `mix` makes a block mono."""
     rate = file.samplerate
     if rate == SAMPLE_RATE:
         yield from (mix(block) for block in _blocks(file, path, first, last, BLOCK_S))
         return
-    # A stretch is resampled from a sample on that falls on one at 16 kHz, and with some that lie around it.
+    # Start at a sample that coincides with one at 16 kHz, and resample with a margin on both sides.
     unit = rate // math.gcd(rate, SAMPLE_RATE)
     margin = unit * math.ceil(rate / 100 / unit)
     begin = max(0, first * rate // SAMPLE_RATE // unit * unit - margin)
@@ -248,11 +245,9 @@ def _at_16_khz(
 
 
 def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, margin: int) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks at 16 kHz, as if all of them had been resampled in one: ceil(16000 / rate * samples) in total.
-
-    All blocks are of the same whole number of seconds but the last; `margin` is how many samples of its neighbours a
-    block is resampled with, a whole number at 16 kHz.
-    """
+    """Resample blocks to 16 kHz, as if they were one array: ceil(16000 / rate * samples) in total."""
+    # All blocks except the last have the same whole number of seconds. Each is resampled with `margin` samples of its
+    # neighbours, which are a whole number of samples at 16 kHz.
     resample = _resampler(rate)
     skip = margin * SAMPLE_RATE // rate
     before, current = np.zeros(margin, np.float32), next(blocks, None)
@@ -267,13 +262,13 @@ def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, margin: int) ->
 
 
 def _resampler(rate: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the function from samples at a rate to samples at 16 kHz: the only user of torchaudio here."""
+    """Return a function that resamples from a rate to 16 kHz; the only use of torchaudio here."""
     import torch
     import torchaudio.functional
 
     def resample(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the order of sums, and with it the last bit, must not follow the number of cores
+        torch.set_num_threads(1)  # the order of sums, and so the last bit, must not depend on the number of cores
         try:
             resampled = torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE)
         finally:

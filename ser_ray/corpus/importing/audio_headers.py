@@ -1,4 +1,4 @@
-"""Headers of audio files: length, rate and channels; what cannot be used is refused."""
+"""Read length, rate and channels from the headers of audio files, and refuse unusable files."""
 
 import math
 import re
@@ -14,21 +14,21 @@ from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.errors import InputError
 
 MP3 = "MP3"
-"""As libsndfile calls what MPEG decoders read."""
+"""libsndfile's name of the format that its MPEG decoder reads."""
 MOST_TAPS = 10**7
-"""The filter bank of a resampling has the product of both rates, shortened, as its size, and takes
-some 25 bytes each; that of 44.1 kHz has 70,560."""
+"""Largest product of both rates, divided by their greatest common divisor: the size of the resampling filter bank, at
+some 25 bytes per tap. For 44.1 kHz it is 70,560."""
 MOST_FRAMES = 2**48
-"""More is what libsndfile returns for files that do not state their length."""
+"""libsndfile returns a larger number for files that do not state their length."""
 ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""What libsndfile notes of WAV, AIFF, AU, W64 and RF64 files that were cut short."""
+"""libsndfile's log of truncated WAV, AIFF, AU, W64 and RF64 files."""
 NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
-"""What it notes of a header that announces no samples."""
+"""libsndfile's log of a header that announces no samples."""
 SPHERE_BYTES = 1024
 COMPRESSED = re.compile(rb"\ANIST_1A\n.*\nsample_coding -s\d+ (\S*(?:shorten|wavpack|shortpack)\S*)", re.DOTALL)
-"""Begins a sphere file whose samples libsndfile cannot unpack."""
+"""Beginning of a sphere file whose samples libsndfile cannot decompress."""
 HEADER_BYTES = 4096
-"""More than headers and their tags take: a longer file whose header announces no samples holds some."""
+"""More than headers and their tags take: a longer file contains samples even if its header announces none."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return length, rate and channels of an audio file.
+    """Read the header of an audio file.
 
     Raises:
-        InputError: if it cannot be read as audio, holds nothing, or was cut short.
+        InputError: if it cannot be read as audio, is empty, or was truncated.
     """
     check_kind(path)
     try:
@@ -54,7 +54,7 @@ def read_header(path: Path) -> Header:
     if header.frames == 0:
         refuse_empty(path, header.extra_info)
     cut = ANNOUNCED.search(header.extra_info)
-    if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # writers to a pipe leave the largest there
+    if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # a header written to a pipe has the maximum
         raise InputError(
             f"{path} was cut short or has a wrong header: it announces {int(cut[1]):,} bytes of samples, but "
             f"{int(cut[2]):,} are there; copy it again"
@@ -66,7 +66,7 @@ def read_header(path: Path) -> Header:
 
 
 def check_kind(path: Path) -> None:
-    """Refuse what libsndfile would wait for, or cannot know the rate of."""
+    """Refuse a path on which libsndfile would block, and a raw file, whose rate it cannot know."""
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "no regular file (a pipe, socket or device?)"
         raise InputError(f"{path} is {kind}: audio is read from files; write it to a wav file first")
@@ -79,7 +79,7 @@ def check_kind(path: Path) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """Return the error for a file that libsndfile does not read."""
+    """Return the error for a file that libsndfile cannot read."""
     try:
         with path.open("rb") as file:
             coding = COMPRESSED.search(file.read(SPHERE_BYTES))
@@ -95,7 +95,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 
 def refuse_empty(path: Path, notes: str) -> NoReturn:
-    """Refuse a file that has no samples by its header, which may be wrong; `notes` are libsndfile's of the header."""
+    """Refuse a file whose header, perhaps wrongly, announces no samples; `notes` is libsndfile's log of the header."""
     size = path.stat().st_size
     if NO_DATA.search(notes) and size > HEADER_BYTES:
         fixed = path.with_name(f"{path.stem}_fixed.wav")
@@ -108,7 +108,7 @@ def refuse_empty(path: Path, notes: str) -> NoReturn:
 
 
 def check_length(frames: int, rate: int, path: str | Path) -> None:
-    """Refuse a length or rate that cannot be used."""
+    """Refuse an unknown length, and a rate that cannot be resampled."""
     if frames > MOST_FRAMES:
         raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
     shared = math.gcd(rate, SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Configure an import: how a user's data becomes a corpus."""
+"""Configuration of an import of a user's data."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,17 @@ MOST_LAG_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """How a user's data becomes a corpus.
+    """Configuration of an import.
 
     Args:
-        gold: how gold is made from single raters; by default a given gold standard is taken where there is one.
-        targets: what to keep; by default arousal and valence.
-        alignment: whether frame i carries the label at its start or its end; by default what the layout says.
-        label_rate_hz: to which all labels are brought, without looking ahead; by default they keep their rate.
-        rater_lag_s: how much later than the speech raters were: labels are moved ahead by so much, 0 to 20.
-        channel: of the audio, for recordings that name none: a number from 1, "mean", or by default what suits a file.
-        time_unit: what times of the layout `table` count: "s", "ms", or "frames" at label_rate_hz.
+        gold: method that makes the gold standard from single raters; by default a given gold standard is used where
+            there is one.
+        targets: targets to keep; by default arousal and valence.
+        alignment: whether frame i carries the label at its start or its end; the default depends on the layout.
+        label_rate_hz: rate to which all labels are resampled, without looking ahead; by default they keep their rate.
+        rater_lag_s: delay of the raters after the speech, 0 to 20 s; labels are moved earlier by this time.
+        channel: audio channel of recordings that name none: a number from 1, "mean", or by default chosen per file.
+        time_unit: unit of times in the layout `table`: "s", "ms", or "frames" at label_rate_hz.
     """
 
     gold: str | None = None
@@ -34,7 +35,7 @@ class ImportConfig:
     time_unit: TimeUnit = "s"
 
     def __post_init__(self) -> None:
-        """Refuse what no import can do."""
+        """Refuse invalid values."""
         if self.gold is not None and self.gold not in METHODS:
             raise InputError(f"gold standard is {self.gold!r}, but must be one of {', '.join(METHODS)}")
         if self.alignment is not None and self.alignment not in ALIGNMENTS:

@@ -1,4 +1,4 @@
-"""From stamped traces to frames: what must be true of the stamps, and how other rates are brought to the frames'."""
+"""Convert traces with time stamps to frames: check the time stamps, and resample traces of other rates."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ser_ray.corpus.store.schema import SAMPLE_RATE, samples_per_frame
 from ser_ray.errors import InputError
 
 RATE_TOLERANCE = 2e-5
-"""Relative; what evenly spaced stamps may differ from a rate that fits: 6 ms in 300 s."""
+"""Largest relative difference between the rate of evenly spaced time stamps and a possible rate: 6 ms in 300 s."""
 
 
 LARGEST = 1e6
@@ -20,14 +20,14 @@ LARGEST = 1e6
 
 @dataclass(frozen=True)
 class Framing:
-    """How the stamps of all recordings become frames.
+    """Rules that convert the rows of all recordings to frames.
 
     Args:
         hop: samples per frame.
-        alignment: whether frame i carries the label at its "start" or at its "end"; None takes row i, or where traces
-            are resampled what their first stamp tells.
-        resample: whether traces may come at any times; else each row is a frame.
-        lag_s: how much later than the speech the raters were; labels are moved ahead by so much.
+        alignment: whether frame i carries the label at its "start" or at its "end"; None takes row i, or for resampled
+            traces the alignment that their first time stamp suggests.
+        resample: whether traces may have any times; otherwise each row is a frame.
+        lag_s: delay of the raters after the speech; labels are moved earlier by this time.
     """
 
     hop: int
@@ -47,10 +47,10 @@ class Framing:
 
 
 def to_frames(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64]]:
-    """Return every column of a file as frames; stamps count from the recording's begin.
+    """Convert every column of a file to frames; time stamps count from the recording's start.
 
-    Without resampling these are the rows, but those that alignment and lag leave out at the begin. With it, there is
-    NaN before a column's first and after its last row.
+    Without resampling, frames are the rows, except for those that alignment and lag drop at the start. With resampling,
+    frames before a column's first value and after its last are NaN.
     """
     if framing.resample:
         return _resampled(traces, framing)
@@ -73,7 +73,7 @@ def _resampled(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64
     at_end = framing.alignment == "end"
     if framing.alignment is None and times.size > 1:
         at_end = abs(traces.times_s[0] / float(np.median(np.diff(traces.times_s))) - 1) < 0.25
-    # the last instant that is not behind the last row
+    # instants up to the last row
     instants = (np.arange(int(times[-1] * framing.rate_hz + 1e-6) + 2) + at_end) / framing.rate_hz
     instants = instants[instants <= times[-1] + 1e-6]
     return {
@@ -84,12 +84,12 @@ def _resampled(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64
 def at_instants(
     times_s: NDArray[np.float64], values: NDArray[np.float64], instants_s: NDArray[np.float64], step_s: float
 ) -> NDArray[np.float64]:
-    """Return a trace at other rising times, `step_s` apart, without looking ahead of any of them: [instants].
+    """Resample a trace at other rising times, `step_s` apart, without looking ahead of any of them: [instants].
 
-    At each it is the mean of the rows of the step that ends there; where it has none, the last row before; NaN where
-    there is no row yet. Rows at the very instants, and no others, come as they are.
+    The value at an instant is the mean of the rows in the step that ends there. If the step has no rows, it is the last
+    row before; if there is none yet, it is NaN. A trace whose rows are exactly at the instants is unchanged.
     """
-    slack = 1e-6  # stamps and instants are decimal fractions, rounded
+    slack = 1e-6  # time stamps and instants are rounded decimal fractions
     until = np.searchsorted(times_s, instants_s + slack, side="right")
     since = np.minimum(np.searchsorted(times_s, instants_s - step_s + slack, side="right"), np.maximum(until - 1, 0))
     bounds = np.stack([since, np.maximum(until, since)], axis=1).ravel()
@@ -98,7 +98,7 @@ def at_instants(
 
 
 def check_order(traces: Traces) -> None:
-    """Refuse traces whose times do not rise, naming the line."""
+    """Refuse traces with fewer than two rows, or whose times do not rise, naming the line."""
     times, path = traces.times_s, traces.path
     if times.size < 2:
         raise InputError(f"{path} has {times.size} row: it takes two to tell the rate")
@@ -111,7 +111,7 @@ def check_order(traces: Traces) -> None:
 
 
 def _refuse_first(traces: Traces, bad: NDArray[np.bool_], what: str) -> None:
-    """Refuse the first of the steps between rows that are bad."""
+    """Raise an InputError for the first bad step between rows, if any."""
     if bad.any():
         row, times = int(np.argmax(bad)) + 1, traces.times_s
         raise InputError(
@@ -120,13 +120,13 @@ def _refuse_first(traces: Traces, bad: NDArray[np.bool_], what: str) -> None:
 
 
 def check_times(traces: Traces) -> int:
-    """Return the hop, in samples, of traces whose rows are the frames of a recording, in order.
+    """Check traces whose rows are the frames of a recording, in order; return the hop in samples.
 
-    The first stamp is 0, or one frame where stamps mark a frame's end.
+    The first time stamp must be 0, or one frame where time stamps mark a frame's end.
 
     Raises:
-        InputError: if times are missing, repeated, descending, uneven, begin elsewhere, or come at a rate that is not a
-            whole number of samples.
+        InputError: if times are missing, repeated, descending, uneven, begin elsewhere, or have a rate at which a frame
+            is not a whole number of samples.
     """
     check_order(traces)
     steps = np.diff(traces.times_s)
@@ -140,7 +140,7 @@ def check_times(traces: Traces) -> int:
 
 
 def _hop(traces: Traces, step: float) -> int:
-    """Return samples per frame of traces whose times rise in even steps."""
+    """Return the samples per frame of traces whose times rise in even steps."""
     times = traces.times_s
     span = float(times[-1] - times[0])
     even = times[0] + span / (times.size - 1) * np.arange(times.size)
@@ -169,7 +169,7 @@ def _hop(traces: Traces, step: float) -> int:
 
 
 def check_range(traces: Traces, columns: Iterable[str]) -> None:
-    """Refuse columns with values that no label has, naming column and line; NaN is let through."""
+    """Refuse columns with values beyond LARGEST, naming column and line; NaN is accepted."""
     for column in columns:
         large = np.abs(traces.values[column]) > LARGEST
         if large.any():

@@ -1,4 +1,4 @@
-"""Imports a user's recordings: checks all of them first, then converts them side by side and writes them in order."""
+"""Import a user's recordings: check all of them first, then convert them in parallel and write them in order."""
 
 import hashlib
 import json
@@ -32,20 +32,20 @@ from ser_ray.errors import InputError
 from ser_ray.plain_text import is_plain_name
 
 IMPORT_VERSION = 2
-"""Raised when equal files would give other samples or labels: what an older version left half-made is begun anew."""
+"""Increased whenever equal files would give other samples or labels; an older version's partial import starts over."""
 
 GAIN_COLUMN = "audio_gain"
-"""Of the index: by what the samples of a recording were multiplied, where that is not 1."""
+"""Column of the index: the factor applied to a recording's samples, where it is not 1."""
 
 MENTIONED_S = 1.0
-"""What irregular labels may leave out at either end of a recording without a word."""
+"""Seconds that irregular labels may lack at either end of a recording without a warning."""
 ALONE_S = 3600.0
-"""Of audio: so much is converted sooner than other processes are there."""
+"""Up to this much audio is converted by one process, in less time than others take to start."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Result of an import; `kept` is how many recordings an earlier, interrupted import had written."""
+    """Result of an import; `kept` is the number of recordings that an earlier, interrupted import had written."""
 
     path: Path
     warnings: tuple[str, ...]
@@ -63,12 +63,12 @@ def import_corpus(
 ) -> Imported:
     """Make a corpus from a user's recordings and labels.
 
-    The layout is one of LAYOUTS, or "auto" for the one that fits; the name is by default that of the source folder.
-    `jobs` processes convert recordings, by default one per core; the corpus does not depend on it.
+    The layout is one of LAYOUTS, or "auto" for the one that fits; the default name is that of the source folder. `jobs`
+    processes convert recordings, by default one per core; the corpus does not depend on their number.
 
     Raises:
-        InputError: for any mistake in the data. Nothing is at `out` then; recordings that were written are kept beside
-            it, for the same import to go on with.
+        InputError: for any mistake in the data. Then `out` is not created; recordings already written are kept beside
+            it, so that the same import can resume.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}, but must be at least 1")
@@ -98,14 +98,14 @@ def import_corpus(
             kept = writer.written
             convert = partial(_convert, seen.targets, framing, config.gold)
             warnings = _write(writer, description.sources, folder, convert, seen, jobs)
-        made = Path(out) if Path(out).exists() else writer.out  # out may go up again from a folder that is not there
-        # those of single recordings come last: there may be more of them than are shown
+        made = Path(out) if Path(out).exists() else writer.out  # `out` may contain `..` behind a missing folder
+        # warnings about single recordings come last, since there may be more of them than are shown
         of_all = [*constant_warnings(open_corpus(made)), *_no_test(description.sources)]
         return Imported(made, (*description.warnings, *seen.warnings, *of_all, *warnings), kept)
 
 
 def _in_seconds(layout: str, description: Description, config: ImportConfig) -> Description:
-    """Return the recordings with labels stamped in seconds, whatever unit the user's files count in."""
+    """Convert the labels' time stamps from the user's unit to seconds."""
     if config.time_unit == "s":
         return description
     if layout != "table":
@@ -115,7 +115,7 @@ def _in_seconds(layout: str, description: Description, config: ImportConfig) -> 
 
 
 def _with_channel(description: Description, config: ImportConfig) -> Description:
-    """Return the recordings with the channel that the user wants of those that name none themselves."""
+    """Set the user's channel for recordings that name none themselves."""
     if config.channel is None:
         return description
     wanted = (source if source.channel else replace(source, channel=config.channel) for source in description.sources)
@@ -123,7 +123,7 @@ def _with_channel(description: Description, config: ImportConfig) -> Description
 
 
 def _check_names(sources: Sequence[Source], corpus: str, folder: Path) -> None:
-    """Refuse names of which something acts where they are shown, such as an escape sequence."""
+    """Refuse names with characters that act on a terminal, such as escape sequences."""
     problems = Problems(folder)
     named = {("corpus", corpus): None, **{("recording", source.name): None for source in sources}}
     named |= {("speaker", source.speaker): None for source in sources}
@@ -162,7 +162,7 @@ def _framing(description: Description, config: ImportConfig) -> Framing:
 
 
 def _preparation(layout: str, description: Description, config: ImportConfig, seen: Preview) -> dict[str, str]:
-    """Return how the corpus is made, for its manifest."""
+    """Describe how the corpus is made, for its manifest."""
     rate = config.label_rate_hz or description.label_rate_hz
     given = "as given" if seen.some_given else DEFAULT_METHOD
     return {
@@ -178,7 +178,7 @@ def _preparation(layout: str, description: Description, config: ImportConfig, se
 
 
 def _plan(sources: Sequence[Source], preparation: Mapping[str, str], seen: Preview) -> ImportPlan:
-    """Return what is to be written, by the state of the files that it is made from."""
+    """Return the plan of the recordings to write, with signatures of their source files."""
     header = {**preparation, "targets": list(seen.targets), "hop": seen.hop}
     return ImportPlan(json.dumps(header, sort_keys=True), [(source.name, _signature(source)) for source in sources])
 
@@ -192,7 +192,7 @@ def _signature(source: Source) -> str:
 
 @dataclass(frozen=True)
 class _Converted:
-    """A recording as it is written, or why it is not."""
+    """A converted recording, or the reason `wrong` why it cannot be converted."""
 
     audio: NDArray[np.int16]
     gold: Gold | None
@@ -203,7 +203,7 @@ class _Converted:
 
 
 def _convert(targets: Sequence[str], framing: Framing, method: str | None, source: Source) -> _Converted:
-    """Return a recording's samples and labels; what is wrong with it is returned, not raised, so that others follow."""
+    """Convert a recording's samples and labels; mistakes are returned, not raised, so that the others go on."""
     try:
         gold = make_gold(source, targets, framing, method)
         decoded = decode(source.audio, source.start_s, source.stop_s, source.channel)
@@ -212,13 +212,13 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
     audio, warnings = decoded.samples, list(decoded.warnings)
     if gold is None:
         return _Converted(audio, None, [], warnings, decoded.gain)
-    # of the frames that gold was made from, before it is cut to the audio
+    # weights and agreement over the frames from which gold was made, before it is cut to the audio
     raters = rater_rows(source.name, gold.ratings, method or DEFAULT_METHOD)
     rated_frames = len(gold.gold)
     audio = audio[gold.first_frame * framing.hop :]
     gold = gold.cut(audio.size // framing.hop)
     raters = [row for row in raters if row["rater"] in gold.ratings.get(row["target"], {})]
-    # irregular ratings begin and end a little apart
+    # irregular ratings begin and end at slightly different times
     mentioned = framing.rate_hz * MENTIONED_S if framing.resample else 0
     silent = {row["rater"]: row["missing_frames"] for row in raters if row["missing_frames"] > mentioned}
     if silent:
@@ -243,7 +243,7 @@ def _write(
     seen: Preview,
     jobs: int,
 ) -> list[str]:
-    """Convert and write what is not written yet; return warnings."""
+    """Convert and write the recordings not written yet; return warnings."""
     kept, seconds = writer.written, seen.seconds
     jobs = min(jobs, len(sources) - kept) if sum(seconds[kept:]) > ALONE_S else 1
     problems, warnings = Problems(folder), []
@@ -254,7 +254,7 @@ def _write(
             with problems.collecting():
                 if one.wrong:
                     raise InputError(one.wrong)
-                if not problems.count:  # the order of what is written is that of the sources, without gaps
+                if not problems.count:  # recordings are written in the order of the sources, without gaps
                     _add(writer, source, one)
             warnings.extend(one.warnings)
             if problems.count == SHOWN:

@@ -1,4 +1,4 @@
-"""From traces as a user has them to the gold standard of every recording: one frame rate, one set of targets."""
+"""Convert a user's traces to the gold standard of each recording, with the same frame rate and targets for all."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,10 +25,10 @@ Columns = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """Contents of the label files of one recording, in short.
+    """Summary of the label files of one recording.
 
-    `given` are the targets of a given gold standard, `rated` those of single raters; per file there is its name, hop
-    and number of rows (hop 0 where traces are resampled); `span_s` is the first and last stamp.
+    `given` are the targets of a given gold standard, `rated` those of single raters; `files` has name, hop and number
+    of rows of each file (hop 0 where traces are resampled); `span_s` are the first and the last time stamp.
     """
 
     given: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class LabelSummary:
     span_s: tuple[float, float] = (0.0, 0.0)
 
     def targets(self, method: str | None) -> frozenset[str]:
-        """Return what the recording is labelled for, with gold made by a method, or the given one."""
+        """Return the recording's targets, with gold made by a method or, for None, the given gold."""
         return self.given if method is None and self.given else self.rated
 
 
@@ -45,8 +45,8 @@ class LabelSummary:
 class Gold:
     """Gold standard of one recording, float32 [frames, targets].
 
-    Ratings are per target and rater [frames], NaN where a rater says nothing; `first_frame` is how many frames of the
-    recording come before, without labels.
+    `ratings` has [frames] per target and rater, NaN where a rater gave none; `first_frame` is the number of unlabelled
+    frames of the recording before the first labelled one.
     """
 
     gold: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Gold:
     first_frame: int = 0
 
     def cut(self, frames: int) -> "Gold":
-        """Return its first frames, at most so many; raters who say nothing in them are left out."""
+        """Keep at most the first `frames` frames; raters without a rating in them are left out."""
         ratings = {
             target: {rater: trace[:frames] for rater, trace in by_rater.items() if np.isfinite(trace[:frames]).any()}
             for target, by_rater in self.ratings.items()
@@ -65,10 +65,10 @@ class Gold:
 
 
 def summarise_labels(source: Source, framing: Framing) -> LabelSummary:
-    """Return what the label files of a recording hold, their stamps checked."""
+    """Summarise the label files of a recording and check their time stamps."""
     labelled = source.labels() if source.labels else Labelled()
     files, stamps = [], []
-    # A raters' file holds several targets on the same times: it is checked once.
+    # A file of raters may have several targets with the same times: it is checked once.
     for path, traces in {traces.path: traces for traces in _all(labelled)}.items():
         if framing.resample:
             check_order(traces)
@@ -103,7 +103,7 @@ def check_labelled(source: Source, seen: LabelSummary, method: str | None, probl
 
 
 def common_hop(seen: Iterable[LabelSummary], problems: Problems) -> int:
-    """Return the hop of all label files; those of another rate are noted as problems."""
+    """Return the most common hop of all label files; files with another rate are noted as problems."""
     files = [(path, hop) for one in seen for path, hop, _ in one.files]
     if not files:
         problems.add("no recording has labels: nothing to train on")
@@ -120,9 +120,9 @@ def common_hop(seen: Iterable[LabelSummary], problems: Problems) -> int:
 
 
 def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the targets to keep, and warnings.
+    """Choose the targets to keep; return them and warnings.
 
-    Without `asked` these are arousal and valence, as far as all labelled recordings have them.
+    Without `asked`, they are those of arousal and valence that all labelled recordings have.
     """
     found = sorted(set[str]().union(*columns.values()))
     lacking = {
@@ -150,13 +150,13 @@ def choose_targets(columns: Mapping[str, frozenset[str]], asked: Sequence[str]) 
 
 
 def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: str | None) -> Gold | None:
-    """Return the gold standard of a recording; None where there are no labels.
+    """Make the gold standard of a recording; None where there are no labels.
 
-    Without a method a given one is taken, or made with "ewe" where it is absent; with one it is made from the raters,
-    also where one is given.
+    With a method, it is made from the raters, even where a gold standard is given. Without a method, a given gold
+    standard is used; where none is given, it is made with "ewe".
 
     Raises:
-        InputError: if a value is not a number, or files do not fit together.
+        InputError: if a value is not a number, or files do not match.
     """
     labelled = source.labels() if source.labels else Labelled()
     ratings = {target: _ratings(labelled.ratings[target], framing) for target in targets if target in labelled.ratings}
@@ -178,7 +178,7 @@ def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: 
 
 
 def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) -> tuple[NDArray[np.float64], int]:
-    """Return a given gold standard [frames, targets], and how many frames come before it."""
+    """Return a given gold standard [frames, targets], and the number of frames before it."""
     by_target = {
         target: (traces, to_frames(traces, framing)[target])
         for traces in files
@@ -204,7 +204,7 @@ def _given(files: Sequence[Traces], targets: Sequence[str], framing: Framing) ->
 
 
 def _ratings(files: Sequence[Traces], framing: Framing) -> dict[str, NDArray[np.float64]]:
-    """Return the traces of all raters of a target, each drawn out to the longest with NaN."""
+    """Return the traces of all raters of a target, padded with NaN to the longest."""
     for traces in files:
         check_range(traces, traces.values)
     by_rater = {rater: trace for traces in files for rater, trace in to_frames(traces, framing).items()}
@@ -219,7 +219,7 @@ def _made(
     framing: Framing,
     method: str,
 ) -> tuple[NDArray[np.float64], int]:
-    """Return gold made from raters [frames, targets], and how many frames come before it."""
+    """Make gold from raters [frames, targets]; return it and the number of frames before it."""
     rows = {target: np.stack(list(ratings[target].values())) for target in targets}
     frames = min(traces.shape[1] for traces in rows.values())
     said = np.stack([np.isfinite(rows[target][:, :frames]).any(axis=0) for target in targets]).all(axis=0)
@@ -238,12 +238,12 @@ def _made(
 
 
 def _covered(labelled: ArrayLike) -> tuple[int, int]:
-    """Return the first labelled frame and the one behind the last; (0, 0) where none is."""
+    """Return the first labelled frame and the one after the last; (0, 0) where no frame is labelled."""
     found = np.flatnonzero(labelled)
     return (int(found[0]), int(found[-1]) + 1) if found.size else (0, 0)
 
 
 def _stretch(trace: NDArray[np.float64], first: int, frames: int) -> NDArray[np.float64]:
-    """Return so many frames from the first on, NaN behind the trace's end."""
+    """Return `frames` frames from `first` on, NaN after the trace's end."""
     part = trace[first : first + frames]
     return np.concatenate([part, np.full(frames - part.size, np.nan)])

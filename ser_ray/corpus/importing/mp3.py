@@ -1,4 +1,4 @@
-"""Counts an MP3's frames by their headers: its decoder guesses how many there are where no tag tells."""
+"""Count an MP3's frames from their headers; without a tag, its decoder only estimates their number."""
 
 import functools
 import mmap
@@ -11,17 +11,17 @@ from pathlib import Path
 from ser_ray.errors import InputError
 
 UNKNOWN_DELAY = 576 + 529
-"""Samples by which the usual encoder and the decoder delay audio; the decoder leaves out what a LAME tag says."""
+"""Delay in samples of the usual encoder and the decoder; the decoder removes the delay that a LAME tag gives."""
 GUESSED_S, GUESSED_FRAMES = 0.1, 4
-"""What a count may differ by from a length that the decoder reckons from the bit rate."""
+"""Largest difference between the count and a length that the decoder estimates from the bit rate."""
 TAGGED_SAMPLES = 2 * 4095 + 1152
-"""The same, of one that a tag tells: by the longest delay and filling of the last frame."""
+"""The same for a length from a tag: the longest delay and padding of the last frame."""
 
 RATES_HZ = (44100, 48000, 32000)
 DIVIDERS = {3: 1, 2: 2, 0: 4}
-"""Of those rates, by the bits that tell the version: MPEG 1, 2 and 2.5."""
+"""Version bits -> divider of those rates, for MPEG 1, 2 and 2.5."""
 LAYERS = {3: 1, 2: 2, 1: 3}
-"""By the bits that tell them."""
+"""Layer bits -> layer."""
 KILOBITS = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -32,9 +32,9 @@ KILOBITS = {
 }
 """Bit rates by version (2 also for 2.5) and layer, in the order of their index from 1."""
 SIDE_BYTES = {(1, False): 32, (1, True): 17, (2, False): 17, (2, True): 9}
-"""Between a frame's header and a Xing tag, by version and whether there is one channel."""
+"""Bytes between a frame's header and a Xing tag, by version and whether the file is mono."""
 VBRI_AT = 36
-"""Of a frame: where that tag lies."""
+"""Offset of a VBRI tag in a frame."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,23 @@ class Frame:
 
     @property
     def samples(self) -> int:
-        """Return how many samples per channel it holds."""
+        """Samples per channel in the frame."""
         if self.layer == 1:
             return 384
         return 576 if self.layer == 3 and self.version == 2 else 1152
 
     def continues(self, first: "Frame") -> bool:
-        """Return whether it may be of the same stream as another."""
+        """Return whether this frame may belong to the same stream as `first`."""
         return (self.version, self.layer, self.rate_hz) == (first.version, first.layer, first.rate_hz)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """MP3 by its frames, the first of which may be a tag.
+    """Counts of an MP3's frames, of which the first may be a tag.
 
-    `samples` are per channel, in all frames but a tag, with delay and filling; `bit_rates` how many different ones
-    there are; `tag` is "Xing", "Info" or "VBRI", or "" where no frame tells how many follow; `delay_known` whether a
-    LAME tag tells the delay.
+    `samples` is the number per channel in all frames except a tag, including delay and padding; `bit_rates` is the
+    number of different bit rates; `tag` is "Xing", "Info" or "VBRI", or "" where no tag gives the number of frames;
+    `delay_known` is whether a LAME tag gives the delay.
     """
 
     first: Frame
@@ -77,7 +77,7 @@ class Counted:
 
 
 def count_frames(path: Path) -> Counted | None:
-    """Return what the headers of an MP3's frames tell; None where no frame is found, or none tells its size."""
+    """Count an MP3's frames from their headers; None where no frame is found, or no header gives its frame's size."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         frames = _frames(content)
         at, first = next(frames, (0, None))
@@ -92,10 +92,11 @@ def count_frames(path: Path) -> Counted | None:
 
 
 def check_mp3(path: Path, read: int) -> list[str]:
-    """Return warnings about an MP3 of which the decoder expects `read` samples per channel.
+    """Check an MP3 of which the decoder expects `read` samples per channel; return warnings.
 
     Raises:
-        InputError: if its frames have more, or fewer without a tag: with one the file was cut short, as decoding says.
+        InputError: if its frames contain more samples, or fewer and there is no tag. Fewer with a tag means a truncated
+            file, which decoding reports.
     """
     counted = count_frames(path)
     if counted is None:
@@ -121,7 +122,7 @@ def check_mp3(path: Path, read: int) -> list[str]:
 
 
 def _frames(content: mmap.mmap) -> Iterator[tuple[int, Frame]]:
-    """Yield the place and the header of each whole frame; what lies between frames is passed over."""
+    """Yield position and header of each complete frame; bytes between frames are skipped."""
     at, first = _behind_id3(content), None
     while found := _next_frame(content, at, first):
         yield found
@@ -129,7 +130,7 @@ def _frames(content: mmap.mmap) -> Iterator[tuple[int, Frame]]:
 
 
 def _behind_id3(content: mmap.mmap) -> int:
-    """Return the place behind all ID3v2 tags that a file begins with."""
+    """Return the position after all ID3v2 tags at the beginning of a file."""
     at = 0
     while content[at : at + 3] == b"ID3" and len(content) >= at + 10:
         size = functools.reduce(lambda total, byte: total << 7 | byte & 0x7F, content[at + 6 : at + 10], 0)
@@ -139,7 +140,7 @@ def _behind_id3(content: mmap.mmap) -> int:
 
 
 def _next_frame(content: mmap.mmap, at: int, first: Frame | None) -> tuple[int, Frame] | None:
-    """Return the next frame from a place on; one that does not lie right there must have another one behind it."""
+    """Find the next frame from a position on; a frame further on must itself be followed by a frame."""
     begin = at
     while (at := content.find(b"\xff", at)) >= 0:
         frame = _header(content[at : at + 4])
@@ -154,7 +155,7 @@ def _next_frame(content: mmap.mmap, at: int, first: Frame | None) -> tuple[int, 
 
 @functools.lru_cache(maxsize=4096)
 def _header(header: bytes) -> Frame | None:
-    """Return what the four bytes of a header say; None where they are none, or leave the bit rate open."""
+    """Parse the four bytes of a frame header; None where they are not one, or give no bit rate."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     divider, layer = DIVIDERS.get(header[1] >> 3 & 3), LAYERS.get(header[1] >> 1 & 3)
@@ -172,7 +173,7 @@ def _header(header: bytes) -> Frame | None:
 
 
 def _tag(content: bytes, frame: Frame) -> tuple[str, bool]:
-    """Return the name of the tag that a file's first frame is, or "", and whether it tells the encoder's delay."""
+    """Return the name of the tag in a file's first frame, or "", and whether it gives the encoder's delay."""
     if content[VBRI_AT : VBRI_AT + 4] == b"VBRI":
         return "VBRI", False
     at = 4 + SIDE_BYTES[frame.version, frame.mono]
@@ -180,6 +181,6 @@ def _tag(content: bytes, frame: Frame) -> tuple[str, bool]:
     if frame.layer != 3 or name not in (b"Xing", b"Info"):
         return "", False
     (flags,) = struct.unpack(">I", content[at + 4 : at + 8].rjust(4, b"\0"))
-    # a field each for the number of frames, of bytes, the table of contents and the quality, as far as flags tell
+    # the flags tell which fields are present: number of frames, number of bytes, table of contents, quality
     lame = at + 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
     return name.decode(), len(content) >= lame + 24 and content[lame] != 0

@@ -1,4 +1,4 @@
-"""Checks all recordings before any is converted: headers of audio, stamps of labels, and whether both fit."""
+"""Check all recordings before any is converted: audio headers, time stamps of labels, and whether they match."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from ser_ray.errors import InputError
 
 LABELS_MAY_END_EARLY_S = 1.0
 MISREAD = 4.0
-"""Labels that last so many times as long as their audio were stamped in another unit."""
+"""Labels more than this many times as long as their audio have time stamps in another unit."""
 COUNTED = 1.5
-"""The same, of labels that come every second: such stamps are numbers of frames more often than seconds."""
+"""The same for labels one second apart: their time stamps are more often numbers of frames than seconds."""
 ALONE = 200
-"""Recordings: so many are checked sooner than other processes are there."""
+"""Up to this many recordings are checked by one process, in less time than others take to start."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What the recordings have in common, and the length of each; `some_given`: some have a given gold standard."""
+    """Common properties of all recordings, and the length of each; `some_given`: some have a given gold standard."""
 
     hop: int
     targets: tuple[str, ...]
@@ -38,7 +38,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class _Overview:
-    """What one recording holds, or what is wrong with it; by how much its audio ends before it should."""
+    """Contents of one recording and the mistakes in it; `lacking_s`: time by which its audio ends too early."""
 
     labels: LabelSummary
     seconds: float
@@ -55,10 +55,10 @@ def preview(
     folder: Path,
     jobs: int,
 ) -> Preview:
-    """Return what recordings have in common, each of them checked, in `jobs` processes.
+    """Check all recordings in `jobs` processes and return their common properties.
 
     Raises:
-        InputError: for what is wrong, several mistakes at once.
+        InputError: if there are mistakes; several of them at once.
     """
     problems = Problems(folder)
     overviews = []
@@ -104,7 +104,7 @@ def preview(
 
 
 def _overview(framing: Framing, source: Source) -> _Overview:
-    """Return what one recording holds; what is wrong is returned, not raised."""
+    """Summarise one recording; mistakes are returned, not raised."""
     wrong = []
     labels, seconds, lacking_s, rate_hz = LabelSummary(), 0.0, 0.0, 0
     try:
@@ -128,7 +128,7 @@ def _overview(framing: Framing, source: Source) -> _Overview:
 
 
 def _compare_lengths(source: Source, overview: _Overview, framing: Framing, hop: int) -> list[str]:
-    """Refuse labels that end early or cannot be the audio's; return warnings about those that outlast it."""
+    """Refuse labels that end too early or cannot belong to the audio; return warnings about labels that outlast it."""
     if not overview.labels.files:
         return []
     if framing.resample:

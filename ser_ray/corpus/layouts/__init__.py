@@ -30,8 +30,8 @@ LAYOUTS: Mapping[str, Callable[[Path], Description]] = {
 }
 """The layouts that `ser-ray corpus import` reads, by name.
 
-Each refuses what is missing or malformed by an InputError, several mistakes at once, and a folder in another layout by
-an OtherLayoutError.
+Each raises an InputError, with several mistakes at once, if data is missing or malformed, and an OtherLayoutError for a
+folder in another layout.
 """
 
 
@@ -39,10 +39,10 @@ AUTO = "auto"
 
 
 def read_layout(layout: str, source: Path) -> tuple[str, Description]:
-    """Return the name of a folder's layout and what it holds; with "auto" the layout is the one that fits.
+    """Read a folder in a layout, or with "auto" in the only one that fits; return the layout's name and a description.
 
     Raises:
-        InputError: if the layout is unknown, none or several fit, or the data is wrong in the one that does.
+        InputError: if the layout is unknown, none or several fit, or the data has mistakes in the one that does.
     """
     if layout not in (AUTO, *LAYOUTS):
         raise InputError(f"layout is {layout!r}, but must be one of {AUTO}, {', '.join(LAYOUTS)}")
@@ -74,6 +74,6 @@ def _find_layout(source: Path) -> tuple[str, Description]:
 
 
 def _looked_for(error: OtherLayoutError) -> str:
-    """Return what a layout looked for, of its message."""
+    """Extract the list of files that a layout looked for from its error message."""
     text = str(error)
     return text.partition("looked for ")[2].partition("; missing: ")[0].partition(", but it ")[0] or text

@@ -3,16 +3,17 @@
 SRC/db.yaml                the header: tables, schemes, splits, raters
 SRC/db.TABLE.parquet       or csv: tables; SRC/FILE is the audio of a row
 
-Labels over time stand in segmented tables (file, start, end), a row per frame, in columns named after a target, or
-whose scheme is: arousal, valence, whatever else is a number. Columns with a rater of the type human, two or more of one
-scheme, are single raters; others are gold. Where rows are missing inside a file, each part becomes a recording. A row
-goes with the audio from start to end (alignment "start").
+Labels over time are in segmented tables (file, start, end) with a row per frame, in numeric columns. The target is the
+column's scheme, or without a scheme its name (arousal, valence or dominance). Two or more columns of one target whose
+raters have the type human are single raters; other columns are gold standards. Where rows are missing inside a file,
+each part becomes a recording. A row belongs to the audio from start to end (alignment "start").
 
-Partitions come from the splits of the tables (train, dev, test), or of others that list the file, or from a column
-`split` or `partition`; speakers and sexes from columns of these names, or from what the scheme of speakers knows.
+Partitions come from the splits of the label tables (train, dev, test), else from other tables with a split that list
+the file, else from a column `split` or `partition`. Speakers and sexes come from columns of these names, sexes also
+from the fields of the scheme of speakers.
 
-Tables stored as pickles are not read, since a pickle can run any program; where one lies beside the table, as in a
-cache, it is passed over.
+Tables stored as pickles are not read, since a pickle can run any program; a pickle beside a table, as in a cache, is
+ignored.
 """
 
 from collections import defaultdict
@@ -51,7 +52,7 @@ from ser_ray.errors import InputError
 
 
 def read(source: Path) -> Description:
-    """Return what a database holds."""
+    """Read a database in the layout `audformat`."""
     require(source, "audformat", {HEADER: (source / HEADER).is_file()})
     with open_database(source) as database, others_deprecations():
         tables = label_tables(database, source)
@@ -79,7 +80,7 @@ def read(source: Path) -> Description:
 
 
 def _names(files: Iterable[str]) -> dict[str, str]:
-    """Return a name per file: its stem, or where these are not unique the path with _ for each folder."""
+    """Name each file: its stem, or if stems are not unique its path, joined by _."""
     paths = {file: Path(file) for file in files}
     stems = [path.stem for path in paths.values()]
     if len(set(stems)) == len(stems):
@@ -90,7 +91,7 @@ def _names(files: Iterable[str]) -> dict[str, str]:
 def _recordings(
     source: Path, file: str, name: str, tables: list[LabelTable], facts: Facts
 ) -> tuple[list[Source], list[str]]:
-    """Return the stretches of a file as recordings, and its name once per stretch left out, or if there is none."""
+    """Return a file's stretches as recordings, and its name once per stretch left out (once if it has no stretch)."""
     if not (source / file).is_file():
         raise InputError(f"{source / file} is missing: audio of table {tables[0].name}")
     partition = facts.partition(file, [table.name for table in tables], source)
@@ -119,7 +120,7 @@ def _recordings(
 
 
 def _said(traces: Traces, table: LabelTable) -> NDArray[np.bool_]:
-    """Return which rows have a gold value of every target, or where there is none one of any rater."""
+    """Return a mask of the rows with, for every target, a gold value or, where it has no gold, any rater's value."""
     said = [np.isfinite(traces.values[column]) for column in table.gold.values()]
     for target, raters in table.ratings.items():
         if target not in table.gold:
@@ -128,9 +129,9 @@ def _said(traces: Traces, table: LabelTable) -> NDArray[np.bool_]:
 
 
 def _rows(source: Path, table: LabelTable, file: str) -> Traces:
-    """Return the rows of a file, stamped in seconds from its begin; no two may begin at the same time."""
+    """Return a file's rows, their time stamps in seconds from its start; no two may begin at the same time."""
     frame = frame_of(source, table.name).loc[[file]]
-    # Whole nanoseconds come to the very seconds that somebody wrote; a start that is not given is that of the file.
+    # Dividing whole nanoseconds gives exactly the seconds that somebody wrote. A missing start is the file's start.
     starts = frame.index.get_level_values("start").fillna(np.timedelta64(0, "ns")).as_unit("ns").asi8 / 1e9
     order = np.argsort(starts, kind="stable")
     starts = starts[order]
@@ -143,7 +144,7 @@ def _rows(source: Path, table: LabelTable, file: str) -> Traces:
 
 
 def read_labels(source: Path, tables: tuple[LabelTable, ...], file: str, stretch: Stretch) -> Labelled:
-    """Return the labels of a stretch, in seconds, of a file."""
+    """Read the labels of a stretch, in seconds, of a file."""
     gold: list[Traces] = []
     ratings: dict[str, tuple[Traces, ...]] = {}
     for table in tables:

@@ -1,4 +1,4 @@
-"""Who is heard in the files of an audformat database, and to which partition they belong."""
+"""Read speakers, sexes and partitions of the files of an audformat database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SHORT = {"female": "f", "male": "m"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a database says about its files: splits per table; partitions, speakers and sexes per file."""
+    """Facts about a database's files: splits per table; partitions, speakers and sexes per file."""
 
     splits: Mapping[str, str]
     partitions: Mapping[str, str]
@@ -24,7 +24,7 @@ class Facts:
     sexes: Mapping[str, str]
 
     def partition(self, file: str, tables: Sequence[str], source: Path) -> str:
-        """Return where a file belongs; what the tables of its labels say goes first."""
+        """Return a file's partition; the splits of its label tables take precedence."""
         said = [self.splits[table] for table in tables if table in self.splits]
         if len(set(said)) > 1:
             raise InputError(f"{source}: {file} is in tables of the splits {' and '.join(sorted(set(said)))}")
@@ -37,12 +37,12 @@ class Facts:
         return partition_named(value, f"{source}: {file}")
 
     def extra(self, file: str) -> dict[str, str]:
-        """Return further columns of the index."""
+        """Return a file's further columns of the index."""
         return {"sex": self.sexes[file]} if file in self.sexes else {}
 
 
 def facts_of(database: Any) -> Facts:
-    """Return what an opened audformat.Database says about its files."""
+    """Collect the facts about the files of an opened audformat.Database."""
     splits = {
         name: str(database.splits[table.split_id].type)
         for name, table in database.tables.items()
@@ -60,7 +60,7 @@ def facts_of(database: Any) -> Facts:
 
 
 def _sexes(database: Any) -> Iterator[tuple[str, str]]:
-    """Yield file and sex, from columns of their own or from what the scheme of speakers knows."""
+    """Yield file and sex, from columns of sexes, then from the fields of the scheme of speakers."""
     yield from _values(database, SEXES)
     for field in SEXES:
         for _, table, name in _columns(database, SPEAKERS):
@@ -71,7 +71,7 @@ def _sexes(database: Any) -> Iterator[tuple[str, str]]:
 
 
 def _fields(database: Any, scheme: Any) -> set[str]:
-    """Return what a scheme knows about each of its labels."""
+    """Return the names of the fields that a scheme has for its labels."""
     if isinstance(scheme.labels, str):
         return set(database.misc_tables[scheme.labels].columns)
     if isinstance(scheme.labels, dict):
@@ -80,7 +80,7 @@ def _fields(database: Any, scheme: Any) -> set[str]:
 
 
 def _values(database: Any, called: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield file and value of all columns of some names, in the order of the names."""
+    """Yield file and value of all columns with some names or schemes, in the order of the names."""
     for _, table, name in _columns(database, called):
         yield from _pairs(table.columns[name].get())
 
@@ -97,7 +97,7 @@ def _columns(database: Any, called: Sequence[str]) -> list[tuple[int, Any, str]]
 
 
 def _pairs(series: Any) -> Iterator[tuple[str, str]]:
-    """Yield file and text of a column, without empty rows."""
+    """Yield file and text of a column, the first non-empty row of each file."""
     known = series.dropna()
     known = known[~known.index.get_level_values("file").duplicated()]
     for file, value in zip(known.index.get_level_values("file"), known, strict=True):

@@ -1,4 +1,4 @@
-"""Tables of an audformat database that hold labels over time."""
+"""Read the tables of an audformat database that contain labels over time."""
 
 import tempfile
 import warnings
@@ -17,12 +17,12 @@ from ser_ray.errors import InputError
 HEADER = "db.yaml"
 NUMBERS = ("float", "int")
 MOST_UNEVEN = 1.5
-"""Rows of a table over time last the same; the longest may be so much longer than the shortest."""
+"""Largest ratio of long to short rows (90% and 10% quantile) in a table of labels over time."""
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A table that holds labels over time: target -> column of gold, and target -> rater -> column of ratings."""
+    """A table of labels over time: target -> column of gold, and target -> rater -> column of ratings."""
 
     name: str
     gold: Mapping[str, str]
@@ -36,7 +36,7 @@ class LabelTable:
 
 @contextmanager
 def others_deprecations() -> Iterator[None]:
-    """Ignore what pandas says to audformat about calls that will go away."""
+    """Ignore the deprecation warnings that audformat's calls of pandas cause."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
@@ -44,13 +44,13 @@ def others_deprecations() -> Iterator[None]:
 
 @contextmanager
 def open_database(source: Path) -> Iterator[Any]:
-    """Yield a database, its tables read when they are asked for.
+    """Open a database whose tables are read on first use.
 
-    What could run a program is never read: a header with tags, and tables stored as pickles. The library would read
-    both, so that it is given a folder of its own with links to the rest.
+    A header with YAML tags and tables stored as pickles could run a program, so they are never read. The library would
+    read both; it is therefore given a temporary folder with links to the other files.
 
     Raises:
-        InputError: if audformat is not installed, cannot read the header, or a table is there as a pickle alone.
+        InputError: if audformat is not installed, cannot read the header, or a table exists only as a pickle.
     """
     try:
         import audformat
@@ -78,13 +78,13 @@ def open_database(source: Path) -> Iterator[Any]:
 
 
 def frame_of(source: Path, table: str) -> Any:
-    """Return a table as a pandas frame whose rows rise."""
+    """Read a table as a pandas frame, sorted by its index."""
     return _frame(source, table, table_file(source, table).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _frame(source: Path, table: str, _changed_ns: int) -> Any:
-    """Return a table, read once per process unless it changes, since one file holds all recordings."""
+    """Read a table once per process unless it changes, since one file contains all recordings."""
     try:
         with others_deprecations(), open_database(source) as database:
             return database[table].get().sort_index(kind="stable")
@@ -95,7 +95,7 @@ def _frame(source: Path, table: str, _changed_ns: int) -> Any:
 
 
 def label_tables(database: Any, source: Path) -> list[LabelTable]:
-    """Return the tables of an audformat.Database with labels over time; there must be one."""
+    """Find the tables of an audformat.Database with labels over time; there must be at least one."""
     tables, filewise = [], []
     for name, table in database.tables.items():
         found = LabelTable(name, *_columns(database, table, source))
@@ -118,7 +118,7 @@ def label_tables(database: Any, source: Path) -> list[LabelTable]:
 
 
 def _columns(database: Any, table: Any, source: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the columns with gold by target, and those of raters by target and rater."""
+    """Find the columns of gold by target, and the raters' columns by target and rater."""
     by_target: dict[str, list[str]] = defaultdict(list)
     for name, column in table.columns.items():
         scheme = database.schemes[column.scheme_id] if column.scheme_id else None
@@ -161,12 +161,12 @@ def _check_frames(source: Path, table: LabelTable) -> None:
 
 
 def table_names(tables: Iterable[LabelTable]) -> str:
-    """Return the names of tables in one line."""
+    """List the names of tables in one line."""
     return "table " + ", ".join(table.name for table in tables)
 
 
 def table_file(source: Path, table: str) -> Path:
-    """Return the file of a table."""
+    """Find the file of a table; refuse one that exists only as a pickle."""
     for suffix in ("parquet", "csv"):
         if (path := source / f"db.{table}.{suffix}").is_file():
             return path

@@ -1,4 +1,4 @@
-"""Lines of text files whose header is missing, has any length, or cannot be relied upon."""
+"""Read lines of text files whose header is missing, of any length, or unreliable."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,16 +15,16 @@ AROUND = "'\" \t"
 
 
 class Line(NamedTuple):
-    """Line of a text file, counted from 1; a tuple, since files have many. Fields are stripped of blanks and quotes."""
+    """Line of a text file, numbered from 1; its fields are stripped of blanks and quotes. A tuple: files have many."""
 
     number: int
     fields: tuple[str, ...]
 
 
 def read_lines(path: Path, separator: str | None = None) -> list[Line]:
-    """Return the lines of a text file, blank ones left out; without a separator any number of blanks divides fields.
+    """Read the non-blank lines of a text file; without a separator, fields are separated by any white space.
 
-    What is no UTF-8 becomes a mark that no number contains: it does no harm in a preamble.
+    Invalid UTF-8 becomes a replacement character, which no number contains; in a preamble it does no harm.
     """
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     return [
@@ -44,7 +44,7 @@ def is_number(text: str) -> bool:
 
 
 def to_number(text: str, where: str) -> float:
-    """Return the number that a field holds."""
+    """Parse the number in a field, or raise an InputError that begins with `where`."""
     if not is_number(text):
         hint = "; decimals take a point, not a comma" if "," in text else ""
         raise InputError(f"{where} is {text!r}, which is not a number{hint}")
@@ -52,15 +52,15 @@ def to_number(text: str, where: str) -> float:
 
 
 def without_header(lines: Sequence[Line]) -> Sequence[Line]:
-    """Return lines without the first, if none of its fields is a number."""
+    """Drop the first line if none of its fields is a number."""
     return lines[1:] if lines and not any(map(is_number, lines[0].fields)) else lines
 
 
 def to_traces(path: Path, lines: Sequence[Line], columns: Sequence[str], keep: Mapping[str, str], time: str) -> Traces:
-    """Return the traces that lines of numbers hold.
+    """Convert lines of numbers to traces.
 
-    `columns` are the names of a line's fields, `keep` maps those to keep to the names of their traces, and `time` is
-    that of the stamps in seconds.
+    `columns` are the names of a line's fields, `keep` maps the columns to keep to the names of their traces, and `time`
+    is the column of time stamps in seconds.
     """
     if not lines:
         raise InputError(f"{path} holds no labels: it needs lines with {', '.join(columns)}")
@@ -77,9 +77,9 @@ def to_traces(path: Path, lines: Sequence[Line], columns: Sequence[str], keep: M
 
 
 def _column(path: Path, lines: Sequence[Line], place: int, name: str) -> NDArray[np.float64]:
-    """Return the numbers of one column."""
+    """Parse the numbers of one column."""
     try:
         return np.array([line.fields[place] for line in lines], np.float64)
     except ValueError:
-        # Slower, but it names the line.
+        # Slower, but names the line.
         return np.array([to_number(line.fields[place], f"{path}, line {line.number}: {name}") for line in lines])

@@ -1,16 +1,17 @@
-"""The layout `msp_conversation`: parts of podcasts, rated while listening, as the MSP-Conversation corpus comes.
+"""The layout `msp_conversation`: the MSP-Conversation corpus, parts of podcasts rated while listening.
 
 SRC/Audio/MSP-Conversation_0047.wav                         a conversation
-SRC/Annotations/Arousal/MSP-Conversation_0047_2_001.csv     its part 2 as rater 001 heard it, likewise Valence and
+SRC/Annotations/Arousal/MSP-Conversation_0047_2_001.csv     ratings of its part 2 by rater 001, likewise Valence and
                                                             Dominance: a preamble of any length, then time,value at
-                                                            irregular times (s) from the part's begin, -100 to 100
-SRC/Time_Labels/conversation_parts.txt                      MSP-Conversation_0047_2;start;end, counted in the podcast
-SRC/Time_Labels/conversations.txt                           where conversations begin in it; else their first parts do
+                                                            irregular times (s) from the part's start, -100 to 100
+SRC/Time_Labels/conversation_parts.txt                      MSP-Conversation_0047_2;start;end, in podcast time (s)
+SRC/Time_Labels/conversations.txt                           optional: NAME;start;end of each conversation; without it,
+                                                            a conversation starts with its first part
 SRC/partitions.txt                                          MSP-Conversation_0047;Train; or partitions.csv of your own
 
-Each part becomes a recording; its conversation counts as one speaker, since several people speak. Values are divided by
-100, traces brought to 25 Hz, where the label of a frame is the mean of what was said in it (alignment "end"). Gold is
-made from the raters. segments.json (turns) is not needed.
+Each part becomes a recording. Its conversation counts as one speaker, since several people speak. Values are divided by
+100 and traces resampled to 25 Hz: the label of a frame is the mean of the ratings in it (alignment "end"). The gold
+standard is made from the raters. segments.json (turns) is not needed.
 """
 
 import re
@@ -39,7 +40,7 @@ Files = Mapping[str, Mapping[str, Path]]
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `msp_conversation` holds."""
+    """Read a folder in the layout `msp_conversation`."""
     times = next((source / name for name in TIMES if (source / name).is_dir()), source / TIMES[0])
     table = next((source / name for name in PARTITIONS if (source / name).is_file()), None)
     wanted = {
@@ -69,7 +70,7 @@ def read(source: Path) -> Description:
 
 
 def _parts(times: Path, problems: Problems) -> dict[str, tuple[float, float]]:
-    """Return begin and end (s) of each part in the audio of its conversation."""
+    """Read start and end (s) of each part in the audio of its conversation."""
     spans = _spans(times / "conversation_parts.txt", problems)
     begins: dict[str, float] = {}
     if (times / "conversations.txt").is_file():
@@ -80,7 +81,7 @@ def _parts(times: Path, problems: Problems) -> dict[str, tuple[float, float]]:
 
 
 def _spans(path: Path, problems: Problems) -> dict[str, tuple[float, float]]:
-    """Return begin and end of each name, from lines name;start;end."""
+    """Read start and end of each name, from lines name;start;end."""
     spans = {}
     for line in read_lines(path, ";"):
         where = f"{path}, line {line.number}"
@@ -100,7 +101,7 @@ def _conversation(part: str) -> str:
 
 
 def _rated(folder: Path) -> dict[str, dict[str, dict[str, Path]]]:
-    """Return the files of each part, by target and rater."""
+    """Find the rating files of each part, by target and rater."""
     files: dict[str, dict[str, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
     for target in sorted(path for path in folder.iterdir() if path.is_dir()):
         for path in sorted(target.glob("*.csv")):
@@ -152,7 +153,7 @@ def _warnings(files: Mapping[str, object], parts: Mapping[str, object], times: P
 
 
 def read_labels(files: Files) -> Labelled:
-    """Return the raters' traces of a part, from a file per target and rater."""
+    """Read the raters' traces of a part, from a file per target and rater."""
     return Labelled(
         ratings={
             target: tuple(_trace(path, rater) for rater, path in raters.items()) for target, raters in files.items()
@@ -161,7 +162,7 @@ def read_labels(files: Files) -> Labelled:
 
 
 def _trace(path: Path, rater: str) -> Traces:
-    """Return one rater's trace, in [-1, 1]."""
+    """Read one rater's trace, scaled to [-1, 1]."""
     lines = read_lines(path, ",")
     begin = next((place for place, line in enumerate(lines) if _has_data(line)), len(lines))
     traces = to_traces(path, lines[begin:], ("time", "value"), {"value": rater}, "time")
@@ -177,5 +178,5 @@ def _trace(path: Path, rater: str) -> Traces:
 
 
 def _has_data(line: Line) -> bool:
-    """Return whether a line is behind the preamble, whose lines begin with a word."""
+    """Return whether a line contains data; lines of the preamble begin with a word."""
     return len(line.fields) > 1 and all(map(is_number, line.fields[:2]))

@@ -1,15 +1,15 @@
-"""The layout `muse`: car reviews and stress tests as the MuSe challenges hand them out since 2020.
+"""The layout `muse`: car reviews and stress tests as the MuSe challenges have distributed them since 2020.
 
-SRC/label_segments/TARGET/VIDEO.csv    timestamp (ms), segment_id, value, in any order; SRC is a task, such as
-                                       c1_muse_wilder, or a folder that holds one
-SRC/metadata/partition.csv             or beside SRC (2020): the video first, its partition last; a speaker may be named
+SRC/label_segments/TARGET/VIDEO.csv    columns timestamp (ms), segment_id, value, in any order; SRC is a task, such as
+                                       c1_muse_wilder, or a folder that contains one task
+SRC/metadata/partition.csv             or beside SRC (2020): video first, partition last; a column speaker is optional
 SRC/raw/audio_norm/VIDEO.wav           or another of WHOLE, or VIDEO/VIDEO_SEGMENT.wav in audio_segments (2020)
 
-Each segment becomes a recording, VIDEO_SEGMENT, whose stamps count from its begin; where rows are missing inside, or
-their values, each part becomes one, VIDEO_SEGMENT_1, VIDEO_SEGMENT_2, ... Stretches of one row are left out. Test
-segments without values stay, unlabelled; test videos without files (2020) do not. A row goes with the audio from its
-stamp on (alignment "start"); audio of a single segment begins at its first stamp. Nothing names speakers: a video
-counts as one, as in the challenges' partitions.
+Each segment becomes a recording VIDEO_SEGMENT, with time stamps from its start. Where rows or their values are missing
+inside, each part becomes a recording, VIDEO_SEGMENT_1, VIDEO_SEGMENT_2, ... Stretches of one row are left out. Test
+segments without values are kept as unlabelled; test videos without label files (2020) are left out. A row belongs to
+the audio from its time stamp on (alignment "start"); an audio file of a single segment begins at the segment's first
+time stamp. Without a column speaker, each video counts as one speaker, as in the challenges' partitions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,14 +40,14 @@ LABELS = "label_segments"
 SINGLE_RATERS = "raw_annotations"
 COLUMNS = ("timestamp", "segment_id", "value")
 WHOLE = ("raw/audio_norm", "raw/audio", "raw/wav", "raw_wav", "audio", "wav")
-"""Where the audio of whole videos is looked for, in this order."""
+"""Folders searched for the audio of whole videos, in this order."""
 
 PIECES = "audio_segments"
 MS = 1e-3
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `muse` holds."""
+    """Read a folder in the layout `muse`."""
     task = _task(source)
     roots = tuple(dict.fromkeys((task, source, task.parent)))
     tables = [root / place for root in roots for place in ("metadata/partition.csv", "partition.csv")]
@@ -87,7 +87,7 @@ def _warnings(silent: Sequence[str], unknown: Sequence[str], table: Path) -> Ite
 
 
 def _task(source: Path) -> Path:
-    """Return the folder of one task: the one given, or the only one in it."""
+    """Find the folder of one task: the given folder, or its only subfolder with a task."""
     if (source / LABELS).is_dir() or not source.is_dir():
         return source
     tasks = sorted(path.parent for path in source.glob(f"*/{LABELS}") if path.is_dir())
@@ -97,7 +97,7 @@ def _task(source: Path) -> Path:
 
 
 def _targets(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the label files of each target, by video."""
+    """Find the label files of each target, by video."""
     targets = {
         path.name.lower(): {file.stem: file for file in sorted(path.glob("*.csv"))}
         for path in sorted(folder.iterdir())
@@ -113,7 +113,7 @@ def _targets(folder: Path) -> dict[str, dict[str, Path]]:
 def _segments(
     video: str, place: PartitionRow, files: Mapping[str, Path], roots: Sequence[Path]
 ) -> tuple[list[Source], list[str]]:
-    """Return the segments of a video as recordings, and those with stretches that are too short."""
+    """Return a video's segments as recordings, and a segment's name once per stretch that is too short."""
     every = {target: _read(path) for target, path in files.items()}
     step = usual_step(traces.times_s for segments in every.values() for traces in segments.values())
     sources, short, audio = [], [], None
@@ -147,7 +147,7 @@ def _segments(
 
 
 def _audio(video: str, segment: str, held: Mapping[str, Traces], roots: Sequence[Path]) -> tuple[Path, float]:
-    """Return the audio of a segment, and the stamp (ms) at which it begins."""
+    """Find the audio file of a segment, and the time stamp (ms) at which the file begins."""
     for root in roots:
         for folder in WHOLE:
             if (path := root / folder / f"{video}.wav").is_file():
@@ -161,7 +161,7 @@ def _audio(video: str, segment: str, held: Mapping[str, Traces], roots: Sequence
 
 
 def read_labels(files: Mapping[str, Path], segment: str, stretch: Stretch) -> Labelled:
-    """Return the gold standard of a stretch, in milliseconds, of a segment, from a video's file per target."""
+    """Read the gold standard of a segment's stretch (in milliseconds) from a video's files by target."""
     gold = []
     for target, path in files.items():
         traces = counted_from(_read(path)[segment], stretch, MS)
@@ -170,7 +170,7 @@ def read_labels(files: Mapping[str, Path], segment: str, stretch: Stretch) -> La
 
 
 def _read(path: Path) -> dict[str, Traces]:
-    """Return the rows of each segment of a label file, with a column value and stamps in milliseconds."""
+    """Read the traces of each segment of a label file: a column value, time stamps in milliseconds."""
     header, rows, lines = read_rows(path)
     columns = [column.lower() for column in header]
     missing = [column for column in COLUMNS if column not in columns]
@@ -183,7 +183,7 @@ def _read(path: Path) -> dict[str, Traces]:
 
 
 def _rows(traces: Traces, rows: NDArray[np.intp]) -> Traces:
-    """Return some rows, which must rise."""
+    """Select rows, whose time stamps must rise."""
     times = traces.times_s[rows]
     falling = np.flatnonzero(~(np.diff(times) > 0))
     if falling.size or not np.isfinite(times).all():

@@ -1,4 +1,4 @@
-"""Files named after recordings: found by name however it is encoded, and the nearest ones where there is none."""
+"""Find files named after recordings, in any Unicode form of the name, and suggest similar ones for missing files."""
 
 import difflib
 import functools
@@ -11,11 +11,11 @@ from ser_ray.errors import InputError
 
 SHOWN = 3
 MOST_COMPARED = 50
-"""Of files: so many names are compared letter by letter, to find a typing mistake."""
+"""With at most this many files, names are compared letter by letter to find a typing mistake."""
 
 
 def composed(name: str) -> str:
-    """Return a name in Unicode's composed form (NFC): macOS and archives made there hand out the decomposed one."""
+    """Convert a name to Unicode's composed form (NFC); macOS, and archives made there, use the decomposed one."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -40,7 +40,7 @@ class NamedFiles:
         """Return the file of a recording; None where there is none.
 
         Raises:
-            InputError: if there are several, whose names differ by the suffix's case or by their encoding alone.
+            InputError: if there are several, whose names differ only in the suffix's case or the Unicode form.
         """
         found = [path for path in self.of(name) if path.is_file()]
         if len(found) > 1:
@@ -48,14 +48,14 @@ class NamedFiles:
         return found[0] if found else None
 
     def strays(self, names: Iterable[str]) -> "Strays":
-        """Return the files that are named after none of some recordings."""
+        """Return the files that are not named after any of the given recordings."""
         known = set(names)
         lost = {name: paths[0] for name, paths in self._by_name.items() if name not in known}
         return Strays(self.folder, {name: path for name, path in lost.items() if path.is_file()}, self._suffix)
 
 
 class Strays:
-    """Files of a folder that belong to no recording, one of which may be meant by a recording without a file."""
+    """Files of a folder that belong to no recording; one may be the misnamed file of a recording without a file."""
 
     def __init__(self, folder: Path, by_name: Mapping[str, Path], suffix: str) -> None:
         self.folder, self.by_name, self._suffix = folder, by_name, suffix
@@ -63,12 +63,12 @@ class Strays:
 
     @functools.cached_property
     def _below(self) -> Mapping[str, Path]:
-        """Files in folders of the folder, by name."""
+        """Files in subfolders, by name."""
         found = self.folder.glob("*/**/*") if self.folder.is_dir() else ()
         return {composed(path.stem): path for path in found if path.suffix.lower() == self._suffix or not self._suffix}
 
     def nearest(self, name: str) -> Path | None:
-        """Return the file that a name probably means; None where none is near."""
+        """Return the file that a name probably refers to; None where no name is similar."""
         found = self._by_essence.get(_essence(name)) or self._below.get(name)
         if found is None and len(self.by_name) <= MOST_COMPARED:
             for called in difflib.get_close_matches(name, self.by_name, n=1, cutoff=0.75):
@@ -76,7 +76,7 @@ class Strays:
         return found
 
     def hint(self, name: str) -> str:
-        """Return what is near to a name that has no file, to be said behind it."""
+        """Suggest a file for a name without one, as the end of a message; "" where no name is similar."""
         near = self.nearest(name)
         if near is None:
             return ""
@@ -85,9 +85,9 @@ class Strays:
         return f"; there is {near}: write {composed(near.stem)} in the table, or rename the file"
 
     def warnings(self, what: str, without: Sequence[tuple[str, str]]) -> list[str]:
-        """Return warnings about the files, and about recordings (partition and name) that may lack them.
+        """Return warnings about the files; `without` are partition and name of recordings that may lack them.
 
-        `what` is what the files hold, such as "labels".
+        `what` names the files' contents, such as "labels".
         """
         left = {path: f"{self.folder.name}/{path.name}" for path in self.by_name.values()}
         warnings = []
@@ -96,7 +96,7 @@ class Strays:
             if near in left:
                 said = f"{left.pop(near)} belongs to no recording: is it meant?"
                 warnings.append(f"{partition} recording {name} has no {what}, {said}")
-        if left and without:  # a table of some of the recordings is no mistake
+        if left and without:  # where all recordings have files, further files are no mistake
             rest = list(left.values())
             more = f" and {len(rest) - SHOWN} more" if len(rest) > SHOWN else ""
             warnings.append(f"{what} of no recording: {', '.join(rest[:SHOWN])}{more}")
@@ -104,9 +104,9 @@ class Strays:
 
 
 def _essence(name: str) -> str:
-    """Return a name without what tables and spreadsheets do to it: 007 as 7 or 7.0, rec0 as Rec0.wav."""
+    """Undo what tables and spreadsheets do to a name, such as 007 to 7 or 7.0 and rec0 to Rec0.wav."""
     name = name.casefold().strip()
     stem, _, suffix = name.rpartition(".")
-    if stem and not (suffix.isdigit() and suffix.strip("0")):  # a suffix of a file, or the .0 of a number
+    if stem and not (suffix.isdigit() and suffix.strip("0")):  # drop a file's suffix, or the .0 of a number
         name = stem
     return name.lstrip("0") or "0"

@@ -1,4 +1,4 @@
-"""Tables that say to which partition recordings belong, as challenges hand them out or users write them."""
+"""Read tables of recordings and their partitions, as challenges distribute them or users write them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,7 @@ SPEAKERS = ("speaker", "speaker_id", "subject")
 
 @dataclass(frozen=True)
 class PartitionRow:
-    """Partition and speaker of a recording; the speaker is "" where the table has none.
-
-    `where` is file and line, for messages.
-    """
+    """Partition and speaker of a recording ("" where the table has none); `where` is file and line, for messages."""
 
     partition: str
     speaker: str
@@ -26,14 +23,15 @@ class PartitionRow:
 
 
 def read_partitions(path: Path) -> dict[str, PartitionRow]:
-    """Return the place of each name, in the order of a table divided by commas or semicolons.
+    """Read a table separated by commas or semicolons; return a row per name, in the table's order.
 
-    With a header, the name stands in the column name or else in the first, the partition in the column partition or
-    else in the last, the speaker in the column speaker if there is one. Without one, the name stands first.
+    With a header, the name is in one of the columns NAMES or else in the first, the partition in the column partition
+    or else in the last, the speaker in one of SPEAKERS if there is one. Without a header, the name is in the first
+    column.
 
     Raises:
-        InputError: if the table is empty, or a line has fields missing, a name that came before, or a partition that
-            is not known; several mistakes at once.
+        InputError: if the table is empty, or a line has missing fields, a repeated name, or an unknown partition;
+            several mistakes at once.
     """
     lines = read_lines(path, ";" if ";" in path.read_text(encoding="utf-8-sig", errors="replace") else ",")
     if not lines:
@@ -56,7 +54,7 @@ def read_partitions(path: Path) -> dict[str, PartitionRow]:
 
 
 def _columns(lines: Sequence[Line]) -> tuple[int, int, int | None, Sequence[Line]]:
-    """Return the places of name, partition and speaker, and the lines below the header, if there is one."""
+    """Find the columns of name, partition and speaker; return them and the lines without the header."""
     first = [field.lower() for field in lines[0].fields]
     known = [place for place, field in enumerate(first) if place and field in PARTITION_NAMES]
     if known:

@@ -1,15 +1,15 @@
-"""The layout `recola`: the full RECOLA, as its authors' site hands it out.
+"""The layout `recola`: the full RECOLA, as its authors' site distributes it.
 
 SRC/RECOLA-Audio-recordings/P16.wav                                     any rate
 SRC/RECOLA-Annotation/emotional_behaviour/{arousal,valence}/P16.csv     time and a column per rater: FM1 .. FF3
 SRC/RECOLA-Metadata/recola_user_info.csv                                User, Group_id (the dyad) and, maybe, the sex
-SRC/partitions.csv                                                      your own, if you want one: name, partition
+SRC/partitions.csv                                                      optional, your own: name, partition
 
-There is no gold standard: it is made from the raters. There are no partitions either. Without a table of your own,
-people take the partition of the paper, which is that of AVEC for those who were in AVEC; some of the 23 people with
-public labels were not (see recola_split), so expect more than AVEC's 9 and 9. For these alone, list them in
-partitions.csv. Who talked with whom is kept as `dyad`: two people of one talk may be in different partitions. Frames
-carry the label at their end.
+The data has no gold standard: it is made from the raters. It has no partitions either: without your own table, people
+get the partition of the paper, which equals that of AVEC for those who were in AVEC. Some of the 23 people with public
+labels were not in AVEC (see recola_split), so expect more than AVEC's 9 and 9; to use AVEC's people only, list them in
+partitions.csv. The dyad of each person is kept as `dyad`, since the two people of a dyad may be in different
+partitions. Frames carry the label at their end.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ from ser_ray.corpus.source.traces import read_rows
 from ser_ray.errors import InputError
 
 KEPT_COLUMNS = {"group_id": "dyad", "sex": "sex", "gender": "sex"}
-"""Columns of the table of users, in lower case, and what they become in the index."""
+"""Column of the table of users, in lower case -> column of the index."""
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `recola` holds."""
+    """Read a folder in the layout `recola`."""
     audio = files_in(source / "RECOLA-Audio-recordings", *AUDIO)
     ratings = in_targets(source / "RECOLA-Annotation" / "emotional_behaviour", ".csv")
     wanted = {
@@ -80,7 +80,7 @@ def _read_people(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _warn_of_partitions(split: Split) -> list[str]:
-    """Return a warning of people with a partition that AVEC did not give, unless the user's own table did."""
+    """Return a warning about people whose partition is not AVEC's, unless the user's own table gives it."""
     avec = avec_split()
     others = {name: place.partition for name, place in split.places.items() if name not in avec}
     if split.own or not others:

@@ -1,13 +1,13 @@
-"""The layout `recola46`: all 46 people of RECOLA, as the paper's authors keep them, with the paper's own split.
+"""The layout `recola46`: all 46 people of RECOLA, as stored by the paper's authors, with the paper's own split.
 
 SRC/Ratings_affective_behaviour_CCC_centred/{arousal,valence}/P16.csv   time (s), gold; `,` or, with a header, `;`
 SRC/Audio_recordings/P16.wav                    or recordings_audio/, audio/, or beside the video; any rate
-SRC/Video_recordings_MP4/P16.mp4                not read: the audio must be extracted, and a refusal says how
-SRC/partitions.csv                              your own split, if you want another than the paper's: name, partition
+SRC/Video_recordings_MP4/P16.mp4                not read: the audio must be extracted; the error message shows how
+SRC/partitions.csv                              optional, your own split instead of the paper's: name, partition
 
-The paper's split is 16, 15 and 15 people (recola46_split.csv). Labels of 23 people alone are public, so that outsiders
-cannot repeat the paper's numbers. Frames carry the label at their end: of 7,501 rows the first is dropped, as the
-authors' code does.
+The paper's split is 16, 15 and 15 people (recola46_split.csv). The labels of only 23 people are public, so outsiders
+cannot reproduce the paper's numbers. Frames carry the label at their end: of 7,501 rows the first is dropped, as in the
+authors' code.
 """
 
 import shlex
@@ -35,7 +35,7 @@ AUDIO_FOLDERS = ("Audio_recordings", "recordings_audio", "audio", VIDEO)
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `recola46` holds."""
+    """Read a folder in the layout `recola46`."""
     audio = _find_audio(source)
     video = files_in(source / VIDEO, ".mp4")
     gold = in_targets(source / RATINGS, ".csv")
@@ -61,7 +61,7 @@ def read(source: Path) -> Description:
 
 
 def _find_audio(source: Path) -> Files:
-    """Return the audio in all folders where it may be; no recording may be in two."""
+    """Find the audio in all AUDIO_FOLDERS; no recording may be in two of them."""
     found: dict[str, Path] = {}
     for folder in AUDIO_FOLDERS:
         for name, path in files_in(source / folder, *AUDIO).found.items():
@@ -72,7 +72,7 @@ def _find_audio(source: Path) -> Files:
 
 
 def _how_to_extract(source: Path, videos: list[Path]) -> str:
-    """Return the message where there is video alone, with a command that does all files and overwrites none."""
+    """Return the message for videos without audio, with a command that extracts all and overwrites nothing."""
     into, since = shlex.quote(str(source / AUDIO_FOLDERS[0])), shlex.quote(str(source / VIDEO))
     return (
         f"{len(videos)} x video without audio, such as {videos[0]}: mp4 is not read as audio; extract 16 kHz mono wav "
@@ -86,7 +86,7 @@ def _labels(gold: Mapping[str, Path]) -> Labelled:
 
 
 def read_two_columns(path: Path, column: str) -> Traces:
-    """Return a trace, called `column`, from a file of time and value, with or without a header."""
+    """Read a trace, named `column`, from a file of time and value, with or without a header."""
     separator = ";" if ";" in path.read_text(encoding="utf-8-sig", errors="replace") else ","
     lines = without_header(read_lines(path, separator))
     return to_traces(path, lines, ("time", column), {column: column}, "time")

@@ -1,12 +1,12 @@
-"""The layout `recola_avec`: RECOLA as the challenges AVEC 2015 and 2016 handed it out.
+"""The layout `recola_avec`: RECOLA as the challenges AVEC 2015 and 2016 distributed it.
 
 SRC/recordings_audio/train_1.wav                        train_1 .., dev_1 .., test_1 ..; any rate
 SRC/ratings_gold_standard/{arousal,valence}/train_1.arff    frameTime (s) and GoldStandard; 7,501 rows from 0 to 300 s
 SRC/ratings_individual/{arousal,valence}/train_1.csv    where present: time and a column per rater, such as FM1
 
-Test recordings may go without gold, as AVEC never released it. Who is behind a number was not said with the data, so
-each recording counts as a speaker of its own. Frames carry the label at their end, as in the paper: the first row is
-dropped and 7,500 are left.
+Test recordings may lack a gold standard, as AVEC never released it. The data does not identify the people behind the
+numbers, so each recording counts as its own speaker. Frames carry the label at their end, as in the paper: the first
+row is dropped and 7,500 are left.
 """
 
 import re
@@ -36,7 +36,7 @@ NAME = re.compile(r"(train|dev|test)_\d+")
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `recola_avec` holds."""
+    """Read a folder in the layout `recola_avec`."""
     audio = files_in(source / "recordings_audio", *AUDIO)
     gold = in_targets(source / "ratings_gold_standard", ".arff")
     ratings = in_targets(source / "ratings_individual", ".csv")
@@ -55,7 +55,7 @@ def read(source: Path) -> Description:
 
 
 def _source(name: str, file: Path, audio: Files, gold: Mapping[str, Files], ratings: Mapping[str, Files]) -> Source:
-    """Return a recording, of which one file is known."""
+    """Describe a recording of which one file is known."""
     match = NAME.fullmatch(name)
     if match is None:
         raise InputError(f"{file}: name is {name!r}, but must be train_N, dev_N or test_N with a number N")
@@ -84,14 +84,14 @@ def _labels(gold: Mapping[str, Path], ratings: Mapping[str, Path]) -> Labelled:
 
 ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
 UNKNOWN = "?"
-"""What stands for a value that is not there."""
+"""ARFF's mark of a missing value."""
 
 
 def read_arff(path: Path, *, time: str, value: str, column: str) -> Traces:
-    """Return an attribute of an ARFF file over time, as traces with one `column`; NaN where the file has "?".
+    """Read an attribute of an ARFF file over time, as traces with one `column`; NaN where the file has "?".
 
-    Headers differ in length, so that columns are found by the names of their attributes, and rows by the line @data.
-    Letters' case, quotes, blank lines and comments (%) make no difference.
+    Headers differ in length, so columns are found by the names of their attributes, and rows by the line @data. Case,
+    quotes, blank lines and comments (%) are ignored.
     """
     lines = [line for line in read_lines(path, ",") if not line.fields[0].startswith("%")]
     begin = next((place for place, line in enumerate(lines) if line.fields[0].lower() == "@data"), None)

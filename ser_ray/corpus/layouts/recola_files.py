@@ -1,4 +1,4 @@
-"""What the layouts of RECOLA share: files named after recordings, and what is said where one lacks its partner."""
+"""Helpers of the RECOLA layouts: find files named after recordings, and report files without a partner."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -16,25 +16,25 @@ AUDIO = (".wav", ".flac")
 
 @dataclass(frozen=True)
 class Files:
-    """Files of one kind in one folder, by their stem; `suffix` is that of a file that is missing."""
+    """Files of one kind in one folder, by their stem; `suffix` is used in messages about missing files."""
 
     folder: Path
     suffix: str
     found: Mapping[str, Path]
 
     def path(self, name: str) -> Path:
-        """Return the file of a recording, or where it should be."""
+        """Return the file of a recording, or the path where it should be."""
         return self.found.get(name, self.folder / f"{name}{self.suffix}")
 
 
 def files_in(folder: Path, *suffixes: str) -> Files:
-    """Return the files of a folder, which may be missing, that end in one of some suffixes (lower case, with a point).
+    """Find the files of a folder, which may be missing, with one of some suffixes (lower case, with a point).
 
-    The first suffix is what is asked for where a file is missing.
+    Messages about missing files name the first suffix.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        # Macs leave a hidden ._NAME.wav beside each file that they copy.
+        # macOS leaves a hidden ._NAME.wav beside each file that it copies.
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         if path.stem in found:
@@ -44,12 +44,12 @@ def files_in(folder: Path, *suffixes: str) -> Files:
 
 
 def in_targets(folder: Path, suffix: str) -> dict[str, Files]:
-    """Return the label files in the folders arousal and valence of a folder, by target."""
+    """Find the label files in a folder's subfolders arousal and valence, by target."""
     return {target: files_in(folder / target, suffix) for target in TARGETS}
 
 
 def names_in(kinds: Iterable[Files]) -> dict[str, Path]:
-    """Return the recordings that any of some kinds of files name, P9 before P10, each with one of its files."""
+    """Collect the recordings for which any kind of file exists, P9 before P10, each with one of its files."""
     first: dict[str, Path] = {}
     for files in kinds:
         for name, path in files.found.items():
@@ -58,15 +58,15 @@ def names_in(kinds: Iterable[Files]) -> dict[str, Path]:
 
 
 def by_number(name: str) -> tuple[str, int]:
-    """Return what sorts names by what stands before their number, then by the number."""
+    """Return a sort key for names: the text before the trailing number, then the number."""
     match = re.fullmatch(r"(.*?)(\d+)", name)
     return (match[1], int(match[2])) if match else (name, -1)
 
 
 def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -> dict[str, Path]:
-    """Return the label files of a recording, by target: one for each, or none at all.
+    """Find the label files of a recording, by target: one for each target, or none at all.
 
-    `needed_by` is what needs labels, for the message; empty where there may be none.
+    `needed_by` names the file that needs labels, for the message; it is empty where labels are optional.
     """
     found = {target: files.found[name] for target, files in kinds.items() if name in files.found}
     missing = [files.path(name) for target, files in kinds.items() if target not in found]
@@ -85,7 +85,7 @@ def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -
 
 
 def audio_file(name: str, audio: Files, needed_by: object) -> Path:
-    """Return the audio of a recording, which something names."""
+    """Return the audio file of a recording, or raise an InputError that begins with `needed_by`."""
     if name not in audio.found:
         raise InputError(
             f"{needed_by} names a recording whose audio {audio.path(name)} is missing: add it, or take the recording "
@@ -104,9 +104,9 @@ def source_of(
     needed_by: object,
     extra: Mapping[str, str] | None = None,
 ) -> Source:
-    """Return a recording that has one audio file and one label file per target, and is a speaker of its own.
+    """Describe a recording with one audio file and one label file per target, which is its own speaker.
 
-    Recordings of test may go without labels. `read` is a function of a module, called with a recording's label files.
+    Test recordings may lack labels. `read` is a module-level function, called with the recording's label files.
     """
     sound = audio_file(name, audio, needed_by)
     files = label_files(name, labels, needed_by="" if partition == "test" else str(sound))
@@ -122,7 +122,7 @@ def source_of(
 
 
 def read_raters(path: Path) -> Traces:
-    """Return the traces of single raters: a file with a column time and one per rater."""
+    """Read the traces of single raters from a file with a column time and one per rater."""
     traces = read_traces(path)
     if not traces.values:
         raise InputError(f"{path} has no rater's column with numbers beside time")
@@ -130,6 +130,6 @@ def read_raters(path: Path) -> Traces:
 
 
 def listed(names: Collection[str], most: int = 8) -> str:
-    """Return names in one line, the rest as an ellipsis."""
+    """List the first `most` names in one line, an ellipsis for the rest."""
     shown = sorted(names, key=by_number)
     return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

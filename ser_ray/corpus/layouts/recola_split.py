@@ -1,10 +1,10 @@
-"""Which partition the people of RECOLA belong to.
+"""Assign the people of RECOLA to partitions.
 
 recola46_split.csv is the paper's own split of all 46 people into 16, 15 and 15, as its authors published it with their
-code; the column `avec` says who was in which partition of AVEC 2015 and 2016. The two never contradict each other: AVEC
-took 9, 9 and 9 people from the same three partitions. So people who were not in AVEC take the paper's partition. A
-user's own partitions.csv (name, partition) in the folder of the data is taken instead, as a whole: recordings that it
-does not list are left out, with a warning.
+code; its column `avec` is the partition in AVEC 2015 and 2016. The two never contradict each other: AVEC took 9, 9 and
+9 people from the same three partitions. So people who were not in AVEC get the paper's partition. A user's own
+partitions.csv (name, partition) in the folder of the data replaces the whole split: recordings that it does not list
+are left out, with a warning.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ PAPER_TABLE = Path(__file__).with_name("recola46_split.csv")
 
 @dataclass(frozen=True)
 class Split:
-    """Places of the recordings to import, by the user's `own` table or else the paper's."""
+    """Partitions of the recordings to import, from the user's `own` table or else the paper's."""
 
     places: Mapping[str, PartitionRow]
     own: bool
@@ -30,7 +30,7 @@ class Split:
 
 
 def read_split(source: Path, present: Collection[str], problems: Problems) -> Split:
-    """Return where the recordings of a folder belong; those whose partition is unknown are noted as problems."""
+    """Assign the recordings of a folder to partitions; note those without a known partition as problems."""
     table = source / OWN_TABLE
     if table.is_file():
         places = read_partitions(table)
@@ -49,12 +49,12 @@ def read_split(source: Path, present: Collection[str], problems: Problems) -> Sp
 
 
 def paper_split() -> dict[str, PartitionRow]:
-    """Return where each of its 46 people belongs in the paper."""
+    """Read the paper's partition of each of its 46 people."""
     return read_partitions(PAPER_TABLE)
 
 
 def avec_split() -> dict[str, str]:
-    """Return AVEC's partition of each of its 27 people."""
+    """Read AVEC's partition of each of its 27 people."""
     header, rows, _ = read_rows(PAPER_TABLE)
     name, avec = header.index("name"), header.index("avec")
     return {row[name]: row[avec] for row in rows if row[avec]}

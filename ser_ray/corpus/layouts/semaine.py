@@ -1,13 +1,13 @@
 """The layout `semaine`: talks of users with characters, from the SEMAINE database.
 
-SRC/sessions/10/2008.12.05.16.03.15_User HeadMounted_Poppy.wav   what the user says; sessions/ or Sessions/
-SRC/TrainingInput/10/TU_VA.csv      where present: Time, Arousal, Valence each 20 ms, the raters' mean
-SRC/sessions/10/R5S1TUCPoDA.txt     what rater 5 said of the user (TU), A for arousal, V for valence: time value
-SRC/sessions/10/session.xml         where present: the recording tells which sessions are of one user
-SRC/partitions.csv                  yours: session, partition and, to be sure, speaker; SEMAINE has none of its own
+SRC/sessions/10/2008.12.05.16.03.15_User HeadMounted_Poppy.wav   the user's voice; sessions/ or Sessions/
+SRC/TrainingInput/10/TU_VA.csv      where present: Time, Arousal, Valence every 20 ms, the raters' mean
+SRC/sessions/10/R5S1TUCPoDA.txt     trace of rater 5 for the user (TU), A for arousal, V for valence: time value
+SRC/sessions/10/session.xml         where present: sessions with the same attribute `recording` have the same user
+SRC/partitions.csv                  yours: session, partition and preferably speaker; SEMAINE has none of its own
 
-Stamps begin at 0.02 s and mean the end of a frame (alignment "end"). Sessions that partitions.csv does not name are
-left out. Where no session has TU_VA.csv, gold is made from the raters, brought to 50 Hz.
+Time stamps begin at 0.02 s and mark the end of a frame (alignment "end"). Sessions that partitions.csv does not name
+are left out. Where no session has TU_VA.csv, the gold standard is made from the raters, resampled to 50 Hz.
 """
 
 import re
@@ -34,7 +34,7 @@ LABEL_RATE_HZ = 50.0
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `semaine` holds."""
+    """Read a folder in the layout `semaine`."""
     folder = next((source / name for name in SESSIONS if (source / name).is_dir()), None)
     require(source, "semaine", {"sessions/ (or Sessions/)": folder is not None})
     assert folder is not None
@@ -61,7 +61,7 @@ def _by_number(session: str) -> tuple[int, str]:
 
 
 def _places(source: Path, sessions: Sequence[str]) -> dict[str, PartitionRow]:
-    """Return where sessions belong, which the user must have said."""
+    """Read the partitions of sessions from the user's table, which must exist."""
     table = source / "partitions.csv"
     if not table.is_file():
         example = sessions[0] if sessions else "10"
@@ -100,7 +100,7 @@ def _source(source: Path, folder: Path, session: str, place: PartitionRow) -> So
 
 
 def _rated(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the raters' files on the user of a session, by target and rater."""
+    """Find the files with ratings of a session's user, by target and rater."""
     files: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         if match := RATED.fullmatch(path.stem):
@@ -115,7 +115,7 @@ def _user(folder: Path) -> str:
 
 
 def _attribute(folder: Path, name: str) -> str:
-    """Return an attribute of session.xml, "" where it is absent."""
+    """Read an attribute of session.xml; "" where it is absent."""
     path = folder / "session.xml"
     if not path.is_file():
         return ""
@@ -132,7 +132,7 @@ def _warnings(unnamed: Sequence[str], source: Path) -> tuple[str, ...]:
 
 
 def read_labels(gold: Path | None, rated: Mapping[str, Mapping[str, Path]]) -> Labelled:
-    """Return the labels of one session: a file TU_VA.csv, if there is one, and a file per target and rater."""
+    """Read the labels of one session: a file TU_VA.csv, if there is one, and a file per target and rater."""
     given: tuple[Traces, ...] = ()
     if gold is not None:
         traces = read_traces(gold)

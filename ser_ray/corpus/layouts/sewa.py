@@ -1,11 +1,12 @@
-"""The layout `sewa`: video chats as AVEC 2017, 2018 and 2019 handed them out.
+"""The layout `sewa`: video chats as AVEC 2017, 2018 and 2019 distributed them.
 
-SRC/audio/Train_01.wav     or Train_DE_01.wav: partition, culture since 2018, number; one subject each
+SRC/audio/Train_01.wav     or Train_DE_01.wav: partition, culture (since 2018), number; one subject each
 SRC/labels/Train_01.csv    'name';timestamp;arousal;valence;liking, 10 lines a second from 0 s on; in 2019 with a header
-SRC/turns/Train_01.csv     start;end of what the subject says, where it is there
+SRC/turns/Train_01.csv     optional: start;end of the subject's turns
 
-Line i goes with the audio from its stamp on (alignment "start"): so the challenges' baselines pair labels and features,
-and so do end-to-end readers of this corpus. Turns do not touch labels; how long the subject speaks is noted as turns_s.
+Line i belongs to the audio from its time stamp on (alignment "start"): the challenges' baselines pair labels and
+features this way, and so do end-to-end models on this corpus. Turns do not affect labels; their total duration is kept
+in the index as turns_s.
 """
 
 import re
@@ -27,13 +28,13 @@ from ser_ray.errors import InputError
 
 NAME = re.compile(r"(?P<partition>Train|Devel|Test)(?:_(?P<culture>[A-Z]{2}))?_[0-9]+")
 COLUMNS = ("name", "timestamp", "arousal", "valence", "liking")
-"""What the columns are where no header says it."""
+"""Columns of a file without a header."""
 
 TIME = "timestamp"
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `sewa` holds."""
+    """Read a folder in the layout `sewa`."""
     audio, labels = source / "audio", source / "labels"
     require(source, "sewa", {"audio/": audio.is_dir(), "labels/": labels.is_dir()})
     waves = {path.stem: path for path in sorted(audio.glob("*.wav")) if not path.name.startswith(".")}
@@ -75,7 +76,7 @@ def _source(folder: Path, audio: Path, partition: str, culture: str | None) -> S
 
 
 def read_labels(path: Path) -> Labelled:
-    """Return the gold standard of one recording."""
+    """Read the gold standard of one recording."""
     every = read_lines(path, ";")
     lines = without_header(every)
     columns = COLUMNS if len(lines) == len(every) else tuple(field.lower() for field in every[0].fields)
@@ -86,7 +87,7 @@ def read_labels(path: Path) -> Labelled:
 
 
 def _spoken_s(path: Path) -> float:
-    """Return how long somebody speaks, from lines start;end with a header or without."""
+    """Sum the durations of turns, from lines start;end with or without a header."""
     spoken = 0.0
     for line in without_header(read_lines(path, ";")):
         if len(line.fields) < 2:

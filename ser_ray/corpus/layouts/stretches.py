@@ -1,4 +1,4 @@
-"""Stretches of even stamps, into which labels with gaps are cut: each becomes a recording of its own."""
+"""Cut labels with gaps into stretches of evenly spaced time stamps; each becomes a recording of its own."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from ser_ray.corpus.source.traces import Traces
 
 FEWEST_ROWS = 2
-"""It takes two stamps to tell a rate."""
+"""Two time stamps are needed to determine a rate."""
 
 LARGEST_STEP = 1.5
-"""Steps further apart are a gap."""
+"""A step longer than this many usual steps is a gap."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Labels without a gap, by the stamps of the first and the last, and the number of rows."""
+    """Labels without a gap: the time stamps of the first and the last row, and the number of rows."""
 
     first: float
     last: float
@@ -25,19 +25,19 @@ class Stretch:
 
 
 def stretches(stamps: NDArray[np.float64], step: float) -> list[Stretch]:
-    """Return rising stamps, usually `step` apart, cut at their gaps, in order; some may be too short to be used."""
+    """Cut rising time stamps, usually `step` apart, at their gaps, in order; some stretches may be too short to use."""
     pieces = np.split(stamps, np.flatnonzero(np.diff(stamps) > LARGEST_STEP * step) + 1)
     return [Stretch(float(piece[0]), float(piece[-1]), piece.size) for piece in pieces if piece.size]
 
 
 def usual_step(stamps: Iterable[NDArray[np.float64]]) -> float:
-    """Return the median step between neighbours, of several columns of rising stamps; 0 where there is none."""
+    """Return the median step between neighbouring time stamps of several rising columns; 0 where there is no step."""
     steps = np.concatenate([np.diff(column) for column in stamps])
     return float(np.median(steps)) if steps.size else 0.0
 
 
 def shared(stamps: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the stamps that all columns have, rising."""
+    """Return the time stamps that all columns have in common, rising."""
     common = stamps[0]
     for column in stamps[1:]:
         common = np.intersect1d(common, column)
@@ -45,7 +45,7 @@ def shared(stamps: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def counted_from(traces: Traces, stretch: Stretch, unit_s: float) -> Traces:
-    """Return the rows of a stretch, their stamps, in units of `unit_s` seconds, counted from its begin."""
+    """Return the rows of a stretch, their time stamps converted from units of `unit_s` to seconds from its start."""
     rows = np.flatnonzero((traces.times_s >= stretch.first) & (traces.times_s <= stretch.last))
     return Traces(
         traces.path,
@@ -56,9 +56,9 @@ def counted_from(traces: Traces, stretch: Stretch, unit_s: float) -> Traces:
 
 
 def numbered(name: str, found: Sequence[Stretch]) -> list[tuple[str, Stretch]]:
-    """Return stretches with names: the given one if there is one alone, else NAME_1, NAME_2, ...
+    """Name stretches: the given name for a single one, else NAME_1, NAME_2, ...
 
-    Those that are too short are left out, but counted.
+    Stretches that are too short are left out, but keep their number.
     """
     return [
         (name if len(found) == 1 else f"{name}_{number}", stretch)
@@ -68,7 +68,7 @@ def numbered(name: str, found: Sequence[Stretch]) -> list[tuple[str, Stretch]]:
 
 
 def left_out_warning(names: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning for stretches too short to be used, given the name of what was cut once per stretch, if any."""
+    """Return a warning about stretches too short to use, if any; `names` has the original's name once per stretch."""
     if not names:
         return ()
     return (

@@ -1,9 +1,9 @@
 """The layout `table`: a table of recordings beside folders of audio, labels and, where known, single raters.
 
-SRC/recordings.csv (or partitions.csv)   name, partition, speaker, and where need be
-                                         audio (a file, of which several recordings may be parts), channel (left,
-                                         right, a number from 1, mean), start and end (seconds in that file; labels
-                                         count from start); these and further columns are kept
+SRC/recordings.csv (or partitions.csv)   name, partition, speaker, and optionally
+                                         audio (a file; several recordings may be parts of one), channel (left,
+                                         right, a number from 1, mean), start and end (seconds in that file; time
+                                         stamps of labels count from start); further columns are kept in the index
 SRC/audio/NAME.*                         any format, rate and number of channels that soundfile reads
 SRC/labels/NAME.csv                      time (seconds) and one column per target
 SRC/raters/NAME.csv                      time and one column TARGET_RATER per target and rater, such as arousal_R1
@@ -37,7 +37,7 @@ OWN_COLUMNS = ("name", "partition", "speaker", *AUDIO_COLUMNS)
 
 
 def read(source: Path) -> Description:
-    """Return what a folder in the layout `table` holds."""
+    """Read a folder in the layout `table`."""
     table = _find_table(source)
     header, rows, lines = read_rows(table)
     header = [column.lower() if column.lower() in OWN_COLUMNS else column for column in header]
@@ -100,7 +100,7 @@ class _Labels(TypedDict):
 
 
 def _labels(labels: Path | None, raters: Path | None) -> _Labels:
-    """Return how the labels of a recording are read, as far as it has any."""
+    """Return the function that reads a recording's labels, if it has any, and their files."""
     there = tuple(path for path in (labels, raters) if path is not None)
     read = partial(_read, labels, raters)
     return {"labels": read if there else None, "label_files": there}
@@ -115,7 +115,7 @@ def _read(labels: Path | None, raters: Path | None) -> Labelled:
 
 
 def _ratings(path: Path) -> dict[str, tuple[Traces, ...]]:
-    """Return the raters' traces per target, from columns named TARGET_RATER."""
+    """Read the raters' traces per target, from columns named TARGET_RATER."""
     traces = read_traces(path)
     by_target: dict[str, dict[str, str]] = defaultdict(dict)
     for column in traces.values:
@@ -134,5 +134,5 @@ def _ratings(path: Path) -> dict[str, tuple[Traces, ...]]:
 
 
 def _free(column: str) -> str:
-    """Return a column's name for the index, where some names are taken."""
+    """Return a column's name in the index, with a prefix if the index has a column of that name."""
     return f"table_{column}" if column in INDEX_SCHEMA.names else column

@@ -1,4 +1,4 @@
-"""Which audio a row of the layout `table` means: a file named after the recording, or what the row itself says."""
+"""Find the audio of a row of the layout `table`: a file named after the recording, or the one that the row names."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from ser_ray.corpus.source.channels import Channel, channel_named
 from ser_ray.errors import InputError
 
 AUDIO_COLUMNS = ("audio", "channel", "start", "end")
-"""Of the table, and all of them optional: the file, its channel, and the part of it in seconds."""
+"""Optional columns of the table: the file, its channel, and the start and end of the part in seconds."""
 FURTHER_SUFFIXES = ("aif", "oga", "opus", "sph")
-"""Suffixes that libsndfile reads without listing them as a format."""
+"""Suffixes of files that libsndfile reads without listing the suffix as a format."""
 
 
 class Part(TypedDict):
-    """The audio of a recording, as a `Source` takes it."""
+    """Fields of a `Source` that describe its audio."""
 
     audio: Path
     channel: Channel
@@ -27,9 +27,9 @@ class Part(TypedDict):
 
 
 def audio_part(name: str, row: Mapping[str, str], where: str, files: NamedFiles, strays: Strays) -> Part:
-    """Return the audio of a recording, by the AUDIO_COLUMNS of its row as far as they are there and not empty.
+    """Find the audio of a recording, using the AUDIO_COLUMNS of its row that are present and not empty.
 
-    `strays` are the files that are named after no recording; `where` is table and line.
+    `strays` are the files not named after any recording; `where` is table and line, for messages.
     """
     given = row.get("audio", "")
     start_s, stop_s = _seconds(row, "start", where), _seconds(row, "end", where)
@@ -60,7 +60,7 @@ def _seconds(row: Mapping[str, str], column: str, where: str) -> float | None:
 
 
 def _given(value: str, where: str, files: NamedFiles) -> Path:
-    """Return the file that a table names, with or without its suffix, from the folder audio or the one above it."""
+    """Find the file that a table names, with or without its suffix, in the folder audio or its parent."""
     for folder in (files.folder, files.folder.parent):
         if (path := folder / value).is_file():
             return _readable([path], value)
@@ -77,7 +77,7 @@ def _given(value: str, where: str, files: NamedFiles) -> Path:
 
 
 def _named(name: str, files: NamedFiles, strays: Strays) -> Path:
-    """Return the audio file that is named after a recording."""
+    """Find the audio file named after a recording."""
     present = files.of(name)
     if present:
         return _readable(present, name)
@@ -86,7 +86,7 @@ def _named(name: str, files: NamedFiles, strays: Strays) -> Path:
 
 
 def _readable(present: Sequence[Path], name: str) -> Path:
-    """Return the one of some files that is audio by its suffix."""
+    """Choose the only one of some files that is audio by its suffix."""
     suffixes = {*(suffix.lower() for suffix in soundfile.available_formats()), *FURTHER_SUFFIXES}
     readable = [path for path in present if path.suffix[1:].lower() in suffixes]
     if not readable:

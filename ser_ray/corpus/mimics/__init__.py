@@ -1,4 +1,4 @@
-"""Small made-up data in the layouts that `ser-ray corpus import` reads: one small module per layout, listed here."""
+"""Write small made-up data in the layouts that `ser-ray corpus import` reads: one module per layout, listed here."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,4 +26,4 @@ MIMICS: Mapping[str, Callable[[Path, float, int], None]] = {
     "semaine": semaine.write,
     "audformat": aud_format.write,
 }
-"""Layout -> what writes a mimic: called with the folder, the seconds of each recording and a seed."""
+"""Layout -> function that writes a mimic, given the folder, the seconds of each recording and a seed."""

@@ -1,8 +1,8 @@
 """A mimic of the layout `audformat`, written by the library of that name.
 
-Rows are frames of 40 ms. Tables have splits; in one file rows are missing in the middle; raters stand beside gold in
-the table of train, and alone in that of dev; test has no values; a scheme knows the sex of each speaker; a table has
-one label per file, which is nothing to train on.
+Rows are frames of 40 ms. Tables have splits. In one file, rows are missing in the middle. The table of train has raters
+and gold, that of dev only raters; test has no values. A scheme has the sex of each speaker. One table has one label per
+file, which is not used for training.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ RATERS = ("R1", "R2", "R3")
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of a database in audformat, whose library must be installed."""
+    """Write a mimic of an audformat database; the library must be installed."""
     try:
         import audformat
     except ImportError as error:
@@ -45,7 +45,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def _database(audformat: Any, people: Mapping[str, Person]) -> Any:
-    """Return the database, with a table per split."""
+    """Build the database, with a table per split."""
     database = _header(audformat)
     for split in ("train", "dev", "test"):
         files = [file for file, (known, _) in FILES.items() if known == split]
@@ -68,7 +68,7 @@ def _database(audformat: Any, people: Mapping[str, Person]) -> Any:
 
 
 def frames_of(file: str, someone: Person) -> NDArray[np.intp]:
-    """Return the frames that have a row."""
+    """Return the indices of the frames that have a row."""
     frames = np.arange(someone.gold("arousal").size)
     if file != WITH_GAP:
         return frames
@@ -84,7 +84,7 @@ def _joined(
 
 
 def _header(audformat: Any) -> Any:
-    """Return a database with schemes, splits, raters and two tables about files and speakers."""
+    """Build a database with schemes, splits, raters and two tables about files and speakers."""
     import pandas as pd
 
     database = audformat.Database("mimic", usage="other", description=NOTICE)

@@ -1,7 +1,7 @@
 """A mimic of the layout `msp_conversation`: four conversations, the first in two parts with a pause between.
 
-Preambles have nine lines or eight, times are irregular and differ from rater to rater, offsets count in a podcast, and
-the number of raters is not the same for each target. Test is not rated.
+Preambles have nine or eight lines, times are irregular and differ between raters, start and end are in podcast time,
+and the number of raters differs between targets. Test is not rated.
 """
 
 import json
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ser_ray.corpus.mimics.people import NOTICE, Person, at_times, person
 
 PARTS = {"0001": 2, "0002": 1, "0047": 1, "0105": 1}
-"""Conversation -> how many parts it has."""
+"""Conversation -> number of parts."""
 
 PARTITIONS = {"0001": "Train", "0002": "Train", "0047": "Validation", "0105": "Test"}
 RATERS = {"Arousal": ("001", "004", "007"), "Valence": ("001", "004", "007"), "Dominance": ("001", "012")}
@@ -58,7 +58,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def spans(seconds: float, count: int) -> list[tuple[float, float]]:
-    """Return begin and end of each part in its conversation, in seconds."""
+    """Return start and end of each part in its conversation, in seconds."""
     each = round((seconds - PAUSE_S * (count - 1)) / count, 3)
     return [(part * (each + PAUSE_S), part * (each + PAUSE_S) + each) for part in range(count)]
 
@@ -79,12 +79,12 @@ def _rate(out: Path, part: str, someone: Person, span: tuple[float, float], rng:
 
 
 def irregular_times(seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return rising times about TICK_S apart, the first soon after the begin."""
+    """Draw rising times about TICK_S apart, the first soon after 0 s."""
     times = np.cumsum(rng.uniform(0.6, 1.4, int(seconds / TICK_S)) * TICK_S)
     return np.asarray(times[times < seconds])
 
 
 def _said(someone: Person, target: str, rater: str, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a rater's trace; dominance is made of arousal and valence."""
+    """Return a rater's trace; dominance is the mean of arousal and valence."""
     targets = ("arousal", "valence") if target == "Dominance" else (target.lower(),)
     return np.asarray(np.mean([at_times(someone.ratings[name][rater], times_s) for name in targets], axis=0))

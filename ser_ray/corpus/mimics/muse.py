@@ -1,7 +1,7 @@
 """A mimic of the layout `muse`: four videos in the task c1_muse_wilder, four labels a second.
 
-Segments begin late and are apart; in one, rows were dropped, and one has a single row; columns stand in another order
-in one file; values of test are not known; single raters lie where labels do.
+Segments do not begin at 0 s and have gaps between them. One segment lacks some rows and one has a single row. One file
+has its columns in another order. Test has no values. Single raters are in the folder of the labels.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ VIDEOS = {"1": "train", "2": "train", "5": "devel", "11": "test"}
 TASK = "c1_muse_wilder"
 STEP_MS = 250
 SHORTEST_S = 6.0
-"""Three segments with a gap take so long."""
+"""Shortest video that fits three segments with gaps."""
 
 OTHER_ORDER = "2"
 DROPPED = ("1", "2")
-"""Video and segment whose middle rows were dropped."""
+"""Video and segment without its middle rows."""
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
@@ -42,7 +42,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def stamps_of(video: str, seconds: float) -> list[tuple[int, str]]:
-    """Return stamp (ms) and segment of each row of a video."""
+    """Return time stamp (ms) and segment of each row of a video."""
     steps = int(seconds * 1000) // STEP_MS
     first, second, third = steps // 20 + 1, steps // 3, 2 * steps // 3
     rows = []
@@ -56,7 +56,7 @@ def stamps_of(video: str, seconds: float) -> list[tuple[int, str]]:
 
 
 def label_text(video: str, someone: Person, target: str, known: bool) -> str:
-    """Return a label file's text; where values are not known, they are left empty."""
+    """Return a label file's text; values that are not known are left empty."""
     rows = stamps_of(video, someone.seconds)
     values = at_times(someone.gold(target), np.array([stamp for stamp, _ in rows]) / 1000)
     texts = [f"{value:.5f}" if known else "" for value in values]

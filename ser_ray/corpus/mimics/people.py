@@ -1,4 +1,4 @@
-"""Made-up people for mimics: what one says, and how several raters rate it."""
+"""Made-up people for mimics: their voice, and several raters' ratings of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ NOTICE = "Made up by ser_ray in this layout: a synthetic voice and simulated rat
 
 @dataclass(frozen=True)
 class Person:
-    """One made-up recording: audio int16 [samples] at 16 kHz, and how it is rated.
+    """One made-up recording: audio int16 [samples] at 16 kHz, and its ratings.
 
-    Ratings are per target and rater a trace [frames] at 25 Hz, in [-1, 1], in steps of 0.01.
+    `ratings` has a trace [frames] at 25 Hz per target and rater, in [-1, 1], in steps of 0.01.
     """
 
     audio: NDArray[np.int16]
@@ -27,7 +27,7 @@ class Person:
 
     @property
     def seconds(self) -> float:
-        """How long the recording is."""
+        """Length of the recording."""
         return self.audio.size / SAMPLE_RATE
 
     def gold(self, target: str) -> NDArray[np.float64]:
@@ -35,7 +35,7 @@ class Person:
         return np.asarray(np.mean(list(self.ratings[target].values()), axis=0))
 
     def write_audio(self, path: Path, rate_hz: int = SAMPLE_RATE, channels: int = 1) -> None:
-        """Write the audio as 16-bit WAV, its channels all equal."""
+        """Write the audio as 16-bit WAV with equal channels."""
         samples = self.audio.astype(np.float64) / 32768
         if rate_hz != SAMPLE_RATE:
             samples = resample_poly(samples, rate_hz, SAMPLE_RATE)
@@ -44,11 +44,11 @@ class Person:
 
 
 def person(number: int, seconds: float, seed: int) -> Person:
-    """Return a made-up person with arousal, valence and raters R1 to R6; each number is another voice and course."""
+    """Generate a person with arousal, valence and raters R1 to R6; each number gives another voice and other traces."""
     audio, ratings = speak_and_rate(seconds, np.random.default_rng([seed, number]), np.random.default_rng([seed, 0]))
     return Person(audio, ratings)
 
 
 def at_times(trace: NDArray[np.float64], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a trace [frames] at 25 Hz at other times: interpolated linearly, the ends' values beyond the ends."""
+    """Interpolate a trace [frames] at 25 Hz linearly at other times; beyond its ends it is constant."""
     return np.asarray(np.interp(times_s, np.arange(trace.size) / LABEL_RATE, trace))

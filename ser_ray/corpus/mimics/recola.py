@@ -1,7 +1,7 @@
 """A mimic of the layout `recola`: people with gaps in their numbers, two of them in one dyad, one who was not in AVEC.
 
-Raters' names end in blanks, one left a value out, audio is 44.1 kHz stereo, fields are divided by `;`, and the table of
-users knows people of whom there is no recording.
+Raters' names end in blanks, one rater left out a value, audio is 44.1 kHz stereo, fields are separated by `;`, and the
+table of users lists people without a recording.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ from ser_ray.corpus.mimics.people import NOTICE, person
 from ser_ray.corpus.mimics.recola_avec import RATE_HZ, write_ratings
 
 PEOPLE = {16: 1, 17: 1, 19: 2, 43: 3, 48: 4}
-"""Number of each person -> number of the dyad, which is made up."""
+"""Number of each person -> number of the dyad (made up)."""
 
 OTHERS = {18: 2, 20: 5}
-"""People who are in the table of users alone."""
+"""People who are only in the table of users."""
 
 
 def write(out: Path, seconds: float, seed: int) -> None:

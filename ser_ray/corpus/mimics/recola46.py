@@ -1,7 +1,7 @@
 """A mimic of the layout `recola46`: people of all three partitions of the paper, with gaps in their numbers.
 
-Gold is divided by `,` without a header, but for one person by `;` below a header, as in a fork of the authors' files.
-Audio lies where a user would extract it from the videos; the videos themselves are left out.
+Gold files are separated by `,` without a header, except one by `;` with a header, as in a fork of the authors' files.
+Audio is in the folder to which a user would extract it from the videos; the videos themselves are left out.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ from ser_ray.corpus.mimics.recola_avec import RATE_HZ, gold_rows
 
 PEOPLE = (15, 18, 14, 19, 13)
 FORKED = 19
-"""Who has a header and `;`."""
+"""Person whose files have a header and `;`."""
 
 
 def write(out: Path, seconds: float, seed: int) -> None:
-    """Write a mimic of RECOLA as the paper's authors keep it."""
+    """Write a mimic of RECOLA as stored by the paper's authors."""
     for number in PEOPLE:
         someone = person(number, seconds, seed)
         someone.write_audio(out / "Audio_recordings" / f"P{number}.wav", RATE_HZ, channels=2)

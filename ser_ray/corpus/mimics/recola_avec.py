@@ -1,7 +1,7 @@
 """A mimic of the layout `recola_avec`, with its oddities.
 
-Gold has headers of 9 or of 6 lines and a row more than there are frames; raters' names end in blanks, and one of them
-left a value out; audio is 44.1 kHz stereo; test has neither gold nor ratings.
+Gold files have headers of 9 or 6 lines and one row more than there are frames. Raters' names end in blanks, and one
+rater left out a value. Audio is 44.1 kHz stereo. Test has neither gold nor ratings.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def gold_rows(someone: Person, target: str, separator: str = ",") -> list[str]:
-    """Return time and gold, six decimals, in rows from 0 s to the end: one more than there are frames."""
+    """Return rows of time and gold with six decimals, from 0 s to the end: one more than there are frames."""
     traces = list(rows_of(someone, target).values())
     return [
         f"{row / 25:g}{separator}{value:.6f}"
@@ -72,7 +72,7 @@ def rows_of(someone: Person, target: str) -> Mapping[str, NDArray[np.float64]]:
 
 
 def write_ratings(path: Path, someone: Person, target: str, *, hole: bool) -> None:
-    """Write the ratings of one recording; with a hole the second rater left out the fourth value."""
+    """Write the ratings of one recording; with `hole`, the second rater's fourth value is NaN."""
     traces = rows_of(someone, target)
     rows = []
     for row, values in enumerate(zip(*traces.values(), strict=True)):

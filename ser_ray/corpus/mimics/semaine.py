@@ -1,7 +1,7 @@
 """A mimic of the layout `semaine`: four users, one of them in two sessions.
 
-File names have blanks in them; audio is 48 kHz; the operator is heard in files of his own and rated, too; raters stop
-at different times; a session is in no partition, and one for test has no labels.
+File names contain blanks. Audio is 48 kHz. The operator has separate audio files and ratings. Raters stop at different
+times. One session is in no partition, and the test session has no labels.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ser_ray.corpus.mimics.people import NOTICE, Person, at_times, person
 
 SESSIONS = {"3": ("Poppy", 1), "4": ("Spike", 1), "10": ("Obadiah", 3), "25": ("Prudence", 5), "31": ("Poppy", 7)}
-"""Session -> character and recording; sessions of one recording are of one user."""
+"""Session -> character and recording; sessions of one recording have the same user."""
 
 PARTITIONS = {"3": "train", "4": "train", "10": "devel", "25": "test"}
 RATERS = ("R1", "R4", "R5")
@@ -43,19 +43,19 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def stamps(seconds: float) -> NDArray[np.float64]:
-    """Return the ends of all frames that are over after so many seconds."""
+    """Return the end times of all frames that are complete within `seconds`."""
     return np.asarray(np.arange(1, int(seconds / STEP_S + 1e-6) + 1) * STEP_S, np.float64)
 
 
 def gold_rows(someone: Person) -> list[str]:
-    """Return lines of time, arousal and valence, each 20 ms from 0.02 s on."""
+    """Return lines of time, arousal and valence, every 20 ms from 0.02 s on."""
     times = stamps(someone.seconds)
     traces = [at_times(someone.gold(target), times) for target in ("arousal", "valence")]
     return [f"{time:.2f},{a:.3f},{v:.3f}" for time, a, v in zip(times, *traces, strict=True)]
 
 
 def _rate(folder: Path, someone: Person, character: str, recording: int) -> None:
-    """Write raters' traces of user (TU) and operator (TO), each stopping a little earlier than the one before."""
+    """Write the raters' traces for user (TU) and operator (TO); each rater stops a little earlier than the previous."""
     for place, rater in enumerate(RATERS):
         times = stamps(someone.seconds - 5 * place * STEP_S)
         for letter, target in (("A", "arousal"), ("V", "valence")):

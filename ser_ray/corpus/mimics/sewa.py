@@ -1,7 +1,7 @@
 """A mimic of the layout `sewa`, with the oddities of three challenges.
 
-Names with a culture and, as in 2017, without; labels with a header, as in 2019, and without; quoted names; audio at
-44.1 kHz in one file; turns, of which one file has a header; test without labels.
+Names with a culture, and without as in 2017; labels with a header as in 2019, and without; quoted names; one audio file
+at 44.1 kHz; files of turns with and without a header; test without labels.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def write(out: Path, seconds: float, seed: int) -> None:
 
 
 def label_rows(name: str, someone: Person) -> list[str]:
-    """Return lines of name, stamp, arousal, valence and liking, which is made of the two others."""
+    """Return lines of name, time stamp, arousal, valence and liking, which is the mean of the two others."""
     times = np.arange(int(someone.seconds * RATE_HZ)) / RATE_HZ
     arousal, valence = (at_times(someone.gold(target), times) for target in ("arousal", "valence"))
     return [

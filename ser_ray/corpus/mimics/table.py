@@ -1,4 +1,4 @@
-"""A mimic of the layout `table`: the folder that a user with data of one's own writes."""
+"""A mimic of the layout `table`: a folder as users write it for their own data."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What a recording to import is: its description, its traces, and what may be wrong with them."""
+"""A recording to import: its description, its traces, and the problems found in them."""

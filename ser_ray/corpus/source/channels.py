@@ -1,4 +1,4 @@
-"""How the channels of a recording become one, and what they have in common."""
+"""Mix the channels of a recording down to one, and measure how much they have in common."""
 
 import re
 from collections.abc import Sequence
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from ser_ray.errors import InputError
 
 Channel = int | Literal["mean"] | None
-"""What becomes mono: a channel's number from 1, the mean of those that are not constant, or None for what fits."""
+"""Channel to import: a number from 1, the "mean" of the non-constant channels, or None to choose automatically."""
 
 LEGAL = "left, right, a number from 1, or mean"
 ROWS = 2**16
-"""How many samples are brought to float64 at a time, to be multiplied."""
+"""Samples converted to float64 at a time, for the products of channels."""
 CANCELS = 0.25
-"""Channels cancel where the power of their sum is below this part of what it would be if they had nothing in common."""
+"""Channels cancel where the power of their sum is below this fraction of that of uncorrelated channels."""
 UNCORRELATED = 0.25
-"""Channels that correlate less than this hold different sounds, and no different views of one."""
+"""Channels that correlate less than this contain different sounds rather than the same sound twice."""
 FAINT = 1e-3
-"""A channel of less power than this part of the loudest is no speaker of its own (30 dB)."""
+"""A channel with less than this fraction of the loudest channel's power (-30 dB) is not a separate speaker."""
 
 
 def channel_named(text: str, where: str) -> Channel:
-    """Return the channel that a text names: left, right, a number from 1, mean, or "" for what suits the file.
+    """Parse the name of a channel: left, right, a number from 1, mean, or "" to choose automatically.
 
     Raises:
-        InputError: if it is something else; its message begins with `where`.
+        InputError: if it is anything else; the message begins with `where`.
     """
     value = text.strip().lower()
     if value in ("", "mean"):
@@ -46,15 +46,15 @@ def check_channel(channel: Channel, channels: int, path: object) -> None:
 
 
 def mono(block: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
-    """Return the mean of some channels, counted from 0, of a block [samples, channels]: [samples]."""
+    """Average the given channels, counted from 0, of a block [samples, channels]: [samples]."""
     total = block[:, channels[0]].copy()
-    for number in channels[1:]:  # channel by channel: along the short axis numpy takes ten times as long
+    for number in channels[1:]:  # channel by channel: numpy's mean along the short axis takes ten times as long
         total += block[:, number]
     return total / np.float32(len(channels)) if len(channels) > 1 else total
 
 
 class ChannelPowers:
-    """Powers of channels, and what they have in common, gathered over blocks; at least two channels, counted from 0."""
+    """Covariances of at least two channels, counted from 0, accumulated over blocks."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         self.channels = list(channels)
@@ -63,7 +63,7 @@ class ChannelPowers:
         self._products = np.zeros((len(self.channels), len(self.channels)))
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Take a block [samples, channels] in."""
+        """Add a block [samples, channels]."""
         for begin in range(0, len(block), ROWS):
             part = block[begin : begin + ROWS, self.channels].astype(np.float64)
             self._samples += len(part)
@@ -72,25 +72,25 @@ class ChannelPowers:
 
     @property
     def loudest(self) -> int:
-        """The number of the channel with the most power, counted from 0."""
+        """Number of the channel with the most power, counted from 0."""
         return self.channels[int(np.argmax(np.diag(self._covariance())))]
 
     @property
     def lost_db(self) -> float:
-        """Return how far the power of the channels' mean is below that of the loudest."""
+        """Power of the loudest channel over that of the channels' mean, in dB."""
         covariance = self._covariance()
         mean = covariance.mean()
         return 10 * float(np.log10(np.diag(covariance).max() / mean)) if mean > 0 else np.inf
 
     @property
     def cancel(self) -> bool:
-        """Return whether the channels are each other's opposite, so that their mean keeps little of them."""
+        """Whether the channels are in opposite phase, so that their mean loses most of the signal."""
         covariance = self._covariance()
         return bool(covariance.sum() < CANCELS * np.trace(covariance))
 
     @property
     def correlation(self) -> float:
-        """The correlation that is the furthest from 0, among channels that are not faint; 1 where there is but one."""
+        """Pairwise correlation furthest from 0, among channels that are not faint; 1 where there is only one."""
         covariance = self._covariance()
         powers = np.diag(covariance)
         heard = powers > FAINT * powers.max()
@@ -103,7 +103,7 @@ class ChannelPowers:
 
     @property
     def hardly_correlate(self) -> bool:
-        """Return whether no two channels have much in common: a speaker on each, perhaps."""
+        """Whether no two channels correlate noticeably: perhaps each has its own speaker."""
         return abs(self.correlation) < UNCORRELATED
 
     def _covariance(self) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a layout finds in a folder of data, before any audio is read."""
+"""The description of a folder of data that a layout returns, before any audio is read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,26 +25,27 @@ PARTITION_NAMES: Mapping[str, str] = {
     "development": "devel",
     "test": "test",
 }
-"""Names of partitions that are understood, in lower case, and what each means."""
+"""Accepted name of a partition, in lower case -> partition."""
 
 
 class OtherLayoutError(InputError):
-    """A folder that is not in a layout at all: what the layout has at its top is not there."""
+    """A folder is not in a layout at all: the layout's top-level files or folders are missing."""
 
 
 @dataclass(frozen=True)
 class Labelled:
     """Traces in the label files of one recording.
 
-    `gold` is a given gold standard, one column per target, empty where only ratings are known; `ratings` are per target
-    the single raters' traces, one column per rater. No target, and no rater of a target, is in two files.
+    `gold` is a given gold standard, one column per target; it is empty where only ratings are known. `ratings` maps
+    each target to the single raters' traces, one column per rater. No target, and no rater of a target, is in two
+    files.
     """
 
     gold: tuple[Traces, ...] = ()
     ratings: Mapping[str, tuple[Traces, ...]] = field(default_factory=dict)
 
     def scaled(self, unit_s: float) -> "Labelled":
-        """Return the same traces, their stamps having counted units of so many seconds."""
+        """Convert the time stamps from units of `unit_s` seconds to seconds."""
         return Labelled(
             tuple(traces.scaled(unit_s) for traces in self.gold),
             {target: tuple(traces.scaled(unit_s) for traces in files) for target, files in self.ratings.items()},
@@ -55,9 +56,9 @@ class Labelled:
 class Source:
     """One recording to be imported.
 
-    Labels are read where and when they are needed, by several processes, and never all at once: `labels` can be
-    pickled, and is None where there are none. Their stamps count from `start_s`, where the recording begins in the
-    audio file; `stop_s` is None for the file's end. `extra` are further columns of the index.
+    `labels` reads the labels; it is None where there are none. It is called only when they are needed, in several
+    processes, so it can be pickled. Time stamps count from `start_s`, where the recording begins in the audio file;
+    `stop_s` is None for the file's end. `extra` are further columns of the index.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Source:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def with_time_unit(self, unit_s: float) -> "Source":
-        """Return the recording with labels whose stamps count units of so many seconds."""
+        """Return the recording, its labels' time stamps read as units of `unit_s` seconds."""
         return replace(self, labels=partial(_scaled, self.labels, unit_s)) if self.labels else self
 
 
@@ -82,11 +83,11 @@ def _scaled(labels: Callable[[], Labelled], unit_s: float) -> Labelled:
 
 @dataclass(frozen=True)
 class Description:
-    """All that is to be imported, in the order of the index to come.
+    """All recordings to be imported, in the order of the future index.
 
-    Where stamps begin at 0, `alignment` tells whether frame i carries the label at its "start" (row i) or at its "end"
-    (row i + 1, the paper's); None leaves the rows as they are. Irregular traces are brought to `label_rate_hz`.
-    Warnings are of what is legal, but may not be meant.
+    Where time stamps begin at 0, `alignment` decides whether frame i carries the label at its "start" (row i) or at its
+    "end" (row i + 1, the paper's choice); None leaves the rows as they are. Irregular traces are resampled to
+    `label_rate_hz`. Warnings concern what is legal but may not be intended.
     """
 
     sources: tuple[Source, ...]
@@ -97,7 +98,7 @@ class Description:
 
 
 def partition_named(value: str, where: str) -> str:
-    """Return the partition that a user's name means, in any case."""
+    """Map a user's name of a partition, in any case, to the partition."""
     partition = PARTITION_NAMES.get(value.strip().lower())
     if partition is None:
         raise InputError(f"{where}: partition is {value!r}, but must be one of {', '.join(PARTITION_NAMES)}")
@@ -105,10 +106,10 @@ def partition_named(value: str, where: str) -> str:
 
 
 def require(source: Path, layout: str, wanted: Mapping[str, bool]) -> None:
-    """Refuse a folder that is not in a layout; `wanted` maps what the layout has at its top to whether it was found.
+    """Refuse a folder that is not in a layout; `wanted` maps each required top-level item to whether it was found.
 
     Raises:
-        OtherLayoutError: if something was not found, naming it and what is there.
+        OtherLayoutError: if an item was not found; the message names it and the folder's contents.
     """
     if all(wanted.values()):
         return
@@ -120,7 +121,7 @@ def require(source: Path, layout: str, wanted: Mapping[str, bool]) -> None:
 
 
 def contents(source: Path) -> str:
-    """Return what a folder holds, in a few words."""
+    """Summarise the contents of a folder in a few words."""
     if not source.is_dir():
         return "it is a file" if source.exists() else "it does not exist"
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in source.iterdir())
@@ -131,6 +132,6 @@ NOTICE = "NOTICE"
 
 
 def read_notice(folder: Path) -> str:
-    """Return the text of a file NOTICE in a folder; "" where there is none."""
+    """Read the file NOTICE of a folder; "" where there is none."""
     path = folder / NOTICE
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

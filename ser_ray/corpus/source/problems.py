@@ -1,4 +1,4 @@
-"""Collects what is wrong with a user's data, so that one run shows several mistakes and not the first alone."""
+"""Collect the mistakes in a user's data, so that one run shows several of them and not only the first."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ SHOWN = 5
 
 
 class Problems:
-    """Mistakes in one source of data, which the message names."""
+    """Mistakes in one source of data; the final message names the source."""
 
     def __init__(self, source: object) -> None:
         self._source = source
@@ -17,7 +17,7 @@ class Problems:
 
     @property
     def count(self) -> int:
-        """How many mistakes were noted."""
+        """Number of mistakes noted."""
         return len(self._messages)
 
     def add(self, message: str) -> None:
@@ -26,14 +26,14 @@ class Problems:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Note the InputError that ends the block, if any, and go on behind it."""
+        """Note an InputError that ends the block, and continue after the block."""
         try:
             yield
         except InputError as error:
             self.add(str(error))
 
     def refuse(self, remark: str = "") -> None:
-        """Raise an InputError if anything was noted, with the first few mistakes, the number of all, and a remark."""
+        """Raise an InputError if mistakes were noted, with the first few of them, their number, and a remark."""
         count = self.count
         if count == 1:
             raise InputError(self._messages[0] + remark)

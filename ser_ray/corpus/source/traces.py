@@ -1,4 +1,4 @@
-"""Traces over time as label files hold them, and how such files are read."""
+"""Traces over time in label files, and readers of such files."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ser_ray.errors import InputError
 
 COMMENT = "#"
-"""Begins lines that tools write above a table's header."""
+"""Prefix of the lines that some tools write above a table's header."""
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Traces of one label file: times [rows] as written, per column values [rows], and line numbers for messages."""
+    """Traces of one label file: times [rows] as written, values [rows] per column, and line numbers for messages."""
 
     path: Path
     times_s: NDArray[np.float64]
@@ -25,21 +25,22 @@ class Traces:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.times_s.size
 
     def scaled(self, unit_s: float) -> "Traces":
-        """Return the same traces, their stamps having counted units of so many seconds."""
+        """Convert the time stamps from units of `unit_s` seconds to seconds."""
         return replace(self, times_s=self.times_s * unit_s)
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Return columns, rows, and the line number of each row of a text table, divided by commas, semicolons or tabs.
+    """Read a text table separated by commas, semicolons or tabs; return its columns, rows, and each row's line number.
 
-    Blank lines are left out, and lines that begin with # before the header.
+    Blank lines are skipped, and so are lines before the header that begin with #.
 
     Raises:
-        InputError: if it is no text, is empty, names a column twice, or a row has more or fewer fields than the header.
+        InputError: if it is not text, is empty, names a column twice, or a row has more or fewer fields than the
+            header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -67,7 +68,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
 
 
 def read_traces(path: Path) -> Traces:
-    """Return the traces of a CSV file: a column time in seconds, and every further column that holds numbers."""
+    """Read the traces of a CSV file: a column time in seconds, and every further column of numbers."""
     header, rows, lines = read_rows(path)
     time = next((name for name in header if name.lower() == "time"), None)
     if time is None:
@@ -90,7 +91,7 @@ def _numbers(path: Path, column: str, texts: Sequence[str], lines: Sequence[int]
     try:
         return np.array([text or "nan" for text in texts], np.float64)
     except ValueError:
-        pass  # the next lines find the field and say so
+        pass  # the loop below finds the field and names its line
     for text, line in zip(texts, lines, strict=True):
         try:
             float(text or "nan")

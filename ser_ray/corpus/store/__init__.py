@@ -1,1 +1,1 @@
-"""A corpus on disk: what it consists of, its reader and its writer."""
+"""A corpus on disk: its files and their schema, its reader and its writer."""

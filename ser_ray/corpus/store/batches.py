@@ -1,4 +1,4 @@
-"""One recording as a record batch of a shard."""
+"""Convert one recording to a record batch of a shard."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 RATERS_TYPE = pa.list_(
     pa.struct([("target", pa.string()), ("rater", pa.string()), ("ratings", pa.large_list(pa.float32()))])
 )
-"""Per target and rater a trace [frames], NaN where the rater says nothing."""
+"""A trace [frames] per target and rater, NaN where the rater gave no rating."""
 
 
 def shard_schema(targets: Sequence[str]) -> pa.Schema:
-    """Return the columns of a shard: audio, gold per target, and raters."""
+    """Return the schema of a shard: audio, gold per target, and raters."""
     return pa.schema(
         [
             ("audio", pa.large_list(pa.int16())),
@@ -31,9 +31,9 @@ def record_batch(
     ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]] | None,
     frames: int,
 ) -> pa.RecordBatch:
-    """Return a recording as a batch of one row.
+    """Convert a recording to a batch of one row.
 
-    Gold is [frames or more, targets], or None; ratings are per target and rater [frames or more].
+    `gold` is [frames or more, targets], or None; `ratings` has [frames or more] per target and rater.
     """
     columns = [_one_list(audio, pa.int16())]
     for column in range(len(schema) - 2):
@@ -44,9 +44,9 @@ def record_batch(
 
 
 def moments(audio: NDArray[np.int16]) -> tuple[float, float]:
-    """Return mean and population standard deviation of int16 samples, from exact integer sums.
+    """Compute mean and population standard deviation of int16 samples from exact integer sums.
 
-    Both are as correct as float64 holds them, the same on every machine.
+    Both are accurate to float64 and the same on every machine.
     """
     n, total, squares = audio.size, 0, 0
     for start in range(0, n, 2**22):
@@ -66,7 +66,7 @@ def _one_list(values: NDArray[Any] | None, kind: Any) -> Any:
 
 
 def _rater_column(ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]] | None, frames: int) -> Any:
-    """Return a column of one list of raters' traces, or of one null."""
+    """Build a column with one list of raters' traces, or with one null."""
     if not ratings:
         return pa.nulls(1, RATERS_TYPE)
     pairs = [(target, rater) for target, by_rater in ratings.items() for rater in by_rater]

@@ -1,4 +1,4 @@
-"""Checks of a corpus's files: whether they are there, whole, and as they were written."""
+"""Check that a corpus's files exist, are complete and unaltered."""
 
 import contextlib
 import hashlib
@@ -13,12 +13,12 @@ from ser_ray.errors import InputError
 
 
 class AlteredError(InputError):
-    """A file of a corpus that is not what the manifest says: no result of that corpus may be trusted."""
+    """A file of a corpus does not match the manifest, so that no result of the corpus can be trusted."""
 
 
 @contextlib.contextmanager
 def reading_file(what: str) -> Iterator[None]:
-    """Raise an InputError that begins with `what` for whatever Arrow or the system raises while a file is read."""
+    """Convert exceptions of Arrow or the system while a file is read to an InputError that begins with `what`."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -27,7 +27,7 @@ def reading_file(what: str) -> Iterator[None]:
 
 
 def altered(path: Path, found: str, wanted: str) -> AlteredError:
-    """Return the error for a file whose hash is not that of the manifest."""
+    """Return the error for a file whose hash differs from the manifest's."""
     what = "shard " if path.parent.name == SHARDS else ""
     return AlteredError(
         f"{what}{path} was altered: its SHA-256 is {found}, but {MANIFEST} says {wanted}; copy it again or import the "
@@ -52,9 +52,9 @@ def missing_corpus(folder: Path) -> str:
 
 
 def check_size(folder: Path, shard: Shard) -> None:
-    """Refuse a shard that is absent or has not the length that the manifest says.
+    """Refuse a shard that is missing or whose length differs from the manifest.
 
-    A file cut short under a memory map would end the process without an exception.
+    Reading a memory map of a truncated file would kill the process without an exception.
 
     Raises:
         AlteredError: naming the shard.
@@ -78,6 +78,6 @@ def check_size(folder: Path, shard: Shard) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file's bytes: 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

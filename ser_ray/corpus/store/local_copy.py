@@ -1,12 +1,12 @@
-"""Copies of corpora on a node's own disk, each made once and used by all processes of the node.
+"""Local copies of corpora on a node's own disk, each made once and used by all processes of the node.
 
 DIR/ser_ray-corpora-UID/            of mode 0700
-    FINGERPRINT.lock                held by the process that copies
-    FINGERPRINT.partial/            a copy under way
-    FINGERPRINT/                    a copy, whole if it has its manifest, which comes last
+    FINGERPRINT.lock                locked by the process that copies
+    FINGERPRINT.partial/            an unfinished copy
+    FINGERPRINT/                    a copy; it is complete if it has its manifest, which is copied last
 
-Each shard's hash is taken while it is copied: a copy cannot hold anything but what was imported. Trouble with the disk
-is no reason to end, since the corpus can be read where it lies; an altered corpus is one. Copies are never removed.
+Each file is hashed while it is copied, so a copy always equals the imported corpus. An error of the node's disk is only
+logged, since the corpus can be read from its original place; an altered corpus is an error. Copies are never removed.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ from ser_ray.errors import InputError
 from ser_ray.files import replace_folder, sync
 
 RESERVE_BYTES = 2**30
-"""Of a disk's free bytes what is left to others."""
+"""Free bytes of a disk that are left to others."""
 BLOCK_BYTES = 2**23
 
 
 def local_copy(
     path: Path, folder: Path, log: Callable[[str], object], on_block: Callable[[], object] = lambda: None
 ) -> Path:
-    """Return where a corpus lies on this node's own disk, copied there now if need be.
+    """Return the folder of a corpus's local copy on this node, copied on first use.
 
-    Of all processes that ask for it one copies and the others wait; `on_block` is called again and again meanwhile, and
-    what it raises ends this. Where the disk is full or cannot be written, the result is `path` itself.
+    One process copies while the others that request the copy wait. `on_block` is called repeatedly meanwhile; its
+    exceptions end this. Where the disk is full or cannot be written, the result is `path` itself.
 
     Raises:
-        InputError: if the corpus is not as it was written.
+        InputError: if the corpus was altered.
     """
     manifest = read_manifest(path / MANIFEST)
     try:
@@ -58,7 +58,7 @@ def local_copy(
 
 
 def _is_whole(copy: Path, manifest: Manifest) -> bool:
-    """Return whether a copy has all its files still: some sites clean up their disks by age."""
+    """Return whether a copy still has all its files; some sites delete old files from their disks."""
     try:
         if read_manifest(copy / MANIFEST).fingerprint != manifest.fingerprint or not (copy / INDEX).is_file():
             return False
@@ -72,7 +72,7 @@ def _is_whole(copy: Path, manifest: Manifest) -> bool:
 def _copy(
     path: Path, copy: Path, manifest: Manifest, log: Callable[[str], object], on_block: Callable[[], object]
 ) -> None:
-    """Make a copy anew, whatever lies there."""
+    """Copy a corpus, replacing whatever is there."""
     size = sum(shard.size_bytes for shard in manifest.shards) + (path / INDEX).stat().st_size
     partial = copy.with_name(f"{copy.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -97,7 +97,7 @@ def _copy(
         shutil.rmtree(partial, ignore_errors=True)
     log(f"copied in {progress.summary()}")
     memory = verified_shards(copy)
-    if memory is not None:  # all hashes were taken just now
+    if memory is not None:  # all shards have just been hashed
         with contextlib.suppress(OSError):
             memory.remember(
                 manifest, {shard.name: signature((copy / SHARDS / shard.name).stat()) for shard in manifest.shards}
@@ -107,14 +107,10 @@ def _copy(
 def _copy_file(
     source: Path, target: Path, sha256: str, progress: ByteLog, on_block: Callable[[], object], *, again: bool = False
 ) -> None:
-    """Copy a file while its hash is taken.
-
-    Raises:
-        AlteredError: if the hash is another one than is expected, twice.
-    """
+    """Copy a file and hash it meanwhile; raise an AlteredError if the hash differs from `sha256` twice."""
     digest, count = hashlib.sha256(), 0
     with source.open("rb") as reading, target.open("wb") as writing:
-        if again and hasattr(os, "posix_fadvise"):  # from the disk itself; macOS lacks it
+        if again and hasattr(os, "posix_fadvise"):  # read from the disk, not the page cache; not on macOS
             os.posix_fadvise(reading.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while block := reading.read(BLOCK_BYTES):
             digest.update(block)
@@ -128,5 +124,5 @@ def _copy_file(
         return
     if again:
         raise altered(source, digest.hexdigest(), sha256)
-    progress.add(-count)  # what was read may have been at fault, and not the file
+    progress.add(-count)  # copy it again: the page cache, and not the file, may be damaged
     _copy_file(source, target, sha256, progress, on_block, again=True)

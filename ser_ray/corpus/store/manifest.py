@@ -1,4 +1,4 @@
-"""Reads and writes corpus.json; nothing in it is trusted before it is checked."""
+"""Read and write corpus.json; its contents are checked before they are used."""
 
 import json
 import math
@@ -13,21 +13,21 @@ from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped, escaped_name, is_plain_name
 
 MOST_BYTES = 2**28
-"""Of a corpus.json that is read at all: a million shards take less."""
+"""Largest corpus.json that is read; a million shards take less."""
 MOST_SHARD_BYTES = 2**60
 SHOWN_CHARACTERS = 60
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """Return the text of corpus.json."""
+    """Serialise a manifest as the text of corpus.json."""
     return json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return what a corpus.json says.
+    """Read and check a corpus.json.
 
     Raises:
-        InputError: if it is not such a file, cannot be read, or has another schema version.
+        InputError: if it cannot be read, is not a valid manifest, or has another schema version.
     """
     values = _values(path)
     version: Any = values.get("schema_version")
@@ -43,7 +43,7 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"{path} is not a corpus manifest ({error}): {_AGAIN}") from error
     for problem in _problems(manifest):
         raise InputError(f"{path}: {problem}; {_AGAIN}")
-    # what is shown of it, at every place that shows it
+    # escaped here, once for all places that show these texts
     prepared = {escaped_name(what): escaped_name(how) for what, how in manifest.preparation.items()}
     name, notice = escaped_name(manifest.name), escaped(manifest.notice)
     return replace(manifest, name=name, notice=notice, preparation=prepared)
@@ -60,7 +60,7 @@ def _values(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:  # of the decoder, of JSON, and of brackets within brackets
+    except (ValueError, RecursionError) as error:  # invalid UTF-8, invalid JSON, and too deeply nested brackets
         raise InputError(f"{path} is not a corpus manifest ({error}): {_AGAIN}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a corpus manifest (it holds no object): {_AGAIN}")
@@ -68,7 +68,7 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def _problems(manifest: Manifest) -> Iterator[str]:
-    """Yield what no import writes into a manifest."""
+    """Yield the invalid values of a manifest, which no import writes."""
     for key in ("name", "notice"):
         if not isinstance(getattr(manifest, key), str):
             yield f"{key} is {_shown(getattr(manifest, key))}, but must be a text"
@@ -101,7 +101,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
 
 
 def _shard_problems(where: str, shard: Shard, before: set[str]) -> Iterator[str]:
-    """Yield what is wrong with the entry of a shard: its name must not lead out of shards/."""
+    """Yield the invalid values of a shard's entry; its name must not point outside of shards/."""
     if not isinstance(shard.name, str) or not re.fullmatch(r"[^/\\\x00-\x1f]{1,255}", shard.name):
         yield f"{where}.name is {_shown(shard.name)}, but must be the name of a file in shards/"
     elif shard.name in (".", ".."):
@@ -131,6 +131,6 @@ def _is_integer(value: object, least: int, most: int | None = None) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Return a value as a message shows it, a long one in part."""
+    """Format a value for a message, a long one abbreviated."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."

@@ -1,8 +1,8 @@
-"""Shards in memory maps that read from the disk what is asked for, and not what lies beside it.
+"""Memory maps of shards that read only the requested bytes from the disk.
 
-By itself a map reads some way around each place that is touched, 128 kB to some megabytes as the machine has it set:
-right for whoever reads on, and for random crops most of the work. So maps are advised that access is random, and each
-stretch is announced in one piece before it is read.
+By default the system reads ahead around each accessed page, 128 kB to some megabytes depending on its configuration.
+That helps sequential reading, but for random crops it would be most of the work. So the maps are advised (madvise) that
+access is random, and each stretch is announced as a whole before it is read.
 """
 
 import mmap
@@ -20,18 +20,18 @@ from ser_ray.errors import InputError
 MAGIC = b"ARROW1"
 
 PIECE_BYTES = 2**17
-"""How much is announced at once: of more, Linux reads the beginning alone, as long as its read-ahead or as a request
-to the disk may be, and the rest page by page."""
+"""Bytes announced at once. Of a longer piece, Linux reads ahead only the beginning, limited by its read-ahead or by the
+largest request to the disk, and the rest page by page."""
 
 
 class ShardMap:
-    """A shard in memory, read when it is touched. Arrays that lie in it keep it open.
+    """A memory-mapped shard, read on access. Arrays that are views of it keep it open.
 
-    The file's structure is checked before an array is made of it, so that a damaged one is refused by name and does not
-    end the process; its samples are not, which takes reading all of them.
+    The file's structure is checked before an array is made of it, so that a damaged shard raises an error that names it
+    and does not crash the process. Its samples are not checked, since that would read all of them.
 
     Raises:
-        InputError: if it cannot be read, or has not the columns of these targets.
+        InputError: if it cannot be read, or its columns are not those of the targets.
     """
 
     def __init__(self, path: Path, targets: Sequence[str]) -> None:
@@ -53,15 +53,15 @@ class ShardMap:
 
     @property
     def batches(self) -> int:
-        """How many record batches it has."""
+        """Number of record batches."""
         count: int = self._reader.num_record_batches
         return count
 
     def batch(self, number: int) -> Any:
-        """Return a record batch of one recording, counted from 0, whose columns lie in the map.
+        """Return the record batch of one recording, counted from 0; its columns are views of the map.
 
         Raises:
-            InputError: if there is no such batch, or its lists do not lie within it.
+            InputError: if there is no such batch, or its lists exceed its bounds.
         """
         if not 0 <= number < self.batches:
             raise InputError(f"shard {self.path} has no batch {number}, but {self.batches}, from 0")
@@ -80,11 +80,11 @@ class ShardMap:
         """
         column = self.batch(number).column("raters")
         with reading_file(f"shard {self.path}, batch {number},"):
-            column.validate(full=True)  # lists within a list, which a check of the first and the last does not find
+            column.validate(full=True)  # nested lists, of which a partial check sees only the first and last offsets
         return column[0]
 
     def announce(self, array: NDArray[Any]) -> None:
-        """Have the system begin to read an array of this map, in as few pieces as it can; others are left alone."""
+        """Let the system start to read an array of this map, in pieces of PIECE_BYTES; ignore other arrays."""
         first = array.__array_interface__["data"][0]
         if self._begin <= first and first + array.nbytes <= self._end and array.nbytes:
             start, stop = first - self._begin, first + array.nbytes - self._begin
@@ -93,7 +93,7 @@ class ShardMap:
 
 
 def _check_ends(path: Path, content: mmap.mmap) -> None:
-    """Refuse a file whose ends are not those of Arrow, or whose footer does not lie in it."""
+    """Refuse a file without Arrow's magic bytes at both ends, or whose footer is longer than the file."""
     length = int.from_bytes(content[-len(MAGIC) - 4 : -len(MAGIC)], "little", signed=True)
     whole = content[: len(MAGIC)] == MAGIC and content[-len(MAGIC) :] == MAGIC
     if not whole or not 0 < length <= len(content) - 2 * len(MAGIC) - 4:

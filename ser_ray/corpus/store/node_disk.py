@@ -1,4 +1,4 @@
-"""What the processes of a node share on its own disk: a folder per user, and locks."""
+"""Shared state of a node's processes on its own disk: a folder per user, and locks."""
 
 import contextlib
 import fcntl
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 WAIT_S = 0.2
-"""How often a process that waits for a lock tries again."""
+"""Seconds between the attempts of a process that waits for a lock."""
 
 
 def node_folder(folder: Path) -> Path:
-    """Return this user's own folder in one that others may use, too; it is made, of mode 0700.
+    """Create this user's private subfolder, of mode 0700, in a folder that may be shared with other users.
 
     Raises:
-        OSError: if it cannot be made, belongs to somebody else, or others may read it.
+        OSError: if it cannot be created, belongs to somebody else, or is accessible to others.
     """
     place = folder / f"ser_ray-corpora-{os.getuid()}"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -28,13 +28,13 @@ def node_folder(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path, on_wait: Callable[[int | None], object], on_block: Callable[[], object]) -> Iterator[None]:
-    """Hold a file's lock, once no other process does; the system frees it when its process ends, however it ends.
+    """Wait for the exclusive lock of a file and keep it; the system releases it when the process ends in any way.
 
-    `on_wait` is called once if this waits, with the id of the process that holds the lock; `on_block` again and again
-    meanwhile, and what it raises ends the waiting.
+    If this has to wait, `on_wait` is called once with the id of the process that has the lock, and `on_block`
+    repeatedly; an exception from `on_block` ends the waiting.
 
     Raises:
-        OSError: if the file can be neither made nor opened, or its file system has no locks.
+        OSError: if the file can be neither created nor opened, or its file system does not support locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

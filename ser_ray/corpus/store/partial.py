@@ -1,8 +1,9 @@
-"""A corpus under way: what an import has written so far, kept so that it can go on there.
+"""A partially written corpus, kept so that an interrupted import can be resumed.
 
-.OUT.partial/lock            held by the process that writes
-.OUT.partial/progress.jsonl  first what is imported how, then a line per written recording and per closed shard
-.OUT.partial/shards/         as in a corpus; the last one may be without its end
+.OUT.partial/lock            locked by the process that writes
+.OUT.partial/progress.jsonl  the journal: a header that describes the import, then a line per written recording and per
+                             closed shard
+.OUT.partial/shards/         as in a corpus; the last shard may lack its footer
 """
 
 import contextlib
@@ -24,15 +25,15 @@ from ser_ray.errors import InputError
 
 JOURNAL, LOCK = "progress.jsonl", "lock"
 MAGIC_BYTES = 8
-"""What an Arrow file begins with; a stream of batches follows, which can be read without the file's end."""
+"""Padded length of an Arrow file's magic; a stream of batches follows, which can be read without the file's footer."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Line of the journal: a recording that is wholly in a shard.
+    """Line of the journal: a recording that is completely written to a shard.
 
-    `signature` identifies the files that it was made from; `raters` are its rows of raters.parquet as JSON, since those
-    of a large corpus are many.
+    `signature` identifies its source files; `raters` are its rows of raters.parquet, kept as JSON text since a large
+    corpus has many.
     """
 
     recording: Recording
@@ -41,12 +42,12 @@ class Entry:
 
 
 class Partial:
-    """Folder of a corpus under way, with its journal; one process writes it.
+    """Folder of a partially written corpus, with its journal; one process at a time writes it.
 
-    `header` says what is imported how: the journal of another import counts as empty.
+    `header` describes the import; the journal of another import counts as empty.
 
     Raises:
-        InputError: if another process writes it.
+        InputError: if another process is writing.
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
@@ -59,14 +60,14 @@ class Partial:
             self._lock.close()
             raise InputError(f"another process is importing into this place ({folder}): wait for it") from error
         except OSError as error:
-            if error.errno not in NO_LOCKS:  # there two imports at once go unnoticed
+            if error.errno not in NO_LOCKS:  # without locks, two imports at once are not detected
                 self._lock.close()
                 raise
         self._header = json.dumps(header).encode() + b"\n"
         self._journal: IO[bytes] | None = None
 
     def lines(self) -> Iterator[tuple[Entry | Shard, int]]:
-        """Yield the lines of the journal as far as they are whole, and the place in the file behind each."""
+        """Yield the journal's lines up to the first incomplete one, each with the file position behind it."""
         path = self.folder / JOURNAL
         if not path.is_file():
             return
@@ -77,7 +78,7 @@ class Partial:
             for text in file:
                 try:
                     line = json.loads(text)
-                except ValueError:  # the machine's power failed before this line was on the disk
+                except ValueError:  # this line did not reach the disk, such as after a power failure
                     return
                 if not text.endswith(b"\n"):
                     return
@@ -95,7 +96,7 @@ class Partial:
             yield from json.loads(line.raters) if isinstance(line, Entry) else ()
 
     def go_on(self, end: int, shards: Collection[str]) -> None:
-        """Keep the journal up to a place that `lines` yielded, or begin it anew at 0; remove all files but `shards`."""
+        """Truncate the journal at a position that `lines` yielded, 0 to restart it; remove all files but `shards`."""
         self._journal = (self.folder / JOURNAL).open("ab")
         self._journal.truncate(end)
         if not end:
@@ -106,13 +107,13 @@ class Partial:
             path.unlink()
 
     def add(self, line: Entry | Shard) -> None:
-        """Note a recording that is wholly in its shard, or a shard that has its end."""
+        """Append a completely written recording, or a closed shard, to the journal."""
         assert self._journal is not None
         self._journal.write(json.dumps(asdict(line)).encode() + b"\n")
         self._journal.flush()
 
     def finish(self) -> None:
-        """Remove what is no part of a corpus."""
+        """Remove the journal and the lock file, which are not part of a corpus."""
         for name in (JOURNAL, LOCK):
             (self.folder / name).unlink()
 
@@ -124,7 +125,7 @@ class Partial:
 
 
 def whole_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the mapped batches of a shard that may have been cut short, as far as they are whole."""
+    """Yield the complete batches of a memory-mapped shard that may be truncated."""
     try:
         source = pa.memory_map(str(path))
         source.seek(MAGIC_BYTES)
@@ -140,12 +141,12 @@ NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
 
 
 def partial_folder(out: Path) -> Path:
-    """Return the hidden folder in which a corpus is made, beside its resolved place."""
+    """Return the hidden folder in which a corpus is written, beside its resolved path."""
     return out.parent / f".{out.name}.partial"
 
 
 def check_free_bytes(seconds: Sequence[float], out: Path) -> None:
-    """Refuse to begin if the audio of so many seconds takes more bytes than are free."""
+    """Refuse to begin if audio of these durations needs more than the free bytes."""
     out = out.resolve()
     place = out.parent
     while not place.exists():
@@ -166,7 +167,7 @@ def _size(number: int) -> str:
 
 @contextlib.contextmanager
 def disk_errors_named(out: Path) -> Iterator[None]:
-    """Raise an InputError for a place where no folder can be made, and for a disk that fills up meanwhile."""
+    """Raise an InputError if the folder cannot be created, or the disk becomes full in the block."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How much each rater weighs in the gold standard, and how far raters agree: raters.parquet of a corpus."""
+"""Store the raters' weights in the gold standard and their agreement: raters.parquet of a corpus."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ RATERS_SCHEMA = pa.schema(
         ("weight", pa.float64()),  # in the gold standard made from raters
         ("ccc", pa.float64()),  # mean with each of the others; null for a single rater
         ("alpha", pa.float64()),  # Cronbach's, of all raters of this recording and target; null for a single rater
-        ("missing_frames", pa.int64()),  # in which the rater says nothing
+        ("missing_frames", pa.int64()),  # frames without a rating of this rater
     ]
 )
 ROWS = 10_000
@@ -33,9 +33,9 @@ SHOWN_RATERS = 8
 def rater_rows(
     recording: str, ratings: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]], method: str
 ) -> list[dict[str, Any]]:
-    """Return one row of raters.parquet per target and rater, with weights in the gold standard of a method.
+    """Compute one row of raters.parquet per target and rater, with the weight in the method's gold standard.
 
-    Ratings are [frames], NaN where a rater says nothing.
+    Ratings are [frames], NaN where a rater gave none.
     """
     rows = []
     for target, by_rater in ratings.items():
@@ -60,7 +60,7 @@ def rater_rows(
 
 
 def write_raters(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of `rater_rows` to a file, some thousands at a time; none is made if there are none."""
+    """Write the rows of `rater_rows` to a file, ROWS at a time; without rows, no file is created."""
     writer, some = None, []
     try:
         for row in rows:
@@ -78,14 +78,14 @@ def write_raters(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def rater_lines(folder: Path) -> list[str]:
-    """Return per target a line with agreement and each rater's mean weight; none where no raters are known."""
+    """Return a line per target with agreement and each rater's mean weight; none where no raters are known."""
     path = folder / RATERS_FILE
     if not path.is_file():
         return []
     with reading_file(str(path)):
         table = pq.read_table(path, columns=["target", "rater", "weight", "ccc", "alpha"])
         table.validate(full=True)
-    # where raters do not move, or never speak at once, there is no alpha
+    # alpha is NaN where all raters are constant or no frame has all of them
     alpha = pc.if_else(pc.is_nan(table["alpha"]), None, table["alpha"])
     table = table.set_column(table.column_names.index("alpha"), "alpha", alpha)
     agreed = table.group_by("target", use_threads=False).aggregate([("ccc", "mean"), ("alpha", "mean")]).to_pylist()

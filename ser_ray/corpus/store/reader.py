@@ -1,4 +1,4 @@
-"""Reads a corpus: its recordings lie in Arrow files that are mapped, not loaded."""
+"""Read a corpus, whose recordings are in memory-mapped Arrow files."""
 
 import hashlib
 from collections.abc import Callable
@@ -32,9 +32,9 @@ from ser_ray.errors import InputError
 __all__ = ["Corpus", "check_size", "normalised", "open_corpus", "sha256_of"]
 
 MOST_MAPPED = 64
-"""Of how many shards a process keeps the map at most: each takes one of its open files."""
+"""Most shards of which a process keeps the map; each takes one open file."""
 MOST_VIEWED = 128
-"""Of how many recordings a process keeps the place in their shard, and so its map, at most."""
+"""Most recordings of which a process keeps the views of a shard, and with them its map."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -42,7 +42,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a recording lies: the map of its shard, its samples, and per target its gold or None where none is."""
+    """Views of a recording: its shard's map, its samples, and per target its gold or None."""
 
     shard: ShardMap
     audio: NDArray[np.int16]
@@ -50,9 +50,9 @@ class _Place:
 
 
 class Corpus:
-    """A corpus on disk, read by memory map.
+    """A corpus on disk, read through memory maps; created by `open_corpus`.
 
-    Made by `open_corpus`. Pickled it is small: the copy reads the index and maps the shards again when it needs them.
+    Its pickle is small: an unpickled copy reads the index and maps the shards when it needs them.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: pa.Table | None) -> None:
@@ -67,7 +67,7 @@ class Corpus:
 
     @property
     def name(self) -> str:
-        """What the corpus is called."""
+        """Name of the corpus."""
         return self.manifest.name
 
     @property
@@ -82,17 +82,17 @@ class Corpus:
 
     @property
     def hop(self) -> int:
-        """Samples of one frame."""
+        """Samples per frame."""
         return samples_per_frame(self.manifest.label_rate)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What is labelled, in the order of the columns of gold."""
+        """Names of the targets, in the order of the columns of gold."""
         return self.manifest.targets
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the content, the same wherever the corpus lies."""
+        """Hash of the content, independent of the corpus's place."""
         return self.manifest.fingerprint
 
     def recordings(self, partition: str) -> tuple[Recording, ...]:
@@ -111,10 +111,10 @@ class Corpus:
         return self._recordings[partition]
 
     def at(self, path: Path) -> "Corpus":
-        """Return this corpus with its copy's folder, of which nothing is read yet.
+        """Return this corpus, reading from the folder of a copy; only the copy's manifest is read now.
 
         Raises:
-            InputError: if the folder holds no corpus, or another one.
+            InputError: if the folder contains no corpus, or another one.
         """
         found = read_manifest(path / MANIFEST).fingerprint
         if found != self.fingerprint:
@@ -124,13 +124,13 @@ class Corpus:
     def crop(
         self, recording: Recording, start_frame: int, n_frames: int
     ) -> tuple[Float32[NDArray[np.float32], " samples"], Float32[NDArray[np.float32], "{n_frames} targets"]]:
-        """Return a stretch of a recording, ready to train on.
+        """Return waveform and gold standard of a stretch of a recording, ready to train on.
 
-        It is the waveform, n_frames * hop samples normalised by the mean and deviation of the whole recording, and the
-        gold, NaN where labels are absent. Both are copies, the caller's own.
+        The waveform is n_frames * hop samples, normalised by the mean and standard deviation of the whole recording;
+        the gold is NaN where labels are absent. Both are copies.
 
         Raises:
-            InputError: if the stretch reaches outside the recording, or is empty.
+            InputError: if the stretch exceeds the recording, or is empty.
         """
         if start_frame < 0 or n_frames < 1 or start_frame + n_frames > recording.frames:
             raise InputError(
@@ -142,9 +142,9 @@ class Corpus:
         return waveform, self._gold(recording, start_frame, stop)
 
     def waveform(self, recording: Recording, start: int, stop: int) -> Float32[NDArray[np.float32], " samples"]:
-        """Return samples, normalised by the mean and deviation of the whole recording: a copy.
+        """Return samples `start` to `stop` normalised by mean and standard deviation of the whole recording: a copy.
 
-        Nothing else of the recording is read.
+        Only these samples are read.
         """
         place = self._place(recording)
         audio = place.audio[start:stop]
@@ -152,7 +152,7 @@ class Corpus:
         return normalised(audio, recording.mean, recording.std)
 
     def gold(self, recording: Recording) -> Float32[NDArray[np.float32], "frames targets"]:
-        """Return a recording's gold, NaN where labels are absent."""
+        """Return a recording's gold standard, NaN where labels are absent."""
         return self._gold(recording, 0, recording.frames)
 
     def audio(self, recording: Recording) -> Int16[NDArray[np.int16], " samples"]:
@@ -162,7 +162,7 @@ class Corpus:
         return place.audio
 
     def ratings(self, recording: Recording) -> dict[str, Float32[NDArray[np.float32], "_ frames"]]:
-        """Return per target the single raters' traces [raters, frames]; empty if no ratings are known."""
+        """Return the single raters' traces [raters, frames] per target; empty if no ratings are known."""
         shard = self._map(recording.shard)
         column = shard.raters(recording.batch)
         traces: dict[str, list[NDArray[np.float32]]] = {}
@@ -173,7 +173,7 @@ class Corpus:
         return {target: np.stack(rows) for target, rows in traces.items()}
 
     def _gold(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
-        """Return a stretch of gold, [stop - start, targets], NaN where there is none."""
+        """Copy a stretch of gold, [stop - start, targets], NaN where labels are absent."""
         gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
         for column, trace in enumerate(place.gold):
             if trace is not None:
@@ -200,7 +200,7 @@ class Corpus:
         return _Place(shard, audio, traces)
 
     def _whole_samples(self, recording: Recording) -> int:
-        """Return a recording's samples by the index: a trial may use its first seconds alone."""
+        """Return a recording's number of samples in the index; a trial may use only its first seconds."""
         if not self._samples:
             self._samples = {one.name: one.samples for part in PARTITIONS for one in self.recordings(part)}
         return self._samples.get(recording.name, recording.samples)
@@ -215,12 +215,12 @@ class Corpus:
         return ShardMap(self.path / SHARDS / shard, self.targets)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what belongs to this process, and what the copy can read for itself."""
+        """Drop what belongs to this process, and what the copy can read again."""
         return {**self.__dict__, "_index": None, "_recordings": {}, "_maps": {}, "_places": {}, "_samples": {}}
 
 
 def open_corpus(path: str | Path) -> Corpus:
-    """Return the corpus in a folder, without reading its audio.
+    """Open the corpus in a folder, without reading its audio.
 
     >>> import tempfile
     >>> from ser_ray.corpus.synthetic.generate import make_synthetic
@@ -234,7 +234,7 @@ def open_corpus(path: str | Path) -> Corpus:
     >>> folder.cleanup()
 
     Raises:
-        InputError: if there is no whole corpus in the folder, or it was altered since it was made.
+        InputError: if the folder contains no complete corpus, or the corpus was altered.
     """
     folder = Path(path).absolute()
     if not (folder / MANIFEST).is_file():
@@ -249,9 +249,9 @@ def open_corpus(path: str | Path) -> Corpus:
 def normalised(
     audio: Int16[NDArray[np.int16], " samples"] | Float32[NDArray[np.float32], " samples"], mean: float, std: float
 ) -> Float32[NDArray[np.float32], " samples"]:
-    """Return samples as a network is given them: less their recording's mean, over its deviation.
+    """Normalise samples for the network: subtract the recording's mean and divide by its standard deviation.
 
-    The result is a copy; each value depends on its own sample alone.
+    The result is a copy; each value depends only on its own sample.
     """
     waveform = audio.astype(np.float32)
     waveform -= np.float32(mean)
@@ -260,27 +260,27 @@ def normalised(
 
 
 def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]) -> Value:
-    """Return what is kept for a key, made now if need be; beyond `most` what was asked for longest ago is dropped."""
+    """Return the cached value of a key, created on first use; beyond `most`, drop the least recently used."""
     value = kept.pop(key) if key in kept else make()
-    kept[key] = value  # the order of a dict is that in which keys were put in
+    kept[key] = value  # a dict keeps the order of insertion
     while len(kept) > most:
         del kept[next(iter(kept))]
     return value
 
 
 def read_index(folder: Path, manifest: Manifest) -> pa.Table:
-    """Return the index of a corpus.
+    """Read the index of a corpus.
 
-    Its bytes are compared with the manifest's hash before anything makes sense of them.
+    Its bytes are compared with the manifest's hash before they are parsed.
 
     Raises:
-        InputError: if it is absent, cannot be read, or was altered.
+        InputError: if it is missing, cannot be read, or was altered.
     """
     path = folder / INDEX
     if not path.is_file():
         raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
     with reading_file(str(path)), pa.OSFile(str(path)) as file:
-        # Arrow's own memory: a thread of its that lets go of Python's while the process ends would abort it
+        # in Arrow's own memory: an Arrow thread that releases Python's memory at exit would abort the process
         content = file.read_buffer()
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.index_sha256:

@@ -1,4 +1,4 @@
-"""What a corpus on disk consists of: manifest, index, shards, and the fingerprint of them all.
+"""The parts of a corpus on disk (manifest, index, shards), and the fingerprint of its contents.
 
 DIR/corpus.json       the manifest, written last: a folder without it is not a corpus
 DIR/index.parquet     one row per recording
@@ -20,13 +20,13 @@ from ser_ray.plain_text import escaped_name
 SCHEMA_VERSION = 1
 
 SAMPLE_RATE = 16_000
-"""Samples per second of every corpus, whatever the rate of the audio it was imported from."""
+"""Samples per second of every corpus, whatever the rate of the imported audio."""
 
 AS_PRINTED = 6e-6
-"""Relative: what a rate may lack that was typed as it is printed, with six digits."""
+"""Relative tolerance for a rate that a user copied as it is printed, with six digits."""
 
 USUAL_RATES_HZ = (1, 2, 4, 5, 8, 10, 12.5, 16, 20, 25, 32, 40, 50, 80, 100)
-"""Rates whose frames of samples have the many small factors that pools are made of."""
+"""Rates at which the samples per frame have many small factors, which pooling layers need."""
 
 PARTITIONS = ("train", "devel", "test")
 MANIFEST, INDEX, SHARDS = "corpus.json", "index.parquet", "shards"
@@ -45,7 +45,7 @@ INDEX_SCHEMA = pa.schema(
         ("labelled", pa.bool_()),
     ]
 )
-"""Columns of index.parquet; further ones are text, kept from the user's own table."""
+"""Columns of index.parquet; further columns are text, copied from the user's own table."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What corpus.json says.
+    """Contents of corpus.json.
 
-    `notice` is text that travels with the data, `preparation` how the corpus was made of it, in words.
+    `notice` is a text that accompanies the data; `preparation` describes in words how the corpus was made.
     """
 
     name: str
@@ -80,8 +80,8 @@ class Manifest:
 class Recording:
     """One recording of a corpus: a row of its index.
 
-    `mean` and `std`, above 0, are those of its int16 samples, a whole number of frames; `batch` is the record batch in
-    its shard; `extra` are further columns of the user's own table, as text.
+    `mean` and `std` (above 0) are those of its int16 samples, which are a whole number of frames; `batch` is the number
+    of its record batch in the shard; `extra` are further columns of the user's own table, as text.
     """
 
     name: str
@@ -98,10 +98,10 @@ class Recording:
 
 
 def samples_per_frame(label_rate: float) -> int:
-    """Return the hop: how many samples one frame covers.
+    """Return the hop: the number of samples per frame.
 
     Raises:
-        InputError: if a frame is not a whole number of samples, naming the nearest rates that are.
+        InputError: if a frame is not a whole number of samples; the message names the nearest possible rates.
     """
     if label_rate >= 1e-6:
         hop = round(SAMPLE_RATE / label_rate)
@@ -123,7 +123,7 @@ def samples_per_frame(label_rate: float) -> int:
 
 
 def index_table(recordings: Sequence[Recording]) -> pa.Table:
-    """Return the index as a table: the columns of INDEX_SCHEMA, then one text column per key of `extra`."""
+    """Build the index as a table: the columns of INDEX_SCHEMA, then one text column per key of `extra`."""
     extra_names = list(dict.fromkeys(key for recording in recordings for key in recording.extra))
     own = {
         column: [getattr(r, "name" if column == "recording" else column) for r in recordings]
@@ -135,7 +135,7 @@ def index_table(recordings: Sequence[Recording]) -> pa.Table:
 
 
 def check_index(index: pa.Table) -> None:
-    """Refuse an index that lacks columns, or has others in their place."""
+    """Refuse an index with missing or repeated columns, wrong types or nulls."""
     missing = [column for column in INDEX_SCHEMA.names if column not in index.column_names]
     if missing:
         raise InputError(f"{INDEX} lacks the columns {', '.join(missing)}: import the corpus again")
@@ -153,10 +153,10 @@ def check_index(index: pa.Table) -> None:
 
 
 def index_recordings(index: pa.Table) -> tuple[Recording, ...]:
-    """Return the rows of an index as recordings.
+    """Convert the rows of an index to recordings.
 
     Raises:
-        InputError: if a column is missing.
+        InputError: if `check_index` refuses it.
     """
     check_index(index)
     own = [_values(index.column("recording" if name == "name" else name)) for name in _OWN_FIELDS]
@@ -176,8 +176,8 @@ _OWN_FIELDS = tuple(one.name for one in fields(Recording) if one.name != "extra"
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Return a column's values, equal texts as one object: they are half of the memory of a large corpus."""
-    values: list[Any] = column.to_pylist()  # texts become what may be shown
+    """Return a column's values, equal texts as one object, since texts are half of the memory of a large corpus."""
+    values: list[Any] = column.to_pylist()  # texts are escaped below, since they are shown
     if not pa.types.is_string(column.type):
         return values
     known: dict[str | None, str | None] = {}
@@ -195,7 +195,7 @@ def fingerprint(
     label_rate: float,
     sample_rate: int = SAMPLE_RATE,
 ) -> str:
-    """Return a hash of a corpus's content, wherever it lies and whatever it is called: 16 hexadecimal digits."""
+    """Hash a corpus's content, but neither its place nor its name: 16 hexadecimal digits."""
     index = index_table(recordings)
     return index_fingerprint(shards, index, targets=targets, label_rate=label_rate, sample_rate=sample_rate)
 
@@ -203,7 +203,7 @@ def fingerprint(
 def index_fingerprint(
     shards: Sequence[Shard], index: pa.Table, *, targets: Sequence[str], label_rate: float, sample_rate: int
 ) -> str:
-    """Return what `fingerprint` does, of an index whose recordings have not been made yet."""
+    """Return the same as `fingerprint`, from an index table without converting it to recordings."""
     own = {"name" if column == "recording" else column: index.column(column) for column in INDEX_SCHEMA.names}
     rows = json_rows(own, "extra", {column: index.column(column) for column in _further_columns(index)})
     rest = {
@@ -221,9 +221,9 @@ def _further_columns(index: pa.Table) -> list[str]:
 
 
 def json_rows(columns: Mapping[str, pa.ChunkedArray], inner: str, inner_columns: Mapping[str, pa.ChunkedArray]) -> str:
-    """Return rows as a JSON array of objects, keys sorted, without blanks, as json.dumps makes it of a dict per row.
+    """Serialise rows as a JSON array of objects, as json.dumps does a dict per row with sorted keys and no blanks.
 
-    Each object has a key per column, and `inner`, an object with those of the inner columns that are not null.
+    Each object has a key per column, and the key `inner`, an object of the inner columns that are not null.
     """
     texts = {key: _texts(column) for key, column in columns.items()}
     count = len(next(iter(texts.values())))
@@ -235,17 +235,17 @@ def json_rows(columns: Mapping[str, pa.ChunkedArray], inner: str, inner_columns:
 
 
 def rows_of(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
-    """Return columns as rows, `count` of them also where there is no column."""
+    """Transpose columns to rows: `count` empty rows where there is no column."""
     return zip(*columns, strict=True) if columns else [()] * count
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:
-    # JSON writes a line break within a text as \n, so that those between the values are the only ones
+    # JSON escapes a line break within a text, so the only line breaks are those between the values
     text = json.dumps(column.to_pylist(), separators=("\n", ":"))[1:-1]
     return text.split("\n") if len(column) else []
 
 
 def _pairs(key: str, column: pa.ChunkedArray) -> list[str]:
-    """Return a key with each value of its column as JSON; an empty text where there is none."""
+    """Serialise a key with each value of its column as JSON; "" for null."""
     begin = json.dumps(key)
     return ["" if text == "null" else f"{begin}:{text}" for text in _texts(column)]

@@ -1,13 +1,12 @@
-"""Compares shards with the hashes in the manifest, once per host and corpus.
+"""Compare shards with the hashes in the manifest, once per host and corpus.
 
-What was found in order is remembered in the user's cache folder, $XDG_CACHE_HOME/ser_ray or ~/.cache/ser_ray, or where
-that cannot be written in a folder of the user's own on the local disk:
+Verified shards are recorded in the user's cache folder, $XDG_CACHE_HOME/ser_ray or ~/.cache/ser_ray, or if that is not
+writable in the user's own folder on the local disk:
 
-DIR/verified/HOST/CORPUS.json       of each shard its size, times of change, inode and hash; CORPUS hashes the path
-DIR/verified/HOST/CORPUS.lock       held by who hashes; others wait for it rather than read the same bytes
+DIR/verified/HOST/CORPUS.json       size, times of change, inode and hash of each shard; CORPUS is a hash of the path
+DIR/verified/HOST/CORPUS.lock       locked by the process that hashes; others wait rather than read the same bytes
 
-A shard of the same size, times and inode is not read again: neither what a program writes nor a copy leaves all of them
-as they were.
+A shard with the same size, times and inode is not read again: neither writing to it nor copying it keeps all of them.
 """
 
 import contextlib
@@ -28,12 +27,12 @@ from ser_ray.corpus.store.schema import SHARDS, Manifest, Shard
 from ser_ray.files import write_text
 
 BLOCK_BYTES = 2**22
-"""Read and hashed at once, both without Python's lock: threads hash side by side."""
+"""Bytes read and hashed at once. Both release Python's global lock, so threads hash in parallel."""
 POLL_S = 0.2
 WORTH_LOGGING_BYTES = 2 * 10**9
 
 Signature = tuple[int, int, int, int]
-"""Of a file: bytes, time of its last change of content and of its last change at all in ns, inode."""
+"""A file's size in bytes, mtime and ctime in ns, and inode."""
 
 
 def verify_shards(
@@ -44,12 +43,12 @@ def verify_shards(
     on_block: Callable[[], object] = lambda: None,
     log: Callable[[str], object] = lambda line: None,
 ) -> None:
-    """Hash the shards of a corpus that are not remembered, several at once, and remember them.
+    """Hash the shards of a corpus that are not yet verified, several in parallel, and record them in `memory`.
 
-    `on_block` is called again and again meanwhile, and what it raises ends this.
+    `on_block` is called repeatedly meanwhile; its exceptions end this.
 
     Raises:
-        AlteredError: naming the first shard found that is absent or not what the manifest says.
+        AlteredError: naming the first shard found that is missing or differs from the manifest.
         InputError: if a shard cannot be read.
     """
     for shard in manifest.shards:
@@ -60,16 +59,16 @@ def verify_shards(
     if not _missing(folder, manifest, memory.known(manifest)):
         return
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # no locks, a full disk or quota: each process hashes for itself
+        with contextlib.suppress(OSError):  # no locks, or a full disk or quota: each process hashes by itself
             waiting = "waiting for another process of this host, which verifies the corpus"
             stack.enter_context(locked(memory.path.with_suffix(".lock"), lambda holder: log(waiting), on_block))
-        known = memory.known(manifest)  # again, since another process may have hashed meanwhile
+        known = memory.known(manifest)  # read again, since another process may have hashed meanwhile
         if todo := _missing(folder, manifest, known):
             memory.remember(manifest, {**known, **_hash_shards(folder, manifest, todo, on_block, log)})
 
 
 def _missing(folder: Path, manifest: Manifest, known: Mapping[str, Signature]) -> list[Shard]:
-    """Return the shards that are not as they were when they were verified, or never were."""
+    """Return the shards that were never verified, or changed since."""
     missing = []
     for shard in manifest.shards:
         with reading_file(f"shard {folder / SHARDS / shard.name}"):
@@ -79,12 +78,12 @@ def _missing(folder: Path, manifest: Manifest, known: Mapping[str, Signature]) -
 
 
 def signature(seen: os.stat_result) -> Signature:
-    """Return what a file is known again by."""
+    """Return the signature of a file, by which a change is detected."""
     return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino
 
 
 class _StoppedError(Exception):
-    """Ends a thread that hashes."""
+    """Raised in a hashing thread to end it."""
 
 
 def _hash_shards(
@@ -94,7 +93,7 @@ def _hash_shards(
     on_block: Callable[[], object],
     log: Callable[[str], object],
 ) -> dict[str, Signature]:
-    """Return the signature of each shard, as it was while its hash was taken, in threads."""
+    """Hash shards in threads; return the signature that each had while it was hashed."""
     if not shards:
         return {}
     total, stop = sum(shard.size_bytes for shard in shards), threading.Event()
@@ -123,7 +122,7 @@ def _hash_shards(
 
 def _verified(path: Path, sha256: str, progress: ByteLog, stop: threading.Event) -> Signature:
     found, signature = hash_file(path, progress, stop)
-    if found != sha256:  # once more and from the disk itself, since what was read may have been at fault
+    if found != sha256:  # hash it again, from the disk: the page cache, and not the file, may be damaged
         found, signature = hash_file(path, progress, stop, afresh=True)
     if found != sha256:
         raise altered(path, found, sha256)
@@ -131,12 +130,12 @@ def _verified(path: Path, sha256: str, progress: ByteLog, stop: threading.Event)
 
 
 def hash_file(path: Path, progress: ByteLog, stop: threading.Event, *, afresh: bool = False) -> tuple[str, Signature]:
-    """Return a shard's SHA-256 and what it is known again by; afresh: from the disk, not from memory."""
+    """Compute a shard's SHA-256 and signature; with `afresh`, read from the disk rather than the page cache."""
     digest, buffer = hashlib.sha256(), bytearray(BLOCK_BYTES)
     view = memoryview(buffer)
     with reading_file(f"shard {path}"), path.open("rb", buffering=0) as file:
         before = signature(os.fstat(file.fileno()))
-        if hasattr(os, "posix_fadvise"):  # which macOS lacks
+        if hasattr(os, "posix_fadvise"):  # not on macOS
             advice = os.POSIX_FADV_DONTNEED if afresh else os.POSIX_FADV_SEQUENTIAL
             os.posix_fadvise(file.fileno(), 0, 0, advice)
         while count := file.readinto(buffer):
@@ -151,18 +150,18 @@ def hash_file(path: Path, progress: ByteLog, stop: threading.Event, *, afresh: b
 
 
 class VerifiedShards:
-    """File in which this host remembers the verified shards of one corpus."""
+    """File in which this host records the verified shards of one corpus."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def known(self, manifest: Manifest) -> dict[str, Signature]:
-        """Return the signatures of shards that were found to be what this manifest says; none if there is no memory."""
+        """Return the signatures of shards verified against this manifest; empty if the file cannot be read."""
         try:
             entries = json.loads(self.path.read_text(encoding="utf-8"))
             kept = {name: (tuple(entry["signature"]), entry["sha256"]) for name, entry in entries.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}  # it is made again: no more is lost than the time of hashing
+            return {}  # written again later: only the time of hashing is lost
         return {
             shard.name: kept[shard.name][0]
             for shard in manifest.shards
@@ -170,18 +169,18 @@ class VerifiedShards:
         }
 
     def remember(self, manifest: Manifest, signatures: Mapping[str, Signature]) -> None:
-        """Keep signatures of shards that are what the manifest says, as far as the disk lets it."""
+        """Record the signatures of verified shards; errors of the disk are ignored."""
         entries = {
             shard.name: {"signature": signatures[shard.name], "sha256": shard.sha256}
             for shard in manifest.shards
             if shard.name in signatures
         }
-        with contextlib.suppress(OSError):  # a full disk or quota: it is hashed again next time
+        with contextlib.suppress(OSError):  # a full disk or quota: the shards are hashed again next time
             write_text(self.path, json.dumps(entries))
 
 
 def verified_shards(folder: Path, environment: Mapping[str, str] = os.environ) -> VerifiedShards | None:
-    """Return what this host remembers of the corpus in a folder; None where neither place for it can be written."""
+    """Return this host's record of verified shards for a corpus; None where neither place for it is writable."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     makers: tuple[Callable[[], Path], ...] = (
         lambda: _cache(environment),
@@ -200,7 +199,7 @@ def verified_shards(folder: Path, environment: Mapping[str, str] = os.environ) -
 
 def _cache(environment: Mapping[str, str]) -> Path:
     given = environment.get("XDG_CACHE_HOME", "")
-    base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # what is relative counts as unset
+    base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # a relative path counts as unset
     if not base.is_absolute():
         raise FileNotFoundError("this user has no home")
     return base / "ser_ray"

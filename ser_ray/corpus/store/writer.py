@@ -1,4 +1,4 @@
-"""Writes a corpus: shard by shard, whole or not at all; what is written so far may be kept and gone on with."""
+"""Write a corpus shard by shard, completely or not at all; an interrupted import can be resumed."""
 
 import contextlib
 import json
@@ -36,15 +36,15 @@ from ser_ray.errors import InputError
 from ser_ray.files import sync
 
 SHARD_BYTES = 2**30
-"""A shard that has grown beyond this is closed and the next one begun."""
+"""A batch that would make a shard larger than this begins a new one."""
 
 
 @dataclass(frozen=True)
 class ImportPlan:
-    """What is to be written, so that an interrupted import can go on.
+    """Recordings to be written, so that an interrupted import can be resumed.
 
-    `header` says what is imported how, `signatures` are name and signature of each recording, in order: as far as both
-    are the same, what was written stays.
+    `header` describes the import; `signatures` are name and signature of each recording, in order. Recordings already
+    written are kept if the header is the same, up to the first difference in signatures.
     """
 
     header: str
@@ -52,13 +52,14 @@ class ImportPlan:
 
 
 class CorpusWriter:
-    """Writes a corpus beside its place and moves it there when it is whole.
+    """Write a corpus to a folder beside its final place, and move it there when it is complete.
 
-    A context manager: left without an exception it completes the corpus. Left with one it removes all traces, or with a
-    plan keeps what is written under a name that no reader takes for a corpus, for the next writer with such a plan.
+    A context manager. Without an exception, exit completes the corpus. With an exception, exit removes everything; with
+    a plan, it keeps the written recordings, in a folder that no reader takes for a corpus, for the next writer with the
+    same plan.
 
     Raises:
-        InputError: if `out` is taken, the label rate does not divide the sample rate, or another process is writing.
+        InputError: if `out` is not free, the label rate does not divide the sample rate, or another process is writing.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class CorpusWriter:
         shard_bytes: int | None = None,
         plan: ImportPlan | None = None,
     ) -> None:
-        self.out = Path(out).resolve()  # where a link leads to: a link cannot be replaced by a folder
+        self.out = Path(out).resolve()  # the target of a link, since a folder cannot replace a link
         check_free(self.out)
         self.hop = samples_per_frame(label_rate)
         self.folder = partial_folder(self.out)
@@ -89,11 +90,11 @@ class CorpusWriter:
 
     @property
     def written(self) -> int:
-        """How many recordings are written, those of an earlier writer included."""
+        """Number of recordings written, including those of an earlier writer."""
         return len(self._recordings)
 
     def __enter__(self) -> Self:
-        """Take the folder, and what an earlier writer with such a plan has left in it."""
+        """Lock the folder, and take over what an earlier writer with the same plan left in it."""
         header = self._plan.header if self._plan else ""
         self._partial = Partial(self.folder, {"import": header, "shard_bytes": self._shard_bytes})
         try:
@@ -104,7 +105,7 @@ class CorpusWriter:
         return self
 
     def _take_over(self) -> None:
-        """Go on from what is planned and written: closed shards as they are, what is whole of the last one copied."""
+        """Resume from the planned and written recordings: keep closed shards, copy the complete part of the last."""
         planned = iter(self._plan.signatures if self._plan else ())
         kept, unclosed = 0, list[tuple[Recording, int]]()
         for line, end in self._partial.lines():
@@ -124,18 +125,18 @@ class CorpusWriter:
         self._partial.go_on(kept, [*(shard.name for shard in self._shards), *under_way])
 
     def _copy(self, recordings: Sequence[tuple[Recording, int]]) -> int:
-        """Write the last shard again, as far as it is whole; return the place in the journal behind that, or 0."""
+        """Copy the complete batches of the last shard; return the journal's position behind them, or 0."""
         new, kept = self._path.with_suffix(".new"), 0
         for (recording, end), batch in zip(recordings, whole_batches(self._path), strict=False):
             audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
             if moments(audio) != (recording.mean, recording.std):
-                break  # the machine's power failed before all of it was on the disk
+                break  # not all of it reached the disk, such as after a power failure
             self._writer = self._writer or pa.ipc.new_file(str(new), self._schema)
             self._append(batch)
             self._recordings.append(recording)
             kept = end
         if kept:
-            os.replace(new, self._path)  # while it is written to; a writer that ends before this loses nothing
+            os.replace(new, self._path)  # the file stays open for writing; ending before this line loses nothing
         return kept
 
     def add(
@@ -152,12 +153,12 @@ class CorpusWriter:
     ) -> Recording:
         """Append one recording.
 
-        Audio is int16 [samples] at 16 kHz; what is beyond the last whole frame, or beyond the gold, is dropped. Gold is
-        [frames, targets], or None where no labels exist. Ratings are per target and rater a trace [frames], NaN where a
-        rater says nothing; `raters` are the rows of raters.parquet, and `extra` further columns of the index.
+        `audio` is int16 [samples] at 16 kHz; samples beyond the last whole frame, or beyond the gold, are dropped.
+        `gold` is [frames, targets], or None where no labels exist. `ratings` has a trace [frames] per target and rater,
+        NaN where a rater gave none. `raters` are the rows of raters.parquet, `extra` further columns of the index.
 
         Raises:
-            InputError: if it is shorter than one frame, or silent.
+            InputError: if it is shorter than one frame, or all its samples are equal.
         """
         frames = audio.size // self.hop if gold is None else min(audio.size // self.hop, len(gold))
         if frames < 1:
@@ -199,13 +200,13 @@ class CorpusWriter:
 
     @property
     def _path(self) -> Path:
-        """The shard that is being written."""
+        """Path of the shard that is being written."""
         return self.folder / SHARDS / f"{len(self._shards):05d}.arrow"
 
     def _close_shard(self) -> None:
         self._writer.close()
         path = self._path
-        sync(path)  # a writer that goes on with it does not read its bytes again
+        sync(path)  # since a writer that resumes does not check its bytes
         shard = Shard(path.name, sha256_of(path), path.stat().st_size)
         self._partial.add(shard)
         self._shards.append(shard)
@@ -217,14 +218,14 @@ class CorpusWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Complete the corpus and move it to its place, or leave or remove what was written."""
+        """Complete the corpus and move it to its place, or else keep or remove what was written."""
         done = False
         try:
             if kind is None:
                 self._complete()
                 done = True
             elif self._writer is not None:
-                # its end is not needed to go on, and may find a full disk; what it holds is in the file already
+                # the footer is not needed to resume, and writing it may fail on a full disk; the batches are written
                 with contextlib.suppress(OSError):
                     self._writer.close()
         finally:
@@ -254,7 +255,7 @@ class CorpusWriter:
 
 
 def check_free(out: Path) -> None:
-    """Refuse a place for a new corpus that is a file, a folder with something in it, or the top of a file system."""
+    """Refuse a path for a new corpus that is a file, a non-empty folder, or a mount point."""
     if out.is_mount():
         raise InputError(f"{out} is the top of a file system, which cannot be made anew: choose a folder in it")
     if out.is_dir() and not any(out.iterdir()):

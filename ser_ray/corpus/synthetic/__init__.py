@@ -1,1 +1,1 @@
-"""The built-in corpus: made-up voices with known arousal and valence."""
+"""The built-in corpus: synthetic voices with known arousal and valence."""

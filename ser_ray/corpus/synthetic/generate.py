@@ -1,8 +1,8 @@
-"""A made-up corpus: voices that follow latent arousal and valence, raters who follow the voices.
+"""A synthetic corpus: voices that follow latent arousal and valence, and simulated raters who follow the latent traces.
 
-It needs no data, is the same for the same seed, and has the shape of the paper's corpus. Results on
-it say nothing about people: it is for learning the program, for tests, and for finding out what a
-design can and cannot see.
+It needs no data, is the same for the same seed, and has the shape of the paper's corpus. Results on it say nothing
+about people. It is for learning the program, for tests, and for finding out which effects an experimental design can
+detect.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from ser_ray.corpus.synthetic.speech import CONTROL_RATE, draw_voice, one_pole, 
 from ser_ray.errors import InputError
 
 GENERATOR_VERSION = 1
-"""Raised when equal parameters would give other samples or labels."""
+"""Increased whenever equal parameters would give other samples or labels."""
 
 LABEL_RATE = 25.0
 TARGETS = ("arousal", "valence")
@@ -38,9 +38,9 @@ NOTICE = (
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """The size and seed of a made-up corpus; the defaults have the paper's shape.
+    """Size and seed of a synthetic corpus; the defaults have the paper's shape.
 
-    `recordings` are those of train, devel and test, each of so many seconds.
+    `recordings` are the numbers in train, devel and test; each recording lasts `seconds`.
     """
 
     recordings: tuple[int, int, int] = (16, 15, 15)
@@ -48,7 +48,7 @@ class SyntheticConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what gives no corpus to train on."""
+        """Refuse sizes that give no corpus to train on."""
         if len(self.recordings) != 3 or min(self.recordings[:2]) < 1 or self.recordings[2] < 0:
             raise InputError(
                 f"recordings are {list(self.recordings)}, but must be three numbers: train and devel "
@@ -64,13 +64,13 @@ BUILT_IN: Mapping[str, SyntheticConfig] = {
     "synthetic": SyntheticConfig(),
     "synthetic-demo": SyntheticConfig(recordings=(8, 4, 4), seconds=60.0),
 }
-"""Corpora that a sweep may name instead of a folder."""
+"""Names of corpora that a sweep may give instead of a folder."""
 
 
 def built_in(name: str, folder: str | Path) -> Path:
-    """Return folder/NAME-HASH, a corpus of BUILT_IN, made now if it is not there yet.
+    """Return the folder of a built-in corpus, folder/NAME-HASH, generated on first use.
 
-    HASH is that of its parameters. Two processes may ask at once: each gets a whole one.
+    HASH is the hash of its parameters. Two processes may call this at once: each gets a complete corpus.
 
     Raises:
         InputError: if the name is unknown.
@@ -83,8 +83,7 @@ def built_in(name: str, folder: str | Path) -> Path:
     if (out / MANIFEST).is_file():
         return out
     check_free(out)
-    # Made under a name of its own, then moved: the later of two processes finds the place taken and
-    # drops its copy.
+    # Generated under a unique name, then moved: the later of two processes finds the folder present and drops its copy.
     made = Path(folder) / f".{out.name}.{secrets.token_hex(4)}"
     try:
         _make(made, name, config)
@@ -105,13 +104,13 @@ def make_synthetic(
     seed: int = 0,
     name: str = "synthetic",
 ) -> Path:
-    """Make a corpus of a synthetic voice, and return its folder; the default has the paper's shape.
+    """Make a corpus of synthetic voices and return its folder; the default has the paper's shape.
 
-    `recordings` are those of train, devel and test, each of a speaker of its own; equal arguments give an equal
-    fingerprint.
+    `recordings` are the numbers in train, devel and test; each recording has its own speaker. Equal arguments give an
+    equal fingerprint.
 
     Raises:
-        InputError: if an argument is out of range or the folder is taken.
+        InputError: if an argument is out of range or the folder is not empty.
     """
     config = SyntheticConfig(recordings=recordings, seconds=seconds, seed=seed)
     _make(Path(out), name, config)
@@ -127,7 +126,7 @@ def _make(out: Path, name: str, config: SyntheticConfig) -> None:
     ]
     with CorpusWriter(out, name=name, label_rate=LABEL_RATE, targets=TARGETS, notice=NOTICE) as writer:
         for row, (partition, number) in enumerate(track(rows, "making synthetic speech")):
-            # A stream of its own for each recording: none depends on how many came before.
+            # Each recording has its own random stream, so none depends on the number of recordings before it.
             rng = np.random.default_rng([config.seed, 1 + row])
             audio, ratings = _speak_and_rate(config.seconds, rng, raters)
             gold = [gold_standard(list(by_rater.values()), "ewe") for by_rater in ratings.values()]
@@ -144,9 +143,9 @@ def _make(out: Path, name: str, config: SyntheticConfig) -> None:
 def speak_and_rate(
     seconds: float, rng: np.random.Generator, raters_rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], dict[str, dict[str, NDArray[np.float64]]]]:
-    """Return one made-up recording, int16 [samples] at 16 kHz, and per target and rater a trace [frames] at 25 Hz.
+    """Generate one recording, int16 [samples] at 16 kHz, and a trace [frames] at 25 Hz per target and rater.
 
-    The raters are drawn from `raters_rng`; voice, course and the raters' noise from `rng`.
+    The raters are drawn from `raters_rng`; the voice, the latent traces and the raters' noise from `rng`.
     """
     return _speak_and_rate(seconds, rng, _draw_raters(raters_rng))
 
@@ -188,18 +187,18 @@ def _draw_raters(rng: np.random.Generator) -> list[_Rater]:
 
 
 def _rate(latent: NDArray[np.float64], rater: _Rater, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return one rater's trace: the latent one late, slowed, scaled and noisy, in [-1, 1], in steps of 0.01."""
+    """Simulate one rater: delay, smooth and scale the latent trace and add noise, in [-1, 1], in steps of 0.01."""
     lag = round(rater.lag_s * LABEL_RATE)
     late = np.concatenate([np.full(lag, latent[0]), latent])[: latent.size]
     keep = float(np.exp(-1 / (rater.smoothing_s * LABEL_RATE)))
-    for _ in range(2):  # two poles at one place: a critically damped hand
+    for _ in range(2):  # two equal poles: the rater's hand, critically damped
         late = one_pole(late, keep)
     noise = rater.noise * _ornstein_uhlenbeck(latent.size, 3.0, rng)
     return np.asarray(np.round(np.clip(rater.gain * late + rater.bias + noise, -1, 1), 2))
 
 
 def _random_walk(frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a smooth latent trace [frames] in [-1, 1] that wanders about 0 within some seconds."""
+    """Draw a smooth latent trace [frames] in [-1, 1] that wanders about 0 within some seconds."""
     walk = _ornstein_uhlenbeck(frames, 8.0, rng)
     keep = float(np.exp(-1 / (0.5 * LABEL_RATE)))
     walk = one_pole(walk, keep)
@@ -207,7 +206,7 @@ def _random_walk(frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _ornstein_uhlenbeck(frames: int, time_constant_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random walk that is drawn back to 0: [frames], of unit variance."""
+    """Draw an Ornstein-Uhlenbeck process [frames]: a random walk pulled back to 0, of unit variance."""
     keep = float(np.exp(-1 / (time_constant_s * LABEL_RATE)))
     steps = rng.standard_normal(frames) * np.sqrt((1 + keep) / (1 - keep))
     steps[0] = rng.standard_normal()
@@ -215,6 +214,6 @@ def _ornstein_uhlenbeck(frames: int, time_constant_s: float, rng: np.random.Gene
 
 
 def _at_control_rate(trace: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a trace [frames] drawn out to the steps of the voice: [steps]."""
+    """Interpolate a trace [frames] at the voice's control steps: [steps]."""
     steps = np.arange(round(trace.size * CONTROL_RATE / LABEL_RATE)) * (LABEL_RATE / CONTROL_RATE)
     return np.asarray(np.interp(steps, np.arange(trace.size), trace))

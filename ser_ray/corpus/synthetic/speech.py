@@ -1,10 +1,9 @@
-"""A made-up voice: pulses through a vocal tract, spoken as arousal and valence would have it.
+"""A synthetic voice: pulses through a vocal tract, controlled by arousal and valence.
 
-What moves with what is the textbook's (Scherer 2003): arousal raises pitch, loudness, speaking rate
-and brightness, and makes pauses rare; valence spreads the lips (formants up), widens the melody and
-clears the voice of breath, all of it fainter, as in real speech. Whatever steers the voice is rounded
-to a coarse grid and the samples are made by plain arithmetic, so that a seed gives the same samples
-on every machine of a kind.
+The effects are those of the textbook (Scherer 2003). Arousal raises pitch, loudness, speaking rate and brightness, and
+makes pauses rare. Valence spreads the lips (formants up), widens the melody and makes the voice less breathy; its
+effects are weaker, as in real speech. The control signals are rounded to a coarse grid and the samples are made by
+plain arithmetic, so that a seed gives the same samples on every machine of the same kind.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from ser_ray.corpus.store.schema import SAMPLE_RATE
 from ser_ray.kernel_cache import compiled
 
 CONTROL_RATE = 100
-"""Steps per second at which the voice is steered."""
+"""Control steps of the voice per second."""
 
 BLOCK = SAMPLE_RATE // CONTROL_RATE
 VOWELS_HZ = np.array(  # first three formants of five vowels
@@ -28,10 +27,10 @@ BANDWIDTHS_HZ = (80.0, 110.0, 160.0)
 
 @dataclass(frozen=True)
 class Voice:
-    """What distinguishes a speaker.
+    """Parameters of a speaker.
 
-    `tract` is a factor on all formants, above 1 for a shorter vocal tract; `rate_hz` counts syllables;
-    `brightness_hz` is the corner of the source's slope; `breath` and `room` are levels of noise.
+    `tract` is a factor on all formants, above 1 for a shorter vocal tract; `rate_hz` is syllables per second;
+    `brightness_hz` is the corner frequency of the source's spectral slope; `breath` and `room` are noise levels.
     """
 
     pitch_hz: float
@@ -43,7 +42,7 @@ class Voice:
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """Return a random speaker."""
+    """Draw a random speaker."""
     high = rng.random() < 0.5
     return Voice(
         pitch_hz=float((195.0 if high else 115.0) * 2 ** rng.uniform(-0.25, 0.25)),
@@ -61,13 +60,12 @@ def speak(
     valence: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.int16]:
-    """Return speech, int16 [steps * BLOCK] at 16 kHz, of a given course of arousal and valence.
+    """Synthesise speech, int16 [steps * BLOCK] at 16 kHz, from arousal and valence.
 
-    Both are [steps], in [-1, 1], CONTROL_RATE per second.
+    Both are [steps], in [-1, 1], with CONTROL_RATE steps per second.
     """
     steps = arousal.size
-    # A phase that runs faster with arousal: its whole part numbers the syllables, the rest is the
-    # place in one.
+    # The phase runs faster with arousal: its integer part numbers the syllables, its fraction is the position in one.
     phase = np.cumsum(_grid(voice.rate_hz * 2 ** (0.5 * arousal), 1024)) / CONTROL_RATE
     syllable = phase.astype(np.int64)
     place = phase - syllable
@@ -103,13 +101,13 @@ def speak(
 
 
 def _grid(values: NDArray[np.float64], per_unit: int) -> NDArray[np.float64]:
-    """Return values rounded to a grid, where the last bits of exp and cos make no difference."""
+    """Round values to a grid, so that the last bits of exp and cos make no difference."""
     return np.asarray(np.rint(values * per_unit) / per_unit)
 
 
 @compiled
 def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
-    """Return float64 [steps] smoothed by y[t] = keep y[t - 1] + (1 - keep) x[t], settled on the first value."""
+    """Smooth float64 [steps] by y[t] = keep y[t - 1] + (1 - keep) x[t], starting from y[-1] = x[0]."""
     smooth = np.empty_like(values)
     state = values[0]
     for t in range(values.size):
@@ -122,12 +120,10 @@ def one_pole(values: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
 def _vocal_tract(
     steering: NDArray[np.float64], damp: NDArray[np.float64], noise: NDArray[np.float32], room: float
 ) -> NDArray[np.float32]:
-    """Return a voice, float32 about within [-1, 1]: pulses and breath, through a slope and three parallel resonances.
-
-    Steering is [steps, 7]: fundamental frequency in cycles per sample; amplitude; coefficient of the source's one-pole
-    lowpass, in (0, 1]; noise beside the pulses; 2 r cos(w) of each of three resonances. Damp is r squared of each
-    resonance, noise standard normal, room the level of background noise.
-    """
+    """Synthesise float32 samples, roughly in [-1, 1]: pulses and breath, a lowpass, three parallel resonances."""
+    # steering is [steps, 7]: fundamental frequency in cycles per sample; amplitude; coefficient of the source's
+    # one-pole lowpass, in (0, 1]; level of breath noise relative to the pulses; 2 r cos(w) of each of three resonances.
+    # damp is r squared of each resonance, noise standard normal, room the level of background noise.
     wave = np.empty(noise.size, np.float32)
     phase, level, source = 0.0, 0.0, 0.0
     a1 = a2 = b1 = b2 = c1 = c2 = 0.0
@@ -139,7 +135,7 @@ def _vocal_tract(
             phase += cycles
             if phase >= 1.0:
                 phase -= 1.0
-            # Derivative of a Rosenberg pulse: open for 0.6 of the cycle, then shut at once.
+            # Derivative of a Rosenberg pulse: the glottis is open for 0.6 of the cycle, then closes abruptly.
             t = phase / 0.6
             pulse = t * (2.0 - 3.0 * t) if t < 1.0 else 0.0
             source += slope * (level * (pulse + breath * noise[i]) - source)
