@@ -33,7 +33,7 @@ class Pending:
 
 
 def read_pending(options: argparse.Namespace) -> Pending:
-    """Plan a sweep by options of the sweep command and return its pending work.
+    """Plan a sweep from options of the sweep command and return its pending work.
 
     Raises InputError for everything that the sweep's job would refuse.
     """

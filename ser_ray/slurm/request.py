@@ -11,7 +11,7 @@ from ser_ray.sweep.planning.slots import slots, taken
 from ser_ray.sweep.spec.config import Resources
 
 MOST_CPUS = 16
-"""Most cores requested on a node without GPUs by default: most nodes have as many, and a smaller job waits less."""
+"""Maximum number of cores requested by default on a node without GPUs: most have as many; smaller jobs wait less."""
 LEAST_S = 300
 """Shortest limit: slurm/launch.sh is signalled three to four minutes before it; SLURM checks it once a minute."""
 TIME_FORMS = "minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS"

@@ -13,7 +13,7 @@ from ser_ray.errors import InputError
 
 PREFIX, LOCK = "ser_ray_", ".ser_ray.lock"
 LONGEST = 107 - len("/ser_ray_12345678/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-"""Most bytes of the parent's path: a socket's path may have 107, and process ids have up to seven digits."""
+"""Maximum bytes of the parent's path: a socket's path may have 107, and process ids have up to seven digits."""
 
 
 @contextlib.contextmanager

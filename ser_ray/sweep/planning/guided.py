@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import optuna
 
 _ATTEMPTS = 20
-"""Most attempts to get a configuration that was not proposed before."""
+"""Maximum number of attempts to get a configuration that was not proposed before."""
 
 
 class Guided:
@@ -72,7 +72,7 @@ class Guided:
 
     @property
     def remaining(self) -> int:
-        """Most configurations that are still to be proposed."""
+        """Maximum number of configurations that are still to be proposed."""
         left = self._most - len(self._proposals)
         size = size_of(self._search.space)
         return max(0, left if size is None else min(left, size - len(self._keys)))
@@ -220,7 +220,7 @@ def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
 
 
 def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
-    """Compute the most configurations to propose, by the search's count and by the schedule."""
+    """Compute the maximum number of proposals from the search's count and the schedule."""
     schedule = config.schedule
     if schedule.max_trials is not None and schedule.max_trials < config.replicates:
         raise InputError(
@@ -233,8 +233,8 @@ def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
 
 def _check_space(config: SweepConfig, search: GuidedSearch, fit: CorpusFit) -> None:
     """Refuse a space with configurations that do not go together or do not fit a corpus."""
-    # Each field's values are tried beside the first of the others. That finds every misfit: lists that must have one
-    # length have that of the first, and all else concerns one field alone.
+    # Each field's values are tried beside the first values of the other fields. That finds every misfit: lists that
+    # must be equally long are compared with the first lists, and every other rule concerns one field alone.
     build = resolver(config)
     first = {path: axis.probes[0] for path, axis in search.space.items()}
     for path, axis in search.space.items():

@@ -50,7 +50,7 @@ class DeviceHours:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Most hours that trials will take; patience and early stopping can only shorten them.
+    """Upper limits of the hours of trials; patience and early stopping can only shorten them.
 
     Args:
         hours: of each trial, in their order, on one device of this host that it shares with as many others as fit.
@@ -143,7 +143,7 @@ def forecast(
 def estimate_hours(
     trials: Sequence[Trial], steps_dir: Path, backend: Backend = "auto", *, on_gpu: bool = True
 ) -> list[float]:
-    """Estimate the most hours that each trial takes alone on one device of this host.
+    """Estimate an upper limit of each trial's hours, alone on one device of this host.
 
     One step of each design is measured, forward and backward, with the trial's precision and batch size on a few
     seconds of audio. It is scaled to the corpus in proportion to the audio; evaluation counts a third, since it has no

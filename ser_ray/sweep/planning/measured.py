@@ -17,7 +17,7 @@ from ser_ray.results import SweepFolder, read_table
 Key = TypeVar("Key")
 
 MOST_ROWS = 500
-"""Most rows read of a sweep, spread over all: more would make an estimate slower and no better."""
+"""Maximum number of rows read of a sweep, spread over all: more would make an estimate slower and no better."""
 
 SHARE_DIGITS = 3
 """Digits to which shares of a GPU are compared: three trials on one have 0.3333 each, as Ray counts them."""
@@ -62,7 +62,7 @@ class Speed:
     share: float = 1.0
 
     def seconds_at(self, share: float) -> float:
-        """Estimate the most seconds per sample that such a trial takes at another share of a GPU.
+        """Estimate an upper limit of such a trial's seconds per sample at another share of a GPU.
 
         seconds(share) = seconds(measured) x max(1, measured / share): trials on a GPU share its throughput equally, so
         that one on a quarter of it takes up to four times as long as on the whole. A larger share is not assumed to be
@@ -82,7 +82,7 @@ class Speeds:
 
         The estimate is the median of the trials with this network, batch and sequence; if there are none, of those with
         this network; else the median network's, in proportion to the multiply-adds. Only trials that had this share are
-        used, if there are any; else all, with the most seconds that they would take at this share.
+        used, if there are any; else all, with their upper limits at this share (`seconds_at`).
         """
         at = self._at(share)
         known = at.by_setting.get((model, batch_size, sequence_s)) or at.by_model.get(model)

@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def to_propose(self) -> int:
-        """Most trials that a guided search has still to propose, replicates counted."""
+        """Maximum number of trials that a guided search has still to propose, replicates counted."""
         return 0 if self.guided is None else self.guided.remaining * self.config.replicates
 
     def record(self, proposed: Iterable[str] = ()) -> None:

@@ -56,7 +56,7 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
     """Make the plan of a sweep and check it against its corpus.
 
     Args:
-        options: parsed, of `add_options`.
+        options: parsed options of `add_options`.
         config: of `read_config`.
         keep: store the code's uncommitted changes, to which rows refer; else nothing is written but a built-in corpus.
 

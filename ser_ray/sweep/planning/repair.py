@@ -14,7 +14,7 @@ from ser_ray.results.folder import PART
 from ser_ray.results.parts import opened_part
 
 MOST_TOLD = 50
-"""Most damaged parts that are listed one by one."""
+"""Maximum number of damaged parts that are listed one by one."""
 
 
 def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], None]) -> None:
@@ -35,7 +35,7 @@ def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], N
         if (place := set_damaged_aside(folder, damage)) is not None
     }
     for number, (damage, place) in enumerate(aside.items()):
-        then = _made_again(folder, damage, damage.key in planned)  # of unlisted ones, too
+        then = _made_again(folder, damage, damage.key in planned)  # for unlisted parts, too
         if number < MOST_TOLD:
             say(f"DAMAGED   {damage.table}/{damage.key}{PART}: {damage.reason}; set aside as {place}; {then}")
     if len(aside) > MOST_TOLD:

@@ -23,7 +23,7 @@ from ser_ray.trial import Trial, keyed_config
 def reusable(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
     """Find the trials that would be taken over: key -> the first source sweep that has finished it.
 
-    They have no row and no predictions of their own in `folder`, which need not exist.
+    Only trials without a row and without predictions of their own in `folder` count; the folder need not exist.
 
     Raises:
         InputError: if a part of a source sweep cannot be read.

@@ -20,7 +20,7 @@ POLL_S = 0.2
 def local_corpus(
     corpus: "Corpus", staging: str | None, check: Callable[[], None], log: Callable[[str], None] = print
 ) -> "Corpus":
-    """Make a local copy of a corpus on this node's own disk, if possible, and return it; it only saves time.
+    """Copy a corpus to this node's own disk if possible, and return the local copy; only speed depends on it.
 
     `staging` is the folder on each node, as in the sweep file: with ~ or the node's variables. `check` is called
     repeatedly meanwhile; an exception from it ends the copying.

@@ -10,7 +10,7 @@ from ser_ray.sweep.spec.config import Backend
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Options of a run of a plan."""
+    """Options for running a plan."""
 
     command: str = ""  # for the head of sweep.yaml
     retry_failed: bool = False

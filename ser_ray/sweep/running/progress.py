@@ -38,7 +38,7 @@ class Progress:
 
     Args:
         labels: key -> what distinguishes the trial in this sweep, for all planned trials.
-        epochs: key -> the trial's most epochs, for the trials to be trained now.
+        epochs: key -> the trial's maximum number of epochs, for the trials to be trained now.
         done: number of trials that had ended before.
         log: path of the sweep's log, appended to.
         out: stream that the user reads.
@@ -112,7 +112,7 @@ class Progress:
         return self.tally.pace()
 
     def proposed(self, key: str, label: str, epochs: int) -> None:
-        """Add a planned trial that is known now."""
+        """Add a trial that a guided search has proposed."""
         with self._lock:
             self._labels[key], self._epochs[key] = label, epochs
             self.tally.epochs_to_do += epochs

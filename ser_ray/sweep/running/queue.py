@@ -11,7 +11,7 @@ from ser_ray.trial import Trial
 class TrialQueue:
     """Hands out the trials of a run one by one: the known ones in their order, then those that `guided` proposes.
 
-    No more are proposed than run at once, in `slots`, since later proposals are based on more results.
+    No more trials are proposed than run at once, in `slots`, since later proposals are based on more results.
     `on_proposed` is called with each proposed trial before it is handed out.
 
     Attributes:

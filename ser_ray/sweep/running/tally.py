@@ -19,7 +19,7 @@ class RunningTrial:
 
     @property
     def seconds_left(self) -> float:
-        """Most seconds of its epochs to come, each as long as its last: it keeps its share of a GPU to its end."""
+        """Upper limit of its seconds left: its epochs take as long as its last, since it keeps its share of a GPU."""
         return 0.0 if self.searching else self.epoch_s * max(0, self.epochs - self.epoch)
 
 

@@ -84,7 +84,7 @@ def fix(value: Any, schema: Schema) -> str:
 
 
 def _listed(value: Any, schema: Schema) -> str:
-    """Suggest to write a single value as a list, or a list of lists, where such a list is allowed."""
+    """Suggest writing a single value as a list, or a list of lists, where such a list is allowed."""
     depth = 0
     while schema.get("type") == "array":
         schema, depth = schema["items"], depth + 1
