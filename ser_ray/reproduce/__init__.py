@@ -1,1 +1,1 @@
-"""`ser-ray reproduce`: train one trial again by the `command` that its row gives; `comparison` of both trainings."""
+"""`ser-ray reproduce`: `command` trains one trial again from its row; `comparison` compares the two trainings."""

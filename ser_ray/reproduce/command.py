@@ -1,4 +1,4 @@
-"""`ser-ray reproduce DIR KEY`: train one trial of a sweep again, as it was trained, and compare."""
+"""`ser-ray reproduce DIR KEY`: train one trial of a sweep again, as it was trained, and compare the figures."""
 
 import argparse
 import difflib
@@ -37,10 +37,10 @@ EXIT_DIFFERENT = 1
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A sweep of one trial, which trains a trial again."""
+    """A one-trial sweep that trains a stored trial again."""
 
-    row: Row  # of the trial, in `trials`
-    config: TrialConfig  # the trial's own; of a stopped trial with as many epochs as it had
+    row: Row  # the stored trial's row of `trials`
+    config: TrialConfig  # as stored, but a stopped trial gets only the epochs that it had
     corpus: Corpus
     out: Path  # folder for the sweep file and the results
     resources: Mapping[str, Any]  # of the sweep file
@@ -52,17 +52,17 @@ class Reproduction:
 
     @property
     def folder(self) -> SweepFolder:
-        """The folder of its results."""
+        """The folder of the sweep's results."""
         return SweepFolder(self.out / self.name)
 
     @property
     def key(self) -> str:
-        """The key of the trial there."""
+        """The trial's key in that folder."""
         return trial_key(self.config, self.corpus.fingerprint)
 
     @property
     def command(self) -> list[str]:
-        """The command that trains it, with `python` for that of ser_ray."""
+        """The command that trains it; `python` stands for the interpreter that runs ser_ray."""
         file = str(self.out / f"{self.name}.yaml")
         return ["python", "-m", "ser_ray.sweep", file, "--corpus", str(self.corpus.path), "--results", str(self.out)]
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the command that trains a trial again, run it, and compare.
 
     Returns:
-        0 if the figures are equal, or as near as another device, version or commit lets expect; 1 if not, or if the
+        0 if the figures are equal, or as close as expected on another device, version or commit; 1 if not, or if the
         training failed; 75 if it was interrupted.
     """
     options = _parser().parse_args(argv)
@@ -131,9 +131,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def prepare(folder: SweepFolder, key: str, corpus: str | None, out: Path) -> Reproduction:
-    """Return what trains a trial again, given its key or the beginning of it, and its corpus, by default the sweep's.
+    """Set up the reproduction of a trial.
 
-    Raises InputError if there is no such trial, if it failed, or if this version or corpus cannot train it.
+    `key` may be the beginning of the trial's key; `corpus` defaults to the sweep's. Raises InputError if there is no
+    such trial, if it failed, or if this version or corpus cannot train it.
     """
     row = _find(folder, key)
     config = _config(folder, row)
@@ -144,7 +145,7 @@ def prepare(folder: SweepFolder, key: str, corpus: str | None, out: Path) -> Rep
 
 
 def conditions(folder: SweepFolder, again: Reproduction) -> list[str]:
-    """Return lines on the code, versions, corpus and device of a trial, each with what differs here."""
+    """Describe a trial's commit, versions, corpus and device in lines that also name what differs here."""
     row = again.row
     ended = f"{row['status']} at {row['ended_at']:%Y-%m-%d %H:%M} UTC" if row["ended_at"] else row["status"]
     lines = [f"trial {row['key']} of sweep {row['sweep']}, {ended}"]
@@ -160,7 +161,7 @@ def conditions(folder: SweepFolder, again: Reproduction) -> list[str]:
 
 
 def _code_lines(folder: SweepFolder, row: Row) -> list[str]:
-    """Return lines on the trial's commit and uncommitted changes, and how to check them out."""
+    """Describe the trial's commit and uncommitted changes, and how to check them out."""
     stored, here = ((commit or "not known") for commit in (row["git_commit"], provenance.git_commit()))
     clean = stored.rstrip("+")
     lines = [
@@ -205,7 +206,7 @@ def _rows(folder: SweepFolder, table: str, key: str) -> list[dict[str, Any]]:
 
 
 def _config(folder: SweepFolder, row: Row) -> TrialConfig:
-    """Return a trial's configuration; refuse one to which this version of ser_ray gives another meaning or key."""
+    """Read a trial's configuration; refuse one that has another meaning or key in this version of ser_ray."""
     config = json.loads(row["config"])
     checkout = f"check out the commit that trained it ({row['git_commit'] or 'not known'}) and run this there"
     if config["trial_version"] != TRIAL_VERSION:
@@ -230,7 +231,7 @@ def _config(folder: SweepFolder, row: Row) -> TrialConfig:
 
 
 def _corpus(folder: SweepFolder, row: Row, given: str | None, out: Path) -> Corpus:
-    """Return the corpus on which a trial was trained; refuse another."""
+    """Open the corpus that a trial was trained on; refuse another."""
     from ser_ray.corpus.synthetic.generate import BUILT_IN, built_in
 
     if given is None:
@@ -258,7 +259,7 @@ def _corpus_of_sweep(folder: SweepFolder) -> str:
 
 
 def _resources(folder: SweepFolder, row: Row) -> dict[str, Any]:
-    """Return the trial's cores, GPUs and back end from its row, and from the sweep file what the row lacks."""
+    """Read the trial's cores, GPUs and back end from its row, or from the sweep file where the row lacks them."""
     given = read_document(folder.sweep_file).data.get("resources")
     swept = given if isinstance(given, dict) else {}
     gpus = row["gpus"] if row["gpus"] is not None else 0.0 if str(row["device"]).startswith("cpu") else None
@@ -268,12 +269,12 @@ def _resources(folder: SweepFolder, row: Row) -> dict[str, Any]:
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run the sweep and return its exit code; a scheduler's signals are forwarded, so that it saves what it has."""
+    """Run the sweep and return its exit code; forward a scheduler's signals, so that the sweep saves its trial."""
     process: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:  # which the terminal has sent to the sweep, too
+        if number == signal.SIGINT:  # the terminal has sent it to the sweep as well
             return
         received.append(number)
         if process is not None:
@@ -285,4 +286,4 @@ def _run(command: Sequence[str]) -> int:
             process.send_signal(number)
         with process:
             code = process.wait()
-    return EXIT_INTERRUPTED if received and code < 0 else code  # it came before the sweep could handle it
+    return EXIT_INTERRUPTED if received and code < 0 else code  # a signal came before the sweep could handle it

@@ -1,4 +1,4 @@
-"""Compares two trainings of a trial, figure by figure."""
+"""Compare two trainings of a trial, figure by figure."""
 
 import json
 import math
@@ -14,16 +14,16 @@ from ser_ray.results import CCC_COLUMNS, EPOCHS
 Row = Mapping[str, Any]
 
 TOLERANCE = 1e-3
-"""Most that a CCC may differ between devices, versions or commits, where rounding differs."""
+"""Largest accepted difference of a CCC between devices, versions or commits, whose rounding differs."""
 
 _EPOCH_COLUMNS = ("train_loss", *(column for column in EPOCHS.names if column.startswith("ccc_devel_")))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of both trainings; None where a training has none."""
+    """One figure from both trainings; None where a training lacks it."""
 
-    name: str  # its column; that of an epoch after "epoch N: "
+    name: str  # name of its column; for the figure of an epoch, "epoch N: " comes before it
     stored: float | None
     again: float | None
 
@@ -43,8 +43,8 @@ class Comparison:
 
     of_row: tuple[Figure, ...]  # figures of the whole trial
     of_epochs: tuple[Figure, ...]  # figures of each epoch
-    reasons: tuple[str, ...]  # what differs, or is not known, so that rounding may differ
-    tolerance: float  # most that a CCC may differ where there are reasons
+    reasons: tuple[str, ...]  # conditions that differ or are unknown, so that rounding may differ
+    tolerance: float  # largest accepted difference of a CCC where there are reasons
 
     @property
     def equal(self) -> bool:
@@ -53,12 +53,12 @@ class Comparison:
 
     @property
     def good(self) -> bool:
-        """Whether all are equal, or each CCC is within the tolerance where there is a reason to differ."""
+        """Whether all figures are equal or, where there are reasons to differ, every CCC is within the tolerance."""
         return self.equal or (bool(self.reasons) and self._greatest("ccc_") <= self.tolerance)
 
     @property
     def verdict(self) -> str:
-        """The result in a line."""
+        """The result in one line."""
         if self.equal:
             return "equal bit for bit"
         apart = f"CCC differ by at most {self._greatest('ccc_'):.3g}, other figures by {self._greatest(''):.3g}"
@@ -92,7 +92,7 @@ def compare(
 ) -> Comparison:
     """Compare two trainings of a trial, each given by its row of `trials` and its rows of `epochs`.
 
-    Of a stopped trial only the epochs are compared, since its row has figures of its best epoch so far.
+    For a stopped trial only the epochs are compared: the figures in its row are those of its best epoch so far.
     """
     (row, epochs), (new, new_epochs) = stored, again
     names = () if row["status"] == "stopped" else ("best_epoch", *CCC_COLUMNS)
@@ -108,7 +108,7 @@ def compare(
 
 
 def _reasons(row: Row, new: Row) -> list[str]:
-    """Return what differs between two trainings, or is not known, so that rounding may differ."""
+    """List the conditions that differ between two trainings or are unknown, so that rounding may differ."""
     reasons = []
     if not (row["git_commit"] and new["git_commit"]):
         reasons.append("commit (not known)")

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from ser_ray.errors import InputError
 
 _SIOCGIFADDR = 0x8915
-"""Asks for an interface's IPv4 address; see netdevice(7)."""
+"""ioctl request for an interface's IPv4 address; see netdevice(7)."""
 PORTS = range(20_000, 30_000)
-"""Below those that systems give to outgoing connections (from 32,768 on Linux), which come and go."""
+"""Below the ports that systems assign to outgoing connections (on Linux from 32,768), which come and go."""
 _DISCARD = 9
 
 
 def own_address(peers: Sequence[str] = (), interface: str | None = None) -> str:
-    """Return this host's IPv4 address: that of a network interface such as "ib0", or at which the peers reach it.
+    """Find this host's IPv4 address: that of a network interface such as "ib0", or the one at which peers reach it.
 
-    Raises InputError if there is no such interface, or no address but the loopback's.
+    Raises InputError if there is no such interface, or only a loopback address.
     """
     if interface:
         return _address_of(interface)
@@ -44,9 +44,9 @@ def own_address(peers: Sequence[str] = (), interface: str | None = None) -> str:
 
 
 def free_port(address: str) -> int:
-    """Return a port at which nothing listens yet.
+    """Find a port at which nothing listens yet.
 
-    Another job on this node may take it before it is used; that is rare among ten thousand, and the caller then tries
+    Another job on this node may take it before it is used. That is rare among ten thousand ports; the caller then tries
     another.
     """
     for port in random.SystemRandom().sample(PORTS, 100):
@@ -62,7 +62,7 @@ def free_port(address: str) -> int:
 def _towards(peer: str) -> str | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         try:
-            route.connect((peer, _DISCARD))  # sends nothing: the kernel only chooses the way
+            route.connect((peer, _DISCARD))  # sends nothing: the kernel only chooses the route
         except OSError:
             return None
         address = str(route.getsockname()[0])

@@ -1,4 +1,4 @@
-"""Estimates how long a sweep's job runs, on each class of devices that trials were measured on."""
+"""Estimate how long a sweep's job runs on each class of devices on which trials were measured."""
 
 import heapq
 import math
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from ser_ray.sweep.planning.hours import MeasuredHours
 
 START_H = 0.05
-"""Three minutes for what is no training: checks of the nodes, the start of Python and Ray from a cold file system."""
+"""Three minutes beside training: for checking the nodes, and for starting Python and Ray from a cold file system."""
 MARGIN = 1.5
 QUARTER_S = 15 * 60
 MOST_S = 24 * 3600
-"""A job that reaches its limit saves and goes on; one that asks for more than a day waits long on most clusters."""
+"""A job that reaches its limit saves and goes on later; one that requests above a day waits long on most clusters."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a job would run on one class of devices."""
+    """Estimated duration of a job on one class of devices."""
 
     device: DeviceClass
-    measured: int  # number of trials that it is made of
-    hours: float  # of all trials one after the other, each with a device for itself
-    wall_hours: float  # of the job; of an array, of the job that takes longest
+    measured: int  # number of trials that the estimate is based on
+    hours: float  # of all trials in sequence, each with a device of its own
+    wall_hours: float  # of the job; for an array, of its longest job
     rough: bool  # whether only other networks were measured
 
 
 def estimate(pending: Pending, request: Request, cpus: int) -> list[Estimate]:
-    """Return how long the job runs at most, for each class of devices it may get on which trials were measured.
+    """Estimate how long the job runs at most on each class of devices that it may get and that was measured.
 
-    `cpus` are the cores on each node. On GPUs each trial has the share that a run gives it, and takes the longer for
-    it, as `Speed.seconds_at` says. The list is sorted by class; it is empty where nothing is known.
+    `cpus` are the cores on each node. On GPUs each trial has the share that a run gives it and takes longer
+    accordingly, see `Speed.seconds_at`. The list is sorted by class; it is empty where nothing is known.
     """
     if not pending.trials:
         return []  # a guided search that has proposed nothing yet
@@ -66,7 +66,7 @@ def estimate(pending: Pending, request: Request, cpus: int) -> list[Estimate]:
 
 
 class _JobHours:
-    """The hours of each trial of one job: the planned ones first, then those that are to be proposed."""
+    """Hours of each trial of one job: the planned trials first, then those still to be proposed."""
 
     def __init__(self, places: Sequence[int], to_propose: int, known: "MeasuredHours") -> None:
         self._places, self._known = places, known
@@ -74,7 +74,7 @@ class _JobHours:
         self._means: dict[float, float] = {}
 
     def at(self, number: int, share: float) -> float:
-        """Return the hours of a trial with a share of a GPU, or whole GPUs; the share is 1 on a CPU."""
+        """Return the hours of a trial on a share of a GPU, or on whole GPUs; on a CPU the share is 1."""
         hours = self._known.hours(min(share, 1.0))
         if number < len(self._places):
             return hours[self._places[number]]
@@ -91,7 +91,7 @@ def _wall_hours(job: _JobHours, pending: Pending, request: Request, cpus: int) -
 
 
 def wall_hours(hours: Sequence[float], slots: int) -> float:
-    """Return how long trials of so many hours take in slots, start-up included; each begins where one ended first."""
+    """Estimate the hours in which slots run trials, start-up included; each begins in the slot that is free first."""
     free = [0.0] * min(slots, len(hours))
     for one in hours:
         heapq.heapreplace(free, free[0] + one)
@@ -99,10 +99,11 @@ def wall_hours(hours: Sequence[float], slots: int) -> float:
 
 
 def shared_wall_hours(trials: int, hours: Callable[[int, float], float], shares: GpuShares) -> float:
-    """Return how long so many trials take that share GPUs, start-up included; each begins as soon as a share is free.
+    """Estimate the hours that trials take on shared GPUs, start-up included; each begins once a share is free.
 
-    A trial has the share that a run would give it, larger where fewer trials wait than there are shares, and keeps it
-    to its end; `hours` gives its hours from its number and its share. No share is taken yet, and one trial fits.
+    A trial gets the share that a run would give it and keeps it to its end; the share is larger where fewer trials wait
+    than there are shares. `hours` returns a trial's hours from its number and its share. In `shares` none may be taken
+    yet, and at least one trial must fit.
     """
     running: list[tuple[float, int]] = []
     now = end = 0.0
@@ -116,13 +117,13 @@ def shared_wall_hours(trials: int, hours: Callable[[int, float], float], shares:
 
 
 def limit_s(hours: float) -> int:
-    """Return the seconds of the limit to ask for: half as much again, in whole quarters of an hour, a day at most."""
+    """Compute the limit to request, in seconds: half as much again, in whole quarters of an hour, a day at most."""
     quarters = math.ceil(round(MARGIN * hours * 3600 / QUARTER_S, 6))
     return min(max(1, quarters) * QUARTER_S, MOST_S)
 
 
 def trials_of_jobs(pending: Pending, request: Request) -> list[list[Trial]]:
-    """Return the trials that each job is to train, in order."""
+    """List the trials that each job is to train, in order."""
     left = [trial for trial in pending.trials if trial.key in pending.to_train]
     jobs, planned = request.jobs or 1, [trial.key for trial in pending.trials]
     parts = [Share(number, jobs).keys(planned) for number in range(1, jobs + 1)]
@@ -130,7 +131,7 @@ def trials_of_jobs(pending: Pending, request: Request) -> list[list[Trial]]:
 
 
 def _fits(device: DeviceClass, pending: Pending, *, on_gpu: bool) -> bool:
-    """Return whether trials would be of this class: CPU or GPU, precision and back end as requested."""
+    """Check whether the trials would run in this class: CPU or GPU, precision and back end as requested."""
     if device.is_gpu != on_gpu:
         return False
     requested = {trial.config.training.precision for trial in pending.trials}
@@ -142,6 +143,6 @@ def _fits(device: DeviceClass, pending: Pending, *, on_gpu: bool) -> bool:
     fusible = [trial.config.model.fusible for trial in pending.trials]
     if device.backend == "fused":
         return any(fusible)
-    # the fused operation is of single precision on a GPU; there "auto" may be either
+    # the fused operation computes in single precision only on a GPU; there "auto" may choose either
     all_fused = all(fusible) and requested <= ({"float32", "tf32"} if on_gpu else {"float32", "tf32", "float64"})
     return not all_fused or (on_gpu and backend == "auto")

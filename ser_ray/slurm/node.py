@@ -1,4 +1,4 @@
-"""What slurm/launch.sh runs on each node of a job with several: checks the node, and runs Ray there."""
+"""Program that slurm/launch.sh runs on each node of a job with several: check the node, then run Ray on it."""
 
 import argparse
 import contextlib
@@ -27,15 +27,15 @@ from ser_ray.sweep.nodes.stop import hold_signals
 
 POLL_S = 0.5
 HEAD_S = 300.0
-"""How long the head may take to announce its address: its node is checked first, and its file system may be cold."""
+"""How long the head may take to publish its address: its node is checked first, and its file system may be cold."""
 UP_S = 90.0
-"""How long Ray's head may take until it accepts connections."""
+"""How long Ray's head may take to accept connections."""
 CHECK_S = 240.0
 """How long the check of a node may take, with a cold file system."""
 TRIES = 3
-"""How often Ray is started on a node where it ends by itself."""
+"""How many times Ray is started on a node where it ends by itself."""
 HEAD_CHECK_S, GONE_S = 5.0, 90.0
-"""How often another node checks whether the head answers, and after how long without an answer it is gone."""
+"""Interval at which another node checks that the head answers; time without an answer after which the head is gone."""
 EXIT_FIRST_NODE_GONE = 76
 
 
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run Ray on this node until the rendezvous is over.
 
     Returns:
-        0 when it was over, 1 if the node is unfit or Ray ended too often, 76 if the job's first node is gone: with it
-        went the batch script, and SLURM lets the job go on without.
+        0 when the rendezvous is over, 1 if the node is unfit or Ray ended too often, 76 if the job's first node is
+        gone. The batch script is gone with that node, yet SLURM lets the job go on.
     """
     parser = argparse.ArgumentParser("python -m ser_ray.slurm.node", description="One node of a job of launch.sh.")
     parser.add_argument("meeting", type=Path, help="folder in which the nodes of the job meet")
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     # All processes of a job get its signals; the sweep alone decides what to do about them.
     hold_signals()
-    with handle_signals(lambda number, frame: None):  # in threads of libraries, which do not hold them
+    with handle_signals(lambda number, frame: None):  # for threads of libraries, which do not block them
         return _take_part(options)
 
 
@@ -73,7 +73,7 @@ def _take_part(options: argparse.Namespace) -> int:
 
 
 class _Node:
-    """This node, which the others join if it is the head, and Ray on it."""
+    """This node of the job and the Ray processes on it; if it is the head, the other nodes join it."""
 
     def __init__(self, rendezvous: Rendezvous, results: Path, head: bool, peers: Sequence[str]) -> None:
         self.name = provenance.host_name()
@@ -82,22 +82,22 @@ class _Node:
         self._answered = self._checked = math.inf
 
     def log(self, text: str) -> None:
-        """Print a line into the job's log, where the lines of all nodes meet."""
+        """Print a line to the job's log, which all nodes share."""
         try:
             print(f"{self.name}  {text}", flush=True)
-        except OSError:  # the lines go by the first node, which may be gone
+        except OSError:  # output goes through the first node, which may be gone
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the rest of this process
 
     def check(self) -> None:
         """Run the doctor; raise InputError with the problems if trials cannot run here."""
         record = self._rendezvous.folder / f"doctor-{self.name}.json"
-        # a process of its own: it imports PyTorch and tries the GPUs, and gives all that back
+        # in a process of its own: it imports PyTorch and tries the GPUs, and its end frees all that
         command = [sys.executable, "-m", "ser_ray.doctor", "--results", str(self._results), "--record", str(record)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_S, check=False)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"the check of this node did not end in {CHECK_S:.0f} s (a file system hangs?)") from error
-        # in one piece, since all nodes write to one log; what is fine on the others need not be read
+        # in one piece, since all nodes write to one log; lines on what is ok are shown for the head alone
         lines = [line for line in (done.stdout + done.stderr).splitlines() if self._head or "  ok  " not in line]
         print("\n".join(lines), flush=True)
         try:
@@ -108,10 +108,10 @@ class _Node:
             ) from error
         if not found["fit"]:
             raise InputError("; ".join(found["problems"]))
-        # Where a site does not confine devices, PyTorch sees those of other jobs as well; where SLURM says nothing of
-        # GPUs, as on sites that hand out whole nodes, what is seen is the job's.
+        # Where a site does not confine devices, PyTorch sees the GPUs of other jobs as well. Where SLURM names no GPUs,
+        # as on sites that allocate whole nodes, all visible GPUs belong to the job.
         self._gpus = limit_to_job(found["gpu_ids"], allocation.gpus_given())
-        # of several GPUs one that does not work costs no other: it is hidden from all that is started here
+        # one broken GPU must not cost the others: it is hidden from all processes started here
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
 
     def serve(self) -> int:
@@ -139,11 +139,11 @@ class _Node:
                 self._keep_logs(folder)
                 self.log(f"Ray ended by itself, with {process.returncode} (its logs: {self._ray_log.parent})")
                 if self._head:
-                    return 1  # with it the cluster is gone: the job begins again, or ends
+                    return 1  # the cluster is gone with its head: the job begins again, or ends
         raise InputError(f"Ray did not stay up in {TRIES} tries (its logs: {self._ray_log.parent})")
 
     def _first_node_gone(self, address: str) -> bool:
-        """Return whether the head has not answered for too long; Ray notices late that a host without power is gone."""
+        """Check whether the head has not answered for too long; Ray itself notices late that a host lost its power."""
         now = time.monotonic()
         if now - self._checked >= HEAD_CHECK_S:
             self._checked = now
@@ -156,7 +156,7 @@ class _Node:
         return self._rendezvous.folder / f"ray-{self.name}.log"
 
     def _address(self) -> str | None:
-        """Return where the head listens, or is to listen; None if the rendezvous is over before that is known."""
+        """Return the head's present or future address; None if the rendezvous ends before it is known."""
         interface = os.environ.get("SER_RAY_INTERFACE")
         if self._head:
             own = own_address(self._peers, interface)
@@ -173,7 +173,7 @@ class _Node:
 
     @contextlib.contextmanager
     def _ray(self, folder: Path, address: str) -> "Iterator[subprocess.Popen[bytes]]":
-        """Start Ray's processes of this node, and kill them at the end of the context."""
+        """Start Ray's processes on this node; kill them at the end of the context."""
         host, _, port = address.rpartition(":")
         own = host if self._head else own_address([host], os.environ.get("SER_RAY_INTERFACE"))
         role = ["--head", f"--port={port}", "--include-dashboard=false"] if self._head else [f"--address={address}"]
@@ -184,7 +184,7 @@ class _Node:
             f"--num-gpus={len(self._gpus)}",
             f"--object-store-memory={OBJECT_STORE_BYTES}",
             f"--temp-dir={folder / 'ray'}",
-            # any that are free, since another job on this node would begin with the same
+            # any free ports, since another job on this node would begin with the same ones
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
         ]
         self.log(f"starts Ray at {own}: {allocation.cpus()} CPUs, {len(self._gpus)} GPUs")
@@ -198,7 +198,7 @@ class _Node:
             process.wait()
 
     def _announce(self, process: "subprocess.Popen[bytes]", address: str) -> bool:
-        """Announce the address to the others once Ray listens there; return False if it does not come up."""
+        """Publish the address once Ray listens there; return False if Ray does not come up."""
         deadline = time.monotonic() + UP_S
         while process.poll() is None and time.monotonic() < deadline and not self._rendezvous.closed:
             if _answers(address):
@@ -208,7 +208,7 @@ class _Node:
         return False
 
     def _keep_logs(self, folder: Path) -> None:
-        """Copy the logs of Ray's processes, which are removed with the folder on this node's own disk."""
+        """Copy the logs of Ray's processes to the rendezvous; the originals on this node's own disk are removed."""
         kept = self._ray_log.parent / f"ray-{self.name}"
         for log in folder.glob("ray/session_2*/logs/*"):
             if log.is_file() and log.stat().st_size and log.suffix in (".out", ".err", ".log"):

@@ -1,4 +1,4 @@
-"""What of a sweep is still to do, planned as the sweep command plans it, with nothing run."""
+"""Find the pending work of a sweep, planned as the sweep command plans it, without running anything."""
 
 import argparse
 import os
@@ -19,13 +19,13 @@ from ser_ray.trial import Trial
 
 @dataclass(frozen=True)
 class Pending:
-    """A sweep and what of it is to do."""
+    """A sweep and its pending work."""
 
     config: SweepConfig
     folder: SweepFolder
     trials: tuple[Trial, ...]  # all that are planned, in order
-    to_train: frozenset[str]  # keys of trials
-    open: int  # number of trials to run at all: to be trained, searched or reused from another sweep
+    to_train: frozenset[str]  # keys of the trials to be trained
+    open: int  # number of trials to be trained, searched or reused from another sweep
     failed: int  # number of failed trials that are not run again
     to_propose: int  # number of trials that a guided search will still propose, at most
     measured: tuple[SweepFolder, ...]  # sweeps whose trials give the speed of devices
@@ -33,7 +33,10 @@ class Pending:
 
 
 def read_pending(options: argparse.Namespace) -> Pending:
-    """Return what of a sweep is to do, given options of the sweep command; all that its job would refuse is refused."""
+    """Plan a sweep from options of the sweep command and return its pending work.
+
+    Raises InputError for everything that the sweep's job would refuse.
+    """
     config, shrunk = read_config(options)
     _check_writable(SweepFolder(options.results / config.name))
     plan = prepare(options, config, keep=False)
@@ -65,7 +68,7 @@ def _check_writable(folder: SweepFolder) -> None:
 
 
 def _drivers(folder: SweepFolder) -> list[str]:
-    """Return a line for each process that runs the sweep at present."""
+    """Describe each process that is running the sweep now, a line each."""
     running = [driver for driver in read_drivers(folder) if driver.alive(datetime.now(UTC))]
     return [
         f"running: {f'job {driver.job_id}' if driver.job_id else f'process {driver.pid}'} on {driver.host} runs this "

@@ -1,4 +1,4 @@
-"""What is requested of SLURM: read from the command line, checked, and written as options of sbatch."""
+"""A request for SLURM resources: read from the command line, checked, and written as options of sbatch."""
 
 import argparse
 import math
@@ -11,34 +11,34 @@ from ser_ray.sweep.planning.slots import slots, taken
 from ser_ray.sweep.spec.config import Resources
 
 MOST_CPUS = 16
-"""Cores requested on a node where the user names none: most nodes have as many, and a smaller job waits less."""
+"""Maximum number of cores requested by default on a node without GPUs: most have as many; smaller jobs wait less."""
 LEAST_S = 300
-"""slurm/launch.sh is signalled three to four minutes before the limit, which SLURM checks once a minute."""
+"""Shortest limit: slurm/launch.sh is signalled three to four minutes before it; SLURM checks it once a minute."""
 TIME_FORMS = "minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS"
 
 _SHORT = {"t": "time", "N": "nodes", "c": "cpus-per-task", "a": "array", "p": "partition", "A": "account", "G": "gpus"}
 _OWN = {name: name for name in ("time", "nodes", "cpus-per-task", "array", "partition", "account", "mem")}
 _OWN |= dict.fromkeys(("gpus-per-node", "gpus", "gpus-per-task"), "gpus-per-node")
-"""Option of sbatch -> the option of this command for it, so that the estimate knows of it and it is given once."""
+"""sbatch option -> this command's option for it, so that the estimate accounts for it and it is given only once."""
 _GRES = re.compile(r"--gres=gpu(?::[^:,=]+)?:([0-9]+)")
-"""How GPUs are requested where SLURM does not know --gpus-per-node."""
+"""Form of a GPU request where SLURM does not know --gpus-per-node."""
 _CLOCK = re.compile(r"(\d+)(?::(\d+))?(?::(\d+))?")
 _DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is requested of SLURM; None where its own default is to hold."""
+    """A request to SLURM; None leaves SLURM's own default."""
 
     time: str | None = None  # the limit, in one of TIME_FORMS
-    nodes: int = 1  # of the job; with jobs, of each
+    nodes: int = 1  # of the job; with `jobs`, of each job
     gpus_per_node: str | None = None  # such as "4" or "a100:4"
     cpus_per_task: int | None = None  # cores on each node
     mem: str | None = None  # memory on each node, such as "32G"
     partition: str | None = None
     account: str | None = None
-    jobs: int | None = None  # of an array, which share the sweep; None for a single job
-    more: tuple[str, ...] = ()  # further options of sbatch, as they are
+    jobs: int | None = None  # number of jobs of an array, which share the sweep; None for a single job
+    more: tuple[str, ...] = ()  # further options of sbatch, as given
 
     @property
     def gpus(self) -> int:
@@ -63,7 +63,7 @@ class Request:
         return [f"--{name}={value}" for name, value in values.items() if value is not None] + list(self.more)
 
     def cpus_for(self, trials: int, resources: Resources) -> int:
-        """Return the cores to request on each node: those given, or enough for all of its trials that run at once."""
+        """Compute the cores to request on each node: those given, or enough for all trials that run there at once."""
         if self.cpus_per_task is not None:
             return self.cpus_per_task
         cpus, gpus = taken(resources, self.gpus)
@@ -71,21 +71,21 @@ class Request:
         return max(1, min(trials, most)) * int(cpus)
 
     def slots(self, cpus: int, resources: Resources) -> int:
-        """Return how many trials run at once in one job with so many cores on each node."""
+        """Count the trials that run at once in one job with `cpus` cores on each node."""
         return slots(*self._nodes_and_needs(cpus, resources))
 
     def shares(self, cpus: int, resources: Resources) -> GpuShares:
-        """Return the shares of the GPUs of one job with so many cores on each node; none is taken yet."""
+        """Create the GPU shares of one job with `cpus` cores on each node; none is taken yet."""
         return GpuShares(*self._nodes_and_needs(cpus, resources))
 
     def _nodes_and_needs(self, cpus: int, resources: Resources) -> tuple[list[tuple[int, int]], float, float]:
-        """Return (cores, GPUs) of each node, and a trial's cores, at most those of the node, and share of a GPU."""
+        """Return (cores, GPUs) of each node, a trial's cores (at most the node's) and its share of a GPU."""
         own_cpus, own_gpus = taken(resources, self.gpus)
         return [(cpus, self.gpus)] * self.nodes, min(own_cpus, cpus), own_gpus
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the request."""
+    """Add the command-line options of the request."""
     parser.add_argument(
         "--time", metavar="T", help=f"limit: {TIME_FORMS}; default: the estimate and half as much again"
     )
@@ -113,7 +113,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_request(options: argparse.Namespace) -> Request:
-    """Return the request that parsed options make."""
+    """Build the request from parsed options."""
     if options.time is not None and read_time(options.time) < LEAST_S:
         raise InputError(
             f"--time is {options.time!r}, but a job saves minutes before its limit, so that it would train nothing; "
@@ -142,7 +142,7 @@ def read_request(options: argparse.Namespace) -> Request:
         partition=options.partition,
         account=options.account,
         jobs=jobs,
-        # argparse makes nothing of --sbatch=--
+        # argparse drops the value of --sbatch=--
         more=tuple(_check_further(option or "--") for option in options.sbatch),
     )
 
@@ -154,7 +154,7 @@ def _count(option: str, text: str, example: str) -> int:
 
 
 def _check_further(option: str) -> str:
-    """Return a further option of sbatch; other words would be taken for the script, or override this command's."""
+    """Return a further option of sbatch; refuse words that would be taken for the script or override our options."""
     if not re.match(r"--?[A-Za-z]", option):
         raise InputError(
             f"--sbatch is {option!r}, but must be an option of sbatch with its value in one word, such as "
@@ -167,9 +167,9 @@ def _check_further(option: str) -> str:
 
 
 def read_time(text: str) -> int:
-    """Return the seconds of a time in one of TIME_FORMS; as in SLURM, any field may be above 59.
+    """Convert a time in one of TIME_FORMS to seconds; as in SLURM, any field may be above 59.
 
-    Raises InputError if it has another form, or is zero, which SLURM takes for no limit.
+    Raises InputError if it has another form, or is zero, which means no limit to SLURM.
     """
     if text.isascii() and (clock := _CLOCK.fullmatch(text)):
         fields = [int(field) for field in clock.groups() if field is not None]
@@ -186,7 +186,7 @@ def read_time(text: str) -> int:
 
 
 def format_time(seconds: int) -> str:
-    """Return a time as SLURM writes it: "04:30:00", or "1-04:30:00" from a day on."""
+    """Format seconds as SLURM does: "04:30:00", or "1-04:30:00" from a day on."""
     minutes, s = divmod(seconds, 60)
     hours, m = divmod(minutes, 60)
     days, h = divmod(hours, 24)

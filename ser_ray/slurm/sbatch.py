@@ -1,4 +1,4 @@
-"""Submits a job by sbatch."""
+"""Submit a job by sbatch."""
 
 import os
 import re
@@ -15,7 +15,7 @@ CHECK = "look (squeue --me) before submitting it again"
 
 
 def submit_job(line: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[str, str | None]:
-    """Run sbatch with its arguments; return its output and the job's number, None where it names none.
+    """Run sbatch; return its output and the job's number, None if the output names none.
 
     Raises InputError if there is no sbatch here, if it refuses the job, or does not answer.
     """
@@ -25,7 +25,7 @@ def submit_job(line: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[str, 
             f"there is no {line[0]} here: run this command, or the line above, on a login node of the cluster"
         )
     try:
-        # in a group of its own, since on some clusters sbatch is a script around the real one
+        # in a process group of its own, since on some clusters sbatch is a script around the real program
         process = subprocess.Popen(
             [program, *line[1:]],
             stdin=subprocess.DEVNULL,
@@ -50,7 +50,7 @@ def submit_job(line: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[str, 
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        # what the controller did not answer in time it may have done
+        # the controller may have accepted a job although it did not answer in time
         unsure = f"\nThe job may be there all the same: {CHECK}" if "timed out" in output.lower() else ""
         raise InputError(
             f"sbatch refused the job (exit code {process.returncode}):\n{output or 'it said nothing'}{unsure}"

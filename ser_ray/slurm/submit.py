@@ -23,7 +23,7 @@ _LOG_OPTIONS = ("-o", "--output", "-e", "--error", "-J", "--job-name", "-D", "--
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the submit command; return 0 when the line was printed (with --go submitted), or nothing is to do."""
+    """Run the submit command; return 0 if the line was printed (with --go submitted), or if nothing is to do."""
     own, passed = _own_parser().parse_known_args(argv)
     options = _sweep_options(passed)
     request = read_request(own)
@@ -61,7 +61,7 @@ def _own_parser() -> argparse.ArgumentParser:
 
 
 def _sweep_options(passed: Sequence[str]) -> argparse.Namespace:
-    """Return the options of the sweep command, which are passed on to the job as they are."""
+    """Parse the options of the sweep command, which are passed on to the job unchanged."""
     if passed and passed[0].startswith("-"):
         raise InputError(f"FILE.yaml must stand before {passed[0]}, as after {SCRIPT}: ser-ray submit FILE.yaml ...")
     parser = argparse.ArgumentParser(prog="ser-ray submit", add_help=False)
@@ -96,7 +96,7 @@ def _check_python(here: Path) -> None:
 
 
 def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tuple[Request, list[str]]:
-    """Return the request with what the user left open filled in, and notes on it."""
+    """Fill in what the user left open in the request; return it with notes."""
     resources = pending.config.resources
     if pending.config.guided is not None and request.jobs is not None:
         raise InputError(
@@ -146,7 +146,7 @@ def _describe_job(request: Request, slots: int, may_have_gpus: bool) -> str:
 
 
 def _wall_time(pending: Pending, request: Request, cpus: int, passed: Sequence[str]) -> tuple[float | None, list[str]]:
-    """Return the hours of the longest job on the slowest devices, None where nothing is known, and notes on them."""
+    """Estimate the hours of the longest job on the slowest devices, None if unknown; return them with notes."""
     if not pending.to_train and not pending.to_propose:
         return wall_hours([], 1), ["wall time: minutes, since no trial is to be trained"]
     found = estimate(pending, request, cpus)
@@ -177,7 +177,7 @@ def _how_to_measure(request: Request, passed: Sequence[str]) -> list[str]:
 
 
 def _set_limit(pending: Pending, request: Request, hours: float | None) -> tuple[Request, list[str]]:
-    """Return the request with a time limit, and notes on it."""
+    """Set the request's time limit; return the request with notes."""
     notes, most = [], pending.config.schedule.max_hours
     if hours is not None and most is not None and most + START_H < hours:
         notes.append(f"schedule.max_hours is {most:g}: the run ends before all is done; submit it again then")

@@ -1,4 +1,4 @@
-"""`python -m ser_ray.sweep` is `ser-ray sweep`; it loads nothing before signals are taken."""
+"""`python -m ser_ray.sweep` is `ser-ray sweep`; it imports nothing before signals are handled."""
 
 from collections.abc import Sequence
 

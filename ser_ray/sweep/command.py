@@ -1,4 +1,4 @@
-"""`ser-ray sweep FILE.yaml`: plan a sweep, run what of it is missing, show what came out."""
+"""`ser-ray sweep FILE.yaml`: plan a sweep, run its missing trials, show the results."""
 
 import argparse
 import contextlib
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rendezvous = None if options.meeting is None else Rendezvous(options.meeting, options.nodes)
     try:
         code = _run(options, argv, rendezvous)
-    except (InputError, KeyboardInterrupt):  # which end the command as it means to
+    except (InputError, KeyboardInterrupt):  # deliberate ends of the command
         _report_outcome(rendezvous)
         raise
     _report_outcome(rendezvous)
@@ -59,14 +59,14 @@ def _run(options: argparse.Namespace, argv: Sequence[str] | None, rendezvous: Re
         tensorboard=options.tensorboard,
     )
     code = run_sweep(plan, run_options)
-    with contextlib.suppress(KeyboardInterrupt):  # the sweep is over: its code stands
+    with contextlib.suppress(KeyboardInterrupt):  # the sweep is over: its exit code is kept
         _show_leaderboard(SweepFolder(options.results / config.name))
     return code
 
 
 def _report_outcome(rendezvous: Rendezvous | None) -> None:
     if rendezvous is not None:
-        with contextlib.suppress(OSError):  # the job then begins again, and meets what is wrong with the disk itself
+        with contextlib.suppress(OSError):  # the job then begins again, and reports the disk's problem itself
             rendezvous.report_outcome()
 
 

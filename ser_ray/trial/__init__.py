@@ -1,9 +1,9 @@
-"""One trial, from its configuration to rows of results; knows nothing of who runs it.
+"""One trial, from its configuration to its rows of results, independent of what runs it.
 
-A trial has two halves. `train_trial` trains the network and leaves the raw predictions of its best epoch, with the
-figures so far in their metadata; `search_trial` needs nothing but that part: it searches the post-processing and writes
-the trial's row last. So predictions without a row mean "trained, search it". What is not configuration comes when it is
-asked for.
+A trial has two halves. `train_trial` trains the network and writes the raw predictions of its best epoch, with the
+figures so far in their metadata. `search_trial` needs only that part: it searches the post-processing and writes the
+trial's row last. So predictions without a row mean "trained, search it". All but the configuration is imported on first
+use.
 """
 
 import importlib

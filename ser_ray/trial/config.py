@@ -1,4 +1,4 @@
-"""A trial: its configuration, and the key that follows from it."""
+"""A trial: its configuration, and the key derived from it."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ TRIAL_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrialConfig:
-    """Everything that a trial's numbers depend on, beside the corpus."""
+    """Everything that a trial's numbers depend on, besides the corpus."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
@@ -43,7 +43,7 @@ class Trial:
     git_diff: str | None = None  # name of the code's uncommitted changes
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return this trial: it cannot change, and Tune copies what it is given several times."""
+        """Return this trial: it cannot change, and Tune copies its inputs several times."""
         return self
 
     @property
@@ -53,9 +53,9 @@ class Trial:
 
 
 def keyed_config(config: TrialConfig, corpus_fingerprint: str) -> dict[str, Any]:
-    """Return what a trial's key is made of: model, training, the corpus's fingerprint and TRIAL_VERSION.
+    """Collect the contents of a trial's key: model, training, the corpus's fingerprint and TRIAL_VERSION.
 
-    Not the search: its result can be made again from stored predictions.
+    The search is left out: its result can be computed again from stored predictions.
     """
     return {
         "trial_version": TRIAL_VERSION,
@@ -70,12 +70,12 @@ def _fields(part: ModelConfig | TrainingConfig) -> dict[str, Any]:
 
 
 def trial_key(config: TrialConfig, corpus_fingerprint: str) -> str:
-    """Return the name of a trial: 12 hexadecimal digits, a hash of its resolved configuration and corpus."""
+    """Compute the key of a trial: 12 hexadecimal digits, a hash of its resolved configuration and corpus."""
     return _hash(keyed_config(config, corpus_fingerprint))
 
 
 def configuration_key(config: TrialConfig, corpus_fingerprint: str) -> str:
-    """Return the name of a trial's configuration: a hash as `trial_key`, equal for all its seeds."""
+    """Compute the key of a trial's configuration: a hash as `trial_key`, equal for all its seeds."""
     keyed = keyed_config(config, corpus_fingerprint)
     del keyed["training"]["seed"]
     return _hash(keyed)

@@ -1,4 +1,4 @@
-"""Lines of a trial's own log, and its starts in it."""
+"""Format the lines of a trial's log, and split the log at the trial's starts."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def opening(trial: Trial, place: str) -> str:
-    """Return the lines that a trial's log has for each start: one with the place, and the configuration as YAML."""
+    """Format the log lines of a trial's start: one with the place, then the configuration as YAML."""
     lines = [f"trial {trial.key} on {place}"]
     for section, fields in dataclasses.asdict(trial.config).items():
         lines.append(f"  {section}:")
@@ -21,7 +21,7 @@ def opening(trial: Trial, place: str) -> str:
 
 
 def epoch_line(report: "EpochReport", epochs: int) -> str:
-    """Return the line that a trial's log has for an epoch, of so many at most."""
+    """Format the log line of an epoch, of at most `epochs`."""
     scores = ", ".join(f"{target} {value:.3f}" for target, value in report.devel.pooled.items())
     seconds, best = report.train_seconds + report.evaluate_seconds, " (best so far)" if report.best else ""
     return (
@@ -31,7 +31,7 @@ def epoch_line(report: "EpochReport", epochs: int) -> str:
 
 
 def starts(log: Path) -> list[str]:
-    """Return the text of a log from each start of its trial to the next, in order; none if there is no log."""
+    """Split a log into the texts of its trial's starts, in order; none if there is no log."""
     if not log.exists():
         return []
     mark = f"trial {log.stem} on "

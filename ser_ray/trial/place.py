@@ -1,4 +1,4 @@
-"""The place of a trial: where it runs and what it was given, reported by its process and kept in its row."""
+"""The place of a trial: where it runs and its resources, reported by its process and stored in its row."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
-    """The columns of a trial's row that say where it ran; all None for one that never started."""
+    """The columns of a trial's row on where it ran; all None for a trial that never started."""
 
     host: str | None = None
     device: str | None = None  # the GPU's name, or "cpu: " and the processor's
@@ -25,7 +25,7 @@ class Place:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Self:
-        """Return the place that a trial's row names."""
+        """Read the place from a trial's row."""
         return cls(**{field.name: row.get(field.name) for field in dataclasses.fields(cls)})
 
 
@@ -35,7 +35,7 @@ NOWHERE = Place()
 def place_here(
     device: "torch.device", cpus: float = 1.0, gpus: float = 0.0, *, corpus_verified: bool | None = None
 ) -> Place:
-    """Return the place of a trial that this process trains on a device, with what it was given."""
+    """Describe the place of a trial that this process trains on a device, with its cores and share of a GPU."""
     import torch
 
     place = Place(host=provenance.host_name(), cpus=cpus, gpus=gpus, corpus_verified=corpus_verified)
@@ -43,7 +43,7 @@ def place_here(
         return dataclasses.replace(place, device=f"cpu: {provenance.cpu_name()}")
     try:
         name = torch.cuda.get_device_name(device)
-    except RuntimeError:  # it cannot be used, which the training will say
+    except RuntimeError:  # it cannot be used, which the training will report
         name = str(device)
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return dataclasses.replace(

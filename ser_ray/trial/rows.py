@@ -1,4 +1,4 @@
-"""Rows of a trial, made of its configuration and of its training."""
+"""Build the rows of a trial from its configuration and its training."""
 
 import json
 import resource
@@ -28,7 +28,7 @@ SCORED_PARTITIONS = ("devel", "test")
 
 
 def configured_columns(trial: Trial) -> dict[str, Any]:
-    """Return the columns of a trial's row that its configuration and corpus determine."""
+    """Build the columns of a trial's row that its configuration and corpus determine."""
     model, training, corpus = trial.config.model, trial.config.training, trial.corpus
     return {
         "key": trial.key,
@@ -71,7 +71,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
 
 
 def trained_columns(trial: Trial, trained: "TrainingResult", device: "torch.device", place: Place) -> dict[str, Any]:
-    """Return the columns of a trial's row that its training on a device determines."""
+    """Build the columns of a trial's row that its training on a device determines."""
     import torch
 
     from ser_ray.training.numerics import effective_precision
@@ -80,7 +80,7 @@ def trained_columns(trial: Trial, trained: "TrainingResult", device: "torch.devi
     config, corpus = trial.config.training, trial.corpus
     sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
     grid = cut_segments(recordings_of(corpus, "train", config), sequence_frames)
-    # the places of random segments differ from epoch to epoch, their lengths do not
+    # the positions of random segments differ from epoch to epoch, their lengths do not
     samples = sum(segment.frames * corpus.hop for segment in segments_of_epoch(grid, sequence_frames, config, epoch=1))
     reports = trained.epochs
     train_seconds = sum(report.train_seconds for report in reports)
@@ -103,7 +103,7 @@ def trained_columns(trial: Trial, trained: "TrainingResult", device: "torch.devi
 
 
 def epoch_row(key: str, gpus: float | None, report: "EpochReport") -> dict[str, Any]:
-    """Return a row of `epochs`; `gpus` is the trial's share of a GPU, None if that is not known."""
+    """Build a row of `epochs`; `gpus` is the trial's share of a GPU, None if that is not known."""
     return {
         "key": key,
         "epoch": report.epoch,
@@ -125,7 +125,7 @@ def prediction_rows(
     prediction: NDArray[np.floating],
     gold: NDArray[np.floating],
 ) -> pa.Table:
-    """Return the rows of `predictions` of one recording, raw.
+    """Build the rows of `predictions` of one recording, not post-processed.
 
     Prediction and gold are [frames, targets]; gold is NaN where there is no label.
     """
@@ -145,7 +145,7 @@ def prediction_rows(
 
 
 def write_unfinished(trial: Trial, status: str, error: str | None, place: Place = NOWHERE) -> None:
-    """Write the row of a trial that was "stopped" early or "failed", with the error why."""
+    """Write the row of a trial that was "stopped" early or "failed", with the error as the reason."""
     epochs = results.read_table(trial.folder, "epochs", keys=[trial.key]).to_pylist()
     row = {
         **configured_columns(trial),
@@ -164,13 +164,13 @@ def write_unfinished(trial: Trial, status: str, error: str | None, place: Place 
 
 
 def write_epochs_again(folder: results.SweepFolder, key: str) -> str | None:
-    """Write a trial's part of `epochs` from its newest checkpoint that holds them all.
+    """Rewrite a trial's part of `epochs` from its newest checkpoint that contains them all.
 
     Returns:
-        The name of the checkpoint; None if none holds them.
+        The name of the checkpoint; None if none contains them.
 
     Raises:
-        InputError: if the trial's row or predictions, which say how many epochs it has, cannot be read.
+        InputError: if the trial's row or predictions, which give its number of epochs, cannot be read.
         OSError: if the part cannot be written.
     """
     from ser_ray.training.checkpoint import LAST, PREVIOUS, load_checkpoint
@@ -190,7 +190,7 @@ def write_epochs_again(folder: results.SweepFolder, key: str) -> str | None:
 
 
 def _recorded(folder: results.SweepFolder, key: str) -> dict[str, Any]:
-    """Return what is known of a trial: its row, or the metadata of its predictions; {} where there is neither."""
+    """Read a trial's row, or else the metadata of its predictions; {} if there is neither."""
     rows = results.read_table(folder, "trials", keys=[key], columns=["epochs", "gpus"]).to_pylist()
     if rows:
         return dict(rows[0])

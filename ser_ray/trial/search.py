@@ -1,7 +1,7 @@
 """The second half of a trial: search its post-processing on devel, score both partitions, write its row.
 
-All of it is one call, `search_trial`. For a large devel partition it returns what there is to sum over the grid, which
-may be done elsewhere, fold by fold; `finish_search` takes the sums and does the rest.
+All of it is one call, `search_trial`. For a large devel partition that call returns the search instead: its sums over
+the grid may be computed elsewhere, fold by fold, and `finish_search` takes the sums and does the rest.
 """
 
 import dataclasses
@@ -46,20 +46,20 @@ class DevelSearch:
 
     @property
     def chunks(self) -> list[tuple[int, int]]:
-        """Each target with each of its folds, by number."""
+        """The chunks: (target, fold) for each fold of each target, by number."""
         return [(target, fold) for target, one in enumerate(self.devel) for fold in range(len(one.folds))]
 
     @property
     def medians(self) -> int:
-        """How many medians the search takes, to which its time is proportional."""
+        """Number of medians that the search takes, to which its time is proportional."""
         return len(self.grid.windows) * sum(sum(one.lengths) for one in self.devel)
 
     def sums(self, target: int, fold: int) -> GridSums:
-        """Return the sums of one chunk."""
+        """Compute the sums of one chunk."""
         return self.devel[target].sums(self.grid, fold)
 
     def all_sums(self) -> list[GridSums]:
-        """Return the sums of all chunks, in their order."""
+        """Compute the sums of all chunks, in their order."""
         return [self.sums(*chunk) for chunk in self.chunks]
 
 
@@ -68,23 +68,23 @@ class TrainedTrial:
     """A trained trial, read from its predictions."""
 
     key: str
-    row: Mapping[str, Any]  # so far
+    row: Mapping[str, Any]  # the trial's row so far
     config: SearchConfig
     label_rate: float  # frames per second; NaN where no recording has a second frame
     traces: Mapping[tuple[str, str], LabelledTraces]  # of each partition and target
 
     @property
     def targets(self) -> Sequence[str]:
-        """What was predicted."""
+        """The predicted targets."""
         targets: Sequence[str] = self.row["targets"]
         return targets
 
     def devel_search(self) -> DevelSearch:
-        """Return the grid and the traces of its search.
+        """Build the grid and the devel traces of its search.
 
         Raises:
-            InputError: if a target has no devel gold, targets that are searched jointly have none in common, or the
-                grid is too large.
+            InputError: if a target has no devel gold, targets that are searched jointly have no recording in common, or
+                the grid is too large.
         """
         labelled = [set(self.traces["devel", target].recordings) for target in self.targets]
         common = set.intersection(*labelled)
@@ -108,13 +108,13 @@ class TrainedTrial:
 def search_trial(
     folder: SweepFolder, key: str, config: SearchConfig | None = None, *, large_medians: float = math.inf
 ) -> DevelSearch | None:
-    """Search the post-processing of a trained trial, from its predictions, and write its `postprocessing` part and row.
+    """Search the post-processing of a trained trial from its predictions; write its `postprocessing` part and row.
 
-    Searched is with `config`, by default with what was requested when the trial was trained. A search that takes more
-    than `large_medians` medians is returned instead: for `finish_search`, when its chunks are summed.
+    `config` defaults to the settings requested when the trial was trained. A search that takes more than
+    `large_medians` medians is returned instead, for `finish_search` once its chunks are summed.
 
     Raises:
-        InputError: if the predictions cannot be read, hold what is no number, or have no devel gold.
+        InputError: if the predictions cannot be read, are NaN or infinite somewhere, or have no devel gold.
     """
     begin = time.time()
     trained = read_trained(folder, key, config)
@@ -126,11 +126,11 @@ def search_trial(
 
 
 def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = None) -> TrainedTrial:
-    """Return a trained trial, to be searched with `config` or what was requested when it was trained.
+    """Read a trained trial, to be searched with `config` or the settings requested when it was trained.
 
     Raises:
-        InputError: if the predictions cannot be read, hold what is no number or nothing at all, or do not say whose
-            they are.
+        InputError: if the predictions cannot be read, are empty, are NaN or infinite somewhere, or do not name their
+            trial and search.
     """
     part = folder.part("predictions", key)
     metadata = results.read_metadata(part)
@@ -146,7 +146,7 @@ def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = No
     if not len(table):
         raise InputError(f"{part} holds no frame; delete it and run the sweep again to train the trial anew")
     frames, times = table["frame"].to_numpy(), table["time_s"].to_numpy()
-    # as the training kept it: a rate derived from times gives shifts such as 9.999999999999998 s
+    # as the training stored it: a rate derived from times gives shifts such as 9.999999999999998 s
     label_rate = float(metadata["label_rate"]) if "label_rate" in metadata else _label_rate(frames, times)
     return TrainedTrial(key, row, requested, label_rate, _traces(table, row["targets"], folder, key))
 
@@ -154,7 +154,7 @@ def read_trained(folder: SweepFolder, key: str, config: SearchConfig | None = No
 def finish_search(
     folder: SweepFolder, trained: TrainedTrial, search: DevelSearch, sums: Sequence[GridSums], begin: float
 ) -> None:
-    """Choose the chains of a trial, score both partitions with them, write its `postprocessing` part and its row.
+    """Choose the chains of a trial, score both partitions, and write its `postprocessing` part and its row.
 
     `sums` are those of the search's chunks, in their order; `begin` is when the search began, by time.time.
     """
@@ -183,7 +183,7 @@ def finish_search(
         for method in config.methods
         for target, devel, result in zip(targets, search.devel, found[method], strict=True)
     ]
-    # a row that stands from an earlier search goes first: chains and figures of two searches never stand together
+    # the row of an earlier search is removed first: chains and figures of two searches are never there together
     folder.part("trials", trained.key).unlink(missing_ok=True)
     results.write_part(folder, "postprocessing", trained.key, results.make_table("postprocessing", chains))
     row |= {"status": "finished", "search_seconds": seconds, "ended_at": datetime.now(UTC)}
@@ -276,9 +276,9 @@ def _chain_row(
 
 
 def _label_rate(frames: NDArray[np.int32], times: NDArray[np.float64]) -> float:
-    """Return the frames per second of predictions that do not say it; NaN where no recording has a second frame."""
+    """Derive the frames per second from times of predictions; NaN where no recording has a second frame."""
     last = int(np.argmax(frames))
-    # frame / rate was rounded once: twelve digits give back any rate that anybody writes down
+    # frame / rate was rounded once: twelve digits recover any rate that anybody writes down
     return float(f"{frames[last] / times[last]:.12g}") if frames[last] else math.nan
 
 

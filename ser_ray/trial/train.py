@@ -1,4 +1,4 @@
-"""The first half of a trial: train the network, leave the raw predictions of its best epoch."""
+"""The first half of a trial: train the network and write the raw predictions of its best epoch."""
 
 import dataclasses
 import json
@@ -39,14 +39,14 @@ def train_trial(
 ) -> None:
     """Train a trial's network and write its parts of `epochs` and `predictions`.
 
-    Goes on from its last checkpoint where one exists.
+    Training goes on from the trial's last checkpoint if there is one.
 
-    `on_epoch` is called after each epoch, its row written. Its rows say that it runs at `place`, by default on a core
-    or a whole GPU of this host. It reads `corpus`, by default the trial's own; another is a copy of it.
+    `on_epoch` is called after each epoch, when its row is written. `place` is stored in the trial's rows; it defaults
+    to a core or a whole GPU of this host. `corpus` may be a local copy of the trial's own, which is the default.
 
     Raises:
         TrainingDivergedError: if the loss is NaN, infinite or absurdly large.
-        TrainingInterruptedError: if the supervision asked for the end; what is done is saved.
+        TrainingInterruptedError: if the supervision requested the end; finished work is saved.
     """
     watch = supervision or Supervision()
     here = place or place_here(device, gpus=1.0 if device.type == "cuda" else 0.0)

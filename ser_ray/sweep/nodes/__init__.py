@@ -1,1 +1,1 @@
-"""The nodes of a run: Ray's cluster, GPUs, and the files by which the processes of a sweep know of each other."""
+"""The nodes of a run: Ray's cluster, GPUs, and the files by which the processes of a sweep coordinate."""

@@ -1,4 +1,4 @@
-"""The Ray cluster that a sweep runs on: one embedded on this machine, or the one at a given address."""
+"""The Ray cluster that a sweep runs on: one started on this machine, or the one at a given address."""
 
 import contextlib
 import logging
@@ -28,47 +28,49 @@ from ser_ray.sweep.planning.slots import slots
 from ser_ray.training.allocator import ENVIRONMENT
 
 OWN_CHOICE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
-"""Trials make the GPU visible that they are to use: the one that Ray means, or another where that one is faulty."""
+"""Trials set their visible GPU themselves: the one that Ray assigns, or another if that one is faulty."""
 
 POLL_S = 0.5
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
 IN_RAY_S = 5.0
-"""Give threads that use Ray so long to come out of it, once it is to be left."""
+"""How long threads may take to finish their calls of Ray before this process disconnects from it."""
 SHUTDOWN_S = 20.0
-"""How long it may take to leave a cluster; one in trouble would hold this process up, also at its exit."""
+"""How long disconnecting may take; a cluster in trouble would block this process, also at its exit."""
 NODES_S = 120.0
-"""How long nodes may take to join, once the head is there."""
+"""How long nodes may take to join, once the head is up."""
 NOT_IN_TIME = ("timed out during startup", "No node info found")
-"""Recognise by these words of Ray that its node manager is not up, here or on this host of a cluster elsewhere."""
+"""Parts of Ray's messages about a node manager that is not up: of a cluster started here, or this host's of another."""
 START_WAITS_S = (30.0, 60.0, 120.0)
-"""Wait so long for the node manager at each start. Ray itself waits for half a minute, once: too short where there is
-much to do, or the file system is cold. One that has ended, such as for a port that was taken, comes up at the next."""
+"""How long each start waits for the node manager. Ray itself waits once, for half a minute: too short on a busy
+machine or a cold file system. A node manager that has ended, such as for a port that was taken, comes up at the next
+start."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """CPU cores and GPUs of a cluster: of all nodes together, and of each live node."""
+    """CPU cores and GPUs of a cluster: of all nodes together, and (cores, GPUs) of each live node."""
 
     cpus: float
     gpus: float
     nodes: tuple[tuple[float, float], ...]
 
     def slots(self, cpus: float, gpus: float) -> int:
-        """Return how many trials run at once that take so many cores and GPUs each, none across nodes."""
+        """Count the trials that run at once, each with `cpus` cores and `gpus` GPUs of one node."""
         return slots(self.nodes, cpus, gpus)
 
 
 class RayNotUpError(InputError):
-    """Ray's servers did not come up on this machine in the time that Ray gives them."""
+    """Raised if Ray's servers do not come up on this machine in the time that Ray gives them."""
 
 
 @contextlib.contextmanager
 def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 0) -> Iterator[Cluster]:
     """Connect to the Ray cluster at host:port, or start one on this machine, for as long as the context lasts.
 
-    One that is started here has the cores that this process may use, and the first `gpus` of the visible GPUs: Ray
-    itself would count them by NVIDIA's library, whatever PyTorch can do with them. `log` takes Ray's own messages.
+    A cluster started here has the cores that this process may use, and the first `gpus` of the visible GPUs. Ray itself
+    would count the GPUs by NVIDIA's library, whether or not PyTorch can use them. Ray's own messages go to the file
+    `log`.
 
     Raises:
         InputError: if nothing answers at the address.
@@ -79,7 +81,7 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        # Ray starts workers by a shell, and would not find a Python whose path has spaces in it
+        # Ray starts workers by a shell, which would not find a Python whose path contains spaces
         "runtime_env": {"env_vars": {**ENVIRONMENT, **OWN_CHOICE}, "py_executable": shlex.quote(sys.executable)},
     }
     with contextlib.ExitStack() as stack:
@@ -91,7 +93,7 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
             "num_gpus": gpus,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_temp_dir": f"{folder}/ray",  # within, since Ray opens its own folder to everybody
+            "_temp_dir": f"{folder}/ray",  # a subfolder, since Ray opens its folder to everybody
         }
         connection = _Connection(common | (own if address is None else {"address": address}))
         stack.callback(connection.close)
@@ -100,11 +102,11 @@ def cluster(address: str | None = None, log: Path | None = None, *, gpus: int = 
 
 
 class _Connection(threading.Thread):
-    """Connection of this process to Ray by `ray.init(**options)`, made in a thread of its own.
+    """Connection of this process to Ray: `ray.init(**options)` in a thread of its own.
 
-    In the main thread Ray would have Python take the signals that ask for the end in Ray's way, and would keep that
-    thread from noticing them while its servers start. The thread lasts as long as the connection: the servers that it
-    starts end with it.
+    In the main thread Ray would install its own handlers of the signals that end a process, and these would go
+    unnoticed while its servers start. The thread lasts as long as the connection: the servers that it starts end with
+    it.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -112,21 +114,21 @@ class _Connection(threading.Thread):
         self._options = options
         self._made, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._error: Exception | None = None
-        self.left_behind = False  # read at the process's exit, by ser_ray.process
+        self.left_behind = False  # read by ser_ray.process at the process's exit
 
     def open(self) -> None:
-        """Connect.
+        """Start the thread and wait until it is connected.
 
         Raises:
             RayNotUpError: if a cluster that is started here does not come up in time.
-            KeyboardInterrupt: if it came meanwhile; raised once Ray can be left.
+            KeyboardInterrupt: if one came meanwhile; raised once Ray can be shut down.
         """
         self.start()
         interrupt: KeyboardInterrupt | None = None
         while not self._made.is_set():
             try:
                 self._made.wait()
-            except KeyboardInterrupt as error:  # Ray cannot be left half started, which takes half a minute at most
+            except KeyboardInterrupt as error:  # a half-started Ray cannot be shut down: wait, half a minute at most
                 interrupt = error
                 self._over.set()
         restore_handlers()
@@ -139,9 +141,9 @@ class _Connection(threading.Thread):
         raise self._error
 
     def run(self) -> None:
-        """Connect, and keep the thread until the connection is closed."""
-        hold_signals()  # which the processes of Ray inherit
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does not take signals here
+        """Connect, and keep the thread alive until the connection is closed."""
+        hold_signals()  # inherited by Ray's processes
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it cannot handle signals in this thread
         for wait_s in START_WAITS_S:
             if self._error is not None:
                 ray.shutdown()
@@ -160,25 +162,25 @@ class _Connection(threading.Thread):
         if ray_is_used(IN_RAY_S):
             _end_servers()
             self._ended.set()
-            threading.Event().wait()  # for good: the process ends without Python's own end, by which Ray would be left
+            threading.Event().wait()  # for ever: the process ends without Python's own clean-up, which would leave Ray
         ray.shutdown()
         self.left_behind = False
         self._ended.set()
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it was started here; one that does not answer is left behind."""
+        """Disconnect from the cluster, and end it if it was started here; one that does not answer is left behind."""
         self.left_behind = True
         self._over.set()
         self._ended.wait(SHUTDOWN_S)
 
 
 def _not_in_time(error: Exception) -> bool:
-    """Return whether Ray gave up waiting for a node manager, for which it raises no kind of its own."""
+    """Check whether Ray gave up waiting for a node manager, for which it has no exception class of its own."""
     return any(words in str(error) for words in NOT_IN_TIME)
 
 
 def _not_up(address: str) -> str:
-    """Return what a user should read where the node manager is not up in time."""
+    """Return the user's message about a node manager that is not up in time."""
     if address == "local":
         return "Ray did not start in time: this machine has too much to do; run again when it has less"
     return (
@@ -188,16 +190,16 @@ def _not_up(address: str) -> str:
 
 
 def present_cluster() -> Cluster:
-    """Return the present cores and GPUs of the cluster that this process is connected to."""
+    """Read the present cores and GPUs of the connected cluster."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
     return Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
 
 
 def wait_for_nodes(count: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
-    """Return the cluster once `count()` nodes are in it, or as it is after `within_s` seconds.
+    """Wait until `count()` nodes are in the cluster, `within_s` seconds at most, and return it.
 
-    The number is asked for again and again, since some may turn out not to come.
+    `count` is called repeatedly, since some nodes may turn out not to come.
     """
     deadline = time.monotonic() + within_s
     while len((there := present_cluster()).nodes) < count() and time.monotonic() < deadline:
@@ -206,18 +208,18 @@ def wait_for_nodes(count: Callable[[], int], *, within_s: float = NODES_S) -> Cl
 
 
 def own_gpus() -> tuple[list[str], NodeGpus]:
-    """Return the GPUs that Ray means this process of a trial to use, and all that its node has."""
+    """Return the GPUs that Ray assigns to this process of a trial, and all GPUs of its node."""
     own = ray.get_runtime_context().get_node_id()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     there = next(int(node["Resources"].get("GPU", 0)) for node in nodes if node["NodeID"] == own)
     ids = (allocation.gpus_named() or tuple(map(str, range(there))))[:there]
     node: Any = ray._private.worker._global_node
-    folder = Path(node.get_session_dir_path()) / "ser_ray_gpus"  # on this node, and gone with the cluster
+    folder = Path(node.get_session_dir_path()) / "ser_ray_gpus"  # on this node, and removed with the cluster
     return [str(gpu) for gpu in ray.get_gpu_ids()], NodeGpus(folder, ids)
 
 
 def live_nodes() -> dict[str, str] | None:
-    """Return the nodes of the cluster, Ray's id -> host name; None if Ray cannot tell now."""
+    """Return the live nodes of the cluster, Ray's id -> host name; None if Ray does not answer."""
     try:
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
     except (ray.exceptions.RayError, RuntimeError, ConnectionError):
@@ -231,14 +233,14 @@ def own_node() -> str:
 
 
 def _end_servers() -> None:
-    """End the servers of Ray that this process started, and keep its connection."""
+    """End the Ray servers that this process started, but keep its connection."""
     node: Any = ray._private.worker._global_node
     if node is not None:
         node.kill_all_processes(check_alive=False, allow_graceful=True)
 
 
 def start_node(arguments: Sequence[str]) -> None:
-    """Run `ray start` on a node of a job, waiting for its node manager as long as a cluster started here does."""
+    """Run `ray start` on a node of a job, waiting for its node manager for the longest of START_WAITS_S."""
     from ray.scripts.scripts import main
 
     sys.argv = ["ray", "start", *arguments]
@@ -248,10 +250,7 @@ def start_node(arguments: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Iterator[None]:
-    """Have Ray wait so long for the node manager that it starts, or until `over` is set.
-
-    It does not wait less than its own half a minute.
-    """
+    """Make Ray wait `wait_s` seconds (at least its own 30) for the node manager it starts, or until `over` is set."""
     services: Any = ray._private.services
     get_node, deadline = services.get_node, time.monotonic() + wait_s
 
@@ -272,7 +271,7 @@ def _wait_longer_for_node_manager(wait_s: float, over: threading.Event) -> Itera
 
 @contextlib.contextmanager
 def _messages_to(log: Path | None) -> Iterator[None]:
-    """Send what Ray prints of its nodes, a page for each that is lost, to a file."""
+    """Redirect Ray's messages about its nodes, a page for each lost one, to a file."""
     private = ray._private.worker
     before = private.print_to_stdstream
 
@@ -288,7 +287,7 @@ def _messages_to(log: Path | None) -> Iterator[None]:
 
 
 def servers() -> list[subprocess.Popen[bytes]]:
-    """Return the servers of Ray that this process started: node manager and control service."""
+    """Return the Ray servers that this process started: node manager and control service."""
     node = ray._private.worker._global_node
     started: dict[str, list[Any]] = {} if node is None else node.all_processes
     return [info.process for kind in ("raylet", "gcs_server") for info in started.get(kind, [])]

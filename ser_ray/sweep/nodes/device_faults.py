@@ -1,30 +1,30 @@
-"""Faults of GPUs, as a run counts them: whether a trial goes on elsewhere, and whether the run does."""
+"""Count the GPU faults of a run: decide whether a trial goes on elsewhere, and whether the run goes on."""
 
 from dataclasses import dataclass
 
 FAULTS_OF_A_TRIAL = 3
-"""A trial whose GPU was at fault so often is taken for the cause, and fails."""
+"""A trial that met this many GPU faults is taken for their cause, and fails."""
 FAULTS_IN_A_ROW = 10
-"""After so many, with no epoch of any trial between, something is wrong with the node or the driver: the run ends."""
+"""After this many, with no epoch of any trial between, something is wrong with the node or the driver: the run ends."""
 
 
 @dataclass(frozen=True)
 class DeviceFault:
-    """A fault of a GPU that a trial met."""
+    """A GPU fault that a trial met."""
 
-    message: str  # of CUDA, in one line
+    message: str  # CUDA's, in one line
     host: str
     gpu: str  # as CUDA_VISIBLE_DEVICES names it there
-    set_aside: str | None = None  # why the GPU is not used any more; None if it is
+    set_aside: str | None = None  # reason why the GPU is no longer used; None if it still is
 
     @property
     def place(self) -> str:
-        """The GPU's name among those of all nodes."""
+        """The GPU's name among those of all nodes: host/GPU."""
         return f"{self.host}/{self.gpu}"
 
 
 class DeviceFaults:
-    """The faults of a run."""
+    """The GPU faults of a run."""
 
     def __init__(self) -> None:
         self._of_trials: dict[str, list[str]] = {}
@@ -36,7 +36,7 @@ class DeviceFaults:
         self._in_a_row += 1
 
     def worked(self) -> None:
-        """Count that some trial ended an epoch on a GPU."""
+        """Reset the count of faults in a row: some trial ended an epoch on a GPU."""
         self._in_a_row = 0
 
     def met_by(self, key: str) -> tuple[str, ...]:
@@ -44,10 +44,10 @@ class DeviceFaults:
         return tuple(self._of_trials.get(key, ()))
 
     def is_cause(self, key: str) -> bool:
-        """Return whether a trial met so many that it is taken for their cause."""
+        """Check whether a trial met so many faults that it is taken for their cause."""
         return len(self.met_by(key)) >= FAULTS_OF_A_TRIAL
 
     @property
     def too_many(self) -> bool:
-        """Whether there were so many in a row that the run is to end."""
+        """Whether there were so many faults in a row that the run must end."""
         return self._in_a_row >= FAULTS_IN_A_ROW

@@ -1,4 +1,4 @@
-"""Heartbeat of a driver, one file renewed every few seconds; what `status` and other drivers make of it; shares.
+"""Heartbeat of a driver: a file, renewed every few seconds, that `status` and other drivers read; shares of a plan.
 
 Several jobs may run one sweep side by side, each its own share of the plan.
 """
@@ -24,35 +24,35 @@ BEAT_S = 5.0
 
 @dataclass(frozen=True)
 class Share:
-    """Part of a plan that a driver runs: the `number`-th, from 1, of so many."""
+    """Part of a plan that a driver runs: the `number`-th (from 1) of `of` shares."""
 
     number: int = 1
     of: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse one that is not there."""
+        """Refuse a number that is not from 1 to `of`."""
         if not 1 <= self.number <= self.of:
             raise ValueError(f"there is no share {self.number} of {self.of}")
 
     def __str__(self) -> str:
-        """Return it as the command line takes it."""
+        """Format the share as on the command line, such as 3/8."""
         return f"{self.number}/{self.of}"
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the plan."""
+        """Whether the share is the entire plan."""
         return self.of == 1
 
     def keys(self, planned: Iterable[str]) -> frozenset[str]:
-        """Return which keys of a plan's trials are in this share.
+        """Select the keys of a plan's trials that are in this share.
 
-        Dealt out in the order of the keys, which are hashes: shares differ by one trial at most, and none gets all of
-        what takes long, such as one sequence length.
+        The sorted keys are dealt out in turn, so that shares differ by one trial at most. Since keys are hashes, no
+        share gets all slow trials, such as those of one sequence length.
         """
         return frozenset(sorted(set(planned))[self.number - 1 :: self.of])
 
     def beside(self, other: "Share") -> bool:
-        """Return whether no trial of the plan is in both shares, so that their drivers can run side by side."""
+        """Check that no trial of the plan is in both shares, so that their drivers can run side by side."""
         return self.of == other.of and self.number != other.number
 
 
@@ -60,10 +60,10 @@ WHOLE = Share()
 
 
 def read_share(text: str) -> Share:
-    """Return the share that a text such as "3/8" names.
+    """Parse a share such as "3/8".
 
     Raises:
-        InputError: if it names none.
+        InputError: if the text is no share.
     """
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     try:
@@ -78,10 +78,10 @@ def read_share(text: str) -> Share:
 
 @dataclass(frozen=True)
 class Pace:
-    """How far a run is, and an estimate of when it will end."""
+    """Progress of a run, and an estimate of its remaining time."""
 
     planned: int  # trials
-    standing: int  # of them finished, stopped or failed
+    standing: int  # trials that are finished, stopped or failed
     epochs_to_do: int
     epochs_done: int  # by this run
     seconds_left: float | None
@@ -90,11 +90,11 @@ class Pace:
 def refuse_second_driver(
     folder: SweepFolder, log: Callable[[str], None], share: Share = WHOLE, *, poll_s: float = BEAT_S
 ) -> None:
-    """Return when no other driver runs this sweep, or trials of this share of it.
+    """Refuse to run beside another driver of this sweep, or of trials of this share of it.
 
-    One that was lost a moment ago looks alive until it has been silent for a minute: this waits for that. Its own clock
-    may be ahead of this host's by hours, so the wait is bounded by this host's alone: a file that has not changed for
-    `LOST_AFTER` while it was watched is of a driver that was lost.
+    A driver that was lost a moment ago looks alive until it has been silent for a minute, so this function waits that
+    long. Only this host's clock bounds the wait, since the other's may be ahead by hours: a heartbeat file that does
+    not change for `LOST_AFTER` while it is watched belongs to a lost driver.
 
     Raises:
         InputError: if another driver is alive, naming it.
@@ -123,7 +123,7 @@ def refuse_second_driver(
 
 
 def _others(folder: SweepFolder, share: Share) -> list[DriverStatus]:
-    """Return the other drivers that may be running trials of this share."""
+    """List the other drivers that may be running trials of this share."""
     drivers = read_drivers(folder)
     if not drivers:
         return []
@@ -135,19 +135,19 @@ def _others(folder: SweepFolder, share: Share) -> list[DriverStatus]:
             return False
         if driver.host == here:
             return driver.pid != os.getpid() and _exists(driver.pid)
-        return job is None or driver.job_id != job  # a job that was started again is not beside itself
+        return job is None or driver.job_id != job  # a job that was started again is no rival of itself
 
     return [driver for driver in drivers if may_run(driver)]
 
 
 def _file_system_time(folder: SweepFolder) -> datetime:
-    """Return the present by the clock that the files in a folder get their times from."""
+    """Return the present time by the clock that sets the times of files in a folder."""
     try:
         with tempfile.TemporaryFile(dir=folder.drivers) as file:
             file.write(b"now")
             file.flush()
             return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
-    except OSError:  # said where results are written
+    except OSError:  # reported where results are written
         return datetime.now(UTC)
 
 
@@ -162,7 +162,7 @@ def _exists(pid: int) -> bool:
 
 
 class Heartbeat:
-    """Heartbeat of this driver: writes `pace` every few seconds, and calls `beside` between two beats."""
+    """Heartbeat of this driver: writes `pace()` every few seconds, and calls `beside()` between two beats."""
 
     def __init__(
         self, folder: SweepFolder, pace: Callable[[], Pace], beside: Callable[[], object], share: Share = WHOLE
@@ -173,7 +173,7 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def beating(self, outcome: Callable[[], str]) -> Iterator[None]:
-        """Beat as long as the context lasts; the last beat has its outcome: "done", "failed" or "interrupted"."""
+        """Beat as long as the context lasts; the last beat records `outcome()`: "done", "failed" or "interrupted"."""
         forget_old(self._folder)
         self._beat()
         thread = threading.Thread(target=self._beats, name="heartbeat", daemon=True)
@@ -209,12 +209,12 @@ class Heartbeat:
         )
         if outcome is not None:
             driver = replace(driver, ended=outcome(), ends_at=None)
-        with contextlib.suppress(OSError):  # on a disk that is full it is not seen; the run says so by itself
+        with contextlib.suppress(OSError):  # on a full disk there is no heartbeat; the run reports that itself
             write_driver(self._folder, driver)
 
 
 def forget_old(folder: SweepFolder, *, kept: int = 10) -> None:
-    """Remove the files of drivers that ended or were lost, but for the latest."""
+    """Remove the files of drivers that ended or were lost, except the latest `kept`."""
     now = datetime.now(UTC)
     over = [driver for driver in read_drivers(folder) if driver.silent(now)]
     for driver in over[: max(0, len(over) - kept)]:

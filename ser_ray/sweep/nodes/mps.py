@@ -1,4 +1,4 @@
-"""CUDA MPS on this node: trials that share a GPU run side by side on it, and not in turns."""
+"""CUDA MPS on this node: trials that share a GPU run side by side instead of taking turns."""
 
 import contextlib
 import os
@@ -14,21 +14,21 @@ from ser_ray.gpus.run_python import run_python
 
 CONTROL = "nvidia-cuda-mps-control"
 OWN_PIPES = "/tmp/nvidia-mps"
-"""Where the service has its pipes by default."""
+"""The service's default folder of pipes."""
 WAIT_S = 30.0
 CLIENT_S = 120.0
 """How long a process may take to import PyTorch, from a cold disk, and to compute a sum."""
 CLIENT = "import torch; torch.ones(8, device='cuda').sum().item()"
-"""What is tried once under the service: where it cannot serve, each trial would fail."""
+"""Program that is tried once under the service: if it fails there, each trial would."""
 
 
 def tried_client() -> str | None:
-    """Return why a process of its own that computes on a GPU failed, or None."""
+    """Compute on a GPU in a process of its own; return the reason if that fails, or None."""
     return run_python("-c", CLIENT, timeout_s=CLIENT_S).error
 
 
 def is_running() -> bool:
-    """Return whether processes that are started here would compute by NVIDIA's service: a sweep's, or the site's."""
+    """Check whether processes started here would compute by NVIDIA's service, be it a sweep's or the site's."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or OWN_PIPES) / "control").exists()
 
 
@@ -38,10 +38,10 @@ def shared_gpus(
 ) -> Iterator[None]:
     """Run NVIDIA's multi-process service on this node for as long as the context lasts, if it is enabled.
 
-    The service has folders of its own, so that it is neither another user's nor another job's. It numbers the GPUs that
-    it is given anew, from 0, so that service and trials are given UUIDs. Where it cannot be started, or a process that
-    uses it fails (`client` returns why, or None), the reason is logged, and trials take turns on their GPU as they do
-    without it.
+    The service has folders of its own, so that it is shared with no other user and no other job. It numbers its GPUs
+    anew from 0; service and trials are therefore given UUIDs. If it cannot be started, or a process that uses it fails
+    (`client` returns the reason, or None), the reason is logged, and trials take turns on their GPU as they do without
+    the service.
     """
     if not enabled:
         yield
@@ -59,7 +59,7 @@ def shared_gpus(
 
 
 def _start(stack: contextlib.ExitStack, log: Callable[[str], None]) -> str | None:
-    """Start the service, which ends with the stack; return why that failed, or None."""
+    """Start the service, which ends with the stack; return the reason if that fails, or None."""
     folder = Path(tempfile.mkdtemp(prefix="ser_ray_mps_", dir=allocation.temporary()))  # a socket's path must be short
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     environment = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
@@ -87,18 +87,13 @@ def _start(stack: contextlib.ExitStack, log: Callable[[str], None]) -> str | Non
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
-    os.environ.update(environment)  # which the processes of trials inherit
+    os.environ.update(environment)  # inherited by the processes of trials
     stack.callback(restore)
     return None
 
 
 def _uuids(named: Sequence[str]) -> list[str]:
-    """Return the UUIDs of GPUs, or of slices of them, that CUDA_VISIBLE_DEVICES names by number or by UUID.
-
-    Raises:
-        LookupError: if there is no GPU of a number.
-        OSError, subprocess.SubprocessError: if nvidia-smi does not tell.
-    """
+    """Convert names of GPUs or their slices, numbers or UUIDs, to UUIDs; raise LookupError for an unknown number."""
     if not any(name.isdecimal() for name in named):
         return list(named)
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=WAIT_S, check=True).stdout
@@ -110,9 +105,9 @@ def _uuids(named: Sequence[str]) -> list[str]:
 
 
 def _control(environment: dict[str, str], *arguments: str, stdin: str | None = None) -> str | None:
-    """Call NVIDIA's control program; return why it failed, or None."""
+    """Call NVIDIA's control program; return the reason if it fails, or None."""
     try:
-        # into a file: the service that is started keeps a pipe open, and the call would wait for its end
+        # into a file: the started service would keep a pipe open, and the call would wait for its end
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [CONTROL, *arguments],

@@ -1,4 +1,4 @@
-"""Watch over the cluster of a run: whether it is lost, and which nodes come and go."""
+"""Watch the cluster of a run: detect its loss, and log nodes that come and go."""
 
 import socket
 import threading
@@ -10,13 +10,13 @@ from ser_ray.sweep.nodes.ray_thread import RayThread
 
 WATCH_S = 1.0
 LOST_AFTER_REFUSALS = 3
-"""A head that refuses so many connections in a row, a second apart, is gone."""
+"""A head that refuses this many connections in a row, a second apart, is gone."""
 UNANSWERED_S = 30.0
-"""A cluster that has not answered for so long is lost; Ray ends this process after a minute, without a word."""
+"""A cluster that has not answered for this long is lost; after a minute Ray ends this process without a message."""
 
 
 class NodeWatch:
-    """Watch for the loss of this process's node or cluster, after which Ray waits, and then ends this process.
+    """Watch for the loss of this process's node or cluster, after which Ray would wait and then end this process.
 
     `on_lost` is called once, from a thread. `address` is the cluster's host:port, None if this process started it.
     """
@@ -43,7 +43,7 @@ class NodeWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the watch; it is not waited for, since a cluster in trouble may not answer."""
+        """End the watch without waiting for its threads, since a cluster in trouble may not answer."""
         self._over.set()
 
     def _watch(self) -> None:
@@ -53,7 +53,7 @@ class NodeWatch:
                 return
 
     def log_changes(self) -> None:
-        """Log from now on which nodes come and go."""
+        """Begin to log the nodes that come and go."""
         self._nodes = live_nodes()
 
     def _log_changes(self, live: dict[str, str]) -> None:
@@ -66,11 +66,11 @@ class NodeWatch:
         self._nodes = live
 
     def _lost_server(self) -> bool:
-        """Return whether a server that this process started is gone, without which Ray ends it after a minute."""
+        """Check whether a server started here is gone, without which Ray ends this process after a minute."""
         return any(process.poll() is not None for process in self._servers)
 
     def _lost_node(self, address: str | None) -> Callable[[], bool]:
-        """Return what asks the cluster whether it and this process's node are still there."""
+        """Create a check whether the cluster or this process's node is lost."""
         own, refused, poll = own_node(), 0, self._poll
 
         def lost() -> bool:
@@ -87,7 +87,7 @@ class NodeWatch:
 
 
 class _NodePoll:
-    """Asks again and again which nodes the cluster has, in a thread of its own: a cluster in trouble may not answer."""
+    """Polls the cluster for its nodes, in a thread of its own since a cluster in trouble may not answer."""
 
     def __init__(self, over: threading.Event) -> None:
         self._over = over
@@ -95,12 +95,12 @@ class _NodePoll:
         self.answered_at = time.monotonic()
 
     def run(self) -> None:
-        """Ask until the watch is over."""
+        """Poll until the watch is over."""
         while not self._over.wait(WATCH_S):
             self.ask()
 
     def ask(self) -> None:
-        """Ask once."""
+        """Poll once."""
         live = live_nodes()
         if live is not None:
             self.live = live
@@ -108,7 +108,7 @@ class _NodePoll:
 
 
 def _refuses(address: str) -> bool:
-    """Return whether nothing listens at an address, on a host that is there."""
+    """Check whether nothing listens at an address, on a host that is reachable."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=WATCH_S).close()

@@ -1,4 +1,4 @@
-"""A folder of this process's own on its node's disk, for Ray's sockets and logs."""
+"""A private folder of this process on its node's own disk, for Ray's sockets and logs."""
 
 import contextlib
 import fcntl
@@ -13,15 +13,15 @@ from ser_ray.errors import InputError
 
 PREFIX, LOCK = "ser_ray_", ".ser_ray.lock"
 LONGEST = 107 - len("/ser_ray_12345678/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-"""Bytes of the path that it lies in: that of a socket may have 107, and process ids have up to seven digits."""
+"""Maximum bytes of the parent's path: a socket's path may have 107, and process ids have up to seven digits."""
 
 
 @contextlib.contextmanager
 def ray_temp_dir(parent: Path | None = None) -> Iterator[Path]:
-    """Yield a folder of mode 0700, and remove those of processes that are gone.
+    """Yield a new folder of mode 0700, and remove the folders of processes that are gone.
 
-    A process that is killed cannot remove its own; the lock on its folder goes with it, and tells the next one. On a
-    file system that knows no locks nobody can tell, and what is left there stays.
+    A killed process cannot remove its folder. Its lock on the folder ends with it, so that the next process can
+    recognise and remove the folder. On a file system without locks such folders stay.
 
     Raises:
         InputError: if the parent's path is too long, or it cannot be written.
@@ -62,4 +62,4 @@ def _remove_if_left(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
-        return  # in use, or not whole yet, or gone
+        return  # in use, not complete yet, or gone

@@ -1,4 +1,4 @@
-"""Threads that use Ray, and whether any still does."""
+"""Threads that use Ray, and a check whether any still does."""
 
 import threading
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 class RayThread(threading.Thread):
-    """A thread that uses Ray: while one runs, Ray is not left, since it would go on in what Ray has freed.
+    """A thread that uses Ray; Ray is not shut down while one runs, since it would use what Ray has freed.
 
-    Ask `running` and `wait` whether it runs: Python 3.11 and 3.12 take a thread for ended, by `is_alive` and `join`,
-    once the exception of a signal has interrupted its `join`.
+    Use `running` and `wait`, not `is_alive` and `join`: in Python 3.11 and 3.12 these take a thread for ended once an
+    exception from a signal handler has interrupted a `join`.
     """
 
     def __init__(self, call: Callable[[], object], name: str) -> None:
@@ -19,7 +19,7 @@ class RayThread(threading.Thread):
         self._raised: BaseException | None = None
 
     def run(self) -> None:
-        """Call it, and keep what it raises."""
+        """Make the call, and keep the exception that it raises."""
         try:
             self._call()
         except BaseException as raised:
@@ -29,7 +29,7 @@ class RayThread(threading.Thread):
 
     @property
     def running(self) -> bool:
-        """Whether the call goes on."""
+        """Whether the call is still running."""
         return not self._ended.is_set()
 
     @property
@@ -38,17 +38,17 @@ class RayThread(threading.Thread):
         return self._raised is not None
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait so long at most, and return whether the call is over."""
+        """Wait at most `timeout_s` seconds; return whether the call is over."""
         return self._ended.wait(timeout_s)
 
     def raise_if_failed(self) -> None:
-        """Raise what the call raised."""
+        """Raise the call's exception, if it raised one."""
         if self._raised is not None:
             raise self._raised
 
 
 def ray_is_used(within_s: float) -> bool:
-    """Return whether a thread still uses Ray after all of them were waited for so long."""
+    """Wait at most `within_s` seconds for all threads that use Ray; return whether one still does."""
     deadline = time.monotonic() + within_s
     threads = [thread for thread in threading.enumerate() if isinstance(thread, RayThread)]
     return not all(thread.wait(max(0.0, deadline - time.monotonic())) for thread in threads)

@@ -1,10 +1,12 @@
 """Rendezvous of a job's nodes: a folder on the file system that they share, with a file for each message.
 
-The head publishes its address there, nodes that are unfit report it, and the sweep reports that its cluster was lost or
-that it ends by itself. The job's script reports which nodes' steps are over, also those that SLURM could not start.
+The head publishes its address there, unfit nodes report the reason, and the sweep reports that its cluster was lost or
+that it ends deliberately. The job's script reports the nodes whose steps are over, also those that SLURM could not
+start.
 
-Whoever made the folder closes the rendezvous by removing the file `go`, which every node sees: opening a file that was
-there asks the server, where a network file system may answer from memory for a minute whether a file has come.
+The creator of the folder closes the rendezvous by removing the file `go`. Every node sees that, since opening a file
+that was there asks the server. A new file may be seen late: a network file system may answer from its cache for a
+minute.
 """
 
 import os
@@ -18,20 +20,20 @@ _ENDED = "ended-"
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Rendezvous of a job with so many nodes, in a folder."""
+    """Rendezvous, in a folder, of a job with `nodes` nodes."""
 
     folder: Path
     nodes: int
 
     @property
     def closed(self) -> bool:
-        """Whether the nodes are to end what they run."""
+        """Whether the rendezvous is over, so that the nodes end what they run."""
         try:
             os.close(os.open(self.folder / "go", os.O_RDONLY))
         except FileNotFoundError:
             return True
         except OSError:
-            return False  # the file system is in trouble, which ends nothing
+            return False  # a file system in trouble is no reason to end
         return False
 
     def publish_address(self, address: str) -> None:
@@ -43,32 +45,32 @@ class Rendezvous:
         return self._read().get("address")
 
     def report_unfit(self, node: str, reason: str) -> None:
-        """Report that a node takes no part, and why in a line."""
+        """Report that a node takes no part, with the reason in one line."""
         self._write(f"{_UNFIT}{node}", reason)
 
     def unfit(self) -> dict[str, str]:
-        """Return the nodes that take no part: name -> why."""
+        """Return the nodes that take no part: name -> reason."""
         return self._messages(_UNFIT)
 
     def ended(self) -> dict[str, str]:
-        """Return the nodes whose step is over, by SLURM's names: name -> what srun said of it.
+        """Return the nodes whose step is over: name, as SLURM has it -> srun's message.
 
-        A node that takes no part is among them a moment later, perhaps by another name.
+        A node that takes no part appears here a moment later, perhaps under another name.
         """
         return self._messages(_ENDED)
 
     @property
     def expected(self) -> int:
-        """How many nodes may still come, or are there."""
+        """Number of nodes that have joined or may still join."""
         return self.nodes - max(len(self.unfit()), len(self.ended()))
 
     def report_lost(self) -> None:
-        """Report that the cluster was lost, and the sweep with it, through no fault of theirs: it may begin again."""
+        """Report that the cluster was lost through no fault of the sweep, which may begin again."""
         self._write("lost", "")
 
     def report_outcome(self) -> None:
-        """Report that the driver ends as it means to; one that does not was lost."""
-        (self.folder / "running").unlink(missing_ok=True)  # which a full disk allows, too
+        """Report that the driver ends deliberately; a driver that ends without this report was lost."""
+        (self.folder / "running").unlink(missing_ok=True)  # possible on a full disk, too
 
     def _write(self, name: str, text: str) -> None:
         # renamed and not synced: a message is of no use after a crash, and must not wait for a slow disk

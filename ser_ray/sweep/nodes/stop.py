@@ -1,4 +1,4 @@
-"""Requests that a run stops before its plan is done: why, and whether trials may still save."""
+"""Stop requests, which end a run before its plan is done: at once, or after its trials are saved."""
 
 import contextlib
 import signal
@@ -16,19 +16,19 @@ MAKE_ROOM = "results cannot be written: make room or get leave to write, and run
 RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not answer any more"
 
 SAVE_S = 120.0
-"""How long trials may take to save what they have, and searches to be done, when the run is to end."""
+"""How long trials may take to save, and searches to finish, once the run is to end."""
 POLL_S = 0.2
 
 
 class StopRequest:
-    """Request that a run stops, which workers see by a file that is gone.
+    """Request to stop a run, which workers see by the removal of a file.
 
-    A file can be removed on a full disk, and its absence is seen from every node.
+    A file can be removed even on a full disk, and every node sees its absence.
 
     Attributes:
-        file: made here, removed by the request.
+        file: created here, removed by the request.
         reason: of the first request, in a few words; None while the run goes on.
-        now: whether nothing is waited for any more.
+        now: whether to stop at once, without waiting for trials or searches.
     """
 
     def __init__(self, file: Path) -> None:
@@ -50,17 +50,17 @@ class StopRequest:
         return time.monotonic() - self.requested_at if self.requested else 0.0
 
     def request(self, reason: str, *, now: bool = False) -> None:
-        """Have the run stop when trials have saved what they have, or at once."""
+        """Stop the run once its trials are saved or, with `now`, at once."""
         if self.reason is None:
             self.requested_at, self.reason = time.monotonic(), reason
         if now and not self.now:
             self.requested_at, self.now = time.monotonic(), True
         if not self._remove() and not self.now:
-            # workers do not see the request, and could not save where even this cannot be written
+            # workers do not see the request, and cannot save where not even this file can be removed
             self.requested_at, self.now = time.monotonic(), True
 
     def close(self) -> None:
-        """Remove the file, where it can be; the run is over."""
+        """Remove the file if possible; the run is over."""
         self._remove()
 
     def _remove(self) -> bool:
@@ -74,10 +74,10 @@ class StopRequest:
 
 
 def hold_signals() -> None:
-    """In a scheduler's job, block its signals for processes that this thread starts from now on.
+    """Block a scheduler's signals, in its job, for processes that this thread starts from now on.
 
     A scheduler sends its signals to all processes of a job at once. Those of the cluster would end before the trials
-    have saved; it is the driver that ends them, when that is done.
+    are saved; instead, the driver ends them after that.
     """
     if provenance.job_id() is not None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SCHEDULER)
@@ -85,7 +85,7 @@ def hold_signals() -> None:
 
 @contextlib.contextmanager
 def on_signals(stop: StopRequest) -> Iterator[None]:
-    """Take the first signal for a request to stop, and a later one for a request to stop at once.
+    """Turn the first signal into a stop request, and a later one into a request to stop at once.
 
     Raises:
         KeyboardInterrupt: in the main thread, on a later signal.
@@ -104,9 +104,9 @@ def on_signals(stop: StopRequest) -> Iterator[None]:
 
 @contextlib.contextmanager
 def announce_stop(stop: StopRequest, log: Callable[[str], None], doing: Callable[[], str]) -> Iterator[None]:
-    """Log a request to stop as soon as it is made; turn it into one to stop at once after SAVE_S.
+    """Log a stop request as soon as it is made; after SAVE_S seconds turn it into one to stop at once.
 
-    `doing` says what is still done before the run ends.
+    `doing()` describes what is still done before the run ends.
     """
     over, logged, logged_now = threading.Event(), False, False
 

@@ -1,4 +1,4 @@
-"""What each trial is given of the nodes of a cluster."""
+"""The cores and the share of a GPU that each trial gets on a cluster."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def gpus_are_exclusive() -> bool:
-    """Return whether the GPUs of this node let in one process at a time, so that trials cannot share them."""
-    if mps.is_running():  # all compute by one process, the service
+    """Check whether a GPU of this node admits one process at a time, so that trials cannot share it."""
+    if mps.is_running():  # all compute through one process, the service
         return False
     return any(gpu.mode == EXCLUSIVE for gpu in select_visible(list_gpus(), allocation.gpus_named()))
 
 
 @dataclass(frozen=True)
 class TrialResources:
-    """The cores of a trial, and the least share of a GPU or the whole GPUs that it is given; 0 trains on the CPU."""
+    """A trial's cores, and its least share of a GPU or number of whole GPUs; 0 trains on the CPU."""
 
     cpus: float
     gpus: float
@@ -37,15 +37,15 @@ def trial_resources(
     log: Callable[[str], None],
     exclusive: Callable[[], bool] = gpus_are_exclusive,
 ) -> TrialResources:
-    """Return the cores and the share of a GPU that each trial is given.
+    """Choose the cores and the share of a GPU that each trial gets.
 
-    Without a GPU one core, since it trains in one thread. In a scheduler's job that has fewer cores than a trial asks
-    for beside its GPU, those that are there: the job has waited in a queue, and a GPU trial needs them for little.
-    Where cores keep GPUs waiting, or trials are given more of a GPU than is asked, that is logged.
+    Without a GPU a trial gets one core, since it trains in one thread. In a scheduler's job with fewer cores than a GPU
+    trial requests, it gets the cores there are: the job has waited in a queue, and a GPU trial needs its cores for
+    little. It is logged if a lack of cores leaves GPUs idle, or if trials get more of a GPU than requested.
 
     Raises:
-        InputError: if no node has as much, so that trials would wait for ever, or this one lacks what the fused back
-            end needs on a GPU: each trial would fail.
+        InputError: if no node has as much, so that trials would wait for ever, or if this node lacks what the fused
+            back end needs on a GPU, so that each trial would fail.
     """
     cpus, share = taken(asked, machines.gpus)
     if not share:

@@ -1,1 +1,1 @@
-"""The plan of a sweep: its trials with their keys, what of them stands, and how long the rest takes."""
+"""The plan of a sweep: its trials with their keys, which of them are done, and how long the rest takes."""

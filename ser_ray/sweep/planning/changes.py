@@ -9,11 +9,11 @@ from ser_ray.results import SweepFolder
 
 
 def keep_changes(folder: SweepFolder) -> str | None:
-    """Keep the code's uncommitted changes in a sweep's folder, equal ones once, and return their name.
+    """Store the code's uncommitted changes in a sweep's folder, equal ones once, and return their name.
 
     Returns:
-        Twelve hexadecimal digits of the patch's SHA-256, as the column git_diff of `trials` has it. None where there
-        are no changes, and outside git.
+        Twelve hexadecimal digits of the patch's SHA-256, as in the column git_diff of `trials`; None if there are no
+        changes, and outside git.
 
     Raises:
         OSError: if the patch cannot be written.
@@ -27,10 +27,10 @@ def keep_changes(folder: SweepFolder) -> str | None:
 
 
 def changes_name(changes: str | None) -> str | None:
-    """Return the name under which changes of `provenance.git_changes` are kept, or None for none."""
+    """Return the name under which changes of `provenance.git_changes` are stored; None if there are none."""
     return None if changes is None else hashlib.sha256(changes.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def changes_file(folder: SweepFolder, name: str) -> Path:
-    """Return the path of changes that were kept, a patch for `git apply`."""
+    """Return the path of stored changes, a patch for `git apply`."""
     return folder.path / "provenance" / f"{name}.diff"

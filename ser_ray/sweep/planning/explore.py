@@ -1,4 +1,4 @@
-"""From a sweep to its configurations: items multiply, what stands in one item goes together."""
+"""Expand a sweep into its configurations: items multiply, lists within one item go together."""
 
 import functools
 import itertools
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One explored value: the dotted field that it sets, and the place it came from."""
+    """One explored value: the dotted field that it sets, and its position in the sweep file."""
 
     path: str
     value: Any
@@ -42,16 +42,16 @@ class Configuration:
 
 
 def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
-    """Return every configuration that a sweep explores, in the order of its file, without the seeds of replicates.
+    """List every configuration that a sweep explores, in the order of its file, without the seeds of replicates.
 
-    The product of the items, the last varying fastest. What a guided search will propose is not known here.
+    They are the product of the items, the last varying fastest. Proposals of a guided search are not included.
 
     Args:
         sweep: the sweep.
-        hop: samples of one frame of its corpus, for designs that name none.
+        hop: samples of one frame of its corpus, for designs without a hop of their own.
 
     Raises:
-        InputError: if a design has no pools, values do not go together, or there are too many.
+        InputError: if a design has no pools, values do not go together, or there are too many configurations.
     """
     axes = [_choices(sweep, index, item, hop) for index, item in enumerate(sweep.explore)]
     total = math.prod(map(len, axes))
@@ -66,9 +66,9 @@ def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
 
 
 def resolver(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], Configuration]:
-    """Return a function from settings to the configuration that they make of a sweep's trial.
+    """Create a function that applies settings to a sweep's trial and returns the configuration.
 
-    Equal models and trainings are made but once. It raises InputError if values do not go together.
+    Equal models and trainings are created only once. The function raises InputError if values do not go together.
     """
 
     def cached(section: str, owner: Callable[..., T]) -> Callable[[tuple[Setting, ...]], T]:
@@ -102,7 +102,7 @@ def resolver(sweep: SweepConfig) -> Callable[[tuple[Setting, ...]], Configuratio
 
 
 def evenly_spread(values: Sequence[T], count: int) -> list[T]:
-    """Return `count` of some values, evenly spread, the first and the last among them; all if there are no more."""
+    """Select `count` evenly spread values, the first and the last among them; all if there are no more."""
     if count >= len(values):
         return list(values)
     if count == 1:
@@ -112,7 +112,7 @@ def evenly_spread(values: Sequence[T], count: int) -> list[T]:
 
 
 def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple[Setting, ...]]:
-    """Return the choices of one item, each the settings that go together."""
+    """List the choices of one item, each a tuple of settings that go together."""
     where = sweep.source.where
     if isinstance(item, Design):
         place = where(("explore", index, "design"))
@@ -134,7 +134,7 @@ def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple
 
 
 def _designed(design: Design, hop: int, index: int, place: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return kernels and pools of a design, without those that rounding made equal."""
+    """List (kernels, pools) of a design, without duplicates that rounding made."""
     found = []
     for ratio in design.overlap_ratio:
         fitting = [
@@ -170,7 +170,7 @@ def _of(settings: tuple[Setting, ...], section: str) -> Iterator[Setting]:
 
 
 def _place_of(sweep: SweepConfig, section: str, settings: tuple[Setting, ...], message: str) -> str:
-    """Return where the first field that a message names was set."""
+    """Return the position of the first field that a message names."""
     words = set(re.findall(r"\w+", message))
     for setting in settings:
         if setting.path.split(".")[1] in words:

@@ -1,4 +1,4 @@
-"""Refuses configurations that do not fit their corpus or this machine's memory, with the place that set them."""
+"""Refuse configurations that do not fit their corpus or this machine's memory, with the position of the setting."""
 
 import functools
 import math
@@ -19,8 +19,8 @@ from ser_ray.training.config import TrainingConfig, segment_bytes, weights_bytes
 class CorpusFit:
     """Checks configurations against a corpus, each model and each training once.
 
-    Its checks raise InputError: for pools that do not multiply to the corpus's hop, times that are no whole number of
-    its frames, targets that it lacks, networks that the memory of this machine cannot hold.
+    Its checks raise InputError: for pools that do not multiply to the corpus's hop, times that are not whole frames of
+    it, targets that it lacks, and networks that do not fit into this machine's memory.
     """
 
     def __init__(self, config: SweepConfig, corpus: Corpus) -> None:
@@ -42,7 +42,7 @@ class CorpusFit:
             self._seen.add((model, training.sequence_s))
 
     def check_ranges(self) -> None:
-        """Check the ranges of random searches, so that a larger count finds nothing new that does not fit."""
+        """Check the ranges of random searches, so that a larger count cannot draw anything that does not fit."""
         for index, item in enumerate(self._config.explore):
             for path, axis in item.space.items() if isinstance(item, RandomSearch) else ():
                 where = self._config.source.where(("explore", index, *item.place(path)))
@@ -70,7 +70,7 @@ class CorpusFit:
         weights, segment = weights_bytes(model), segment_bytes(model, round(sequence_s * self._corpus.sample_rate))
         if weights + segment <= self._memory_bytes:
             return
-        short = segment_bytes(model, self._corpus.sample_rate)  # of a second
+        short = segment_bytes(model, self._corpus.sample_rate)  # of a segment of one second
         if weights + short <= self._memory_bytes:
             path = "training.sequence_s"
         elif short > weights or 2 * model.convolution_parameters > model.parameters:
@@ -95,7 +95,7 @@ class CorpusFit:
             )
 
     def _place(self, configuration: Configuration, path: str) -> str:
-        """Return where a field of a configuration was set, and its name."""
+        """Return the position at which a field of a configuration was set, and its name."""
         for setting in configuration.settings:
             if setting.path == path:
                 return f"{setting.place}: {path}"

@@ -1,4 +1,4 @@
-"""Whether a corpus has the gold that a sweep needs, and fits the grid of its searches: asked before anything runs."""
+"""Check, before anything runs, that a corpus has the gold standard for a sweep and fits the grid of its searches."""
 
 from collections.abc import Sequence
 
@@ -20,17 +20,17 @@ NEEDED_BY = {
 
 
 def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpus) -> None:
-    """Refuse a corpus that lacks gold which trials need, so that they do not fail in the end.
+    """Refuse a corpus without the gold standard that trials need, so that they do not fail in the end.
 
     Raises:
-        InputError: if train or devel has no recording with gold of a target, devel none that is labelled throughout,
-            or the searches' grid is too large.
+        InputError: if train or devel has no recording with gold of a target, if devel has none that is labelled
+            throughout, or if the searches' grid is too large.
     """
     search = SearchConfig(**sweep.trial.get("search", {}))
     default = ((tuple(sweep.given("model.targets", ModelConfig().targets)), None),)
     for targets, limit in dict.fromkeys((c.model.targets, c.training.limit_recordings) for c in configs) or default:
         _check_partition(corpus, "train", targets, limit)
-        # what is chosen jointly needs recordings that are labelled for all targets
+        # a joint choice needs recordings that are labelled for all targets
         for group in [targets] if search.choice == "joint" else [(target,) for target in targets]:
             _check_partition(corpus, "devel", group, limit)
     longest = max(recording.frames for recording in corpus.recordings("devel"))
@@ -41,12 +41,12 @@ def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpu
 
 
 def gold_warnings(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
-    """Return warnings about gold that trials can be run on, but that may not be meant; a line each."""
+    """List warnings, a line each, about a gold standard that trials can run on but that may be a mistake."""
     return [*constant_targets(configs, corpus), *targets_beyond_scale(configs, corpus)]
 
 
 def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
-    """Return a line for each target whose gold does not move in train or devel: its CCC is 0/0, and counts 0."""
+    """List warnings about targets with constant gold in train or devel: their CCC is 0/0 and counts 0."""
     used = list(dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets))
     return [
         f"warning: gold of {target} is constant in {partition}: its CCC counts 0 and lowers the mean that chooses "
@@ -58,7 +58,7 @@ def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str
 
 
 def targets_beyond_scale(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str]:
-    """Return a line for each target whose gold leaves [-1, 1] in train or devel."""
+    """List warnings about targets with gold outside [-1, 1] in train or devel."""
     lines = []
     for target, limit in dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets):
         for partition in NEEDED_BY:
@@ -74,10 +74,7 @@ def targets_beyond_scale(configs: Sequence[TrialConfig], corpus: Corpus) -> list
 
 
 def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], limit: int | None) -> None:
-    """Refuse a partition without gold of some target.
-
-    In train some is enough, and each target may have its own recording; in devel it must be there throughout.
-    """
+    """Refuse a partition that lacks gold: train needs some for each target, devel a recording labelled throughout."""
     recordings, why = corpus.recordings(partition)[:limit], NEEDED_BY[partition]
     if not recordings:
         raise InputError(

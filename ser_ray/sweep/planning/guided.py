@@ -1,9 +1,9 @@
-"""A guided search: Optuna's TPE proposes configurations while the sweep runs, by what came out of those before.
+"""A guided search: Optuna's TPE proposes configurations while the sweep runs, based on the results so far.
 
-What was proposed stands in a file of the sweep's folder, a JSON object a line, and what came out in the trials' rows;
-the study is made anew of both for every proposal. So a search that was interrupted goes on as if it had not been, and
-nothing but plain text and parquet is ever read back. A proposal follows from the seed, its number, and what had come
-out when it was asked for.
+Proposals are in a file of the sweep's folder, one JSON object per line, and their results are in the trials' rows; the
+study is rebuilt from both for every proposal. So an interrupted search goes on as if it had not been interrupted, and
+only plain text and parquet are ever read back. A proposal depends on the seed, its number, and the results at the time
+of its request.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     import optuna
 
 _ATTEMPTS = 20
-"""How often another configuration is asked for when one was proposed before."""
+"""Maximum number of attempts to get a configuration that was not proposed before."""
 
 
 class Guided:
-    """The guided search of a sweep: which trials it has proposed, and which are next.
+    """The guided search of a sweep: the trials that it has proposed, and the next ones.
 
-    Proposals are recorded in results/<sweep>/suggested.jsonl; beside it lie the trials' rows, which are read once.
-    Nothing is written before the first `ask`, and only one process at a time may ask.
+    Proposals are recorded in results/<sweep>/suggested.jsonl; the trials' rows are beside it and read once. Nothing is
+    written before the first `ask`, and only one process at a time may ask.
 
     Attributes:
-        notes: what is to be said of the proposals recorded, such as how many lie outside the space; a text each.
+        notes: remarks on the recorded proposals, such as how many are outside the space; a text each.
 
     Raises:
-        InputError: if the space holds what does not go together or does not fit the corpus, the file has a broken
+        InputError: if the space has values that do not go together or do not fit the corpus, the file has a broken
             line, or Optuna is not installed.
     """
 
@@ -67,21 +67,21 @@ class Guided:
 
     @property
     def recorded(self) -> tuple[Trial, ...]:
-        """The trials of what was proposed and lies inside the space, the replicates of each together."""
+        """The trials of the proposals inside the space, the replicates of each together."""
         return tuple(self._trials.values())
 
     @property
     def remaining(self) -> int:
-        """How many configurations are still to be proposed, at most."""
+        """Maximum number of configurations that are still to be proposed."""
         left = self._most - len(self._proposals)
         size = size_of(self._search.space)
         return max(0, left if size is None else min(left, size - len(self._keys)))
 
     def ask(self) -> tuple[Trial, ...]:
-        """Return the replicates of a configuration that was not proposed before; none if none remains.
+        """Propose a new configuration and return its replicates; none if no configuration remains.
 
         Raises:
-            OSError: if the proposal cannot be recorded; it counts as not made then.
+            OSError: if the proposal cannot be recorded; it then counts as not made.
         """
         while self.remaining:
             values = self._proposed(self._next)
@@ -93,13 +93,13 @@ class Guided:
         return ()
 
     def tell(self, key: str, status: str, score: float | None) -> None:
-        """Take note of how a trial ended.
+        """Record the outcome of a trial.
 
         Args:
-            key: of one of the trials recorded or asked for.
+            key: of a trial that was recorded or returned by `ask`.
             status: "finished", "stopped" or "failed".
-            score: its best devel CCC, the mean of the targets; None if there is none. One that was stopped counts with
-                what it had reached.
+            score: its best devel CCC, the mean of the targets; None if there is none. A stopped trial counts with what
+                it had reached.
         """
         if key not in self._trials:
             raise ValueError(f"{key} is no trial of this search")
@@ -108,7 +108,7 @@ class Guided:
         self._outcomes[key] = score if score is not None and math.isfinite(score) else None
 
     def _take_recorded(self) -> tuple[str, ...]:
-        """Take up what is recorded and return what is to be said of it."""
+        """Load the recorded proposals and return remarks on them."""
         recorded, space = self._log.read(), self._search.space
         self._next = max((proposal.number for proposal in recorded), default=-1) + 1
         inside = [Proposal(one.number, values) for one in recorded if (values := _inside(space, one.values))]
@@ -125,7 +125,7 @@ class Guided:
         )
 
     def _take(self, proposal: Proposal) -> tuple[Trial, ...]:
-        """Take up a proposal and return its trials, none if there was an equal one."""
+        """Register a proposal and return its trials, none if there was an equal one."""
         self._next = max(self._next, proposal.number + 1)
         self._proposals.append(proposal)
         values = tuple(proposal.values.values())
@@ -138,17 +138,17 @@ class Guided:
         return trials
 
     def _read_rows(self, folder: SweepFolder) -> None:
-        # a damaged row counts as none: the run sets it aside before it asks for anything, and a listing names it
+        # a damaged row counts as missing: the run sets it aside before it asks for anything, and a listing names it
         columns = ["key", "status", "ccc_devel_mean"]
         rows = read_table(folder, "trials", keys=self._trials, columns=columns, skip_damaged=True)
         for row in rows.to_pylist():
             self.tell(row["key"], row["status"], row["ccc_devel_mean"])
 
     def _proposed(self, number: int) -> dict[str, Any]:
-        """Return the values that Optuna proposes: new ones, if some come up in a number of attempts."""
+        """Ask Optuna for values, repeatedly if they are not new, up to _ATTEMPTS times."""
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name every study
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log every study
         space = {path: _distribution(axis) for path, axis in self._search.space.items()}
         study = optuna.create_study(direction="maximize")
         for proposal in self._proposals:
@@ -167,7 +167,7 @@ class Guided:
         return values
 
     def _outcome(self, values: tuple[Any, ...]) -> "tuple[optuna.trial.TrialState, float | None]":
-        """Return what came out of a proposal: the mean over its replicates when all have ended."""
+        """Return the state of a proposal and, when all its replicates have ended, their mean score."""
         from optuna.trial import TrialState
 
         keys = self._keys[values]
@@ -181,7 +181,7 @@ class Guided:
 
         digest = hashlib.sha256(f"{self._search.seed}/{number}/{attempt}".encode()).digest()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of Optuna 4; 5 takes them for good
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # in Optuna 4; stable in 5
             return optuna.samplers.TPESampler(
                 multivariate=True,
                 constant_liar=True,
@@ -191,13 +191,13 @@ class Guided:
 
 
 def space_hash(space: Space) -> str:
-    """Return 12 hexadecimal digits that change with a space's fields and their values, whatever their order."""
+    """Hash a space's fields and their values, whatever the fields' order, to 12 hexadecimal digits."""
     written = {path: axis.written() for path, axis in space.items()}
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _inside(space: Space, values: dict[str, Any]) -> dict[str, Any] | None:
-    """Return recorded values as the space has them, in its order; None if they lie outside."""
+    """Convert recorded values to the space's own, in its order; None if they are outside."""
     if values.keys() != space.keys():
         return None
     positions = {path: axis.position(values[path]) for path, axis in space.items()}
@@ -207,7 +207,7 @@ def _inside(space: Space, values: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
-    """Return how Optuna sees an axis: by position, so that lists of lists and steps are exact."""
+    """Convert an axis to Optuna's form: by position, so that lists of lists and steps are exact."""
     from optuna import distributions
 
     if axis.size is None:
@@ -220,7 +220,7 @@ def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
 
 
 def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
-    """Return how many configurations are proposed at most, by the search's count and by the schedule."""
+    """Compute the maximum number of proposals from the search's count and the schedule."""
     schedule = config.schedule
     if schedule.max_trials is not None and schedule.max_trials < config.replicates:
         raise InputError(
@@ -232,11 +232,9 @@ def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
 
 
 def _check_space(config: SweepConfig, search: GuidedSearch, fit: CorpusFit) -> None:
-    """Refuse a space that holds configurations which do not go together or do not fit a corpus.
-
-    Each field's values are tried beside the first of the others: that finds every misfit, since lists that must have
-    one length have that of the first, and all else concerns one field alone.
-    """
+    """Refuse a space with configurations that do not go together or do not fit a corpus."""
+    # Each field's values are tried beside the first values of the other fields. That finds every misfit: lists that
+    # must be equally long are compared with the first lists, and every other rule concerns one field alone.
     build = resolver(config)
     first = {path: axis.probes[0] for path, axis in search.space.items()}
     for path, axis in search.space.items():
@@ -245,6 +243,6 @@ def _check_space(config: SweepConfig, search: GuidedSearch, fit: CorpusFit) -> N
 
 
 def _settings(config: SweepConfig, search: GuidedSearch, values: dict[str, Any]) -> tuple[Setting, ...]:
-    """Return a value for each field of the space as settings, in the order of the space."""
+    """Convert a value for each field of the space to settings, in the order of the space."""
     where = config.source.where  # the search is the only item
     return tuple(Setting(path, values[path], where(("explore", 0, *search.place(path)))) for path in search.space)

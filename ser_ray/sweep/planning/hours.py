@@ -1,4 +1,4 @@
-"""How long trials will take: from trials that were measured, else from a training step measured on this host."""
+"""Estimate the hours of trials: from measured trials, else from a training step measured on this host."""
 
 import dataclasses
 import hashlib
@@ -29,18 +29,18 @@ from ser_ray.training.numerics import effective_precision, in_precision, prepare
 from ser_ray.trial import TRIAL_VERSION, Trial
 
 MEASURED_S = 2.0
-"""Length of the sequences in the measured step; its time is scaled to the trial's."""
+"""Length in seconds of the sequences in the measured step; its time is scaled to the trial's."""
 
 
 @dataclass(frozen=True)
 class DeviceHours:
-    """Hours of what is to do, on one class of devices.
+    """Hours of the trials to do, on one class of devices.
 
     Args:
         device: its name, precision and back end.
-        measured: how many trials the estimate is made of; 0 for a step that was measured on this host.
-        hours: of one device, on which as many trials run at once as it has room for.
-        at_once: how many these are: those that share a GPU, 1 on a core.
+        measured: number of trials that the estimate is based on; 0 for a step that was measured on this host.
+        hours: of one device that runs as many trials at once as fit.
+        at_once: number of these trials: those that share a GPU, 1 on a core.
     """
 
     device: str
@@ -51,11 +51,11 @@ class DeviceHours:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How long trials will take at most; patience and early stopping can only shorten it.
+    """Upper limits of the hours of trials; patience and early stopping can only shorten them.
 
     Args:
-        hours: of each trial on one device of this host, beside as many others as share it, in the order of the trials.
-        devices: what is to do, on each class of devices that something is known of.
+        hours: of each trial, in their order, on one device of this host that it shares with as many others as fit.
+        devices: hours of the trials to do, on each class of devices with measurements.
     """
 
     hours: tuple[float, ...]
@@ -72,16 +72,16 @@ class MeasuredHours:
 
     @property
     def measured(self) -> int:
-        """Return how many trials the estimate is made of."""
+        """Number of trials that the estimate is based on."""
         return len(self._speeds.trials)
 
     @property
     def rough(self) -> bool:
-        """Return whether all of these had other networks, to whose multiply-adds the hours are in proportion."""
+        """Whether all of these had other networks, so that the hours are only in proportion to multiply-adds."""
         return not any(self._speeds.knows(model) for model in {trial.config.model for trial in self._trials})
 
     def hours(self, share: float = 1.0) -> tuple[float, ...]:
-        """Return the hours of each trial, in their order, with a share of a GPU, at most 1; 1 on a CPU."""
+        """Return the hours of each trial, in their order, on a share of a GPU, at most 1; on a CPU the share is 1."""
         if share not in self._known:
             own = (self._audio.measured_hours(trial, self._speeds, share) for trial in self._trials)
             self._known[share] = tuple(own)
@@ -89,7 +89,7 @@ class MeasuredHours:
 
 
 def measured_hours(trials: Sequence[Trial], measured: Sequence[SweepFolder]) -> list[MeasuredHours]:
-    """Return the hours of trials on each class of devices on which finished trials of `measured` ran, sorted."""
+    """Estimate the hours of trials on each class of devices where trials of `measured` finished; sorted by class."""
     audio = TrialAudio()
     return [MeasuredHours(device, known, trials, audio) for device, known in read_speeds(measured).items()]
 
@@ -103,18 +103,18 @@ def forecast(
     *,
     gpus: float = 1.0,
 ) -> Forecast:
-    """Return how long trials will take.
+    """Forecast the hours of trials.
 
-    On a GPU each has the share that is left to it by the others that are to do: hours of a device are those of all
-    trials at that share, divided by how many of them run on it at once.
+    On a GPU each trial has the share that the other trials to do leave it. The hours of a device are those of all
+    trials at that share, divided by the number of them that run on it at once.
 
     Args:
         trials: any number.
-        to_do: keys of those that are still to be trained.
-        measured: sweeps whose finished trials tell how fast devices are.
-        steps_dir: where steps measured on this host are kept, for trials like which it has trained none.
-        backend: what is to compute the convolutional blocks.
-        gpus: the least share of a GPU that a trial is given where there is one, or whole GPUs; 0 for none.
+        to_do: keys of the trials that are still to be trained.
+        measured: sweeps whose finished trials give the speed of devices.
+        steps_dir: cache of steps measured on this host, for device classes without finished trials.
+        backend: of the convolutional blocks.
+        gpus: least share of a GPU that a trial gets where there is one, or whole GPUs; 0 for none.
     """
     speeds = read_speeds(measured)
     audio, here = TrialAudio(), _Here(backend, gpus > 0)
@@ -144,11 +144,11 @@ def forecast(
 def estimate_hours(
     trials: Sequence[Trial], steps_dir: Path, backend: Backend = "auto", *, on_gpu: bool = True
 ) -> list[float]:
-    """Return how many hours each trial takes at most on one device of this host that it has for itself.
+    """Estimate an upper limit of each trial's hours, alone on one device of this host.
 
     One step of each design is measured, forward and backward, with the trial's precision and batch size on a few
-    seconds of audio, and scaled to the corpus: in proportion to the audio for training, a third of it for evaluation,
-    which has no backward pass. It is kept in a file per host, in `steps_dir`.
+    seconds of audio. It is scaled to the corpus in proportion to the audio; evaluation counts a third, since it has no
+    backward pass. Steps are cached in `steps_dir`, a file per host.
     """
     here, audio = _Here(backend, on_gpu), TrialAudio()
     path = steps_dir / f"{host_name()}.json"
@@ -173,7 +173,7 @@ def estimate_hours(
 
 
 class _Here:
-    """The device of this host that a sweep would train on, and what is in effect there."""
+    """The device of this host that a sweep would train on, with the precision and back end in effect there."""
 
     def __init__(self, backend: Backend, on_gpu: bool) -> None:
         self.backend = backend
@@ -184,7 +184,7 @@ class _Here:
         self._identities: dict[tuple[ModelConfig, str, bool, int, float], str] = {}
 
     def device_class(self, trial: Trial) -> DeviceClass:
-        """Return the class that a trial's row would name if it were trained here."""
+        """Return the device class that a trial's row would have if it were trained here."""
         fusible, precision = trial.config.model.fusible, trial.config.training.precision
         if (fusible, precision) not in self._in_effect:
             with in_precision(precision, self.device):
@@ -196,7 +196,7 @@ class _Here:
         return self._in_effect[fusible, precision]
 
     def identity(self, trial: Trial) -> str:
-        """Return the name under which a trial's step is kept: trials whose steps take as long have the same."""
+        """Return the fingerprint under which a trial's step is cached, the same for steps that take equally long."""
         model, training = trial.config.model, trial.config.training
         shown = min(MEASURED_S, training.sequence_s)
         design = model, training.precision, training.deterministic, training.batch_size, shown
@@ -216,7 +216,7 @@ class _Here:
 
 
 def _read_known(path: Path) -> dict[str, float]:
-    """Return the steps measured before; none where the file is damaged, so that they are measured anew."""
+    """Read the cached steps; none if the file is damaged, so that they are measured anew."""
     if not path.is_file():
         return {}
     try:
@@ -228,7 +228,7 @@ def _read_known(path: Path) -> dict[str, float]:
 
 
 def _measure(trial: Trial, batch_size: int, device: torch.device, backend: Backend) -> float:
-    """Return seconds of one step per second of audio."""
+    """Measure the seconds of one step per second of audio."""
     model_config: ModelConfig = trial.config.model
     training: TrainingConfig = trial.config.training
     prepare_process(training.precision, deterministic=training.deterministic)
@@ -245,5 +245,5 @@ def _measure(trial: Trial, batch_size: int, device: torch.device, backend: Backe
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - begin)
-    # the first steps also fetch memory and choose kernels; of the others the faster is less disturbed by the rest
+    # the first step also allocates memory and chooses kernels; the faster of the others was disturbed less
     return min(seconds[1:]) / (batch_size * frames / trial.corpus.label_rate)

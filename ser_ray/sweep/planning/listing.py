@@ -1,4 +1,4 @@
-"""A plan in words: what is planned, each trial in a line, and how long it will take."""
+"""Show a plan as text: a summary, a line for each trial, and the hours that it will take."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 200
 SHOWN_AT_ENDS = 30
-"""Of a plan with more trials than MOST_SHOWN, so many of the first and of the last are shown."""
+"""Number of the first and of the last trials shown of a plan with more than MOST_SHOWN."""
 
 Row = tuple[Trial, float, str]
-"""A trial, its hours, and what stands of it."""
+"""A trial, its hours, and its state."""
 
 
 def label_of(trial: Trial) -> str:
-    """Return what distinguishes a trial in its sweep, such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0"."""
+    """Label a trial by its differences in the sweep, such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0"."""
     model = trial.config.model
     design = f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"
     others = [
@@ -39,7 +39,7 @@ def label_of(trial: Trial) -> str:
 
 
 def describe_plan(plan: Plan, shown: Path) -> str:
-    """Return what a plan comes to, in a few lines; `shown` is its folder as the user named it."""
+    """Summarise a plan in a few lines; `shown` is its folder as the user named it."""
     corpus = plan.corpus
     recordings = {partition: len(corpus.recordings(partition)) for partition in ("train", "devel", "test")}
     parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
@@ -55,11 +55,11 @@ def describe_plan(plan: Plan, shown: Path) -> str:
 
 
 def list_trials(plan: Plan, steps_dir: Path, *, everything: bool = False) -> None:
-    """Print the trials of a plan, each in a line with what stands of it and its hours, and the sum for each device.
+    """Print the trials of a plan, each in a line with its state and hours, and the sum of hours for each device.
 
     Args:
         plan: whose trials are listed.
-        steps_dir: where measured steps are kept.
+        steps_dir: cache of measured steps.
         everything: show every trial also of a plan with more than MOST_SHOWN.
 
     Raises:
@@ -88,10 +88,10 @@ def list_trials(plan: Plan, steps_dir: Path, *, everything: bool = False) -> Non
 
 
 def _usable_gpus() -> UsableGpus:
-    """Return the GPUs that a run here would use, and report the others as it does; where there is none, at once."""
+    """Find the GPUs that a run here would use; print why others are not used, as the run does."""
     try:
         found = usable_gpus()
-    except InputError as error:  # for which the run would not begin; its hours are those of a CPU
+    except InputError as error:  # a run would refuse to begin; the hours are those of a CPU
         print(f"GPU       not used: {error}")
         return UsableGpus((), all_visible=False)
     for unusable in found.unusable:
@@ -100,7 +100,7 @@ def _usable_gpus() -> UsableGpus:
 
 
 def _states(plan: Plan) -> dict[str, str]:
-    """Return key -> what stands of a trial, of those that need no training."""
+    """Return key -> state of the trials that need no training."""
     states = read_states(plan.folder, plan.trials)
     return {
         **dict.fromkeys(reusable(plan.folder, plan.trials, plan.source_sweeps), "reuse"),

@@ -1,4 +1,4 @@
-"""How fast trials were on each device, from the rows that they left."""
+"""Training speed of trials on each class of devices, read from their rows."""
 
 import json
 import statistics
@@ -17,17 +17,17 @@ from ser_ray.results import SweepFolder, read_table
 Key = TypeVar("Key")
 
 MOST_ROWS = 500
-"""So many rows of a sweep are read, spread over all: more would make an estimate slower and no better."""
+"""Maximum number of rows read of a sweep, spread over all: more would make an estimate slower and no better."""
 
 SHARE_DIGITS = 3
-"""Shares of a GPU are equal that are so to as many digits: three trials on one have 0.3333 each, as Ray counts them."""
+"""Digits to which shares of a GPU are compared: three trials on one have 0.3333 each, as Ray counts them."""
 
 _OF_DEVICE = ("device", "precision", "backend")
 _COLUMNS = ["key", "status", *_OF_DEVICE, "gpus", "batch_size", "sequence_s", "samples_per_second", "config"]
 
 
 class DeviceClass(NamedTuple):
-    """What trials have in common that are equally fast: "cpu: NAME" or a GPU's name, precision and back end."""
+    """Class of devices of equal speed: "cpu: NAME" or a GPU's name, precision and back end."""
 
     device: str
     precision: str
@@ -35,23 +35,23 @@ class DeviceClass(NamedTuple):
 
     @property
     def is_gpu(self) -> bool:
-        """Return whether its trials have a share of a GPU, and no core."""
+        """Whether its trials run on a share of a GPU instead of a core."""
         return not self.device.startswith("cpu")
 
     def __str__(self) -> str:
-        """Return it as a table shows it."""
+        """Format the class for tables."""
         return f"{self.device}, {self.precision}, {self.backend}"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one trial trained.
+    """Training speed of one trial.
 
     Args:
         model: its network.
         batch_size: segments in a batch.
         sequence_s: length of a segment.
-        seconds_per_sample: of training, for each sample of audio.
+        seconds_per_sample: of training, per sample of audio.
         share: of a GPU that it had, at most 1; 1 on a CPU.
     """
 
@@ -62,34 +62,34 @@ class Speed:
     share: float = 1.0
 
     def seconds_at(self, share: float) -> float:
-        """Return the seconds for each sample that such a trial takes at most at another share of a GPU.
+        """Estimate an upper limit of such a trial's seconds per sample at another share of a GPU.
 
         seconds(share) = seconds(measured) x max(1, measured / share): trials on a GPU share its throughput equally, so
-        that one on a quarter of it takes up to four times as long as on the whole. With a larger share it is not taken
-        to be quicker than it was: a small network does not fill a GPU, and nobody has measured how far it does.
+        that one on a quarter of it takes up to four times as long as on the whole. A larger share is not assumed to be
+        faster: a small network does not fill a GPU, and how far it does has not been measured.
         """
         return self.seconds_per_sample * max(1.0, self.share / share)
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """How fast the trials of a device class trained; at least one."""
+    """Training speeds of the trials of a device class, at least one."""
 
     trials: tuple[Speed, ...]
 
     def seconds_per_sample(self, model: ModelConfig, batch_size: int, sequence_s: float, share: float = 1.0) -> float:
-        """Return the seconds that training takes for each sample of audio, at a share of a GPU; 1 on a CPU.
+        """Estimate the seconds of training per sample of audio, at a share of a GPU; on a CPU the share is 1.
 
-        The median of the trials with this network, batch and sequence; where there are none, of those with this
-        network; else the median network's, in proportion to the multiply-adds. Of these, the trials that had this
-        share, if any had; else all, with the seconds that they would take at most at this share.
+        The estimate is the median of the trials with this network, batch and sequence; if there are none, of those with
+        this network; else the median network's, in proportion to the multiply-adds. Only trials that had this share are
+        used, if there are any; else all, with their upper limits at this share (`seconds_at`).
         """
         at = self._at(share)
         known = at.by_setting.get((model, batch_size, sequence_s)) or at.by_model.get(model)
         return known or at.seconds_per_multiply_add * model.multiply_adds / model.hop
 
     def knows(self, model: ModelConfig) -> bool:
-        """Return whether a trial with this network was measured."""
+        """Check whether a trial with this network was measured."""
         return model in self._models
 
     @cached_property
@@ -107,7 +107,7 @@ class Speeds:
 
 
 class _Medians:
-    """Seconds per sample at one share of a GPU: by network, batch and sequence, by network, and per multiply-add."""
+    """Median seconds per sample at one share of a GPU: by network, batch and sequence; by network; per multiply-add."""
 
     def __init__(self, trials: Sequence[Speed], share: float) -> None:
         self.by_setting = _medians(trials, share, lambda trial: (trial.model, trial.batch_size, trial.sequence_s))
@@ -118,10 +118,10 @@ class _Medians:
 
 
 def read_speeds(folders: Sequence[SweepFolder]) -> dict[DeviceClass, Speeds]:
-    """Return how fast the finished trials of sweeps were, by class of devices; a trial in several sweeps counts once.
+    """Read the speeds of sweeps' finished trials, by class of devices; a trial in several sweeps counts once.
 
-    A sweep whose rows cannot be read, as of another version, is left out, and named on stderr. Of each sweep MOST_ROWS
-    rows are read.
+    A sweep whose rows cannot be read, such as one of another version, is left out and named on stderr. At most
+    MOST_ROWS rows of each sweep are read.
     """
     found: dict[DeviceClass, dict[str, Speed]] = {}
     for folder in folders:
@@ -133,14 +133,14 @@ def read_speeds(folders: Sequence[SweepFolder]) -> dict[DeviceClass, Speeds]:
 
 
 def sweeps_beside(folder: SweepFolder) -> list[SweepFolder]:
-    """Return the sweeps in the same folder of results, this one, which need not exist yet, first."""
+    """List the sweeps in the same folder of results: this one first, if it exists yet, then the others."""
     beside = (path.parent for path in sorted(folder.path.parent.glob("*/sweep.yaml")))
     others = [SweepFolder(path) for path in beside if path.name != folder.path.name]
     return [folder, *others] if folder.path.is_dir() else others
 
 
 def _rows(folder: SweepFolder) -> list[dict[str, Any]]:
-    keys = sorted(folder.keys("trials"))  # hashes: every so many of them are a fair sample
+    keys = sorted(folder.keys("trials"))  # hashes: every n-th of them makes a fair sample
     try:
         rows = read_table(folder, "trials", keys=keys[:: -(-len(keys) // MOST_ROWS) or 1], columns=_COLUMNS)
     except InputError as error:
@@ -161,14 +161,14 @@ def _speed(row: Mapping[str, Any]) -> Speed | None:
         row["batch_size"],
         row["sequence_s"],
         1 / row["samples_per_second"],
-        # 0 on a CPU; a network trains on one GPU though it has several; rows of old say nothing: taken for a whole one,
-        # from which the longest times follow
+        # 0 on a CPU; a network trains on one GPU even if it has several. Old rows lack the share: a whole GPU is
+        # assumed, from which the longest times follow.
         round(min(1.0, row["gpus"] or 1.0), SHARE_DIGITS),
     )
 
 
 def _medians(trials: Sequence[Speed], share: float, kind: Callable[[Speed], Key]) -> dict[Key, float]:
-    """Return kind -> median of the trials that had a share; of a kind of which none had, of all of it."""
+    """Return kind -> median of its trials that had this share or, if none had, of all its trials."""
     kinds: dict[Key, list[Speed]] = {}
     for trial in trials:
         kinds.setdefault(kind(trial), []).append(trial)

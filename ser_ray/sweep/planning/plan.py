@@ -15,21 +15,21 @@ from ser_ray.trial import Trial, TrialConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep runs: all its trials, the first seed of every configuration before the second.
+    """All trials that a sweep runs, the first seed of every configuration before the second.
 
-    Of a guided search it holds those that are proposed already, the seeds of each configuration together.
+    For a guided search these are the trials proposed so far, the seeds of each configuration together.
 
     Args:
         config: the sweep.
         corpus: what it runs on.
         folder: of its results, absolute.
         trials: with distinct keys.
-        configurations: how many of the trials differ in more than the seed of their replicate.
-        collapsed: configurations that were equal to others and are planned once.
-        left_out: configurations that schedule.max_configurations leaves out.
-        guided: what proposes further trials, if anything does.
+        configurations: number of trials that differ in more than the seed of their replicate.
+        collapsed: number of configurations that were equal to others and are planned once.
+        left_out: number of configurations that schedule.max_configurations leaves out.
+        guided: the guided search that proposes further trials, if there is one.
         source_sweeps: other sweeps, whose finished trials are taken over.
-        notes: what else is to be said of it, a text each.
+        notes: further remarks for the user, a text each.
     """
 
     config: SweepConfig
@@ -45,14 +45,14 @@ class Plan:
 
     @property
     def to_propose(self) -> int:
-        """Trials that a guided search has still to propose, at most, replicates counted."""
+        """Maximum number of trials that a guided search has still to propose, replicates counted."""
         return 0 if self.guided is None else self.guided.remaining * self.config.replicates
 
     def record(self, proposed: Iterable[str] = ()) -> None:
-        """Write which trials are planned, for whoever is to see the trials of this plan alone.
+        """Write the keys of the planned trials, for readers that show the trials of this plan alone.
 
         Args:
-            proposed: keys of what a guided search has proposed since.
+            proposed: keys of trials that a guided search has proposed since.
 
         Raises:
             OSError: if the disk is full or cannot be written.
@@ -61,7 +61,7 @@ class Plan:
 
 
 def make_plan(config: SweepConfig, factory: TrialFactory) -> Plan:
-    """Return the plan of a sweep: the same for the same sweep, corpus and recorded proposals.
+    """Make the plan of a sweep, which depends only on the sweep, the corpus and recorded proposals.
 
     Raises:
         InputError: if the exploration yields no networks, or a configuration does not fit the corpus (see `CorpusFit`).

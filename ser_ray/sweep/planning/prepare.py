@@ -1,4 +1,4 @@
-"""Makes the plan of a sweep from the command line: what running, listing and submitting one begin with."""
+"""Make the plan of a sweep from the command line, the first step of running, listing and submitting it."""
 
 import argparse
 import dataclasses
@@ -18,7 +18,7 @@ from ser_ray.unwritable import results_unwritable
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is to be run, to be read by `prepare`."""
+    """Add the command-line options that say what to run, for `read_config` and `prepare`."""
     parser.add_argument("file", type=Path, metavar="FILE.yaml", help="the sweep file")
     parser.add_argument("--corpus", metavar="DIR", help="corpus to use instead of the file's")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(options: argparse.Namespace) -> tuple[SweepConfig, str | None]:
-    """Return the sweep that options of `add_options` ask for, and what --quick has made of it.
+    """Read the sweep that options of `add_options` describe; return it and the changes made by --quick, if any.
 
     Raises:
         InputError: if the sweep file or --set is wrong.
@@ -53,19 +53,19 @@ def read_config(options: argparse.Namespace) -> tuple[SweepConfig, str | None]:
 
 
 def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> Plan:
-    """Return the plan of a sweep.
+    """Make the plan of a sweep and check it against its corpus.
 
     Args:
-        options: of `add_options`.
+        options: parsed options of `add_options`.
         config: of `read_config`.
-        keep: write what rows refer to, the code's uncommitted changes; else nothing is written but a built-in corpus.
+        keep: store the code's uncommitted changes, to which rows refer; else nothing is written but a built-in corpus.
 
     Raises:
         InputError: if the corpus, the plan or a source sweep is wrong, or results cannot be written.
     """
     corpus = _open(config, options.results)
     folder = SweepFolder((options.results / config.name).resolve())
-    if is_kept(folder):  # which would count as finished here
+    if is_kept(folder):  # its rows would count as finished here
         raise InputError(
             f"{folder.path} holds the kept rows of a sweep that ran elsewhere; choose another folder with --results DIR"
         )
@@ -82,7 +82,7 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
 def _open(config: SweepConfig, results: Path) -> Corpus:
     from ser_ray.corpus.synthetic.generate import BUILT_IN, built_in
 
-    # made once and beside the results, which all nodes of a cluster see
+    # made once, beside the results, where all nodes of a cluster see it
     path = built_in(config.corpus, results / ".corpora") if config.corpus in BUILT_IN else Path(config.corpus)
     return open_corpus(path.resolve())
 

@@ -1,4 +1,4 @@
-"""The file of a guided search's proposals, a JSON object a line, and what a crash leaves of it."""
+"""The file of a guided search's proposals, one JSON object per line, and its recovery after a crash."""
 
 import json
 import os
@@ -12,20 +12,20 @@ from ser_ray.files import errors_naming, sync
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration that was proposed: its number in the sweep, from 0, and its values by dotted field."""
+    """A proposed configuration: its number in the sweep, from 0, and its values by dotted field."""
 
     number: int
     values: dict[str, Any]
 
 
 class ProposalLog:
-    """The file of proposals: lines are appended whole, and what a crash left of one is cut off."""
+    """The file of proposals: whole lines are appended, and a line left incomplete by a crash is cut off."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.length = file, 0
 
     def read(self) -> list[Proposal]:
-        """Return what is recorded; a half last line is no line."""
+        """Read the recorded proposals; an incomplete last line is ignored."""
         try:
             data = self.file.read_bytes()
         except FileNotFoundError:
@@ -44,7 +44,7 @@ class ProposalLog:
         return proposals
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write an entry to the disk after those that are whole."""
+        """Append an entry after the complete lines, and sync it to the disk."""
         new = not self.file.exists()
         self.file.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(entry).encode() + b"\n"

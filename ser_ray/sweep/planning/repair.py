@@ -1,8 +1,8 @@
-"""Damaged parts of a sweep: set aside before it goes on, and made again from what stands.
+"""Set aside damaged parts of a sweep before it goes on, and restore them from what is intact.
 
-Epochs stand in a trial's checkpoint as well and are written from there at once. A row and its chains follow from the
-trial's predictions, and are searched; what has no predictions is trained on. None of that is done here: a part that is
-not there any more is missing, and `standing` says what is missing.
+A trial's epochs are in its checkpoint as well, and are rewritten from there at once. Its row and chains follow from its
+predictions, and are searched again; a trial without predictions is trained on. Neither is done here: a part that was
+set aside is missing, and `read_states` finds what is missing.
 """
 
 import shlex
@@ -14,19 +14,19 @@ from ser_ray.results.folder import PART
 from ser_ray.results.parts import opened_part
 
 MOST_TOLD = 50
-"""So many damaged parts are listed one by one."""
+"""Maximum number of damaged parts that are listed one by one."""
 
 
 def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], None]) -> None:
-    """Set aside what is damaged in a sweep's tables, and write again what can be at once.
+    """Set aside the damaged parts of a sweep's tables, and rewrite those that can be rewritten at once.
 
     Args:
         folder: of the sweep, in which other drivers may run other shares.
-        planned: keys of the trials that this run is for.
-        say: takes a line for each damaged part: what is wrong, where it is now, and what is made of it.
+        planned: keys of the trials of this run.
+        say: called with a line for each damaged part: what is wrong, where it is now, and how it is restored.
 
     Raises:
-        InputError: if a part is of a version of ser_ray that is not read, or its file system does not give it.
+        InputError: if a part is of an unsupported version of ser_ray, or its file system does not return it.
         OSError: if the folder cannot be written.
     """
     aside = {
@@ -35,7 +35,7 @@ def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], N
         if (place := set_damaged_aside(folder, damage)) is not None
     }
     for number, (damage, place) in enumerate(aside.items()):
-        then = _made_again(folder, damage, damage.key in planned)  # of many, too, though it is not listed
+        then = _made_again(folder, damage, damage.key in planned)  # for unlisted parts, too
         if number < MOST_TOLD:
             say(f"DAMAGED   {damage.table}/{damage.key}{PART}: {damage.reason}; set aside as {place}; {then}")
     if len(aside) > MOST_TOLD:
@@ -44,7 +44,7 @@ def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], N
 
 
 def _made_again(folder: SweepFolder, damage: Damage, planned: bool) -> str:
-    """Write a part again if it stands elsewhere, and return what is made of it, or will be."""
+    """Rewrite a part if its contents are elsewhere, and describe how it is or will be restored."""
     key = damage.key
     row, predictions = (folder.part(table, key).is_file() for table in ("trials", "predictions"))
     if damage.table == "epochs":
@@ -66,7 +66,7 @@ def _made_again(folder: SweepFolder, damage: Damage, planned: bool) -> str:
 
 
 def _put_compacted_aside(folder: SweepFolder, say: Callable[[str], None]) -> None:
-    """Set damaged files of many parts aside, which are written anew when that is worth it: the parts hold all."""
+    """Set aside damaged compacted tables, which are rewritten when that is worth it: the parts contain everything."""
     for table in SCHEMAS:
         path = folder.compacted(table)
         try:

@@ -1,4 +1,4 @@
-"""A sweep as it ran, with every default filled in, as the text of a sweep file."""
+"""The text of a sweep file for a sweep as it ran, with every default filled in."""
 
 import dataclasses
 import json
@@ -11,10 +11,10 @@ from ser_ray.trial import TrialConfig
 
 
 def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
-    """Return the sweep file that plans the same trials again, whatever defaults become later.
+    """Write, as text, the sweep file that plans the same trials again even if defaults change later.
 
-    It has all defaults filled in, overrides applied, ranges of values as lists, designs with their hop; `comments` are
-    lines for its head, such as the command.
+    All defaults are filled in, overrides applied, ranges of values written as lists, and designs given their hop.
+    `comments` are lines for its head, such as the command.
     """
     config = plan.config
     contents = {
@@ -36,7 +36,7 @@ def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
 
 
 def _trial(plan: Plan) -> dict[str, Any]:
-    """Return the trial with its defaults, less what is explored."""
+    """Return the trial with its defaults, without the explored fields."""
     explored = {path for item in plan.config.explore for path in item.paths}
     return {
         section: {
@@ -57,7 +57,7 @@ def _item(item: Item, hop: int) -> dict[str, Any]:
 
 
 def _block(contents: Mapping[str, Any]) -> list[str]:
-    """Return a mapping as YAML lines: sections indented, everything deeper on one line as JSON, which is YAML too."""
+    """Format a mapping as YAML lines: sections indented, everything deeper on one line as JSON, which is YAML too."""
     lines = []
     for key, value in contents.items():
         if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""Trials that other sweeps have trained, taken over: whole, or as the beginning of a longer training.
+"""Take over trials that other sweeps have trained: whole, or as the beginning of a longer training.
 
-A trial's key is the same in all sweeps, so what is finished elsewhere need not be trained again. Tables are written
-anew, in the present schema and with this sweep's name; checkpoints are hard links where the file system has them,
-which is safe since nobody writes into one: a newer checkpoint takes the older one's place.
+A trial's key is the same in all sweeps, so a trial that is finished elsewhere need not be trained again. Tables are
+rewritten in the present schema and with this sweep's name. Checkpoints are hard links where the file system supports
+them. That is safe since no checkpoint is ever modified: a newer one replaces it.
 """
 
 import json
@@ -21,9 +21,9 @@ from ser_ray.trial import Trial, keyed_config
 
 
 def reusable(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
-    """Return the trials that would be taken over: key -> the first source sweep that has finished it.
+    """Find the trials that would be taken over: key -> the first source sweep that has finished it.
 
-    They are those of which nothing stands in `folder`, which need not exist: no row, and no predictions of its own.
+    Only trials without a row and without predictions of their own in `folder` count; the folder need not exist.
 
     Raises:
         InputError: if a part of a source sweep cannot be read.
@@ -48,10 +48,10 @@ def reusable(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[Swe
 
 
 def take_over(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder]) -> dict[str, str]:
-    """Take over what source sweeps have finished of some trials, and return key -> path of the source.
+    """Take over trials that source sweeps have finished, and return key -> path of the source.
 
-    A trial's row is written last, and only if the source has searched it as is asked for here; else it is left trained,
-    to be searched. Ended in between, the same call takes over the rest. Sources are only read.
+    A trial's row is written last, and only if the source has searched it as requested here; else it is left trained, to
+    be searched. After an interruption, the same call takes over the rest. Sources are only read.
 
     Raises:
         InputError: if a part of a source cannot be read.
@@ -67,12 +67,12 @@ def take_over(folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[Sw
 def adopt_checkpoints(
     folder: SweepFolder, trials: Sequence[Trial], sources: Sequence[SweepFolder] = ()
 ) -> dict[str, str]:
-    """Give each trial without a checkpoint the one of a finished trial that differs from it by fewer epochs alone.
+    """Give each trial without a checkpoint that of a finished trial that differs only by having fewer epochs.
 
-    Of equally long ones this sweep's own is taken.
+    The longest is taken; of equally long ones, this sweep's own.
 
     Returns:
-        Key -> the trial that it goes on from: its key, and " of DIR" behind it where it is another sweep's.
+        Key -> the trial that it goes on from: its key, followed by " of DIR" if it is another sweep's.
     """
     shorter: dict[str, list[tuple[int, SweepFolder, str]]] = {}
     for source in (folder, *_others(folder, sources)):
@@ -96,12 +96,12 @@ def _others(folder: SweepFolder, sources: Sequence[SweepFolder]) -> list[SweepFo
 
 
 def _is_taken_over(folder: SweepFolder, key: str) -> bool:
-    """Return whether predictions were taken over, so that only a row was still missing when that ended."""
+    """Check whether predictions were taken over, so that only the row was missing when the take-over ended."""
     return read_trial(folder.part("predictions", key)).get("reused_from") is not None
 
 
 def searched_with(folder: SweepFolder, keys: Collection[str]) -> dict[str, SearchConfig]:
-    """Return key -> what a trial was searched with, for those that are.
+    """Return key -> search settings of the trials that are searched.
 
     Raises:
         InputError: if a part cannot be read.
@@ -149,7 +149,7 @@ def _without_epochs(config: Mapping[str, Any]) -> str:
 
 
 def _link_folder(folder: SweepFolder, source: Path, target: Path) -> None:
-    """Put a copy of a folder of checkpoints into its place, in that of what may be there."""
+    """Copy a folder of checkpoints to `target`, replacing what may be there."""
     new = folder.tmp / f"checkpoints-{target.name}-{secrets.token_hex(6)}"
     try:
         shutil.copytree(source, new, copy_function=_link_or_copy, ignore=_not_checkpoints)
@@ -159,7 +159,7 @@ def _link_folder(folder: SweepFolder, source: Path, target: Path) -> None:
 
 
 def _not_checkpoints(folder: str, names: Sequence[str]) -> list[str]:
-    """Return what is left out of a copy: what is half written or set aside, and what is no file at all."""
+    """List the names to leave out of a copy: incomplete files, files set aside, and what is no file at all."""
     return [name for name in names if name.startswith((".", "damaged-")) or not (Path(folder) / name).is_file()]
 
 

@@ -1,4 +1,4 @@
-"""How many trials run at once on given nodes: what a trial takes of a node, and how often that fits."""
+"""Count the trials that run at once on given nodes, from the resources that a trial takes."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from ser_ray.sweep.spec.config import Resources
 
 
 def slots(nodes: Iterable[tuple[float, float]], cpus: float, gpus: float) -> int:
-    """Return how many trials run at once that take so many cores and GPUs each, none across nodes or GPUs.
+    """Count the trials that run at once, each within one node and, with a share of a GPU, within one GPU.
 
     Args:
         nodes: (CPU cores, GPUs) of each node.
@@ -18,23 +18,23 @@ def slots(nodes: Iterable[tuple[float, float]], cpus: float, gpus: float) -> int
 
 
 def at_once_on_a_gpu(gpus: float, trials: int) -> int:
-    """Return how many of `trials` share one GPU, each with an equal part of it that is at least `gpus`.
+    """Count how many of `trials` share one GPU, each with an equal share of at least `gpus`.
 
-    Whole GPUs, or 0 for none, count as a whole one. Fewer trials than there is room for have larger shares.
+    Whole GPUs, or 0 for none, count as one whole GPU. Fewer trials than fit have larger shares.
     """
     return max(1, min(int(_on_gpus(1, min(gpus or 1.0, 1.0))), trials))
 
 
 def search_actors(asked: int | None, cpus: float, training: float) -> int:
-    """Return how many processes may search post-processing: those asked for, else the cores that trials leave.
+    """Compute how many processes search post-processing: as many as requested, else the cores that trials leave.
 
-    At least one. `cpus` are the cores of all nodes together, `training` those that trials take.
+    It is at least one. `cpus` are the cores of all nodes together, `training` those that trials take.
     """
     return asked or max(1, int(cpus - training))
 
 
 def taken(resources: Resources, gpus: float) -> tuple[float, float]:
-    """Return the cores and GPUs that a trial takes, where there are so many GPUs on all nodes together.
+    """Return the cores and GPUs that a trial takes; `gpus` is the number of GPUs on all nodes together.
 
     Without a GPU it takes one core, since it trains in one thread.
     """

@@ -1,4 +1,4 @@
-"""What of a plan stands already, read from the sweep's folder alone."""
+"""States of a plan's trials, read from the sweep's folder alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from ser_ray.trial import Trial
 
 @dataclass(frozen=True)
 class TrialStates:
-    """The trials of a plan, by what has become of them.
+    """The trials of a plan by their states.
 
     Args:
-        finished: keys of trials whose result stands.
+        finished: keys of trials whose results are complete.
         stopped: keys of trials that the schedule ended early.
         failed: key -> reason.
         to_search: trials that are trained and not yet searched, or whose chains are missing.
@@ -27,17 +27,17 @@ class TrialStates:
 
     @property
     def ended(self) -> int:
-        """How many trials need nothing any more."""
+        """Number of trials that need nothing any more."""
         return len(self.finished) + len(self.stopped) + len(self.failed)
 
     @property
     def open(self) -> int:
-        """How many are to be trained or searched."""
+        """Number of trials to be trained or searched."""
         return len(self.to_search) + len(self.to_train)
 
 
 def read_states(folder: SweepFolder, trials: Sequence[Trial]) -> TrialStates:
-    """Return the states of trials in a sweep's folder, which need not exist yet.
+    """Read the states of trials in a sweep's folder, which need not exist yet.
 
     Raises:
         InputError: if a part cannot be read.
@@ -61,8 +61,8 @@ def read_states(folder: SweepFolder, trials: Sequence[Trial]) -> TrialStates:
 def forget_failed(folder: SweepFolder, keys: Iterable[str]) -> None:
     """Remove the rows of failed trials, so that these are run again.
 
-    Checkpoints stay: a trial that failed for want of memory or disk goes on from its last epoch, and one that diverged
-    would do so again from the start as well.
+    Checkpoints are kept: a trial that failed for want of memory or disk goes on from its last epoch, and one that
+    diverged would also diverge from the start.
     """
     for key in keys:
         folder.part("trials", key).unlink(missing_ok=True)

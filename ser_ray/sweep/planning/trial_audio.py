@@ -1,4 +1,4 @@
-"""How much audio of its corpus a trial uses, and how long that takes on devices of known speed."""
+"""Amount of a corpus's audio that a trial uses, and the hours that takes on devices of known speed."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,15 @@ from ser_ray.training.segments import recordings_of
 from ser_ray.trial import Trial
 
 EVALUATION = 1 / 3
-"""Of the time that training on as much audio takes: there is no backward pass."""
+"""Time of evaluation as a fraction of training on as much audio: there is no backward pass."""
 
 
 class Seconds(NamedTuple):
     """Audio of a corpus that one trial uses, in seconds.
 
     Args:
-        trained: in an epoch, without what fills up sequences.
-        padded: in an epoch, in whole sequences.
+        trained: in an epoch, without the padding of sequences.
+        padded: in an epoch, with sequences padded to their full length.
         devel: of that partition.
         test: of that partition.
     """
@@ -28,20 +28,20 @@ class Seconds(NamedTuple):
     test: float
 
     def hours(self, seconds_per_audio_second: float, epochs: int, *, padded: bool) -> float:
-        """Return the hours of a training; padded counts short sequences as whole ones, as a measured step does."""
+        """Compute the hours of a training; `padded` counts short sequences as whole ones, as a measured step does."""
         trained = epochs * (self.padded if padded else self.trained)
         evaluated = epochs * self.devel + self.devel + self.test
         return seconds_per_audio_second * (trained + EVALUATION * evaluated) / 3600
 
 
 class TrialAudio:
-    """How much audio trials use; found out once for all with the same corpus, limits and sequence length."""
+    """Amount of audio that trials use, computed once for all with the same corpus, limits and sequence length."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int | None, float | None, float, str], Seconds] = {}
 
     def of(self, trial: Trial) -> Seconds:
-        """Return what a trial uses."""
+        """Return the audio that a trial uses."""
         config = trial.config.training
         asked = trial.corpus.fingerprint, config.limit_recordings, config.limit_s, config.sequence_s, config.segments
         if asked not in self._known:
@@ -49,12 +49,12 @@ class TrialAudio:
         return self._known[asked]
 
     def largest_batch(self, trial: Trial) -> int:
-        """Return how many segments the largest batch of a trial has: no more than there are."""
+        """Return the number of segments in a trial's largest batch: the batch size, or all segments if fewer."""
         training = trial.config.training
         return min(training.batch_size, round(self.of(trial).padded / training.sequence_s))
 
     def measured_hours(self, trial: Trial, speeds: Speeds, share: float) -> float:
-        """Return the hours of a trial on devices of known speed, with a share of a GPU; 1 on a CPU."""
+        """Estimate the hours of a trial on devices of known speed, at a share of a GPU; on a CPU the share is 1."""
         model, training = trial.config.model, trial.config.training
         seconds = speeds.seconds_per_sample(model, training.batch_size, training.sequence_s, share)
         return self.of(trial).hours(seconds * trial.corpus.sample_rate, training.epochs, padded=False)

@@ -1,4 +1,4 @@
-"""Makes the trials of a sweep from explored configurations: the same way for grids, draws and proposals."""
+"""Create the trials of a sweep from explored configurations, the same way for grids, draws and proposals."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from ser_ray.trial import Trial, trial_key
 
 @dataclass(frozen=True)
 class TrialFactory:
-    """What all trials of a sweep share, and the one function that makes them.
+    """Creates the trials of a sweep, from what they all share.
 
     Args:
         corpus: what they train on.
         sweep: name of the sweep.
         folder: of its results, absolute, since trials run in other processes.
         git_commit: of the code, if known.
-        git_diff: name of the code's uncommitted changes, if it has any that are kept.
+        git_diff: name of the code's uncommitted changes, if any are stored.
     """
 
     corpus: Corpus
@@ -28,7 +28,7 @@ class TrialFactory:
     git_diff: str | None = None
 
     def trial(self, configuration: Configuration, replicate: int = 0) -> Trial:
-        """Return a configuration's trial; `replicate` is the number of its seed, from 0."""
+        """Create a configuration's trial; `replicate` is the number of its seed, from 0."""
         config = configuration.trial
         if replicate:
             training = dataclasses.replace(config.training, seed=config.training.seed + replicate)

@@ -1,1 +1,1 @@
-"""A running sweep: the driver, its workers, and what is made of the ends of trials."""
+"""A running sweep: the driver, its workers, and the handling of ended trials."""

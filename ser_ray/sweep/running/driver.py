@@ -1,4 +1,4 @@
-"""Driver of a run on Ray: trials train, their predictions are searched, and the user is shown how far it is."""
+"""Driver of a run on Ray: train trials, search their predictions, and show the progress."""
 
 import contextlib
 import os
@@ -45,11 +45,11 @@ NOT_BEGUN = "no trial has begun"
 SAVING = "trials save what they have"
 SEARCHING = "what is trained is searched, for two minutes at most"
 LEAVE_S = 15.0
-"""How long Tune may take to leave at once; after that it is left behind."""
+"""How long Tune may take to end at once; after that it is left behind."""
 
 
 class Driver:
-    """Driver of those trials of a plan that are run here.
+    """Driver of the trials of a plan that are run here.
 
     Attributes:
         proposed: trials that a guided search has proposed since.
@@ -62,7 +62,7 @@ class Driver:
         self._stop = StopRequest(self._folder.tmp / f"go-{_driver_name()}")
         self._doing = NOT_BEGUN
         self.proposed: list[Trial] = []
-        # Ray and its children write to the standard streams by themselves; the view keeps the stream as it is now.
+        # Ray and its children also write to the standard streams; the view keeps the stream that is set now.
         self._progress = Progress(
             {trial.key: label_of(trial) for trial in trials},
             {trial.key: trial.config.training.epochs for trial in states.to_train},
@@ -75,11 +75,11 @@ class Driver:
         self._events: TrialEvents | None = None
 
     def run(self, outcome: Callable[[], str]) -> None:
-        """Train and search the trials that are open; `outcome` is asked at the end how the run ended.
+        """Train and search the open trials; `outcome()` is called at the end and returns how the run ended.
 
         Raises:
-            InputError: if no node has what a trial asks for, or the corpus is not what its manifest says.
-            KeyboardInterrupt: if the run was asked a second time to end.
+            InputError: if no node has what a trial requests, or the corpus does not match its manifest.
+            KeyboardInterrupt: on a second signal to end the run.
         """
         heartbeat = Heartbeat(self._folder, self._progress.pace, self._maintain, self._options.share)
         with contextlib.ExitStack() as stack:
@@ -100,7 +100,7 @@ class Driver:
 
     @property
     def _scratch(self) -> Path:
-        """Tune's own files of this run; another run of the same sweep has another place for its."""
+        """Folder of Tune's own files of this run, different from that of another run of the same sweep."""
         return self._folder.tmp / f"tune-{_driver_name()}"
 
     def _on_unwritable(self, reason: str) -> None:
@@ -118,7 +118,7 @@ class Driver:
                 "export SER_RAY_MPS=1 in slurm/site.env, or set resources.mps to false"
             )
         log("starting Ray")
-        # before the kernels, whose compilation a run without a cluster would wait for
+        # before the kernels: a run without a cluster would wait for their compilation
         address = cluster_address(rendezvous, self._stop)
         if self._stop.requested:
             return
@@ -127,7 +127,7 @@ class Driver:
         gpus = usable_gpus() if address is None and trains and resources.gpus else UsableGpus(())
         for unusable in gpus.unusable:
             log(f"GPU       not used: {unusable}")
-        # a copy on the node's own disk is verified as it is made
+        # a local copy is verified as it is made
         here = self._plan.corpus if trains and resources.verify_corpus and resources.staging is None else None
         with (
             only_visible(gpus),
@@ -140,7 +140,7 @@ class Driver:
             watch.log_changes()
             given = allocation.gpus_given()
             if given and trains and resources.gpus and not machines.gpus:
-                raise gpus_unusable(given, None)  # on several nodes: the doctor has said there what it found
+                raise gpus_unusable(given, None)  # on several nodes the doctor has reported the reason there
             each = trial_resources(resources, machines, log)
             log(
                 f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
@@ -161,7 +161,7 @@ class Driver:
 
     @contextlib.contextmanager
     def _searching(self, actors: int, queue: TrialQueue) -> Iterator[TrialEvents]:
-        """Yield the events of trials, beside a pool that searches what is trained and in the end all of it."""
+        """Yield the events of trials; a pool searches trained trials meanwhile, and the rest of them at the end."""
         pool = SearchPool(self._folder, actors, lambda key, error: events.searched(self._trials[key], error))
         board = _tensorboard(self._folder) if self._options.tensorboard else None
         events = TrialEvents(self._plan, queue, self._stop, self._progress, pool.submit, board)
@@ -172,7 +172,7 @@ class Driver:
             try:
                 pool.close(now=lambda: self._stop.now)
             finally:
-                self._events = None  # no process is ended any more by way of Ray, which is about to be left
+                self._events = None  # end no more processes through Ray, which is about to be shut down
                 events.close()
 
     def _wait_for(self, compiled: "Future[None]") -> None:
@@ -212,7 +212,7 @@ class Driver:
         self._stop.request(RAY_LOST, now=True)
 
     def _report_lost(self) -> None:
-        """Have a job begin again what failed through no fault of the sweep's."""
+        """Report the loss of the cluster, so that a job begins again: the sweep is not at fault."""
         if self._options.rendezvous is not None:
             with contextlib.suppress(OSError):  # the run ends all the same
                 self._options.rendezvous.report_lost()
@@ -225,10 +225,10 @@ class Driver:
 
 
 def wait_for_training(training: RayThread, stop: StopRequest, max_hours: float | None) -> None:
-    """Wait for the end of a training, request it after so many hours, and do not wait for one that is to end at once.
+    """Wait for a training to end, request that after `max_hours`, and wait LEAVE_S at most if it must end at once.
 
     Raises:
-        Exception: what the training raised.
+        Exception: the training's own.
     """
     began = time.monotonic()
     try:
@@ -242,7 +242,7 @@ def wait_for_training(training: RayThread, stop: StopRequest, max_hours: float |
 
 
 def _driver_name() -> str:
-    """Return a name that no other driver has: two nodes may give two processes the same number."""
+    """Return a name that no other driver has: processes of two nodes may have the same number."""
     return f"{provenance.host_name()}-{os.getpid()}"
 
 
@@ -251,7 +251,7 @@ def _log_name(share: Share) -> str:
 
 
 def _compile_kernels(training: bool) -> None:
-    """Compile the kernels of searches, and of training, to disk, lest each process compiles its own."""
+    """Compile the kernels of searches and, if requested, of training to disk, so that processes need not do it."""
     from ser_ray.postprocess.running_median import warm
 
     warm()
@@ -262,7 +262,7 @@ def _compile_kernels(training: bool) -> None:
 
 
 def _tensorboard(folder: SweepFolder) -> "TensorBoard":
-    # its library imports PyTorch, for seconds, which a driver has no other use for
+    # its library imports PyTorch, which takes seconds and which a driver does not need otherwise
     from ser_ray.sweep.running.tensorboard import TensorBoard
 
     return TensorBoard(folder.path / "tensorboard")

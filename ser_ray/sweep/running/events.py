@@ -1,4 +1,4 @@
-"""Events of a run's trials, and what they do: show the user, submit searches, spend the budget, feed the queue."""
+"""Handle the events of a run's trials: show them, submit searches, spend the budget, feed the queue."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class TrialEvents:
-    """What is done when a trial starts, ends an epoch, or ends.
+    """Handles trials that start, end an epoch, or end.
 
-    `stop` ends the run where a budget is spent or results cannot be written; `submit` takes the key of a trained trial
-    that is to be searched.
+    `stop` ends the run if a budget is spent or results cannot be written; `submit` is called with the key of a trained
+    trial that is to be searched.
 
     Attributes:
-        corpus_altered: why the corpus is not what its manifest says, once a trial has found that.
+        corpus_altered: how the corpus differs from its manifest, once a trial has found that.
     """
 
     def __init__(
@@ -51,21 +51,21 @@ class TrialEvents:
         self._board = board
 
     def started(self, key: str, kill: Callable[[], None]) -> None:
-        """Watch a trial that has its resources; `kill` ends its process."""
+        """Watch a trial that got its resources; `kill` ends its process."""
         if self._stop.requested:
-            self._too_late.add(key)  # it ends as soon as it sees that, with nothing done
+            self._too_late.add(key)  # it ends as soon as it sees the stop request, with nothing done
         else:
             self._progress.started(key)
         self._watchdog.watch(key, self._folder.log(key), kill)
 
     def placed(self, key: str, place: Place) -> None:
-        """Keep where a trial runs, as its process reports."""
+        """Record where a trial runs, as reported by its process."""
         self._places[key] = place
 
     def place(self, key: str) -> Place:
-        """Return where a trial ran last: as it reported to this run, or as its predictions keep of an earlier one."""
+        """Return where a trial ran last: as reported to this run, or as an earlier run recorded in its predictions."""
         if key not in self._places:
-            with contextlib.suppress(InputError):  # then nobody can tell
+            with contextlib.suppress(InputError):  # then it is unknown
                 return Place.of_row(read_trial(self._folder.part("predictions", key)))
         return self._places.get(key, NOWHERE)
 
@@ -101,14 +101,14 @@ class TrialEvents:
         self._draw(lambda board: board.ended(key))
 
     def left(self, key: str) -> None:
-        """Record a trial that ended before its end, and is still open."""
+        """Record a trial whose process ended although it is still open."""
         self._watchdog.forget(key)
         self._draw(lambda board: board.ended(key))
         if key not in self._too_late:
             self._progress.left(key)
 
     def faulted(self, key: str, fault: DeviceFault) -> None:
-        """Show that the GPU of a trial was at fault; the trial is still open."""
+        """Show that a trial met a fault of its GPU; the trial is still open."""
         self._watchdog.forget(key)
         self._progress.log(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
         if fault.set_aside is not None:
@@ -120,13 +120,13 @@ class TrialEvents:
         self._stop.request(MAKE_ROOM)
 
     def altered(self, key: str, reason: str) -> None:
-        """Stop the run, since a trial found that the corpus is not what its manifest says."""
+        """Stop the run, since a trial found that the corpus does not match its manifest."""
         self._progress.log(f"CORPUS    {key}  {reason}")
         self.corpus_altered = self.corpus_altered or reason
         self._stop.request("the corpus is not what its manifest says")
 
     def searched(self, trial: Trial, error: Exception | None) -> None:
-        """Record that a trial's post-processing is searched, or the error that ended its search."""
+        """Record that a trial's search is done, or the error that ended it."""
         key = trial.key
         if error is None:
             (row,) = read_table(self._folder, "trials", keys=[key]).to_pylist()
@@ -137,7 +137,7 @@ class TrialEvents:
             self._not_searched(key, error)
         else:
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
-            if self._folder.part("trials", key).is_file():  # it was searched for its chains, which had been lost
+            if self._folder.part("trials", key).is_file():  # it was searched again for its chains, which had been lost
                 self._progress.log(f"FAILED    {key}  {reason}; its row stands as it was")
                 return
             try:
@@ -152,10 +152,10 @@ class TrialEvents:
         self._progress.left(key)
 
     def maintain(self) -> None:
-        """End processes that hang, and keep the table in one file up to date."""
+        """End hung processes, and bring the compacted tables up to date."""
         for key in self._watchdog.check():
             self._progress.log(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
-        with contextlib.suppress(OSError, InputError):  # where it cannot be made, the parts are enough
+        with contextlib.suppress(OSError, InputError):  # if they cannot be written, the parts are enough
             compact_tables(self._folder)
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class TrialEvents:
         self._draw(lambda board: board.close())
 
     def _draw(self, draw: "Callable[[TensorBoard], None]") -> None:
-        """Draw something for TensorBoard; the tables hold it as well."""
+        """Write to TensorBoard's files, or give them up if that fails: the tables contain the same figures."""
         if self._board is None:
             return
         try:
@@ -174,7 +174,7 @@ class TrialEvents:
 
 
 def _gpu_seconds_of(folder: SweepFolder) -> float:
-    """Return the GPU seconds that a sweep's trials have taken so far."""
+    """Sum the GPU seconds that a sweep's trials have taken so far."""
     epochs = read_table(folder, "epochs", columns=["train_seconds", "evaluate_seconds", "gpus"])
     seconds = pc.add(epochs["train_seconds"], epochs["evaluate_seconds"])
     return float(pc.sum(pc.multiply(seconds, epochs["gpus"])).as_py() or 0.0)

@@ -1,4 +1,4 @@
-"""The driver's side of a job with several nodes: it waits for the cluster's head, and for the others to join."""
+"""The driver's side of a job with several nodes: wait for the cluster's head, and for the others to join."""
 
 import os
 import time
@@ -16,16 +16,16 @@ HEAD_S = 300.0
 
 
 def cluster_address(rendezvous: Rendezvous | None, stop: StopRequest) -> str | None:
-    """Return the address of the cluster, once its head has published it; None to start one here, or if asked to stop.
+    """Wait for the cluster's head to publish its address; return None to start one here, or on a stop request.
 
     Raises:
-        InputError: if no head comes up, with what the nodes say.
+        InputError: if no head comes up, with the nodes' reports.
     """
     if rendezvous is None or rendezvous.nodes == 1:
         return os.environ.get("RAY_ADDRESS") or None
     deadline = time.monotonic() + HEAD_S
     while (address := rendezvous.address()) is None and not stop.requested:
-        # the head runs on this node, and nothing on another one can take its place
+        # the head runs on this node, and no other node can take its place
         if rendezvous.expected < 1 or provenance.host_name() in rendezvous.unfit() or time.monotonic() > deadline:
             raise InputError(_no_head(rendezvous))
         time.sleep(POLL_S)
@@ -33,7 +33,7 @@ def cluster_address(rendezvous: Rendezvous | None, stop: StopRequest) -> str | N
 
 
 def _no_head(rendezvous: Rendezvous) -> str:
-    """Return why there is no cluster: what the nodes themselves report, or else what srun said of their steps."""
+    """Explain why there is no cluster, by the nodes' own reports, or else by srun's messages on their steps."""
     unfit, ended = rendezvous.unfit(), rendezvous.ended()
     no_head = unfit or rendezvous.expected
     what = "no head of a Ray cluster came up" if no_head else "all steps were over before Ray was up"
@@ -44,7 +44,7 @@ def _no_head(rendezvous: Rendezvous) -> str:
 def joined_nodes(
     rendezvous: Rendezvous | None, machines: Cluster, stop: StopRequest, log: Callable[[str], None]
 ) -> Cluster:
-    """Return the cluster when the nodes of the job have joined it, or as many as will."""
+    """Wait until the nodes of the job have joined the cluster, or as many as will, and return it."""
     if rendezvous is None or rendezvous.nodes == 1:
         return machines
     machines = wait_for_nodes(lambda: 0 if stop.requested else rendezvous.expected)

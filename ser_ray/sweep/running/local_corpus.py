@@ -1,4 +1,4 @@
-"""The corpus on a trial's node: a local copy of it where one is requested, and whether it is what its manifest says."""
+"""The corpus on a trial's node: make a local copy where one is requested, and verify it against its manifest."""
 
 import os
 import re
@@ -20,10 +20,10 @@ POLL_S = 0.2
 def local_corpus(
     corpus: "Corpus", staging: str | None, check: Callable[[], None], log: Callable[[str], None] = print
 ) -> "Corpus":
-    """Return a corpus as it lies on this node's own disk, where that can be; nothing depends on it but speed.
+    """Copy a corpus to this node's own disk if possible, and return the local copy; only speed depends on it.
 
-    `staging` is the folder on each node, as the sweep file has it: with ~ or the node's variables. `check` is called
-    again and again meanwhile; what it raises ends the copying.
+    `staging` is the folder on each node, as in the sweep file: with ~ or the node's variables. `check` is called
+    repeatedly meanwhile; an exception from it ends the copying.
 
     Raises:
         InputError: if the corpus was altered since it was imported.
@@ -49,7 +49,7 @@ def local_corpus(
 
 
 def _device(path: Path) -> int | None:
-    """Return the file system in which a path lies or would be made."""
+    """Return the number of the file system where a path is or would be created."""
     for place in (path, *path.parents):
         try:
             return place.stat().st_dev
@@ -59,22 +59,22 @@ def _device(path: Path) -> int | None:
 
 
 def verify_corpus(corpus: "Corpus", check: Callable[[], None], log: Callable[[str], None] = print) -> None:
-    """Compare a corpus, which may be a copy, with its hashes, unless this host has done so before.
+    """Compare a corpus, which may be a local copy, with its hashes, unless this host has done so before.
 
-    `check` is called again and again meanwhile; what it raises ends it.
+    `check` is called repeatedly meanwhile; an exception from it ends the verification.
 
     Raises:
-        AlteredError: naming the shard that is not what the manifest says.
+        AlteredError: naming the shard that does not match the manifest.
     """
     verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), on_block=check, log=log)
 
 
 class _StoppedError(Exception):
-    """The run ends before the corpus is verified."""
+    """Raised if the run ends before the corpus is verified."""
 
 
 class CorpusVerification:
-    """Verification of a corpus, or of none, beside other work; what is not done when the context ends is left."""
+    """Verification of a corpus, or of none, beside other work; the end of the context stops it, done or not."""
 
     def __init__(self, corpus: "Corpus | None", log: Callable[[str], None]) -> None:
         self._log, self._stop = log, threading.Event()
@@ -82,19 +82,19 @@ class CorpusVerification:
         self._verified = None if corpus is None else self._pool.submit(self._verify, corpus)
 
     def __enter__(self) -> Self:
-        """Do nothing: it has begun."""
+        """Return it; the verification has begun already."""
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Have it end after the block that it is hashing."""
+        """End the verification after the block that it is hashing."""
         self._stop.set()
         self._pool.shutdown()
 
     def wait(self, leave: Callable[[], bool]) -> None:
-        """Return when the corpus is verified, or `leave()` is true.
+        """Wait until the corpus is verified or `leave()` is true.
 
         Raises:
-            AlteredError: if a shard is not what the manifest says, naming it.
+            AlteredError: naming the shard that does not match the manifest.
         """
         if self._verified is None:
             return

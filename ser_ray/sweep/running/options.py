@@ -10,7 +10,7 @@ from ser_ray.sweep.nodes.rendezvous import Rendezvous
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a plan is run."""
+    """Options for running a plan."""
 
     command: str = ""  # for the head of sweep.yaml
     retry_failed: bool = False
@@ -21,12 +21,12 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """How a worker trains a trial."""
+    """Options of a worker that trains a trial."""
 
-    go_file: Path  # when it is gone, the trial is saved and ends
-    silence_s: float  # a process without a sign of life for so long is taken for hung, and ended
+    go_file: Path  # when it is removed, the trial is saved and ends
+    silence_s: float  # a process without a sign of life for this long counts as hung and is ended
     save_every_s: float
-    cpus: float = 1.0  # of a trial
+    cpus: float = 1.0  # cores of a trial
     backend: Backend = "auto"
-    local_copy: str | None = None  # where the corpus is copied to before it is read
+    local_copy: str | None = None  # folder for a local copy of the corpus; None reads it in place
     verify_corpus: bool = False

@@ -1,6 +1,6 @@
 """Progress of a running sweep as the user sees it: a live view in a terminal, lines in a log.
 
-Every event is one line of the sweep's log (`sweep.log`); where the output is no terminal it is a line there too.
+Every event is one line of the sweep's log (`sweep.log`); if the output is no terminal, it is a line there, too.
 """
 
 import os
@@ -26,7 +26,7 @@ SHOWN_TRIALS = 12
 
 
 class _Console(PlainConsole):
-    """A console whose reader may leave: a sweep goes on without it, and its log has everything."""
+    """A console whose reader may go away: the sweep goes on without it, and its log has everything."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -37,13 +37,13 @@ class Progress:
     """Log and live view of a sweep.
 
     Args:
-        labels: key -> what distinguishes the trial in this sweep, of all trials planned.
-        epochs: key -> epochs the trial has at most, of the trials to be trained now.
-        done: how many trials had ended before.
+        labels: key -> what distinguishes the trial in this sweep, for all planned trials.
+        epochs: key -> the trial's maximum number of epochs, for the trials to be trained now.
+        done: number of trials that had ended before.
         log: path of the sweep's log, appended to.
-        out: where the user looks.
-        to_propose: how many trials are planned and not known yet.
-        on_unwritable: called once with why the log cannot be written any more; the user is shown everything still.
+        out: stream that the user reads.
+        to_propose: number of planned trials that are not known yet.
+        on_unwritable: called once with the reason if the log cannot be written; the user still sees everything.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Progress:
         """End the live view and close the log."""
         if self._live:
             self._live.stop()
-        self._write_log(self._log.close)  # which writes what could not be written before
+        self._write_log(self._log.close)  # closing also writes what is still buffered
 
     def log(self, text: str, *, shown: bool = True) -> None:
         """Write a line to the log, and show it to the user."""
@@ -94,7 +94,7 @@ class Progress:
                 self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _write_log(self, write: Callable[[], None]) -> None:
-        """Have the log written or closed; what it cannot take any more goes to the user alone."""
+        """Write or close the log; lines that it cannot take any more go to the user alone."""
         try:
             write()
         except OSError as error:
@@ -108,11 +108,11 @@ class Progress:
             self._on_unwritable(reason)
 
     def pace(self) -> Pace:
-        """Return how far the sweep is."""
+        """Return the sweep's progress and remaining time."""
         return self.tally.pace()
 
     def proposed(self, key: str, label: str, epochs: int) -> None:
-        """Add a trial that was planned, and is known now."""
+        """Add a trial that a guided search has proposed."""
         with self._lock:
             self._labels[key], self._epochs[key] = label, epochs
             self.tally.epochs_to_do += epochs
@@ -125,7 +125,7 @@ class Progress:
             self.log(f"start     {key}  {self._labels[key]}")
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
-        """Show the figures of an epoch; in a terminal the live view does, and the log alone has the line."""
+        """Show the figures of an epoch; in a terminal the live view shows them, and only the log gets the line."""
         with self._lock:
             score = figures["ccc_devel_mean"]
             running = self.tally.epoch(key, figures["epoch"], figures["seconds"], score)
@@ -160,7 +160,7 @@ class Progress:
             self.log(f"stopped   {key}  early, by the schedule  {self._counts()}")
 
     def left(self, key: str) -> None:
-        """Show that a trial ended before its end, and is still open."""
+        """Show that a trial's process ended although the trial is still open."""
         with self._lock:
             running = self.tally.running.pop(key, None)
             epoch = "" if running is None or not running.epoch else f" after epoch {running.epoch}"
@@ -183,7 +183,7 @@ class Progress:
         return f"  {_duration(left)} left, until {end:{'%H:%M' if left < 86400 else '%a %d %b %H:%M'}}"
 
     def _view(self) -> Group:
-        # Called under rich's lock, which `log` takes while it holds ours: taking ours here could wait for ever. A view
+        # Called under rich's lock, which `log` acquires while it has ours: acquiring ours here could deadlock. A view
         # that is half an event behind does no harm.
         tally = self.tally
         left = tally.seconds_left()

@@ -1,4 +1,4 @@
-"""Queue of the trials to train: those that the plan holds, then what a guided search proposes."""
+"""Queue of the trials to train: the planned ones, then those that a guided search proposes."""
 
 import threading
 from collections import deque
@@ -9,9 +9,9 @@ from ser_ray.trial import Trial
 
 
 class TrialQueue:
-    """The trials of a run, one after the other: those that are known, in their order, then what `guided` proposes.
+    """Hands out the trials of a run one by one: the known ones in their order, then those that `guided` proposes.
 
-    No more is proposed than the `slots` in which trials run at once can take, since later proposals know more.
+    No more trials are proposed than run at once, in `slots`, since later proposals are based on more results.
     `on_proposed` is called with each proposed trial before it is handed out.
 
     Attributes:
@@ -38,16 +38,16 @@ class TrialQueue:
 
     @property
     def waiting(self) -> int:
-        """How many trials are still to be handed out, as far as that is known."""
+        """Number of trials still to be handed out, as far as that is known."""
         return len(self._waiting) + (0 if self._guided is None else self._guided.remaining)
 
     def again(self, key: str) -> None:
-        """Hand out a trial that was handed out before once more, ahead of those that wait."""
+        """Queue a trial that was handed out before once more, ahead of those that wait."""
         with self._lock:
             self._waiting.appendleft(self.given[key])
 
     def next(self) -> Trial | None:
-        """Return the next trial, or None if there is none now."""
+        """Hand out the next trial; None if there is none now."""
         with self._lock:
             if not self._waiting and self._guided is not None and len(self._live) < self.slots:
                 for trial in self._guided.ask():

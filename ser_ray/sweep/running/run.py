@@ -1,4 +1,4 @@
-"""Run of a plan to its results: what stands is kept, what is missing is trained and searched."""
+"""Run a plan to its results: keep those that exist, train and search the missing ones."""
 
 import contextlib
 import shlex
@@ -24,13 +24,13 @@ from ser_ray.unwritable import is_unwritable, names_place_in, results_unwritable
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
 LEFT_FOR_GOOD_S = 7 * 86400.0
-"""Parts under way that are so old are nobody's any more, though other drivers run."""
+"""Age in seconds at which temporary files belong to no driver any more, though other drivers run."""
 SHOWN_LOGS, LOG_LINES = 3, 5
-"""Of how many failed trials the last lines are shown, and how many."""
+"""Number of failed trials whose logs are shown, and number of last lines of each."""
 
 
 def run_sweep(plan: Plan, options: RunOptions) -> int:
-    """Train and search what is missing of a plan, and return the sweep's exit code.
+    """Train and search the missing trials of a plan, and return the sweep's exit code.
 
     Returns:
         0 if every planned trial is finished or was stopped by the schedule, 1 if some failed, 75 if the run ended
@@ -64,7 +64,7 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
             if not (is_unwritable(error) and names_place_in(folder.path, error)):
                 raise
             print(f"{MAKE_ROOM} ({error.strerror}: {error.filename})")
-    with contextlib.suppress(KeyboardInterrupt):  # the run is over, and what it came to is still said
+    with contextlib.suppress(KeyboardInterrupt):  # the run is over, and its outcome is still printed
         _tidy(folder, options.share)
     return _exit_code(plan, [*trials, *proposed])
 
@@ -83,7 +83,7 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
         folder.path.mkdir(parents=True, exist_ok=True)
         _remove_left(folder.tmp, LEFT_FOR_GOOD_S if options.share.of > 1 else 0.0)
         repair(folder, {trial.key for trial in trials}, print)
-        # a write that is synced and renamed shows at once whether results can be kept here
+        # a write that is synced and renamed shows at once whether results can be written here
         write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
         plan.record()
     except OSError as error:
@@ -91,7 +91,7 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
 
 
 def _remove_left(folder: Path, age_s: float) -> None:
-    """Remove what killed drivers left half written; younger than `age_s` it may be of a driver that runs."""
+    """Remove incomplete files of killed drivers; those younger than `age_s` may belong to a driver that runs."""
     for left in folder.iterdir() if folder.exists() else ():
         with contextlib.suppress(FileNotFoundError):  # another driver was quicker
             if age_s and time.time() - left.stat().st_mtime < age_s:
@@ -112,7 +112,7 @@ def _take_over(plan: Plan, trials: Sequence[Trial]) -> None:
 
 
 def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: TrialStates) -> None:
-    """Print how many trials were not searched as the sweep asks for now: that is no part of a trial's key."""
+    """Print how many trials were searched otherwise than requested now: the search is not part of a trial's key."""
     searched = searched_with(folder, states.finished)
     requested = {trial.key: trial.config.search for trial in trials}
     others = sum(not config.covers(requested[key]) for key, config in searched.items())
@@ -124,16 +124,16 @@ def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: 
 
 
 def _tidy(folder: SweepFolder, share: Share) -> None:
-    """Bring the table in one file up to date, and leave no empty folder behind."""
+    """Bring the compacted tables up to date, and remove the temporary folder if it is empty."""
     with contextlib.suppress(OSError):  # on a full disk the parts are enough
         compact_tables(folder)
-    if share.whole:  # others may be about to write there
+    if share.whole:  # else other drivers may be about to write there
         with contextlib.suppress(OSError):
             folder.tmp.rmdir()
 
 
 def _outcome(plan: Plan, trials: Sequence[Trial]) -> str:
-    """Return how the run ended, as others read it."""
+    """Return the outcome of the run, as in its heartbeat."""
     states = read_states(plan.folder, trials)
     if states.open or plan.to_propose:
         return "interrupted"

@@ -1,4 +1,4 @@
-"""Scheduling of a run's trials, without Ray: which is next, on which share of a GPU, and how its end is recorded."""
+"""Schedule a run's trials, without Ray: choose the next one and its share of a GPU, and record its end."""
 
 import dataclasses
 import time
@@ -13,37 +13,37 @@ from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import Place
 
 if TYPE_CHECKING:
-    # workers import this file too, and should not wait for what they have no use for
+    # workers import this file too, and should not wait for imports that they do not need
     from ser_ray.sweep.nodes.stop import StopRequest
     from ser_ray.sweep.nodes.trial_resources import TrialResources
     from ser_ray.sweep.running.events import TrialEvents
     from ser_ray.sweep.running.queue import TrialQueue
 
 NODES_S = 5.0
-"""How often the cluster is asked for its nodes."""
+"""Interval at which the cluster is polled for its nodes."""
 
 METRIC = "ccc_devel_mean"
-# What a report of a worker holds that is none of an epoch:
+# Fields of a worker's report that is not about an epoch:
 UNWRITABLE = "unwritable"
-"""Why results cannot be written."""
+"""Reason why results cannot be written."""
 FAULT = "fault"
-"""What was wrong with the GPU, as fields of a DeviceFault."""
+"""A fault of the GPU, as fields of a DeviceFault."""
 PLACE = "place"
 """Where the trial runs, as fields of a Place; the first report of each process."""
 ALTERED = "altered"
-"""What of the corpus is not what its manifest says."""
+"""How the corpus differs from its manifest."""
 
 Assignment = dict[str, Any]
-"""What a worker is given: the trial, its share of a GPU ("gpus"), and the places of GPUs that it is to avoid."""
+"""Input of a worker: the trial ("trial"), its share of a GPU ("gpus"), and the places of GPUs to avoid ("avoid")."""
 
 
 class Scheduling:
-    """Trials of a run that workers train. A slot is what Tune calls a trial: it holds a share of a GPU.
+    """Assigns the trials of a run to workers. A slot is what Tune calls a trial: it has a share of a GPU.
 
     Args:
         queue: of the trials to train.
-        events: what is done when a trial starts, ends an epoch, or ends.
-        stop: ends the run before its plan is done.
+        events: handles trials that start, end an epoch, or end.
+        stop: request that ends the run before its plan is done.
         resources: of each trial: its cores, and the least share of a GPU.
         nodes: returns (CPU cores, GPUs) of each node of the cluster.
         verify_corpus: whether workers compare the corpus with its hashes before they train.
@@ -73,12 +73,12 @@ class Scheduling:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further trial will begin; while GPUs are shared, one that runs may come back."""
+        """Whether no further trial will begin; as long as a trial has a share of a GPU, it may come back."""
         held = 0 if self._shares is None else self._shares.held
         return self.stop.requested or (self.queue.exhausted and not held)
 
     def next(self, slot: str) -> Assignment | None:
-        """Return the next trial and what it is given, or None if none can begin now."""
+        """Return the next trial and its share of a GPU; None if no trial can begin now."""
         gpus = self._take_share(slot)
         if gpus is None:
             return None
@@ -93,11 +93,11 @@ class Scheduling:
         return {"trial": trial, "gpus": gpus, "avoid": self._faults.met_by(trial.key)}
 
     def _take_share(self, slot: str) -> float | None:
-        """Return the share of a GPU for the next trial, 0 without GPUs; None if there is none now."""
+        """Take a share of a GPU for the next trial: 0 without GPUs, None if there is none now."""
         if self._shares is None:
             return 0.0
         if self.queue.exhausted:
-            return None  # one that runs may come back
+            return None  # a running trial may come back
         if time.monotonic() - self._asked_at > NODES_S:
             self._asked_at = time.monotonic()
             self._shares.update(self._nodes())
@@ -108,12 +108,12 @@ class Scheduling:
             self._shares.release(slot)
 
     def started(self, key: str, kill: Callable[[], None]) -> None:
-        """Record that a trial has a worker, which `kill` ends."""
+        """Record that a trial has a worker; `kill` ends the worker."""
         self.running.add(key)
         self.events.started(key, kill)
 
     def reported(self, key: str, report: Mapping[str, Any]) -> None:
-        """Record what a worker reports."""
+        """Record a worker's report."""
         if PLACE in report:
             self.events.placed(key, Place(**report[PLACE]))
         elif UNWRITABLE in report:
@@ -127,7 +127,7 @@ class Scheduling:
             self.events.epoch(key, report)
 
     def ended(self, key: str, slot: str) -> None:
-        """Record that the worker of a trial ended, by what the trial left."""
+        """Record that the worker of a trial ended, with the state that the trial's files show."""
         self.running.discard(key)
         self._release(slot)
         trial, fault = self.queue.given[key], self._faulted.pop(key, None)
@@ -139,7 +139,7 @@ class Scheduling:
             (row,) = read_table(trial.folder, "trials", keys=[key], columns=["error"]).to_pylist()
             self.events.failed(key, str(row["error"]))
         elif key in self.stopped:
-            # it has ended an epoch, which it did not begin before the corpus was verified
+            # it has ended an epoch, and epochs begin only after the corpus is verified
             place = dataclasses.replace(self.events.place(key), corpus_verified=self._verify_corpus)
             self._write(trial, "stopped", None, lambda: self.events.stopped(key), place)
         else:  # the run is ending: the trial goes on from its checkpoint when the sweep is run again
@@ -152,7 +152,7 @@ class Scheduling:
         self._fail(self.queue.given[key], reason)
 
     def _after_fault(self, trial: Trial, fault: DeviceFault) -> None:
-        """See to it that a trial goes on elsewhere whose GPU was at fault, or fails if it is the cause."""
+        """Queue a trial whose GPU was at fault to go on elsewhere, or fail it if it is the cause."""
         key = trial.key
         self._faults.add(key, fault)
         self.events.faulted(key, fault)
@@ -178,7 +178,7 @@ class Scheduling:
     ) -> None:
         try:
             write_unfinished(trial, status, error, place or self.events.place(trial.key))
-        except OSError as unwritable:  # the trial stays open, and its row is written when it ends so again
+        except OSError as unwritable:  # the trial stays open; its row is written when it ends in this way again
             self.events.unwritable(trial.key, f"{unwritable.strerror or unwritable} ({trial.folder.path})")
             self.events.left(trial.key)
         else:

@@ -28,10 +28,10 @@ from ser_ray.unwritable import results_cannot_be_written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Search trials again, and print what that changed.
+    """Search trials again, and print how their figures changed.
 
     Returns:
-        0 if all were searched, 1 if some could not be, whose rows stand as they were, 75 if it was interrupted.
+        0 if all were searched, 1 if some could not be, whose rows are unchanged, 75 if it was interrupted.
 
     Raises:
         InputError: if there is no such sweep or trial, nothing to search, a setting is wrong, or the sweep is running.
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     again = _Again(folder, config, keys)
     with contextlib.suppress(KeyboardInterrupt):
         again.run(options.actors)
-    with contextlib.suppress(OSError):  # where it cannot be made, the parts are enough
+    with contextlib.suppress(OSError):  # if they cannot be written, the parts are enough
         compact_tables(folder)
     for line in _changes(before, _figures(folder, again.done), config):
         print(line)
@@ -77,10 +77,10 @@ class _Again:
         self._began = time.monotonic()
 
     def run(self, actors: int | None) -> None:
-        """Search the trials by so many processes, None for one per core, until all are done or the user stops it.
+        """Search the trials in `actors` processes, None for one per core, until all are done or the user stops it.
 
         Raises:
-            KeyboardInterrupt: if it was asked a second time to end.
+            KeyboardInterrupt: on a second signal to end.
         """
         prepare_environment()
         from ser_ray.postprocess.running_median import warm
@@ -103,7 +103,7 @@ class _Again:
             address = os.environ.get("RAY_ADDRESS") or None
             try:
                 machines = stack.enter_context(cluster(address, self._folder.path / "ray.log"))
-            except RayNotUpError as error:  # no search has begun: all trials stay to be searched
+            except RayNotUpError as error:  # no search has begun: all trials are still to be searched
                 print(f"RAY       {error}", flush=True)
                 return
             stack.enter_context(NodeWatch(lambda: stop.request(RAY_LOST, now=True), address))
@@ -113,7 +113,7 @@ class _Again:
                 if error is None:
                     self.done.append(key)
                 elif results_cannot_be_written(error, self._folder.path):
-                    # no fault of the trial, which stays to be searched
+                    # no fault of the trial, which is still to be searched
                     stop.request(f"{MAKE_ROOM} ({error.strerror})")
                 else:
                     self.failed[key] = error
@@ -136,7 +136,7 @@ class _Again:
         return "failed" if self.failed else "done"
 
     def _tidy(self) -> None:
-        """Remove what ended searches left half written."""
+        """Remove incomplete files of ended searches, and the temporary folder if it is empty."""
         with contextlib.suppress(OSError):
             for left in self._folder.tmp.glob("*.parquet.*"):
                 left.unlink(missing_ok=True)
@@ -168,11 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
-    """Return the search's configuration: the options, and else what the sweep's file has.
-
-    Raises:
-        InputError: if an option is wrong.
-    """
+    """Build the search's configuration from options, else from the sweep's file; raise InputError for a wrong one."""
     if options.actors is not None and options.actors < 1:
         raise InputError(f"--actors is {options.actors}, but must be at least 1")
     names = [field.name for field in dataclasses.fields(SearchConfig)]
@@ -180,7 +176,7 @@ def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
     swept = trial.get("search") if isinstance(trial, dict) else None
     given = {name: value for name, value in (swept or {}).items() if name in names}
     overridden = {name: value for name in names if (value := getattr(options, name)) is not None}
-    # read as a sweep file is, so that mistakes read as they do there
+    # read like a sweep file, so that mistakes are reported in the same way
     origins: dict[tuple[str | int, ...], str] = {
         ("trial", "search", name): f"--{name.replace('_', '-')} {value}" for name, value in overridden.items()
     }
@@ -189,11 +185,7 @@ def _config(folder: SweepFolder, options: argparse.Namespace) -> SearchConfig:
 
 
 def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
-    """Return the trials that have predictions, or of these those asked for.
-
-    Raises:
-        InputError: if there are none, or one that is asked for is not among them.
-    """
+    """List the trials with predictions, or the requested ones; raise InputError if there are none or one has none."""
     stored = folder.keys("predictions")
     for key in asked:
         if key not in stored:
@@ -208,7 +200,7 @@ def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
 
 
 def _record(folder: SweepFolder, config: SearchConfig, keys: Sequence[str]) -> None:
-    """Write into the sweep's file what its trials, or some of them, were searched with last."""
+    """Record in the sweep's file the settings of this search, of all its trials or of `keys` alone."""
     text = folder.sweep_file.read_text(encoding="utf-8")
     if not keys:
         values = [f"    {name}: {json.dumps(value)}\n" for name, value in dataclasses.asdict(config).items()]
@@ -238,7 +230,7 @@ def _figures(folder: SweepFolder, keys: Collection[str]) -> dict[str, dict[str, 
 def _changes(
     before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]], config: SearchConfig
 ) -> Iterator[str]:
-    """Yield a line per method: mean figures of trials before and after."""
+    """Yield a line per method with the trials' mean CCC before and after."""
     for method in config.methods:
         columns = {
             "devel": ccc_column("devel", "mean", stage=method),

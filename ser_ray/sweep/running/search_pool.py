@@ -1,11 +1,11 @@
-"""The pool of Ray actors that search the post-processing of trained trials while further trials train.
+"""A pool of Ray actors that search the post-processing of trained trials while further trials train.
 
-The pool is fed with keys; an actor reads the trial's predictions from the sweep's folder and writes its result there,
+The pool is fed with keys. An actor reads the trial's predictions from the sweep's folder and writes its result there,
 so that a search done twice leaves the same files and a lost actor loses nothing. The predictions of a large devel
-partition are read once and lie in Ray's object store, from which all actors of a node have them without a copy; the
-sums over the grid are then made in chunks, a fold of recordings of one target each. An actor has one call at a time,
-and a trial is begun only when no chunk of one that has begun is waiting: so little is under way, however many trials
-wait. Actors claim no CPU of Ray's count, since a node of one core must still be able to train.
+partition are read once and put into Ray's object store, where all actors of a node read them without a copy. The sums
+over the grid are then computed in chunks, each a fold of recordings of one target. An actor has one call at a time, and
+a trial is begun only when no chunk of an earlier one is waiting: so few trials are in progress, however many wait.
+Actors reserve no CPU with Ray, since a node with one core must still be able to train.
 """
 
 import queue
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 LEAVE_S = 2.0
 NOTICED_S = 35.0
-"""By then a cluster that is lost has been noticed, also one that does not answer."""
+"""Seconds within which the loss of a cluster is noticed, also of one that does not answer."""
 RETRIES = 3
-"""How often a search is done again whose actor was lost."""
+"""How often a search is repeated whose actor was lost."""
 LARGE_MEDIANS = 200_000_000
-"""A search that takes more of them, some three seconds of one core, is shared out in chunks."""
+"""A search that takes more medians than this, some three seconds of one core, is split into chunks."""
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError)
-"""What is raised where a process or a node is gone, and nothing is wrong with the trial itself."""
+"""Errors of a process or node that is gone, with nothing wrong with the trial itself."""
 
 Chunks = list[tuple[int, int]]
 
 
 class SearchLostError(RuntimeError):
-    """A search whose process was lost each time that it was tried."""
+    """Error of a search whose process was lost at every try."""
 
 
 class SearchActor:
     """A process that searches trials, or chunks of those that take more medians than `large_medians`.
 
-    `config` is what to search with, None for what was requested when a trial was trained.
+    `config` has the search settings, None for those requested when a trial was trained.
     """
 
     def __init__(self, folder: SweepFolder, config: "SearchConfig | None", large_medians: int) -> None:
@@ -57,18 +57,18 @@ class SearchActor:
         warm()  # here, where no trial's search is timed
 
     def begin(self, key: str) -> tuple[Chunks | None, "DevelSearch | None"]:
-        """Search a trial and write its row; of a large one return its chunks, and what they are sums of."""
+        """Search a trial and write its row; for a large one return its chunks and the search that they are part of."""
         from ser_ray.trial import search_trial
 
         search = search_trial(self._folder, key, self._config, large_medians=self._large_medians)
         return None if search is None else search.chunks, search
 
     def sums(self, search: "DevelSearch", target: int, fold: int) -> tuple[None, "GridSums"]:
-        """Return the sums of one chunk."""
+        """Compute the sums of one chunk."""
         return None, search.sums(target, fold)
 
     def finish(self, key: str, begin: float, *sums: "GridSums") -> None:
-        """Choose a trial's chains by the sums of all its chunks and write its row."""
+        """Choose a trial's chains from the sums of all its chunks and write its row."""
         from ser_ray.trial.search import finish_search, read_trained
 
         trained = read_trained(self._folder, key, self._config)
@@ -77,7 +77,7 @@ class SearchActor:
 
 @dataclass(frozen=True)
 class _Call:
-    """A method of an actor with its arguments; it returns something small, and then what goes to further calls."""
+    """A method of an actor with its arguments; it returns a small value, then objects for further calls."""
 
     method: str
     arguments: tuple[Any, ...]
@@ -85,12 +85,12 @@ class _Call:
 
 
 Steps = Generator[list[_Call], list[list[Any]], None]
-"""Yields calls that may run side by side; is sent what each returned, as references."""
+"""Yields calls that may run side by side; is sent the results of each, all but the first as references."""
 
 
 @dataclass(eq=False)
 class _Job:
-    """The search of one trial under way."""
+    """The search of one trial in progress."""
 
     key: str
     steps: Steps
@@ -101,9 +101,9 @@ class _Job:
 
 
 class SearchPool:
-    """Actors, so many at most, and the thread of the driver that feeds them.
+    """At most `actors` actors, and the thread of the driver that feeds them.
 
-    `on_done` is called from that thread after each search with its key, and the error that ended it or None. For
+    `on_done` is called from that thread after each search, with its key and the error that ended it or None. For
     `config` and `large_medians` see `SearchActor`.
     """
 
@@ -122,7 +122,7 @@ class SearchPool:
         options: dict[str, Any] = {
             "runtime_env": {"env_vars": environment},
             "num_cpus": 0,
-            "scheduling_strategy": "SPREAD",  # what claims no CPU would all go to one node
+            "scheduling_strategy": "SPREAD",  # actors that reserve no CPU would all go to one node
         }
         remote = ray.remote(SearchActor).options(**options).remote
         self._new_actor: Callable[[], Any] = lambda: remote(folder, config, large_medians)
@@ -142,16 +142,16 @@ class SearchPool:
         self._waiting.put(key)
 
     def close(self, now: Callable[[], bool] = lambda: False) -> None:
-        """Return when everything that was submitted is searched, or `now()` is true, and end the actors.
+        """Wait until all submitted trials are searched or `now()` is true, then end the actors.
 
         Raises:
-            Exception: what `on_done` raised first, if it did.
+            Exception: the first that `on_done` raised, if any.
         """
         self._closing.set()
         try:
             while not now() and not self._thread.wait(POLL_S):
                 pass
-        finally:  # also where a second signal has no patience
+        finally:  # also if a second signal interrupts the wait
             self._leaving.set()
             self._thread.wait(LEAVE_S)
             for actor in self._actors:
@@ -161,7 +161,7 @@ class SearchPool:
         self._raise_what_ended_feeding(now)
 
     def _raise_what_ended_feeding(self, now: Callable[[], bool]) -> None:
-        """Raise what ended the feeding thread, unless Ray was lost, which is noticed some seconds later."""
+        """Raise the error that ended the feeding thread, unless Ray was lost, which is noticed some seconds later."""
         deadline = time.monotonic() + NOTICED_S
         while self._thread.failed and not now() and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -226,7 +226,7 @@ class SearchPool:
             self._report(job.key, _failure(error))
 
     def _go_on(self, job: _Job, returned: list[list[Any]] | None) -> None:
-        """Queue the next calls of a trial before those of any other, or report that it is searched."""
+        """Queue the next calls of a trial ahead of those of any other, or report that its search is done."""
         try:
             calls = next(job.steps) if returned is None else job.steps.send(returned)
         except StopIteration:
@@ -244,7 +244,7 @@ class SearchPool:
 
 
 def _result(reference: Any) -> tuple[Any, Exception | None]:
-    """Return what a call returned first, or the error that ended it."""
+    """Return the first result of a call, or the error that ended it."""
     try:
         return ray.get(reference), None
     except ray.exceptions.RayError as error:
@@ -252,12 +252,12 @@ def _result(reference: Any) -> tuple[Any, Exception | None]:
 
 
 def _is_lost(error: Exception) -> bool:
-    """Return whether a process or what it held is gone, also where a call was to be given that."""
+    """Check whether a process or its objects are gone, also if these were arguments of the call."""
     return isinstance(error, LOST) or isinstance(getattr(error, "cause", None), LOST)
 
 
 def _failure(error: Exception) -> Exception:
-    """Return what ended a search as its trial's failure: that its process was lost, or what was raised in it."""
+    """Convert the error of a search to its trial's failure: a lost process, or the exception raised in it."""
     if _is_lost(error):
         return SearchLostError(f"its process was lost {RETRIES + 1} times (killed, or out of memory?)")
     cause = getattr(error, "cause", None)

@@ -1,4 +1,4 @@
-"""Tally of a running sweep: what became of its trials, how far those under way are, and when it will end."""
+"""Tally of a running sweep: counts of its trials, the progress of those under way, and the time left."""
 
 import time
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class RunningTrial:
 
     @property
     def seconds_left(self) -> float:
-        """Its epochs to come at most, as long as its last: it keeps its share of a GPU to its end."""
+        """Upper limit of its seconds left: its epochs take as long as its last, since it keeps its share of a GPU."""
         return 0.0 if self.searching else self.epoch_s * max(0, self.epochs - self.epoch)
 
 
@@ -39,12 +39,12 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Trials that are finished, stopped or failed."""
+        """Number of trials that are finished, stopped or failed."""
         return self.done + self.stopped + self.failed
 
     @property
     def waiting(self) -> int:
-        """Trials that have not started."""
+        """Number of trials that have not started."""
         return self.planned - self.ended - len(self.running)
 
     @property
@@ -57,11 +57,11 @@ class Tally:
         return "{:.3f} {} (not done)".format(*max(begun)) if begun else None
 
     def seconds_left(self) -> float | None:
-        """Return an estimate from the epochs done so far, or None before the first.
+        """Estimate the seconds left from the epochs done so far; None before the first.
 
-        Epochs of all trials at once come at a pace, elapsed / epochs done, at which those that are left would end if
-        all devices stayed busy. In the end they do not: no run ends before the trial that has the most to do, which on
-        a share of a GPU goes on at the pace of that share.
+        Epochs of all trials together are done at a pace of elapsed / epochs done. The remaining ones would end at that
+        pace if all devices stayed busy. In the end they do not: no run ends before the trial with the most to do, which
+        on a share of a GPU keeps the pace of that share.
         """
         if not self.epochs_done:
             return None
@@ -70,7 +70,7 @@ class Tally:
         return max(together, *(trial.seconds_left for trial in list(self.running.values())), 0.0)
 
     def pace(self) -> Pace:
-        """Return how far the sweep is."""
+        """Return the sweep's progress and remaining time."""
         return Pace(
             planned=self.planned,
             standing=self.ended,
@@ -80,11 +80,11 @@ class Tally:
         )
 
     def start(self, key: str, label: str, epochs: int) -> RunningTrial:
-        """Count a trial as running; one that runs already lost its process, and goes on from its checkpoint."""
+        """Count a trial as running; one that was running already lost its process, and goes on from its checkpoint."""
         return self.running.setdefault(key, RunningTrial(label, epochs))
 
     def epoch(self, key: str, epoch: int, seconds: float, score: float) -> RunningTrial | None:
-        """Count an epoch, and return its trial; None if that has ended."""
+        """Count an epoch, and return its trial; None if the trial has ended."""
         running = self.running.get(key)
         if running is None:
             return None
@@ -98,7 +98,7 @@ class Tally:
         return running
 
     def search(self, key: str, label: str, epochs: int) -> None:
-        """Count a trial as trained, and its search as under way."""
+        """Count a trial as trained, and its search as in progress."""
         running = self.start(key, label, epochs)
         self._drop_epochs(running)  # patience may have ended it before its last
         running.searching = True
@@ -108,7 +108,7 @@ class Tally:
         self.running.pop(key, None)
         self.done += 1
         if score is not None:
-            # a label ends with the seed: what stands before it names the configuration
+            # a label ends with the seed; the text before it names the configuration
             self.scores.setdefault(label.rpartition(", seed ")[0] or label, []).append(score)
 
     def stop(self, key: str) -> None:
@@ -122,6 +122,6 @@ class Tally:
         self.failed += 1
 
     def _drop_epochs(self, running: RunningTrial | None) -> None:
-        """Take the epochs that a trial will not train any more from those to do; a searched one's are taken already."""
+        """Subtract the epochs that a trial will not train from those to do; a searched one's are subtracted already."""
         if running is not None and not running.searching:
             self.epochs_to_do -= max(0, running.epochs - running.epoch)

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: a curve for each figure of a trial's epochs, and what the trial came to."""
+"""Event files for TensorBoard: a curve for each figure of a trial's epochs, and the trial's final figures."""
 
 import json
 import math
@@ -16,22 +16,22 @@ from tensorboardX.summary import hparams
 from ser_ray.results import CCC_COLUMNS
 
 HPARAMS_PREFIX = "final/"
-"""Of the curves, a point each, that hold what a trial came to."""
+"""Prefix of the curves, a point each, with a trial's final figures."""
 
 
 class TensorBoard:
     """Writes the figures of trials where `tensorboard --logdir FOLDER` finds them, each trial in a folder of its own.
 
-    What is written is on the disk at once, by tensorboardX's own writer of events: its SummaryWriter writes in a
-    thread, where a full disk would end all further figures without a word. All methods raise OSError where it cannot.
+    Events are on the disk at once, written by tensorboardX's EventsWriter. Its SummaryWriter writes in a thread, where
+    a full disk would end all further figures without a message. All methods raise OSError if files cannot be written.
 
     Args:
         folder: such as results/overlap/tensorboard.
-        suffix: of the names of files.
+        suffix: of file names.
     """
 
     def __init__(self, folder: Path, suffix: str = "") -> None:
-        # Each process has files of its own: what a killed one left half at the end of its file harms nothing.
+        # Each process has files of its own, so that an incomplete end of a killed one's file does no harm.
         self._folder, self._suffix = folder, f".{os.getpid()}{suffix}"
         self._writers: dict[str, Any] = {}
         self._last: dict[str, int] = {}
@@ -43,7 +43,7 @@ class TensorBoard:
             return
         events = []
         if key not in self._last:
-            # tells TensorBoard to forget what earlier processes wrote of this epoch and of later ones
+            # makes TensorBoard forget what earlier processes wrote of this epoch and of later ones
             events.append(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
         shown = {name: value for name, value in figures.items() if name == "train_loss" or name in CCC_COLUMNS}
         events.append(Event(step=step, summary=_scalars(shown)))
@@ -51,7 +51,7 @@ class TensorBoard:
         self._last[key] = step
 
     def finished(self, key: str, row: Mapping[str, Any]) -> None:
-        """Write a trial's configuration and what it came to, by its row, for TensorBoard's page HPARAMS."""
+        """Write a trial's configuration and final figures, from its row, for TensorBoard's page HPARAMS."""
         scores = {f"{HPARAMS_PREFIX}{name}": row[name] for name in CCC_COLUMNS if row.get(name) is not None}
         settings = _settings(json.loads(row["config"])) if row.get("config") else {}
         experiment, begin, end = hparams({**settings, "status": row["status"]}, scores)
@@ -61,7 +61,7 @@ class TensorBoard:
         self.ended(key)
 
     def ended(self, key: str) -> None:
-        """Close the file of a trial of which nothing more will come in this run."""
+        """Close the file of a trial that gets no more events in this run."""
         self._last.pop(key, None)
         writer = self._writers.pop(key, None)
         if writer is not None:
@@ -88,7 +88,7 @@ def _scalars(figures: Mapping[str, Any]) -> Summary:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a keyed configuration as flat texts, truths and numbers: "training.epochs" -> 100."""
+    """Flatten a keyed configuration to texts, booleans and numbers: "training.epochs" -> 100."""
     flat = {
         f"{section}.{field}": value
         for section in ("model", "training")

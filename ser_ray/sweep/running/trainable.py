@@ -1,4 +1,4 @@
-"""The trainable that Tune runs in a worker: which GPU a trial takes, and what is reported to the driver."""
+"""The trainable that Tune runs in a worker: choose the GPU, train a trial, and report to the driver."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def train_one(config: Mapping[str, Any], options: WorkerOptions, report: Report) -> None:
-    """Train the trial of an `Assignment`, and report its place, its epochs, and why it ended if it is still open."""
+    """Train the trial of an `Assignment`; report its place, its epochs, and why it ended if it is still open."""
     trial, gpus = config["trial"], config["gpus"]
     if not gpus:
         _run(trial, gpus, options, report)
@@ -75,7 +75,7 @@ def _run(
         report(_without_figures(ALTERED, str(error)))
         return
     if unwritable is not None:
-        report(_without_figures(UNWRITABLE, unwritable))  # not by a file, of course
+        report(_without_figures(UNWRITABLE, unwritable))  # not by a file, which could not be written
 
 
 def _without_figures(kind: str, value: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Training of trials on a cluster by Ray Tune.
+"""Train trials on a cluster by Ray Tune.
 
-Tune schedules; the record of what was done are the files of the sweep's folder, never Tune's own state. So a sweep goes
+Tune only schedules. Progress is recorded in the files of the sweep's folder, never in Tune's own state. So a sweep goes
 on from those files alone, whatever version, host or order it is started with.
 """
 
@@ -27,7 +27,7 @@ from ser_ray.sweep.running.worker import one_line, was_hung
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
-    # workers import this file too, and should not wait for what they have no use for
+    # workers import this file too, and should not wait for imports that they do not need
     from ser_ray.sweep.nodes.stop import StopRequest
     from ser_ray.sweep.nodes.trial_resources import TrialResources
     from ser_ray.sweep.running.events import TrialEvents
@@ -41,23 +41,23 @@ CRASHES_ALLOWED = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
-    """How trials are trained."""
+    """Options of training by Tune."""
 
     schedule: "Schedule"
-    most_epochs: int  # that any trial has
+    most_epochs: int  # of any trial
     resources: "TrialResources"
     worker: "WorkerOptions"
     folder: Path  # for Tune's own files
 
 
 def train_trials(queue: "TrialQueue", events: "TrialEvents", stop: "StopRequest", options: TuneOptions) -> None:
-    """Train trials on the cluster that this process is connected to, and return when all have come to an end.
+    """Train trials on the connected cluster, and return when all have ended.
 
-    Not in the main thread, where Tune would take signals for itself.
+    Call it outside the main thread, where Tune would install its own signal handlers.
     """
-    # as many actors start side by side as there is room for; by itself Tune would start one after the other
+    # start as many actors side by side as fit; by itself Tune would start one after the other
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, queue.slots))
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say of failures is in our tables
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # its messages on failures are in our tables
     cpus, on_gpu = options.resources.cpus, options.resources.gpus > 0
     scheduling = Scheduling(
         queue,
@@ -106,10 +106,10 @@ def _key_of(trial: TuneTrial) -> str:
 
 
 class _Unsaved:
-    """What Tune saves with its own state, which is never gone back to."""
+    """Base of objects that Tune saves with its own state, which is never restored."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing."""
+        """Return an empty state."""
         return {}
 
 
@@ -129,17 +129,17 @@ class _QueueSearcher(_Unsaved, Searcher):
         return assignment
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: events tell the queue, when a trial's row is written."""
+        """Do nothing: events inform the queue when a trial's row is written."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: Tune's state is never gone back to."""
+        """Save nothing: Tune's state is never restored."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise AssertionError("a sweep goes on from its own files")
 
 
 class _RequestStopper(_Unsaved, Stopper):
-    """Ends everything when nothing is to be waited for: at once, or once no trial has anything to save."""
+    """Ends everything on a stop request: at once, or once no trial has anything to save."""
 
     def __init__(self, scheduling: Scheduling) -> None:
         self._stop, self._running = scheduling.stop, scheduling.running
@@ -152,7 +152,7 @@ class _RequestStopper(_Unsaved, Stopper):
 
 
 def _scheduler(schedule: "Schedule", most_epochs: int, scheduling: Scheduling) -> TrialScheduler:
-    """Return Tune's scheduler, made to note the trials that it stops."""
+    """Create Tune's scheduler, which records the trials that it stops."""
     grace = min(schedule.grace_epochs, most_epochs)
     if schedule.early_stopping == "asha":
         # one past the last epoch: at max_t Tune ends a trial, which then could not write its predictions
@@ -164,10 +164,7 @@ def _scheduler(schedule: "Schedule", most_epochs: int, scheduling: Scheduling) -
 
 
 def _noting(scheduler: TrialScheduler, scheduling: Scheduling) -> TrialScheduler:
-    """Let a scheduler note the keys of trials that it stops, since Tune does not tell why a trial ended.
-
-    A trial that has trained all its epochs is not stopped any more: only its predictions are still to be written.
-    """
+    """Make a scheduler record the keys of trials that it stops, since Tune gives no reason for the end of a trial."""
     decide, trials = scheduler.on_trial_result, scheduling.queue.given
 
     def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
@@ -175,6 +172,7 @@ def _noting(scheduler: TrialScheduler, scheduling: Scheduling) -> TrialScheduler
             return TrialScheduler.CONTINUE
         decision = str(decide(controller, trial, result))
         key = _key_of(trial)
+        # once all epochs are trained, only the predictions are still to be written
         if decision == TrialScheduler.STOP and result["epoch"] >= trials[key].config.training.epochs:
             return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
@@ -215,7 +213,7 @@ class _Reporter(_Unsaved, tune.Callback):
 
 
 def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
-    """Return why Tune gave a trial up, in one line: what it raised before its own care began, or a lost process."""
+    """Explain in one line why Tune gave a trial up: an error outside `run_trial`'s own care, or a lost process."""
     times = f"{CRASHES_ALLOWED + 1} times"
     if isinstance(error, RayTaskError) and error.cause is not None:
         return f"{one_line(error.cause)} ({times})"
@@ -229,7 +227,7 @@ def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
 
 
 class _Silent(TrialProgressCallback):
-    """Takes the place of what Tune would add by itself, which prints a line for each trial without a report."""
+    """Replaces the callback that Tune would add by itself, which prints a line for each trial without a report."""
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Print nothing."""

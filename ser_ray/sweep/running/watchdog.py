@@ -1,4 +1,4 @@
-"""Trials whose processes give no sign of life and do not end by themselves: stopped, or stuck in a dead file system."""
+"""Watchdog for hung trials whose processes do not end by themselves: stopped, or stuck in a dead file system."""
 
 import contextlib
 import threading
@@ -10,7 +10,7 @@ from pathlib import Path
 from ser_ray.sweep.running.worker import HUNG
 
 CACHED_S = 60.0
-"""For so long a network file system may show an old time of a file."""
+"""How long a network file system may show an old time of a file."""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class _Watched:
 class Watchdog:
     """Ends the processes of trials whose logs, touched every second, were not touched for too long.
 
-    A process that hangs usually ends by itself after `silence_s`, and says where it stood; this is for those that
+    A hung process usually ends by itself after `silence_s` and logs its traceback; the watchdog is for those that
     cannot.
     """
 
@@ -40,12 +40,12 @@ class Watchdog:
             self._watched[key] = _Watched(log, kill, _touched(log), self._clock())
 
     def forget(self, key: str) -> None:
-        """Watch a trial no longer."""
+        """Stop watching a trial."""
         with self._lock:
             self._watched.pop(key, None)
 
     def check(self) -> list[str]:
-        """End the processes that are silent for too long, and return their trials' keys."""
+        """End the processes that were silent for too long, and return their trials' keys."""
         ended = []
         with self._lock:
             for key, trial in list(self._watched.items()):

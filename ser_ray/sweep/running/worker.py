@@ -1,4 +1,4 @@
-"""The worker of a trial, without Ray: its log, its signs of life, its corpus, its memory, and how its errors end it."""
+"""The worker of a trial, without Ray: its log, signs of life, corpus and memory, and the handling of its errors."""
 
 import contextlib
 import dataclasses
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from ser_ray.training.state import EpochReport
 
 POLL_S = 1.0
-"""How often a trial checks whether it is to stop, and gives a sign of life."""
+"""Interval at which a trial checks for a stop request and gives a sign of life."""
 HUNG = "Timeout ("
-"""What faulthandler writes above the traceback of a process that gave no sign of life."""
+"""Text that faulthandler writes above the traceback of a process that gave no sign of life."""
 OWN_ERRORS = ("TrainingDivergedError", "OutOfMemoryError")
-"""Those whose message says everything."""
+"""Errors whose message is enough without their class."""
 
 
 class DeviceFaultError(RuntimeError):
-    """A fault of the GPU that a trial ran on, which is none of the trial's: it is still open, and goes on elsewhere."""
+    """Fault of a trial's GPU, not of the trial, which is still open and goes on elsewhere."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """A trial that did not fit into its device's memory; the message says what to change."""
+    """Error of a trial that did not fit into its device's memory; the message says what to change."""
 
 
 def run_trial(
@@ -49,17 +49,17 @@ def run_trial(
     on_epoch: Callable[["EpochReport"], None],
     on_place: Callable[[Place], None] = lambda place: None,
 ) -> str | None:
-    """Train a trial in this process on its share of a GPU, or write the row that says why it failed.
+    """Train a trial in this process on its share of a GPU; if it fails, write its row with the reason.
 
-    `on_place` is called with where the trial runs, before it begins.
+    `on_place` is called with the trial's place before training begins.
 
     Returns:
-        None if the trial left what it had to, or was asked to stop; else why its results cannot be written, which is no
-        fault of the trial's: it is still open.
+        None if the trial wrote its results or was requested to stop; else the reason why results cannot be written.
+        That is no fault of the trial, which is still open.
 
     Raises:
-        DeviceFaultError: if its GPU is at fault, after which this process can use no GPU any more.
-        AlteredError: if the corpus is not what its manifest says, which is no fault of the trial's either.
+        DeviceFaultError: if its GPU is at fault; this process can use no GPU after that.
+        AlteredError: if the corpus does not match its manifest, which is no fault of the trial either.
     """
     try:
         with _output_in(trial.folder.log(trial.key)) as log, _watched(log, options.silence_s) as alive:
@@ -85,7 +85,7 @@ def _train_or_fail(
     from ser_ray.training.loop import Supervision, TrainingInterruptedError
     from ser_ray.trial import train_trial
 
-    # by what the trial was given, not by what is there: Ray leaves GPUs visible to processes that got none
+    # by the trial's share, not by the GPUs that are visible: Ray leaves them visible to processes that got none
     device = torch.device("cuda:0" if gpus else "cpu")
     print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
     supervision = Supervision(
@@ -110,7 +110,7 @@ def _train_or_fail(
             trial, device, log_epoch, place=verified, corpus=corpus, backend=options.backend, supervision=supervision
         )
 
-    # Whatever a trial raises ends that trial alone, with its reason in its row.
+    # Any exception of a trial ends that trial alone, with the reason in its row.
     try:
         corpus = local_corpus(trial.corpus, options.local_copy, check)
         if options.verify_corpus:
@@ -132,7 +132,7 @@ def _train_or_fail(
 
 
 def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Callable[[], None]) -> None:
-    """Train, and once more where memory was short that others may have given back since."""
+    """Train, and once more if memory was short, since others may have freed some."""
     import torch
 
     from ser_ray.training.device_errors import classify_error
@@ -140,7 +140,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
     for again in (True, False):
         try:
             if device.type == "cuda" and gpus < 1:
-                # a trial must not take its neighbours' share; this is also where CUDA itself first takes memory
+                # a trial must not take its neighbours' share; this is also where CUDA itself first allocates memory
                 torch.cuda.set_per_process_memory_fraction(gpus, device)
             return train()
         except Exception as error:
@@ -149,7 +149,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
             failure = _out_of_memory(trial, device, gpus, error)
             if not again:
                 raise failure from error
-        # here, where the frames that hold the failed step's buffers are gone
+        # here, where the frames that reference the failed step's buffers are gone
         print(f"{failure}; trying once more from the last checkpoint", flush=True)
         gc.collect()
         if device.type == "cuda":
@@ -158,7 +158,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
 
 
 def _out_of_memory(trial: Trial, device: "torch.device", gpus: float, error: BaseException) -> OutOfMemoryError:
-    """Return the error that says where the memory ended, with which batch, and what to change."""
+    """Create the error that names the device out of memory, the batch, and what to change."""
     model, training = trial.config.model, trial.config.training
     on_gpu = device.type == "cuda"
     name = _gpu_name(device) if on_gpu else "this host's CPU"
@@ -177,35 +177,35 @@ def _gpu_name(device: "torch.device") -> str:
 
     try:
         return torch.cuda.get_device_name(device)
-    except RuntimeError:  # the memory was too short for CUDA itself, which cannot be asked then
+    except RuntimeError:  # memory was too short for CUDA itself, which then cannot be queried
         return "the GPU"
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line: its kind, unless it is one of ours that speaks for itself, and its message."""
+    """Format an error as one line: its class, unless the message of our own errors is enough, and its message."""
     message = " ".join(str(error).split())
     kind = type(error).__name__
     return message if isinstance(error, InputError) or kind in OWN_ERRORS else f"{kind}: {message}"
 
 
 def was_hung(log: Path) -> bool:
-    """Return whether the last process of the trial with this log was ended because it gave no sign of life."""
+    """Check whether the last process of the trial with this log was ended because it gave no sign of life."""
     return HUNG in (starts(log) or [""])[-1]
 
 
 def _is_gone(path: Path) -> bool:
     try:
-        # opened, since network file systems answer a mere stat from memory for up to a minute
+        # opened, since network file systems answer a mere stat from their cache for up to a minute
         os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # the file system is in trouble, which is no request of the driver's
+        return False  # a file system in trouble is no stop request
     return False
 
 
 def _seldom(condition: Callable[[], bool]) -> Callable[[], bool]:
-    """Return a condition that is evaluated once in POLL_S, and not any more once it was true."""
+    """Wrap a condition to evaluate it at most once in POLL_S, and not any more once it was true."""
     evaluated_at, value = 0.0, False
 
     def seldom() -> bool:
@@ -219,9 +219,9 @@ def _seldom(condition: Callable[[], bool]) -> Callable[[], bool]:
 
 @contextlib.contextmanager
 def _watched(log: TextIO, silence_s: float) -> Iterator[Callable[[], None]]:
-    """Yield what gives a sign of life; without one for so long, this process writes where it stands and ends."""
+    """Yield a function that gives a sign of life; after `silence_s` without one, log a traceback and exit."""
 
-    def watch() -> None:  # by a thread of C, which also ends a process whose Python is stuck in a library
+    def watch() -> None:  # by a C thread, which also ends a process whose Python is stuck in a library
         faulthandler.dump_traceback_later(silence_s, exit=True, file=log)
 
     given_at = time.monotonic()
@@ -231,7 +231,7 @@ def _watched(log: TextIO, silence_s: float) -> Iterator[Callable[[], None]]:
         if time.monotonic() - given_at >= POLL_S:
             given_at = time.monotonic()
             watch()
-            os.utime(log.fileno())  # which the driver sees, for processes that cannot end themselves
+            os.utime(log.fileno())  # for the driver's watchdog, which ends processes that cannot end themselves
 
     watch()
     try:
@@ -242,12 +242,12 @@ def _watched(log: TextIO, silence_s: float) -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _output_in(path: Path) -> Iterator[TextIO]:
-    """Send what this process prints to a log, and yield it."""
+    """Redirect this process's output to a log, and yield the log."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    log = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below, where a full disk is borne
+    log = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below, where a full disk is tolerated
     try:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             yield log
     finally:
-        with contextlib.suppress(OSError):  # of a full disk, which has been noticed when the line was written
+        with contextlib.suppress(OSError):  # of a full disk, which was noticed when the line was written
             log.close()

@@ -1,1 +1,1 @@
-"""The sweep file: read with the places of its keys, validated, changed by --set and --quick."""
+"""The sweep file: read with the position of each key, validated, changed by --set and --quick."""

@@ -1,4 +1,4 @@
-"""A sweep file, validated: what to explore, from which trial, how often, and how it is scheduled."""
+"""A validated sweep file: the trial, the explored fields, replicates, schedule and resources."""
 
 import dataclasses
 import functools
@@ -48,33 +48,33 @@ Bounded = Annotated[float, Strict(), Field(gt=0, le=10**6)]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Schedule:
-    """When trials end before their last epoch, and how many are planned."""
+    """Rules by which trials end before their last epoch, and limits on the number of planned trials."""
 
     early_stopping: Literal["none", "asha", "median"] = "none"
-    grace_epochs: Count = 5  # that every trial gets before it may be stopped
+    grace_epochs: Count = 5  # trained by every trial before it may be stopped
     max_hours: Bounded | None = None  # then the sweep ends; running it again resumes its trials
     max_gpu_hours: Bounded | None = None  # the same, for the hours of its trials times their share of a GPU
     max_configurations: Count | None = None  # evenly spread over those explored
-    max_trials: Count | None = None  # replicates counted, the first seed of every configuration first
-    silence_minutes: Bounded = 30.0  # a trial without a sign of life for so long is taken for hung and started again
-    checkpoint_minutes: Bounded = 10.0  # a trial is saved at least that often, within an epoch, too
+    max_trials: Count | None = None  # replicates included, the first seed of every configuration first
+    silence_minutes: Bounded = 30.0  # a trial without a sign of life for this long is started again
+    checkpoint_minutes: Bounded = 10.0  # a trial is saved at least this often, also within an epoch
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Resources:
-    """What each trial gets.
+    """Resources of each trial, and how they are used.
 
     Args:
         cpus: CPU cores of a trial.
-        gpus: least share of a GPU of a trial, or whole GPUs; used only where a GPU can be used. 0 trains on the CPU.
-        backend: what computes the convolutional blocks: "reference" is plain PyTorch, "fused" one operation per block
-            where there is one, "auto" the fastest of a device. It changes rounding alone, so it is part of no key.
+        gpus: least share of a GPU of a trial, or whole GPUs; ignored where no GPU can be used. 0 trains on the CPU.
+        backend: of the convolutional blocks: "reference" is plain PyTorch, "fused" one operation per block where there
+            is one, "auto" the fastest of a device. It changes only rounding, so it is not part of the key.
         search_actors: processes that search post-processing; None takes as many as fit beside the trials.
-        mps: run CUDA MPS on the node, so that trials share a GPU side by side and not in turns.
-        staging: a folder on each node's own disk, to which the corpus is copied once per node, and from which trials
-            read it then; None has them read it where it lies. It changes no number, so it is part of no key.
+        mps: run CUDA MPS on the node, so that trials share a GPU side by side instead of taking turns.
+        staging: a folder on each node's own disk, to which the corpus is copied once per node; trials read that local
+            copy. None has them read the corpus in place. It changes no number, so it is not part of the key.
         verify_corpus: compare the shards with the manifest's hashes before anything is trained on them, once per host;
-            rows say whether it was done. It changes no number, so it is part of no key.
+            rows record whether it was done. It changes no number, so it is not part of the key.
     """
 
     cpus: Count = 1
@@ -86,17 +86,17 @@ class Resources:
     verify_corpus: Annotated[bool, Strict()] = True
 
     def __post_init__(self) -> None:
-        """Refuse a broken number of GPUs above one."""
+        """Refuse a number of GPUs above one that is not whole."""
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus is {self.gpus}, but above 1 it must be a whole number")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", defer_build=True))
 class SweepConfig:
-    """A sweep: a trial, what of it is varied, and how the trials are run.
+    """A sweep: a trial, the fields that are explored, and how the trials are run.
 
-    `trial` holds the values given for the trial's fields, by section ("model", "training", "search") and field; what is
-    not given has its default. It is no TrialConfig yet: what is explored may be needed to make it whole.
+    `trial` contains the given values of the trial's fields, by section ("model", "training", "search") and field; all
+    others have their default. It is no TrialConfig yet: explored values may be needed to make it valid.
     """
 
     name: Name
@@ -117,7 +117,7 @@ class SweepConfig:
     )
 
     def given(self, path: str, default: Any = None) -> Any:
-        """Return what the sweep gives for a trial's field such as "training.seed", or a default."""
+        """Return the sweep's value of a trial's field such as "training.seed", or `default` if it has none."""
         section, field = path.split(".")
         return self.trial.get(section, {}).get(field, default)
 
@@ -128,10 +128,10 @@ class SweepConfig:
 
 
 def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | None = None) -> SweepConfig:
-    """Return the sweep that a file describes, changed by texts KEY=VALUE (see `override`) and by --corpus.
+    """Read a sweep file, changed by texts KEY=VALUE (see `override`) and by --corpus.
 
     Raises:
-        InputError: naming file, line, key and value of what is wrong, what is allowed, and the fix.
+        InputError: naming file, line, key and value of each mistake, what is allowed, and the fix.
     """
     document = override(read_document(Path(file)), overrides, settable_keys())
     if corpus is not None:
@@ -141,7 +141,7 @@ def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | No
 
 
 def read_sweep(document: Document) -> SweepConfig:
-    """Return the sweep that a document describes; raise InputError as `load_sweep`."""
+    """Validate a document as a sweep; raise InputError like `load_sweep`."""
     sweep = validate(_adapter(), {"source": document} | document.data, document)
     conflicts = list(_conflicts(sweep))
     if conflicts:
@@ -150,7 +150,7 @@ def read_sweep(document: Document) -> SweepConfig:
 
 
 def settable_keys() -> list[str]:
-    """Return every key of a sweep file that holds a value, dotted from the top."""
+    """List every key of a sweep file that has a value, dotted from the top."""
     parts = {"trial": TrialConfig, "schedule": Schedule, "resources": Resources}
     top = [key for key in field_types(SweepConfig) if key not in (*parts, "source")]
     return top + [key for part, owner in parts.items() for key in dotted_types(owner, f"{part}.")]
@@ -162,7 +162,7 @@ def _adapter() -> TypeAdapter[SweepConfig]:
 
 
 def _conflicts(sweep: SweepConfig) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what does not go together in a sweep: a key and what is wrong with it."""
+    """Yield the conflicts within a sweep, each as a key and what is wrong with it."""
     first: dict[str, int] = {}
     for index, item in enumerate(sweep.explore):
         if isinstance(item, GuidedSearch) and len(sweep.explore) > 1:

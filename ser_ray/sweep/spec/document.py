@@ -1,4 +1,4 @@
-"""A sweep file's text as plain data, with the place in the file that each key came from."""
+"""A sweep file's text as plain data, with the position of each key in the file."""
 
 import difflib
 import sys
@@ -29,10 +29,10 @@ class Document:
 
     name: str  # as messages call it: the file, or an option of the command line
     data: dict[str, Any]
-    origins: Mapping[KeyPath, str] = field(repr=False)  # of keys and list items, such as "sweeps/demo.yaml:3:5"
+    origins: Mapping[KeyPath, str] = field(repr=False)  # position of each key and list item: "sweeps/demo.yaml:3:5"
 
     def where(self, path: KeyPath) -> str:
-        """Return the place of a path or, if it has none, of the nearest mapping or list around it."""
+        """Return the position of a path or, if it has none, of the nearest mapping or list around it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]
@@ -40,7 +40,7 @@ class Document:
 
 
 def read_document(file: Path) -> Document:
-    """Return the contents of a YAML file; raise InputError if it cannot be read or `parse_document` refuses it."""
+    """Read a YAML file; raise InputError if it cannot be read or `parse_document` refuses it."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def read_document(file: Path) -> Document:
 
 
 def parse_document(text: str, name: str) -> Document:
-    """Return the mapping that a YAML 1.2 text holds, as plain data alone.
+    """Parse a YAML 1.2 text that contains a mapping, as plain data alone.
 
     Raises:
         InputError: naming line and column of the first mistake; tags that name types or code to load, merge keys and
@@ -67,14 +67,14 @@ def parse_document(text: str, name: str) -> Document:
 
 
 def parse_value(text: str, option: str) -> Any:
-    """Return the value of a command line option, read as YAML; raise InputError, naming the option, for a mistake."""
+    """Parse the value of a command-line option as YAML; raise InputError, naming the option, for a mistake."""
     if not text.strip():
         raise InputError(f"{option}: no value after '='; write null for none")
     return _parse(text, option, lambda node: option)[0]
 
 
 def shown(value: Any) -> str:
-    """Return a value as messages show it: as YAML would write it, cut to a readable length."""
+    """Format a value for messages: as YAML would write it, cut to a readable length."""
     if isinstance(value, dict):
         text = "{" + ", ".join(f"{key}: {shown(inner)}" for key, inner in value.items()) + "}"
     elif isinstance(value, list | tuple):
@@ -89,12 +89,12 @@ def shown(value: Any) -> str:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """Return a text cut to a number of characters."""
+    """Cut a text to at most `most` characters."""
     return text if len(text) <= most else text[: most - 4] + " ..."
 
 
 class _Constructor:
-    """Makes plain data of YAML nodes and records the place of each key."""
+    """Converts YAML nodes to plain data and records the position of each key."""
 
     def __init__(self, yaml: YAML, name: str, place: Callable[[Node], str]) -> None:
         self.yaml, self.name, self.place = yaml, name, place
@@ -210,7 +210,7 @@ def _column(node: Node) -> int:
 
 
 def _files_near(file: Path) -> str:
-    """Say which sweep files are near a missing one: in its folder or in sweeps/."""
+    """List in words the sweep files near a missing one: in its folder or in sweeps/."""
     folders = [folder for folder in (file.parent, Path("sweeps")) if folder.is_dir()]
     known = dict.fromkeys(
         str(found) for folder in folders for found in sorted(folder.iterdir()) if found.suffix in (".yaml", ".yml")

@@ -1,4 +1,4 @@
-"""Fields of configuration classes, and the pydantic types of the forms that a sweep file gives them."""
+"""Fields of configuration classes, and the pydantic types of their forms in a sweep file."""
 
 import dataclasses
 import typing
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-FORM = "\0"  # in no key: locations of errors hold both
+FORM = "\0"  # occurs in no key: locations of errors contain both keys and forms
 
 
 def field_types(owner: Any) -> dict[str, Any]:
@@ -32,12 +32,12 @@ def number_type(kind: Any) -> Any:
 
 
 def is_whole(kind: Any) -> bool:
-    """Return whether a type of numbers is of whole numbers."""
+    """Check whether a type of numbers takes whole numbers only."""
     return _base(kind) is int
 
 
 def takes_lists(kind: Any) -> bool:
-    """Return whether the values of a type are lists."""
+    """Check whether the values of a type are lists."""
     return typing.get_origin(_base(kind)) is tuple
 
 
@@ -46,13 +46,13 @@ def _base(kind: Any) -> Any:
 
 
 def empty_if_null(given: Any) -> Any:
-    """Return an empty mapping for null: a section without keys."""
+    """Convert null, a section without keys, to an empty mapping."""
     return {} if given is None else given
 
 
 @dataclasses.dataclass(frozen=True)
 class SchemaOf:
-    """Annotation by which pydantic validates a value with a schema of ours, made with its generator for types."""
+    """Annotation that makes pydantic validate a value with our schema; `make` gets its generator of schemas."""
 
     make: Callable[[Callable[[Any], CoreSchema]], CoreSchema]
 
@@ -62,7 +62,7 @@ class SchemaOf:
 
 
 def mapping_of(types: Mapping[str, Any], required: Collection[str] = ()) -> SchemaOf:
-    """Return the annotation of a mapping with some of these keys and no others, kept in the order of the file.
+    """Create the annotation of a mapping with some of these keys and no others, kept in the order of the file.
 
     A type that is a dataclass stands for a mapping with some of its fields. Null counts as an empty mapping.
     """
@@ -86,15 +86,15 @@ def mapping_of(types: Mapping[str, Any], required: Collection[str] = ()) -> Sche
 
 
 def list_of(kind: Any) -> SchemaOf:
-    """Return the annotation of a list of at least one value of a type, which becomes a tuple."""
+    """Create the annotation of a list of at least one value of a type, which becomes a tuple."""
     return SchemaOf(lambda generate: core_schema.tuple_variable_schema(generate(kind), min_length=1))
 
 
 def one_of(choose: Callable[[Any], str | None], forms: Mapping[str, Any], otherwise: str) -> SchemaOf:
-    """Return the annotation of a value in one of several forms.
+    """Create the annotation of a value in one of several forms.
 
-    `choose` returns the name of a value's form or None; `otherwise` says what the value must be then. In the locations
-    of errors the name begins with FORM.
+    `choose` returns the name of a value's form, or None; in that case `otherwise` is the text for what the value must
+    be. In the locations of errors the name begins with FORM.
     """
 
     def tag(given: Any) -> str | None:
@@ -112,10 +112,10 @@ def one_of(choose: Callable[[Any], str | None], forms: Mapping[str, Any], otherw
 
 
 def converted(form: Any, kind: Any) -> SchemaOf:
-    """Return the annotation of a value in one form whose result is validated as another type."""
+    """Create the annotation of a value that is validated as a form, and the result as another type."""
     return SchemaOf(lambda generate: core_schema.chain_schema([generate(form), generate(kind)]))
 
 
 def problem(text: str) -> PydanticCustomError:
-    """Return the error of a value; its message is the dotted key and this text."""
+    """Create the error of a value; its message is the dotted key and this text."""
     return PydanticCustomError("problem", text)

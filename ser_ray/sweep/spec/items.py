@@ -52,14 +52,14 @@ _End = Annotated[float, Strict(), Field(allow_inf_nan=False), WrapValidator(_unc
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Design:
-    """Networks under the overlap rule: all pools that make the hop, kernels from the ratio (Eq. 2)."""
+    """Networks under the overlap rule: all pools that multiply to the hop, kernels from the ratio (Eq. 2)."""
 
     hop: Count | None = None  # samples of one output frame; None takes the corpus's
     layers: Count = 3
     smallest_pool: Count = 2
     largest_pool: Count | None = None
-    overlap_ratio: Ratios = (0.4,)  # each layer's kernel comes closest to it
-    count: Count | None = None  # only so many of the pools, evenly spread over their order; the same for every ratio
+    overlap_ratio: Ratios = (0.4,)  # each layer's kernel comes as close to it as it can
+    count: Count | None = None  # number of pools to keep, evenly spread over their order; the same for every ratio
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class Design:
         return ("model.kernels", "model.pools")
 
     def place(self, path: str) -> KeyPath:
-        """Where in the item one of its fields stands."""
+        """Return the path of one of its fields within the item."""
         return ("design",)
 
     def __post_init__(self) -> None:
@@ -78,9 +78,9 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Together:
-    """Fields of a trial and their values to try: the first of each go together, then the second, and so on.
+    """Fields of a trial with their values to try: the first values go together, then the second, and so on.
 
-    The values are those of dotted fields, such as "training.sequence_s", equally many for each.
+    `values` maps dotted fields, such as "training.sequence_s", to equally many values each.
     """
 
     values: dict[str, tuple[Any, ...]]
@@ -100,7 +100,7 @@ class Together:
         return tuple(self.values)
 
     def place(self, path: str) -> KeyPath:
-        """Where in the item one of its fields stands."""
+        """Return the path of one of its fields within the item."""
         return (path,)
 
 
@@ -121,11 +121,11 @@ class Search:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What it says beside its fields, by key."""
+        """Its keys and values, except those of explored fields."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "space"}
 
     def place(self, path: str) -> KeyPath:
-        """Where in the item one of its fields stands."""
+        """Return the path of one of its fields within the item."""
         return (self.kind, path)
 
 
@@ -138,8 +138,8 @@ class RandomSearch(Search):
     def draws(self) -> Iterator[dict[str, Any]]:
         """Yield the values of each draw by field.
 
-        They follow from the seed, the number of the draw and the name of the field: further draws and further fields
-        leave those that were there as they are.
+        A value depends only on the seed, the number of the draw and the name of the field: further draws and further
+        fields leave the existing ones as they are.
         """
         for number in range(self.count):
             yield {path: axis.drawn(_chance(self.seed, number, path)) for path, axis in self.space.items()}
@@ -147,11 +147,11 @@ class RandomSearch(Search):
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class GuidedSearch(Search):
-    """Configurations proposed while the sweep runs, by the results of those before."""
+    """Configurations proposed while the sweep runs, based on the results of earlier ones."""
 
     kind: ClassVar[str] = "guided"
 
-    startup: Count = 10  # until there are so many results, configurations are drawn at random
+    startup: Count = 10  # until there are this many results, configurations are drawn at random
 
 
 def _read_search(owner: type[RandomSearch] | type[GuidedSearch], given: dict[str, Any]) -> Search:
@@ -163,7 +163,7 @@ def _read_search(owner: type[RandomSearch] | type[GuidedSearch], given: dict[str
 
 
 def _spread(given: dict[str, Any]) -> list[int | float]:
-    """Return the values of {from, to, step}, both ends included, without rounding errors."""
+    """List the values of {from, to, step}, both ends included, without rounding errors."""
     first, last, step = (Decimal(repr(given[name])) for name in _RANGE)
     if step <= 0 or last < first:
         raise problem(f"is {shown(given)}, but a range goes upwards: step above 0, to not below from")
@@ -179,7 +179,7 @@ def _spread(given: dict[str, Any]) -> list[int | float]:
 
 
 def _together_type(path: str, kind: Any) -> Any:
-    """Return the type of a field's values in an item whose fields go together."""
+    """Create the type of a field's values in an item whose fields go together."""
     values = values_type(path, kind)
     if number_type(kind) is None:
         return values
@@ -203,7 +203,7 @@ def _search_type(owner: type[RandomSearch] | type[GuidedSearch]) -> Any:
 
 
 def _alone(kind: str, type_: Any) -> Any:
-    """Return the type of an item with a single key, which is what the key holds."""
+    """Create the type of an item with a single key, validated to the value of that key."""
     return Annotated[Any, mapping_of({kind: type_}), AfterValidator(lambda given: given[kind])]
 
 
@@ -231,9 +231,9 @@ ITEM_FORMS = one_of(
     },
     "a mapping: design, random, guided, or dotted keys with lists of values, such as training.sequence_s: [6, 20]",
 )
-"""The forms of an item of explore in a sweep file, beside the item itself."""
+"""The forms of an item of explore: those of a sweep file, and an item object itself."""
 
 
 def _chance(seed: int, number: int, path: str) -> int:
-    """Return a whole number, evenly spread over 64 bits, that belongs to one field of one draw."""
+    """Hash one field of one draw to a whole number, evenly spread over 64 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{path}".encode()).digest()[:8], "big")

@@ -10,10 +10,10 @@ from ser_ray.sweep.spec.wording import closest_path
 
 
 def override(document: Document, assignments: Sequence[str], keys: Sequence[str]) -> Document:
-    """Return a document with values replaced by texts KEY=VALUE, in their order; messages name the option for them.
+    """Replace values of a document by texts KEY=VALUE, in their order; messages then name the option as their origin.
 
     KEY is one of the dotted `keys` from the top of the file (schedule.max_hours) or from within `trial`
-    (training.epochs), VALUE is read as YAML. Raises InputError, naming the closest key, for any other.
+    (training.epochs). VALUE is read as YAML. Raises InputError for any other key, naming the closest one.
     """
     data = copy.deepcopy(document.data)
     origins = dict(document.origins)

@@ -1,4 +1,4 @@
-"""Any sweep, shrunk so that it ends in minutes on two CPU cores."""
+"""Shrink any sweep so that it ends in minutes on two CPU cores."""
 
 import dataclasses
 import math
@@ -19,9 +19,9 @@ _SEQUENCE_S = 20.0
 
 
 def shrink(sweep: SweepConfig) -> tuple[SweepConfig, tuple[str, ...]]:
-    """Return a small sweep made from another, and a line of text for each change.
+    """Shrink a sweep; return it and a line of text for each change.
 
-    What it changes of a trial is part of the trial's key: quick results are never taken for full ones.
+    All that it changes in a trial is part of the trial's key: quick results are never taken for full ones.
     """
     limit_s = min([_SECONDS, *_values(sweep, "training.limit_s", _SECONDS)])
     caps: dict[str, Callable[[Any], Any]] = {
@@ -41,7 +41,7 @@ def shrink(sweep: SweepConfig) -> tuple[SweepConfig, tuple[str, ...]]:
 
 
 def _values(sweep: SweepConfig, path: str, default: Any) -> list[Any]:
-    """Return all values that a field of the trial takes, None left out."""
+    """List all values of a field of the trial, without None."""
     values = [sweep.given(path, default)]
     for item in sweep.explore:
         values += _explored(item, path)
@@ -49,7 +49,7 @@ def _values(sweep: SweepConfig, path: str, default: Any) -> list[Any]:
 
 
 def _explored(item: Item, path: str) -> tuple[Any, ...]:
-    """Return the values of a field in an item, of a range its ends."""
+    """Return the values of a field in an item; of a range, its ends."""
     if isinstance(item, Together):
         return item.values.get(path, ())
     if isinstance(item, Search) and path in item.space:
@@ -59,7 +59,7 @@ def _explored(item: Item, path: str) -> tuple[Any, ...]:
 
 
 def _capped(sweep: SweepConfig, field: str, cap: Callable[[Any], Any]) -> tuple[SweepConfig, list[str]]:
-    """Return a sweep with a field of its training capped, in `trial` and wherever it is explored."""
+    """Cap a field of a sweep's training, in `trial` and wherever it is explored; return it and the changes."""
     path, lines = f"training.{field}", []
     old = sweep.given(path, getattr(TrainingConfig(), field))
     explored = [values for item in sweep.explore if (values := _explored(item, path))]
@@ -81,7 +81,7 @@ def _item_capped(item: Item, path: str, cap: Callable[[Any], Any]) -> Item:
 
 
 def _axis_capped(axis: Axis, cap: Callable[[Any], Any]) -> Axis:
-    """Return an axis of capped values; a range stays one if its ends still differ, on the steps that it had."""
+    """Cap the values of an axis; a range stays one, with the same steps, if its ends still differ."""
     if isinstance(axis, Choices):
         return Choices(values=tuple(dict.fromkeys(cap(value) for value in axis.values)))
     low, high = cap(axis.low), cap(axis.high)
@@ -95,7 +95,7 @@ def _brief(values: tuple[Any, ...]) -> str:
 
 
 def _fewer(sweep: SweepConfig) -> tuple[SweepConfig, list[str]]:
-    """Return a sweep with few configurations, one seed, no early stopping and the small built-in corpus."""
+    """Reduce a sweep to few configurations, one seed, no early stopping and the small built-in corpus."""
     lines = []
     most = min(sweep.schedule.max_configurations or _CONFIGURATIONS, _CONFIGURATIONS)
     if sweep.explore:

@@ -1,4 +1,4 @@
-"""One validation of a sweep file by pydantic; what it refuses is reported with places, keys, values and fixes."""
+"""Validate a sweep file by pydantic; report mistakes with positions, keys, values and fixes."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "is_instance_o
 
 
 def validate(adapter: TypeAdapter[T], data: dict[str, Any], document: Document) -> T:
-    """Return the data of a document as a type; raise InputError for all that is wrong, in the order of the file."""
+    """Validate the data of a document as a type; raise InputError for all mistakes, in the order of the file."""
     try:
         return adapter.validate_python(data)
     except ValidationError as error:
@@ -38,7 +38,7 @@ def validate(adapter: TypeAdapter[T], data: dict[str, Any], document: Document) 
 
 
 def input_error(document: Document, problems: Iterable[tuple[KeyPath, str]]) -> InputError:
-    """Return the error for what is wrong with a document, a line or a few for each of the first five problems."""
+    """Create the error for the problems of a document, with a line or a few for each of the first five."""
     lines = [f"{document.where(path)}: {text}" for path, text in problems]
     if len(lines) > _MOST_PROBLEMS:
         lines[_MOST_PROBLEMS:] = [f"and {len(lines) - _MOST_PROBLEMS} more"]
@@ -46,13 +46,13 @@ def input_error(document: Document, problems: Iterable[tuple[KeyPath, str]]) -> 
 
 
 def plain_message(error: ValidationError) -> str:
-    """Return what a configuration class says about values that do not go together."""
+    """Return a configuration class's message about values that do not go together."""
     first = error.errors(include_url=False)[0]
     return str(first.get("ctx", {}).get("error", first["msg"]))
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a path as messages show it, such as trial.model.kernels[1]."""
+    """Format a path for messages, such as trial.model.kernels[1]."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -60,13 +60,13 @@ def dotted(path: KeyPath) -> str:
 
 
 class _Explanation:
-    """Turns the errors of a validation into messages, by the document and the JSON schema of its type."""
+    """Converts the errors of a validation to messages, by the document and the JSON schema of its type."""
 
     def __init__(self, document: Document, schema: Schema) -> None:
         self._document, self._schema = document, schema
 
     def path(self, loc: tuple[str | int, ...]) -> KeyPath:
-        """Return the key that an error is about, as far as the document goes: no forms, no steps of ranges."""
+        """Return the path of an error's key, as far as the document goes: without forms or steps of ranges."""
         path: KeyPath = ()
         value: Any = self._document.data
         for step in _steps(loc):
@@ -106,7 +106,7 @@ class _Explanation:
         return f"name is missing; begin the file with, for instance, name: {example}"
 
     def _at(self, loc: tuple[str | int, ...]) -> Schema:
-        """Return the schema of a value, references resolved."""
+        """Find the schema of a value, with references resolved."""
         schema = self._schema
         for step in _steps(loc):
             parts = list(alternatives(schema, self._schema))
@@ -121,7 +121,7 @@ class _Explanation:
         return {key: inner for part in parts for key, inner in part.get("properties", {}).items()}
 
     def _keys(self, schema: Schema, path: KeyPath = ()) -> Iterator[KeyPath]:
-        """Yield every key of the sweep file but those within lists."""
+        """Yield every key of the sweep file, except those within lists."""
         for key, inner in self._properties(schema).items():
             yield (*path, key)
             yield from self._keys(inner, (*path, key))
@@ -140,7 +140,7 @@ class _Explanation:
         return f"unknown key {key}{place}{meant} (known: {', '.join(known)})"
 
     def _not_explorable(self, parent: KeyPath, key: str, fields: list[str], options: list[str]) -> str:
-        """Return why a key does not belong into an item of explore or into one of its searches."""
+        """Explain why a key does not belong in an item of explore or in one of its searches."""
         place = dotted(parent)
         alone = next((name for name in _value(self._document, parent) if name in options and name != key), None)
         if alone and len(parent) == 2:
@@ -166,5 +166,5 @@ def _value(document: Document, path: KeyPath) -> Any:
 
 
 def _steps(loc: tuple[str | int, ...]) -> list[str | int]:
-    """Return a location without the names of forms."""
+    """Remove the names of forms from a location."""
     return [step for step in loc if not str(step).startswith(FORM)]

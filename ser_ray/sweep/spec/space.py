@@ -1,4 +1,4 @@
-"""The values that an explored field may take: lists of them, and ranges that a search draws from."""
+"""The values that an explored field may take: lists, and ranges that a search draws from."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from ser_ray.training.config import Positive
 from ser_ray.trial import TrialConfig
 
 MOST_CONFIGURATIONS = 100_000
-"""More than this is taken for a slip in a range, a list or a count."""
+"""More configurations than this are taken for a mistake in a range, a list or a count."""
 
 WHOLE_FRAMES = ("training.sequence_s", "training.label_shift_s")
 """Times that must be whole frames of the corpus, so that a range of them needs a step."""
@@ -35,34 +35,34 @@ EXPLORABLE = {path: kind for path, kind in dotted_types(TrialConfig).items() if 
 """The types of the fields that a sweep can explore, by dotted name: the model's and the training's."""
 
 _DIGITS = 6
-_MOST = 1e15  # up to here floats count without gaps
+_MOST = 1e15  # up to here floats represent every whole number
 _CHANCE_BITS = 64
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Choices:
-    """Values to choose from, each once."""
+    """Distinct values to choose from."""
 
     values: Annotated[tuple[Any, ...], Field(min_length=1)]
 
     @property
     def size(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return len(self.values)
 
     @property
     def ascending(self) -> bool:
-        """Whether they are numbers that grow, so that neighbours are alike."""
+        """Whether they are ascending numbers, so that neighbours are similar."""
         numbers = [value for value in self.values if is_finite_number(value)]
         return len(numbers) == len(self.values) and numbers == sorted(numbers)
 
     @property
     def probes(self) -> tuple[Any, ...]:
-        """The values that fit a corpus only if all do."""
+        """Values to check against a corpus: if they fit, all values do."""
         return self.values
 
     def drawn(self, chance: int) -> Any:
-        """Return the value that a whole number, evenly spread over 64 bits, stands for."""
+        """Return the value for `chance`, a whole number that is evenly spread over 64 bits."""
         return self.values[chance * self.size >> _CHANCE_BITS]
 
     def at(self, position: float) -> Any:
@@ -70,12 +70,12 @@ class Choices:
         return self.values[int(position)]
 
     def position(self, value: Any) -> int | None:
-        """Return where a value stands, or None if it is none of them; lists count as tuples."""
+        """Return the position of a value, or None if it is none of them; lists count as tuples."""
         value = tuple(value) if isinstance(value, list) else value
         return self.values.index(value) if value in self.values else None
 
     def written(self) -> Any:
-        """Return what a sweep file says of it."""
+        """Return its form in a sweep file."""
         return list(self.values)
 
 
@@ -85,12 +85,12 @@ class Span:
 
     low: int | float
     high: int | float
-    step: Positive | None = None  # draw only whole steps above low; None: any number, of whole ones each
+    step: Positive | None = None  # draw only whole steps above low; None: any number, or any whole number
     log: Annotated[bool, Strict()] = False  # draw as often between 1e-5 and 1e-4 as between 1e-4 and 1e-3
     whole: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what holds no range."""
+        """Refuse values that make no range."""
         if not self.low < self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}; a single value is a list: [{self.high}]")
         if self.log and self.step is not None:
@@ -112,18 +112,18 @@ class Span:
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None if it has no steps."""
+        """Number of values; None if it has no steps."""
         if self._grid is not None:
             return self._count
         return int(self.high) - int(self.low) + 1 if self.whole else None
 
     @property
     def probes(self) -> tuple[Any, ...]:
-        """The values that fit a corpus only if all do."""
+        """Values to check against a corpus: if they fit, all values do."""
         return (self.low, self.high) if self._grid is None else (self.low, self.at(1), self.high)
 
     def drawn(self, chance: int) -> Any:
-        """Return the value that a whole number, evenly spread over 64 bits, stands for."""
+        """Return the value for `chance`, a whole number that is evenly spread over 64 bits."""
         if self._grid is not None:
             return self.at(chance * self._count >> _CHANCE_BITS)
         share = (chance >> _CHANCE_BITS - 53) / 2**53
@@ -135,18 +135,18 @@ class Span:
         return min(max(int(value), self.low), self.high) if self.whole else self.rounded(value)
 
     def rounded(self, value: float) -> float:
-        """Return a value with six significant digits, so that what a listing shows is the value."""
+        """Round a value to six significant digits, so that listings show the exact value."""
         return min(max(float(f"{value:.{_DIGITS}g}"), float(self.low)), float(self.high))
 
     def at(self, position: float) -> Any:
-        """Return the value so many steps above the least, without rounding errors; without steps, the value itself."""
+        """Return the value that is `position` steps above `low`, without rounding errors; without steps, `position`."""
         if self._grid is None:
             return int(position) if self.whole else self.rounded(position)
         value = _decimal(self.low) + int(position) * self._grid
         return int(value) if self.whole else float(value)
 
     def position(self, value: Any) -> float | None:
-        """Return how many steps above the least a value is, or None if it is outside; without steps, itself."""
+        """Return the number of steps from `low` to a value, None if it is outside; without steps, the value itself."""
         if not is_finite_number(value) or not self.low <= value <= self.high or (self.whole and value != int(value)):
             return None
         if self._grid is None:
@@ -155,13 +155,13 @@ class Span:
         return None if rest else int(steps)
 
     def up_to(self, bound: float) -> "Choices | Span":
-        """Return the part of the range up to a bound that is not below it, a single value if that is all."""
+        """Cut the range at a bound of at least `low`; return a single choice if only `low` is left."""
         if self._grid is not None:
             bound = self.at(float((_decimal(bound) - _decimal(self.low)) // self._grid))
         return dataclasses.replace(self, high=bound) if bound > self.low else Choices(values=(self.low,))
 
     def written(self) -> Any:
-        """Return what a sweep file says of it."""
+        """Return its form in a sweep file."""
         written: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.step is not None:
             written["step"] = int(self.step) if self.whole else self.step
@@ -184,14 +184,14 @@ Space = Mapping[str, Axis]
 
 
 def size_of(space: Space) -> int | None:
-    """Return how many configurations a space holds, or None if no number is the most."""
+    """Count the configurations of a space; None if there is no limit."""
     sizes = [axis.size for axis in space.values()]
     known = [size for size in sizes if size is not None]
     return math.prod(known) if len(known) == len(sizes) else None
 
 
 def search_type(path: str, kind: Any) -> Any:
-    """Return the type of what a search draws a field from, given the field's dotted name and type."""
+    """Create the type of the axis of a searched field, given the field's dotted name and type."""
     choices: Any = Annotated[values_type(path, kind), AfterValidator(_choices)]
     number = number_type(kind)
     if number is None:
@@ -206,7 +206,7 @@ def search_type(path: str, kind: Any) -> Any:
 
 
 def list_or_range(values: Any, range_: Any, written: str) -> Any:
-    """Return the type of a list of values or a range of them; `written` shows the keys of the range."""
+    """Create the type of a list of values or a range of them; `written` shows the keys of the range."""
 
     def choose(given: Any) -> str | None:
         if isinstance(given, dict):
@@ -218,7 +218,7 @@ def list_or_range(values: Any, range_: Any, written: str) -> Any:
 
 
 def values_type(path: str, kind: Any) -> Any:
-    """Return the type of a list of values of a field, given its dotted name and its type."""
+    """Create the type of a list of values of a field, given its dotted name and its type."""
 
     def check(given: Any) -> Any:
         if isinstance(given, list) and given and not any(isinstance(value, list) for value in given):
@@ -230,7 +230,7 @@ def values_type(path: str, kind: Any) -> Any:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Return whether a value is a number and no truth value, infinity or NaN."""
+    """Check that a value is a number, and no boolean, infinity or NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 

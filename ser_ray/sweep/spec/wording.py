@@ -1,4 +1,4 @@
-"""What a value may be, in words, from the JSON schema of its type; and how to put a wrong one right."""
+"""Describe the allowed values of a type in words, from its JSON schema, and suggest fixes of wrong values."""
 
 import difflib
 import math
@@ -8,11 +8,11 @@ from typing import Any
 Schema = dict[str, Any]
 
 BEYOND_USE = 10**6
-"""Bounds from here on keep absurd values out; only such values make messages name them."""
+"""Bounds from here on only keep absurd values out; messages name them for such values alone."""
 
 
 def allowed(schema: Schema) -> str:
-    """Return in words what a schema allows, such as "a whole number of at least 1 or null"."""
+    """Describe in words what a schema allows, such as "a whole number of at least 1 or null"."""
     if "properties" in schema:
         return f"a mapping with keys of {', '.join(schema['properties'])}"
     if "description" in schema:
@@ -28,7 +28,7 @@ def allowed(schema: Schema) -> str:
 
 
 def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
-    """Yield the schemas that a schema unites, references into `root` resolved; itself if it unites none."""
+    """Yield the members of a union schema, with references into `root` resolved; else the schema itself."""
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     parts = schema.get("anyOf", schema.get("oneOf"))
@@ -39,15 +39,15 @@ def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known word nearest to one, or nothing if none is near."""
+    """Suggest the known word closest to one, as "; did you mean X?", or nothing if none is close."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def closest_path(key: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the dotted key nearest to one, or nothing if none is near.
+    """Suggest the dotted key closest to one, as "; did you mean X?", or nothing if none is close.
 
-    The nearest is the same name elsewhere, else the nearest name in the same section, else the nearest key.
+    The closest is the same name elsewhere, else the closest name in the same section, else the closest key.
     """
     *section, last = key.split(".")
     names = [(path.split(".")[:-1], path.split(".")[-1], path) for path in known]
@@ -60,7 +60,7 @@ def closest_path(key: str, known: Iterable[str]) -> str:
 
 
 def fix(value: Any, schema: Schema) -> str:
-    """Return how to put right a value that a schema without references refuses, or nothing where that is unknown."""
+    """Suggest a fix for a value that a schema without references refuses, or nothing if none is known."""
     parts = list(alternatives(schema, schema))
     types = {part.get("type") for part in parts}
     words = [str(word) for part in parts for word in part.get("enum", [])]
@@ -84,7 +84,7 @@ def fix(value: Any, schema: Schema) -> str:
 
 
 def _listed(value: Any, schema: Schema) -> str:
-    """Return how a single value is written where lists of such values, or lists of such lists, are allowed."""
+    """Suggest writing a single value as a list, or a list of lists, where such a list is allowed."""
     depth = 0
     while schema.get("type") == "array":
         schema, depth = schema["items"], depth + 1
