@@ -8,8 +8,8 @@ mean over all of devel after the chain of fold f, and sums over each fold's own 
     b^2 = sum_f n_f ((m_f - mean(y))^2 + c_f e^2) / n       CCC = 2 cov / (var_x + var(y) + b^2)
 
 where c_f is 1 if that chain centres, else 0, and e^2 is the squared standard error of the mean of x - y over
-recordings: the expected error of the mean fitted on devel for other recordings. The plain CCC of x and y would be too
-low: if one fold lies high, the others lie low, and a chain centred on these moves it the wrong way.
+recordings: the expected squared error of a mean that is fitted on devel, for other recordings. The plain CCC of x and y
+would be too low: if one fold lies high, the others lie low, and a chain centred on these moves it the wrong way.
 benchmarks/bench_unseen.py compares this estimate, the plain one and the gain on devel with the gain on a thousand
 unseen recordings.
 """
