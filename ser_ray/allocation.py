@@ -1,4 +1,4 @@
-"""What this process may use of its machine, by the system and by SLURM, and where short-lived files go."""
+"""Resources that the system and SLURM give this process, and the folder for its short-lived files."""
 
 import errno
 import os
@@ -14,9 +14,9 @@ GPU_DEVICES = ("dev/nvidia[0-9]*", "dev/kfd", "usr/lib/wsl/lib/libcuda.so.1")
 
 
 def cpus(environment: Mapping[str, str] = os.environ, own: Path = Path("/proc/self/cgroup")) -> int:
-    """Return how many CPU cores this process may use: as many as affinity, control groups and SLURM all allow.
+    """Count the CPU cores that this process may use: the least that affinity, control groups and SLURM allow.
 
-    At least 1. Where SLURM does not bind its jobs to cores, its own count is the only sign of what was given. `own` is
+    At least 1. Where SLURM does not bind its jobs to cores, its own count is the only sign of the allocation. `own` is
     the file that lists the control groups of this process.
     """
     least = len(os.sched_getaffinity(0))
@@ -27,16 +27,16 @@ def cpus(environment: Mapping[str, str] = os.environ, own: Path = Path("/proc/se
 
 
 def gpus_given(environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return how many GPUs of this node SLURM gave the job, or None where it says nothing of GPUs."""
+    """Count the GPUs of this node that SLURM gave the job; None if SLURM does not mention GPUs."""
     listed = environment.get("SLURM_JOB_GPUS", "")
     count = slurm_number("SLURM_GPUS_ON_NODE", environment)
     return len(listed.split(",")) if count is None and listed else count
 
 
 def gpus_named(environment: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, by number or UUID; None where it is not set.
+    """Read the numbers or UUIDs of GPUs from CUDA_VISIBLE_DEVICES; None if it is not set.
 
-    As for CUDA, names behind an invalid one, such as -1 or SLURM's NoDevFiles, do not count.
+    As in CUDA, names after an invalid one, such as -1 or SLURM's NoDevFiles, do not count.
     """
     listed = environment.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
@@ -47,45 +47,45 @@ def gpus_named(environment: Mapping[str, str] = os.environ) -> tuple[str, ...] |
 
 
 def has_gpu_devices(root: Path = Path("/")) -> bool:
-    """Return whether this machine has a device file of a GPU, whatever PyTorch can do with it; no driver is called."""
+    """Check this machine for a GPU's device file, without calling a driver; PyTorch may not be able to use the GPU."""
     return any(next(root.glob(pattern), None) is not None for pattern in GPU_DEVICES)
 
 
 def nodes(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many nodes the job has; 1 outside of one."""
+    """Count the nodes of the SLURM job; 1 outside a job."""
     count = slurm_number("SLURM_JOB_NUM_NODES", environment)
     return 1 if count is None else count
 
 
 def slurm_number(name: str, environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return a number that SLURM has put into a variable; None where it is not set, or is no number."""
+    """Read a number from a SLURM variable; None if it is not set or not a number."""
     text = environment.get(name, "")
     return int(text) if text.isdecimal() else None
 
 
 def temporary(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder on this node's own disk in which short-lived files go: SER_RAY_TMP, or /tmp."""
+    """Return the folder for short-lived files on this node's own disk: SER_RAY_TMP, or /tmp."""
     return Path(environment.get("SER_RAY_TMP") or TEMPORARY)
 
 
 def machine_memory_bytes() -> int:
-    """Return the bytes of memory of this machine, of which this process may use less."""
+    """Return this machine's memory in bytes; this process may be limited to less."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_limit_bytes(own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Return the lowest memory limit of the control groups of this process, in bytes; None if there is none."""
+    """Find the lowest memory limit of this process's control groups, in bytes; None if there is none."""
     limits = []
     for folder in (*_groups(own, ""), *_groups(own, "memory")):
         for name in ("memory.max", "memory.limit_in_bytes"):
             text = _read(folder / name)
-            if text.isdecimal() and int(text) < 2**60:  # version 1 says none by a number near 2^63
+            if text.isdecimal() and int(text) < 2**60:  # version 1 writes a number near 2^63 for "no limit"
                 limits.append(int(text))
     return min(limits, default=None)
 
 
 def _quotas(own: Path) -> list[float]:
-    """Return the limits of control groups on CPU time, in cores."""
+    """Return the CPU limits of the control groups, in cores."""
     texts = [_read(folder / "cpu.max").partition(" ")[::2] for folder in _groups(own, "")]
     names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     texts += [(_read(folder / names[0]), _read(folder / names[1])) for folder in _groups(own, "cpu")]
@@ -93,14 +93,14 @@ def _quotas(own: Path) -> list[float]:
 
 
 def _groups(own: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control groups, innermost first; those of version 2 for controller ""."""
+    """Yield the folders of this process's control groups, innermost first; controller "" means version 2."""
     for line in _read(own).splitlines():
         _, controllers, group = line.split(":", 2)
         if controller not in controllers.split(","):
             continue
         root = CGROUPS / (controllers or "unified")
         if not root.is_dir():
-            root = CGROUPS / controller  # some systems name the folder otherwise, and link each controller to it
+            root = CGROUPS / controller  # some systems name the folder differently and link each controller to it
         inner = root / group.lstrip("/")
         yield from (folder for folder in (inner, *inner.parents) if folder.is_relative_to(root))
 

@@ -1,4 +1,4 @@
-"""The command line of `ser-ray`: imports the module of a command when it is called."""
+"""Command line of `ser-ray`; the module of a command is imported only when the command is called."""
 
 import importlib
 import sys
@@ -22,11 +22,11 @@ COMMANDS = {
     "doctor": ("ser_ray.doctor.__main__", "whether this machine, or a node of a job, is fit to run sweeps"),
     "predict": ("ser_ray.predict", "a trained model's predictions for audio files"),
 }
-"""Command -> the module whose `main` it is, and what it does."""
+"""Command -> the module with its `main`, and a description."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command of `ser-ray`, given the arguments after it, and return the exit code."""
+    """Run one command of `ser-ray`, given its name and arguments, and return the exit code."""
     return guarded(_dispatch, sys.argv[1:] if argv is None else argv)
 
 

@@ -1,6 +1,6 @@
-"""Files and folders that are whole or not there, paths that hold no file, and damaged files set aside.
+"""Atomic writing of files and folders, checks for paths that are no regular file, and moving of damaged files.
 
-What is written lies beside its place, is synced, then renamed into it.
+New content is written beside its destination, synced, then renamed into place.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FILE_SYSTEM_ERRORS = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-"""Of the file system or this process: the file that could not be read may be intact."""
+"""Errors of the file system or of this process: the file that could not be read may be intact."""
 
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
@@ -26,16 +26,16 @@ _KINDS = (
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, temporary_dir: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path; what the block writes there is synced and becomes the file at `path`.
+    """Write a file atomically: yield a temporary path, then sync what the block wrote there and rename it to `path`.
 
-    If the block raises, nothing is left that was not there before.
+    If the block raises, the temporary file is removed and `path` is unchanged.
 
     Args:
-        path: the file; its folder is made.
-        temporary_dir: on the same file system, where the temporary file lies; the file's own folder by default.
+        path: the file; its folder is created.
+        temporary_dir: folder of the temporary file, on the same file system; by default the file's own folder.
 
     Raises:
-        OSError: if the disk is full or cannot be written, with a path in it.
+        OSError: if the disk is full or cannot be written; the error names a path.
     """
     for folder in (path.parent, temporary_dir or path.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,15 +50,15 @@ def whole_file(path: Path, *, temporary_dir: Path | None = None) -> Iterator[Pat
 
 
 def write_text(path: Path, text: str, *, temporary_dir: Path | None = None) -> None:
-    """Write a text in UTF-8 as a whole file, as `whole_file` does."""
+    """Write a UTF-8 text file atomically, as `whole_file` does."""
     with whole_file(path, temporary_dir=temporary_dir) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Rename a folder to `path`, on the same file system, in the place of one that may be there.
+    """Rename a folder to `path` on the same file system, replacing an existing folder.
 
-    Between two renames there is none for a moment; what was there goes last.
+    Between the two renames there is no folder at `path` for a moment. The old folder is deleted last.
     """
     old = new.with_name(f".{path.name}.{secrets.token_hex(6)}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold the contents of a file, or the names in a folder."""
+    """Flush the contents of a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -79,7 +79,10 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def errors_naming(path: Path) -> Iterator[None]:
-    """Have an error of writing a file name it: to write and to sync name none, by which results are known."""
+    """Add a file's path to an OSError that names none, as those of `write` and `fsync` do.
+
+    By its path an error is assigned to the results or to another file.
+    """
     try:
         yield
     except OSError as error:
@@ -89,25 +92,25 @@ def errors_naming(path: Path) -> Iterator[None]:
 
 
 def irregular(path: Path) -> str | None:
-    """Return why no file can be read at a path; None if there is a file, or nothing at all.
+    """Check that a path is a regular file or missing; return the reason if it is not, else None.
 
-    To be called before a file is opened: opening a named pipe would wait for ever.
+    Call it before opening a file: opening a named pipe would block for ever.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return "it is a link to what is not there" if path.is_symlink() else None
     except OSError as error:
-        return f"{error.strerror or error}" if path.is_symlink() else None  # a loop of links; else opening raises it
+        return f"{error.strerror or error}" if path.is_symlink() else None  # a loop of links; opening raises the others
     return next((reason for is_kind, reason in _KINDS if is_kind(mode)), "it is a device")
 
 
 def set_aside(path: Path, place: Path) -> Path:
-    """Move a file, folder or link to `place` and return where it is: KEY-2.parquet if KEY.parquet is taken.
+    """Move a file, folder or link to `place`, or to KEY-2.parquet if KEY.parquet is taken; return its new path.
 
     Raises:
         FileNotFoundError: if there is nothing at `path` any more.
-        OSError: if it cannot be moved; then it is where it was.
+        OSError: if it cannot be moved; then it stays at `path`.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     numbered = (place.with_name(f"{place.stem}-{number}{place.suffix}") for number in itertools.count(2))

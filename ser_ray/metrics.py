@@ -1,12 +1,12 @@
-"""Concordance correlation coefficient: the one definition that all of ser_ray scores with.
+"""Concordance correlation coefficient: the only definition that ser_ray uses for scores.
 
 CCC (Lin 1989; Eq. 3 of the paper) of prediction x and gold y:
 
     CCC = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2)
 
 with population moments (divided by n), in float64, in two passes. A partition's CCC is pooled: one CCC over the frames
-of all its recordings, as the challenges and the paper's own code score. The mean over recordings is another number
-(they differ by 0.1 on real data); it is reported beside the pooled one, never in its place.
+of all its recordings, as in the challenges and in the paper's own code. The mean over recordings is a different number
+(they differ by 0.1 on real data). It is reported beside the pooled CCC, never instead of it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Variant = Literal["population", "avec"]
 
 
 def ccc(prediction: ArrayLike, gold: ArrayLike, *, variant: Variant = "population") -> float:
-    """Return the concordance correlation coefficient (Eq. 3) of two arrays with as many values each, flattened.
+    """Compute the concordance correlation coefficient (Eq. 3) of two arrays of equal size, flattened.
 
     It lies in [-1, 1]: 0 if exactly one of the two is constant, NaN for 0/0 (both constant and equal), for no values,
     and where an input is NaN. The variant "avec" divides the variances by n - 1 and the covariance by n, as the scoring
@@ -36,7 +36,7 @@ def ccc(prediction: ArrayLike, gold: ArrayLike, *, variant: Variant = "populatio
     n = x.size
     if n == 0 or (variant == "avec" and n == 1):
         return float("nan")
-    # Relative to its first value a constant is exactly zero, so that 0/0 is seen as such, however means are rounded.
+    # Less its first value a constant is exactly zero, so that 0/0 is recognised however the means are rounded.
     dx, dy = x - x[0], y - y[0]
     mean_x, mean_y = dx.mean(), dy.mean()
     dx, dy = dx - mean_x, dy - mean_y
@@ -47,7 +47,7 @@ def ccc(prediction: ArrayLike, gold: ArrayLike, *, variant: Variant = "populatio
 
 
 def ccc_pooled(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> float:
-    """Return one CCC over the frames of all recordings, given one array per recording; NaN if there are no frames."""
+    """Compute one CCC over the frames of all recordings, given one array per recording; NaN if there are no frames."""
     _check_recordings(predictions, gold)
     if not len(predictions):
         return float("nan")
@@ -55,7 +55,7 @@ def ccc_pooled(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> f
 
 
 def ccc_per_recording(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike]) -> float:
-    """Return the mean of the recordings' own CCC; NaN if there are no recordings or one of them has no CCC."""
+    """Compute the mean of the recordings' own CCCs; NaN if there are no recordings or one of them has no CCC."""
     _check_recordings(predictions, gold)
     if not len(predictions):
         return float("nan")
@@ -63,7 +63,7 @@ def ccc_per_recording(predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike
 
 
 def pearson(prediction: ArrayLike, gold: ArrayLike) -> float:
-    """Return Pearson's correlation coefficient r, the CCC that the best affine map of the prediction would reach.
+    """Compute Pearson's correlation coefficient r, the CCC that the best affine map of the prediction would reach.
 
     NaN if one of the two is constant or empty.
     """

@@ -1,8 +1,8 @@
-"""The overlap rule of the paper (Eq. 2) and everything that follows from it, as pure integer functions.
+"""Overlap rule of the paper (Eq. 2), and the kernels, pools and designs that follow from it, as pure functions.
 
 Source of the rule: Tzirakis, Zhang, Schuller, "End-to-end speech emotion recognition using deep neural networks",
 ICASSP 2018, Section 3. A convolution of kernel K followed by a pool of P sees windows of K + P - 1 inputs that
-are P apart, so that K - 1 of them are shared by neighbours: R = (K - 1) / (K + P - 1).
+are P apart. Neighbouring windows share K - 1 inputs: R = (K - 1) / (K + P - 1).
 """
 
 import math
@@ -12,7 +12,7 @@ from ser_ray.errors import InputError
 
 
 def overlap_ratio(kernel: int, pool: int) -> float:
-    """Return the share R = (K - 1) / (K + P - 1) of a window that its neighbour also sees (Eq. 2), in [0, 1).
+    """Compute the share R = (K - 1) / (K + P - 1) of a window that its neighbour also sees (Eq. 2), in [0, 1).
 
     >>> overlap_ratio(kernel=6, pool=8)
     0.38461538461538464
@@ -22,9 +22,9 @@ def overlap_ratio(kernel: int, pool: int) -> float:
 
 
 def kernel_size(pool: int, ratio: float) -> int:
-    """Return the kernel whose overlap with a pool comes closest to a ratio in [0, 1): K = 1 + P R / (1 - R), rounded.
+    """Find the kernel whose overlap with a pool is closest to a ratio in [0, 1): K = 1 + P R / (1 - R), rounded.
 
-    Halves are rounded upwards.
+    Halves are rounded up.
 
     >>> kernel_size(pool=8, ratio=0.4)
     6
@@ -36,7 +36,7 @@ def kernel_size(pool: int, ratio: float) -> int:
 
 
 def pool_sizes(hop: int, layers: int, smallest: int = 2) -> list[tuple[int, ...]]:
-    """Return every ordered factorisation of a hop (in samples) into the pools of some layers, in ascending order.
+    """List every ordered factorisation of a hop (in samples) into the pools of some layers, in ascending order.
 
     >>> pool_sizes(hop=12, layers=2)
     [(2, 6), (3, 4), (4, 3), (6, 2)]
@@ -57,9 +57,9 @@ def _factorisations(product: int, parts: int, smallest: int) -> Iterator[tuple[i
 
 
 def receptive_field(kernels: Sequence[int], pools: Sequence[int], *, pooled: bool = True) -> int:
-    """Return how many samples one output frame of a stack of convolutions and pools depends on.
+    """Count the samples that one output frame of a stack of convolutions and pools depends on.
 
-    With pooled=False the pools are strides of the convolutions, which see nothing beside their kernel.
+    With pooled=False the pools are strides of the convolutions, which see only their kernel.
 
     >>> receptive_field(kernels=[8, 6, 6], pools=[10, 8, 8])  # the paper's network
     1097
@@ -77,7 +77,7 @@ def receptive_field(kernels: Sequence[int], pools: Sequence[int], *, pooled: boo
 
 
 def nearest_pools(pools: Sequence[int], hop: int, count: int = 3) -> list[tuple[int, ...]]:
-    """Return up to `count` pools whose product is a hop, the closest first: least sum of |log(pool / given pool)|."""
+    """Find up to `count` pools whose product is a hop, the closest first: least sum of |log(pool / given pool)|."""
     candidates = pool_sizes(hop, len(pools), smallest=1)
 
     def distance(candidate: tuple[int, ...]) -> float:
@@ -87,7 +87,7 @@ def nearest_pools(pools: Sequence[int], hop: int, count: int = 3) -> list[tuple[
 
 
 def check_pools(pools: Sequence[int], hop: int) -> None:
-    """Raise InputError unless the pools multiply to the hop of a corpus; it names the nearest pools that do."""
+    """Check that the pools multiply to the hop of a corpus; else raise InputError, which names the nearest that do."""
     product = math.prod(pools)
     if product != hop:
         near = ", ".join(str(list(candidate)) for candidate in nearest_pools(pools, hop))
@@ -98,7 +98,7 @@ def check_pools(pools: Sequence[int], hop: int) -> None:
 
 
 def designs(hop: int, layers: int, smallest_pool: int, ratio: float) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return every design (kernels, pools) under the rule: pools that make the hop, kernels closest to the ratio."""
+    """List every design (kernels, pools) of the rule: pools that multiply to the hop, kernels closest to the ratio."""
     return [
         (tuple(kernel_size(pool, ratio) for pool in pools), pools) for pools in pool_sizes(hop, layers, smallest_pool)
     ]

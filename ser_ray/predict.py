@@ -35,11 +35,11 @@ def predict_audio(
     *,
     name: str | Path = "the audio",
 ) -> Float32[NDArray[np.float32], "frames targets"]:
-    """Return a model's raw predictions of one recording; frame i is at i / label_rate seconds.
+    """Predict one recording, without post-processing; frame i is at i / label_rate seconds.
 
-    The samples are mono at 16 kHz. int16 is normalised here by its own mean and deviation, as in training; float32 is
-    expected to be normalised. A trailing part frame is dropped. Raises InputError, which calls the recording by `name`,
-    if it is shorter than one frame, silent, of another type, or holds values that are not finite.
+    The samples are mono at 16 kHz. int16 is normalised here by its own mean and deviation, as in training; float32 must
+    be normalised already. An incomplete last frame is dropped. Raises InputError, which calls the recording `name`, if
+    it is shorter than one frame, silent, of another type, or contains values that are not finite.
 
     >>> from ser_ray.models import ModelConfig, build
     >>> config = ModelConfig(channels=(2, 2), kernels=(8, 8), pools=(20, 32), hidden=2)
@@ -59,7 +59,7 @@ def predict_audio(
     lowest, highest = samples.min(), samples.max()
     if lowest == highest:
         raise InputError(f"{name} is silent: all its samples are {samples[0]}")
-    if not np.isfinite([lowest, highest]).all():  # a NaN among the samples is both their least and their greatest
+    if not np.isfinite([lowest, highest]).all():  # one NaN among the samples makes both NaN
         raise InputError(f"{name} holds samples that are not numbers (NaN or infinity)")
     mean, std = moments(samples.astype(np.int16, copy=False)) if samples.dtype == np.int16 else (0.0, 1.0)
 
@@ -72,7 +72,7 @@ def predict_audio(
 def postprocessed(
     chains: Sequence["PostProcessing"], prediction: Float[NDArray[np.floating], "frames targets"]
 ) -> Float[NDArray[np.floating], "frames targets"]:
-    """Return predictions after the chain of each target; without chains as they are."""
+    """Apply each target's chain to its predictions; without chains return them unchanged."""
     from ser_ray.postprocess import apply
 
     if not chains:
@@ -82,7 +82,7 @@ def postprocessed(
 
 
 def write_predictions(path: Path, targets: Sequence[str], label_rate: float, prediction: NDArray[np.floating]) -> None:
-    """Write predictions [frames, targets] as CSV, whole or not at all; raises InputError if it cannot be written."""
+    """Write predictions [frames, targets] to a CSV file atomically; raise InputError if it cannot be written."""
     rows = np.column_stack([np.arange(len(prediction)) / label_rate, prediction])
     try:
         with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -93,10 +93,10 @@ def write_predictions(path: Path, targets: Sequence[str], label_rate: float, pre
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict audio files and print what came out; return 0.
+    """Predict audio files and print a summary of each; return 0.
 
-    Raises InputError for a mistake in the model, the options or the names of files before anything is written; for one
-    in the content of an audio file after all others are predicted.
+    Raises InputError for a mistake in the model, the options or the names of files, before anything is written. For a
+    mistake in the content of an audio file it is raised after all other files are predicted.
     """
     arguments = _parser().parse_args(argv)
     channel = channel_named(arguments.channel, "--channel")
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _outputs(audio: Sequence[Path], out: Path, *, overwrite: bool) -> Mapping[Path, Path]:
-    """Return where the predictions of each audio file go; refuse what is wrong by its name alone."""
+    """Map each audio file to its output file; raise InputError for names that cannot be used."""
     problems = Problems("audio")
     named = defaultdict(list)
     for path in audio:
@@ -175,7 +175,7 @@ def _outputs(audio: Sequence[Path], out: Path, *, overwrite: bool) -> Mapping[Pa
 
 
 def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
-    """Make the folder of the output, and move the model to its device; "auto" is where it runs fastest."""
+    """Create the output folder and move the model to its device; "auto" is a GPU if PyTorch can use one."""
     import torch
 
     from ser_ray.training.numerics import prepare_process
@@ -196,7 +196,7 @@ def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
         raise InputError(f"--device is {device}, but PyTorch sees {visible}; take --device cpu, or see ser-ray doctor")
     try:
         trained.model.to(device)
-    except RuntimeError as error:  # which is all that bringing weights to a device that is taken, full or broken raises
+    except RuntimeError as error:  # raised for any device that is taken, full or broken
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(f"{device} cannot be used ({reason}); take another, or --device cpu") from error
 
@@ -206,7 +206,7 @@ def _tracked(outputs: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    # a bar redirects stdout too, to print above itself, which must not catch what is piped elsewhere
+    # the bar also redirects stdout, to print above itself; it must not do so where stdout is a pipe or file
     redirect = sys.stdout.isatty()
     console = Console(stderr=True)
     with Progress(

@@ -1,4 +1,4 @@
-"""Runs a command as this process: signals are handled from its start, a user's mistakes printed without traceback."""
+"""Runs a command as this process, with signals handled from the start and user errors printed without traceback."""
 
 import io
 import os
@@ -15,11 +15,11 @@ from ser_ray.signals import SignalInterrupt, ignore_signals, raise_on_signals
 EXIT_INPUT_WRONG, EXIT_INTERRUPTED = 2, 75
 
 Command = Callable[[Sequence[str] | None], int]
-"""Takes arguments, or None for those of this process, and returns an exit code."""
+"""Takes arguments (None: those of this process) and returns an exit code."""
 
 
 def guarded(command: Command, argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; an InputError (2) or an interruption (75) is printed as one message."""
+    """Run a command and return its exit code; print an InputError (2) or an interruption (75) as one message."""
     _escape_unencodable()
     try:
         try:
@@ -32,7 +32,7 @@ def guarded(command: Command, argv: Sequence[str] | None = None) -> int:
             print(f"ended before it was done, as {name} asked for; run the same command again", file=sys.stderr)
             return EXIT_INTERRUPTED
         finally:
-            print(end="", flush=True)  # here, where a closed pipe raises; at the exit it cannot be caught
+            print(end="", flush=True)  # a closed pipe raises here; at exit it could not be caught
     except BrokenPipeError:
         # the reader (head, less) is gone; Python would print another error when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,7 +40,7 @@ def guarded(command: Command, argv: Sequence[str] | None = None) -> int:
 
 
 def run(command: Command, argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command, which signals may interrupt at any time, and exit with its code."""
+    """Run a command that signals may interrupt at any time, and exit with its code."""
     raise_on_signals()
     report_shadowing()
     try:
@@ -56,7 +56,7 @@ def run(command: Command, argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _escape_unencodable() -> None:
-    """Have an ASCII or 8-bit terminal show characters that it lacks as escapes, instead of raising an error."""
+    """Make stdout and stderr escape characters that an ASCII or 8-bit terminal lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

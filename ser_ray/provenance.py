@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, uncommitted changes, package versions, host, device."""
+"""Provenance of results: commit, uncommitted changes, package versions, host, device."""
 
 import json
 import os
@@ -15,17 +15,17 @@ from pathlib import Path
 PACKAGES = ("ser-ray", "ray", "torch", "torchaudio", "numpy", "scipy", "numba", "pyarrow")
 
 MOST_CHANGES_BYTES = 5_000_000
-"""Longer uncommitted changes are cut: code is never so long, only a data file that was added by mistake."""
+"""Longer uncommitted changes are cut: code is never this long, only a data file that was added by mistake."""
 
 _REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 _CODE = (".", ":(top)pyproject.toml")
-"""The paths of the repository that numbers can depend on, relative to the package's folder."""
+"""Paths in the repository that results can depend on, relative to the package's folder."""
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
     """Return the commit of this package's code, with "+" if it has uncommitted changes; None outside git.
 
-    None, too, where git does not track the folder, as in an environment within another project.
+    Also None if git does not track the folder, as in an environment inside another project.
     """
     try:
         if not _git(folder, "ls-files", "--", "."):
@@ -40,8 +40,8 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
 def git_changes(folder: Path = Path(__file__).parent) -> str | None:
     """Return the uncommitted changes of the package's tracked files as a patch for `git apply`; None if there are none.
 
-    Staged changes and binary files are included; bytes that are no UTF-8 are surrogates. A patch above
-    MOST_CHANGES_BYTES is cut, which its last line says with the SHA-256 of the whole.
+    Staged changes and binary files are included; bytes that are not UTF-8 become surrogates. A patch above
+    MOST_CHANGES_BYTES is cut; its last line then says so and gives the SHA-256 of the whole.
     """
     try:
         if not _git(folder, "ls-files", "--", "."):
@@ -56,20 +56,20 @@ def git_changes(folder: Path = Path(__file__).parent) -> str | None:
 
 
 def _patch(folder: Path) -> bytes:
-    # whatever the user has configured for reading: colours, other prefixes and outside programs make no patch
+    # overrides the user's settings: colours, other prefixes or external programs would not give a patch
     plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
     index = folder / os.fsdecode(_git(folder, "rev-parse", "--git-path", "index").rstrip(b"\n"))
     with tempfile.TemporaryDirectory() as scratch:
-        # A copy, since this command stores the times of files in the index in spite of GIT_OPTIONAL_LOCKS. It keeps the
-        # index's own time: git reads again what changed in the second in which the index was written, and by a later
-        # time would take it for unchanged.
+        # A copy, since `git diff` stores the times of files in the index despite GIT_OPTIONAL_LOCKS. The copy keeps the
+        # index's own time: git reads files again that changed in the second in which the index was written. With a
+        # later time it would take them for unchanged.
         copied = shutil.copy2(index, Path(scratch) / "index")
         return _git(folder, "diff", "HEAD", "--binary", *plain, "--", *_CODE, GIT_INDEX_FILE=str(copied))
 
 
 def _git(folder: Path, *arguments: str, **variables: str) -> bytes:
-    # Optional locks off: reading must not write into a repository that others use at the same time. The variables of
-    # a git hook that runs this would name the hook's own repository.
+    # Optional locks off: reading must not write into a repository that others use at the same time. Variables set by
+    # a git hook are removed, since they name the hook's own repository.
     others = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
     done = subprocess.run(
         ["git", "-C", str(folder), *arguments],
@@ -93,7 +93,7 @@ def versions() -> str:
 
 
 def job_id() -> str | None:
-    """Return the id of the scheduler's job that this process runs in, such as "4711" or "4711_3", or None."""
+    """Return the id of the scheduler's job that runs this process, such as "4711" or "4711_3"; None outside a job."""
     job, array, task = (os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"))
     return f"{array}_{task}" if array and task else job or None
 
@@ -104,7 +104,7 @@ def host_name() -> str:
 
 
 def gpu_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """Return the version of NVIDIA's driver, which it writes into a file of the system; None where there is none."""
+    """Read the version of NVIDIA's driver from its file in /proc; None if there is no driver."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -114,7 +114,7 @@ def gpu_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
 
 
 def cpu_name() -> str:
-    """Return the processor's model name, or its architecture where that is not known."""
+    """Return the processor's model name, or its architecture if the name is not known."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():

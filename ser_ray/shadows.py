@@ -1,8 +1,8 @@
 """Reports files that shadow modules of Python or of the environment, when a command fails.
 
-A random.py in the folder in which `python -m ser_ray.sweep` is called, or a folder on PYTHONPATH with another build of
-a package, fails somewhere deep in a library, which names neither. Only modules that Python loads at its start are
-imported here.
+Examples are a random.py in the folder in which `python -m ser_ray.sweep` is called, and a folder on PYTHONPATH with
+another build of a package. Both fail somewhere deep in a library, with an error that does not name the file. Only
+modules that Python loads at its start are imported here.
 """
 
 import os
@@ -15,7 +15,7 @@ SUFFIXES = (".py", ".so", ".pyd")
 
 
 def report_shadowing() -> None:
-    """Have a command that ends in an exception name the shadowing files, if there are any."""
+    """Install an exception hook that names the shadowing files, if there are any."""
     sys.excepthook = _excepthook
 
 
@@ -34,7 +34,7 @@ def modules_in(folder: str) -> Iterator[str]:
 
 
 def shadowed_names(names: Iterable[str]) -> set[str]:
-    """Return which names of modules also belong to Python's library or to the environment."""
+    """Select the names of modules that also belong to Python's library or to the environment."""
     own = {name for folder in _site_folders() for name in modules_in(folder)} | set(sys.stdlib_module_names)
     return set(names) & own
 
@@ -44,7 +44,7 @@ def _site_folders() -> set[str]:
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an exception; with shadowing files, those and its last line alone."""
+    """Print an exception; if files shadow modules, print only these files and the exception's message."""
     files = sorted(set(_shadowing(trace)))
     if not files or not isinstance(error, Exception):
         sys.__excepthook__(kind, error, trace)
@@ -59,10 +59,10 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def _shadowing(trace: TracebackType | None) -> Iterator[str]:
-    """Yield the files that were imported, or failed to be, instead of another module."""
+    """Yield the files that were imported instead of another module, or whose import failed."""
     files: list[tuple[str, str | None]]
     files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items() if "." not in name]
-    while trace is not None:  # a module that fails while it is imported is not among the loaded ones
+    while trace is not None:  # a module whose import fails is not in sys.modules
         code = trace.tb_frame.f_code
         files.append((os.path.basename(code.co_filename).partition(".")[0], code.co_filename))
         trace = trace.tb_next
@@ -81,7 +81,7 @@ def _shadowing(trace: TracebackType | None) -> Iterator[str]:
 
 
 def _folders_before() -> set[str]:
-    """Return the folders that Python searches before its own library, or before the environment's packages."""
+    """Return the folders that Python searches before its own library or before the environment's packages."""
     library, own = os.path.realpath(os.path.dirname(os.__file__)), _site_folders()
     before: set[str] = set()
     seen: set[str] = set()

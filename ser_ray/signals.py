@@ -1,4 +1,4 @@
-"""The signals that ask a process to stop, and how a command handles them from its start to its exit."""
+"""Signals that request a stop, and their handling by a command from its start to its exit."""
 
 import contextlib
 import signal
@@ -9,9 +9,9 @@ from types import FrameType
 
 KEYBOARD = signal.SIGINT
 SCHEDULER = frozenset({signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP})
-"""Signals of various schedulers, and that of a terminal which is closed."""
+"""Signals of various schedulers, and that of a closed terminal."""
 TOGETHER_S = 1.0
-"""Signals so close to each other count as one: a launcher often forwards what the program received as well."""
+"""Signals this close to each other count as one: a launcher often forwards a signal that the program also received."""
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -21,7 +21,7 @@ class SignalInterrupt(KeyboardInterrupt):
 
 
 def raise_on_signals() -> None:
-    """Have each of these signals raise `SignalInterrupt` in the main thread, for as long as the process runs."""
+    """Make each of these signals raise `SignalInterrupt` in the main thread, for as long as the process runs."""
     raised_at: float | None = None
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -35,9 +35,9 @@ def raise_on_signals() -> None:
 
 
 def restore_handlers() -> None:
-    """Install Python's present handlers again, after a C library has replaced them without its knowledge.
+    """Reinstall Python's current signal handlers after a C library has replaced them without its knowledge.
 
-    Ray's prints a stack trace, forwards the signal, and aborts the process three seconds later by an alarm.
+    Ray's handler prints a stack trace, forwards the signal, and aborts the process three seconds later by an alarm.
     """
     if threading.current_thread() is threading.main_thread():
         for number in _not_ignored():
@@ -48,14 +48,14 @@ def restore_handlers() -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore a scheduler's signals from now on: the exit code is known, and the process is about to end with it."""
+    """Ignore a scheduler's signals from now on: the exit code is final, and the process is about to end."""
     for number in SCHEDULER:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def handle_signals(handler: Handler) -> Iterator[None]:
-    """Have a handler take these signals meanwhile; in another thread than the main one nothing changes."""
+    """Handle these signals with `handler` inside the context; outside the main thread nothing changes."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _not_ignored()} if main else {}
     for number in before:
@@ -68,5 +68,5 @@ def handle_signals(handler: Handler) -> Iterator[None]:
 
 
 def _not_ignored() -> list[signal.Signals]:
-    """Return the signals to handle: one that this process was started to ignore, as by nohup, stays ignored."""
+    """Return the signals to handle; those ignored when this process started, as with nohup, stay ignored."""
     return [number for number in (KEYBOARD, *SCHEDULER) if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""A trained model, read back from its best.pt: which file a user means, the network in it, and its post-processing."""
+"""A trained model loaded from its best.pt: the choice of the file, the network in it, and its post-processing."""
 
 import dataclasses
 import os
@@ -24,10 +24,10 @@ _LEGAL = "MODEL is a best.pt, a folder that holds one, or a sweep's folder such 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A network with the weights of its best epoch, on the CPU when just loaded, and what is needed to read its output.
+    """A network with the weights of its best epoch, and the settings that its predictions need.
 
-    Its predictions have `label_rate` frames per second, and are moved later by `shift_frames`, the label shift of its
-    training; the targets of `config` name their columns.
+    The network is on the CPU when just loaded. Predictions have `label_rate` frames per second and are moved later by
+    `shift_frames`, the label shift of the training; the targets of `config` name their columns.
     """
 
     model: "Network"
@@ -37,7 +37,7 @@ class TrainedModel:
 
 
 def load_model(path: str | Path) -> TrainedModel:
-    """Return the trained model that a path means (see `find_checkpoint`); nothing in its file is executed.
+    """Load the trained model of a path (see `find_checkpoint`); nothing in its file is executed.
 
     Raises InputError if there is none, or the file is no checkpoint that describes its network.
     """
@@ -52,9 +52,9 @@ def load_model(path: str | Path) -> TrainedModel:
             raise ValueError(f"frames of {config.hop} samples are not what its rates say")
         shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
         held = sum(weight.numel() for weight in content["model"].values())
-        if held != config.parameters:  # checked before it is built: what it describes may fit in no memory
+        if held != config.parameters:  # checked before building: the described network may fit in no memory
             raise ValueError(f"of {config.parameters:,} parameters, but the file holds {held:,}")
-        if _values(content["model"].values()) < held:  # a single value may be stretched to billions of weights
+        if _values(content["model"].values()) < held:  # a single value may be expanded to billions of weights
             raise ValueError("its weights lie in the same memory")
         model = build(config)
         model.load_state_dict(content["model"])
@@ -70,7 +70,7 @@ def load_model(path: str | Path) -> TrainedModel:
 
 
 def _values(weights: Iterable[Any]) -> int:
-    """Return how many values tensors have of their own, in memory that some of them may share."""
+    """Count the values that tensors store; memory that several of them share counts once."""
     memory = {weight.untyped_storage().data_ptr(): weight for weight in weights}
     return sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in memory.values())
 
@@ -101,10 +101,10 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the best.pt that a path means: the file itself, the one in a folder, or that of a sweep's best trial.
+    """Find the best.pt of a path: the file itself, the one in a folder, or that of a sweep's best trial.
 
-    The best is the finished trial with the highest raw devel CCC (mean of the targets). Raises InputError if there is
-    none.
+    The best trial is the finished one with the highest raw devel CCC (mean of the targets). Raises InputError if there
+    is none.
     """
     given = Path(path)
     if not given.is_dir():
@@ -136,9 +136,9 @@ def _best_of(folder: SweepFolder) -> Path:
 
 
 def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["PostProcessing"]:
-    """Return the post-processing, one chain per target, that a method of search found for the trial of a best.pt.
+    """Read the post-processing, one chain per target, that a search method found for the trial of a best.pt.
 
-    Raises InputError if the file lies in no sweep, or the sweep holds no such chain.
+    Raises InputError if the file is in no sweep, or the sweep has no such chain.
     """
     from ser_ray.postprocess import PostProcessing
 

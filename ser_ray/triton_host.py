@@ -1,4 +1,4 @@
-"""What Triton needs of its host: a C compiler with Python's headers, and a cache on the node's own disk.
+"""Triton's requirements on its host: a C compiler with Python's headers, and a cache on the node's own disk.
 
 Triton compiles a launcher in C for each kernel, on the node that runs it, even for kernels from its cache.
 """
@@ -16,23 +16,23 @@ from ser_ray import kernel_cache, provenance
 from ser_ray.errors import InputError
 
 COMPILE_S = 60.0
-"""How long a C compiler may take for these few lines, from a cold disk."""
+"""Time limit of the C compiler for these few lines, from a cold disk."""
 FIX = (
     "install gcc and Python's headers (Debian: gcc, libc6-dev, python3-dev), or in slurm/site.env `module load gcc`, "
     "or export CC=/path/to/a/compiler"
 )
 CODE = "#include <Python.h>\n#include <dlfcn.h>\n#include <stdlib.h>\nint launcher(void) { return 0; }\n"
-"""Includes what Triton's launchers do, but for CUDA's own header, which Triton brings."""
+"""Includes the headers of Triton's launchers, except CUDA's own header, which Triton brings."""
 
 
 @cache
 def missing_for_launchers() -> str | None:
-    """Return what this host lacks for Triton's launchers, in a few words; None if nothing. Checked once a process."""
+    """Check this host for the requirements of Triton's launchers, once per process; return what is missing, or None."""
     return _missing(os.environ, Path(sysconfig.get_paths(scheme=_scheme())["include"]))
 
 
 def refuse_fused() -> None:
-    """Raise InputError for the fused back end on GPUs if this host lacks something for it."""
+    """Raise InputError if this host lacks a requirement of the fused back end on GPUs."""
     missing = missing_for_launchers()
     if missing is not None:
         raise InputError(
@@ -42,7 +42,7 @@ def refuse_fused() -> None:
 
 
 def _missing(environment: Mapping[str, str], headers: Path) -> str | None:
-    named = environment.get("CC")  # which Triton takes as it is, and else gcc before clang
+    named = environment.get("CC")  # Triton takes CC as it is; without it, gcc before clang
     path = environment.get("PATH")
     compiler = named if named is not None else shutil.which("gcc", path=path) or shutil.which("clang", path=path)
     if compiler is None:
@@ -55,7 +55,7 @@ def _missing(environment: Mapping[str, str], headers: Path) -> str | None:
 
 
 def _compile(compiler: str, headers: Path, environment: Mapping[str, str]) -> str | None:
-    """Return why a shared library cannot be compiled as Triton compiles its launchers; None if it can."""
+    """Compile a shared library as Triton compiles its launchers; return the error, or None."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "launcher.c"
@@ -73,13 +73,13 @@ def _compile(compiler: str, headers: Path, environment: Mapping[str, str]) -> st
 
 
 def _scheme() -> str:
-    """Return the scheme in which Triton looks for headers: Debian's default one is for what users install."""
+    """Return the sysconfig scheme in which Triton looks for headers; Debian's default is for packages of users."""
     scheme = sysconfig.get_default_scheme()
     return "posix_prefix" if scheme == "posix_local" else scheme
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where Triton keeps what it compiles: where the user sets it, or else in the node's private folder.
+    """Return the folder of Triton's cache: the one that the user sets, or else one in the node's private folder.
 
     Triton's own default is the home, which on clusters is a file server, slow for many small files.
     """
@@ -91,7 +91,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def keep_cache_on_node(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Make the node's private folder Triton's cache, unless the user sets another, or the folder is not safe."""
+    """Set Triton's cache to the node's private folder, unless the user sets another or the folder is not safe."""
     if environment.get("TRITON_CACHE_DIR") or environment.get("TRITON_HOME"):
         return
     if kernel_cache.make_private_folder() is not None:

@@ -1,4 +1,4 @@
-"""Which errors mean that a sweep's results cannot be written."""
+"""Recognition of errors which mean that a sweep's results cannot be written."""
 
 import errno
 import os
@@ -12,18 +12,18 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM, er
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Return whether an error of writing comes from the file system rather than from what was written."""
+    """Check whether a write error comes from the file system rather than from the data."""
     return error.errno in UNWRITABLE
 
 
 def names_place_in(folder: Path, error: OSError) -> bool:
-    """Return whether an error names a path in a folder; some calls, such as `write`, name none."""
+    """Check whether an error names a path in a folder; errors of some calls, such as `write`, name none."""
     names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, bytes, os.PathLike))]
     return any(Path(os.fsdecode(name)).is_relative_to(folder) for name in names)
 
 
 def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[OSError]:
-    """Return whether an error means that the results in a sweep's folder cannot be written.
+    """Check whether an error means that the results in a sweep's folder cannot be written.
 
     An error that names a path elsewhere, such as in a corpus, concerns the trial alone.
     """
@@ -34,7 +34,7 @@ def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[O
 
 
 def results_unwritable(folder: Path, error: OSError) -> InputError:
-    """Return the error that a user reads when a sweep's folder cannot be written."""
+    """Make the user's error message for a sweep's folder that cannot be written."""
     return InputError(
         f"results cannot be written to {folder}: {error.strerror or error}; choose another folder with --results DIR"
     )

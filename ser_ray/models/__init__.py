@@ -1,4 +1,4 @@
-"""The networks. The configuration is imported at once, what needs PyTorch on first use."""
+"""The networks. The configuration is imported at once; modules that need PyTorch are imported on first use."""
 
 from typing import TYPE_CHECKING, Any
 

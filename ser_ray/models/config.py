@@ -25,7 +25,7 @@ class ModelConfig:
         pooling: "max" as in the paper, "average", or "stride" for convolutions with that stride and no pool.
         dropout: probability of dropping a value after each pool.
         hidden: units of each LSTM layer.
-        targets: what the head predicts, one output each.
+        targets: predicted by the head, one output each.
     """
 
     channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128, 256)
@@ -38,7 +38,7 @@ class ModelConfig:
     targets: Annotated[tuple[Target, ...], Field(min_length=1)] = ("arousal", "valence")
 
     def __post_init__(self) -> None:
-        """Refuse lists of different lengths and doubled targets."""
+        """Refuse lists of different lengths and duplicate targets."""
         if not len(self.channels) == len(self.kernels) == len(self.pools):
             raise ValueError(
                 f"channels {list(self.channels)}, kernels {list(self.kernels)} and pools {list(self.pools)} describe "
@@ -59,7 +59,7 @@ class ModelConfig:
 
     @property
     def overlap_ratios(self) -> tuple[float, ...]:
-        """Eq. 2 for each layer."""
+        """Overlap ratio (Eq. 2) of each layer."""
         return tuple(overlap_ratio(k, p) for k, p in zip(self.kernels, self.pools, strict=True))
 
     @property
@@ -83,7 +83,7 @@ class ModelConfig:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of one output frame, forward; the duration of a step follows them."""
+        """Multiply-adds of one output frame in the forward pass; the duration of a step grows with them."""
         total, inputs, steps = 0, 1, self.hop
         for filters, kernel, pool in zip(self.channels, self.kernels, self.pools, strict=True):
             pooled = steps // pool

@@ -1,6 +1,6 @@
-"""Dropout masks from a counter: whether a value is kept follows from seed, layer, step and position alone.
+"""Dropout masks from a counter: seed, layer, step and position alone determine whether a value is kept.
 
-So a mask is the same on every device and in every number of threads; it can be drawn before the values that it drops
+So a mask is the same on every device and for every number of threads. It can be drawn before the values that it drops
 are computed, and need not be kept for the backward pass.
 
 The bits are those of Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC 2011),
@@ -17,7 +17,7 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 LOW_WORD = 0xFFFFFFFF
 LAYER_SHIFT = 16
-"""Bits of a counter's first word that count quads of channels; the layer is in those above them."""
+"""Bits of a counter's first word that number the quads of channels; the bits above them number the layer."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Dropout:
 
     @property
     def threshold(self) -> int:
-        """A value is kept where its 32 random bits are at least this."""
+        """A value is kept if its 32 random bits are at least this."""
         return min(max(round(self.rate * 2**32), 1), LOW_WORD)
 
     @property
@@ -58,15 +58,15 @@ class Dropout:
 
 
 def quads(channels: int) -> int:
-    """Return how many calls of the generator decide on the channels of one frame.
+    """Count the generator calls for the channels of one frame.
 
-    Call q decides, by its four words, on the channels q, q + quads, q + 2 quads and q + 3 quads.
+    The four words of call q decide on the channels q, q + quads, q + 2 quads and q + 3 quads.
     """
     return -(-channels // 4)
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Return four words of 32 random bits, int64 tensors, for counters of four such tensors, which broadcast."""
+    """Compute four words of 32 random bits (int64 tensors) from counters of four such tensors, which broadcast."""
     a, b, c, d = counter
     key_0, key_1 = key
     for _ in range(ROUNDS):
@@ -78,14 +78,14 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 
 
 def _product(word: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
-    """Return the high and the low 32 bits of a product of two words, without the sign bit of int64 in the way."""
+    """Compute the high and the low 32 bits of a product of two words without overflow into the sign bit of int64."""
     low_half = word * (multiplier & 0xFFFF)
     high_half = word * (multiplier >> 16) + (low_half >> 16)
     return high_half >> 16, (high_half << 16 | low_half & 0xFFFF) & LOW_WORD
 
 
 def keep_mask(dropout: Dropout, rows: int, frames: int, channels: int, device: torch.device) -> Tensor:
-    """Return which values of a layer's output are kept, bool [B, T, C]; T is at most 2^32, C at most 2^18."""
+    """Compute the mask of kept values in a layer's output, bool [B, T, C]; T is at most 2^32, C at most 2^18."""
     n = quads(channels)
     row, frame, quad = (torch.arange(size, device=device) for size in (rows, frames, n))
     counter = (

@@ -1,11 +1,12 @@
 """The fused block on a CPU core: loops that numba compiles for the machine they run on.
 
-Layout: steps before channels, so that the inputs of one output are one stretch of memory. A window's values are
-computed for its kept channels alone; of the convolution only the pooled values, and which step won, are kept.
+Layout: steps before channels, so that the inputs of one output are contiguous in memory. A window's values are
+computed only for its kept channels. Of the convolution only the pooled values and the index of the winning step are
+kept.
 
-All are in one file since numba's cache on disk notices changes only of the file that a function stands in. Flat
-arrays with unsigned offsets and sums in several named accumulators make LLVM write vector code; it may reassociate
-sums, but not ignore NaN.
+All are in one file, since numba's cache on disk notices changes only in the file that contains a function. Flat
+arrays with unsigned offsets, and sums in several named accumulators, make LLVM generate vector code; it may
+reassociate sums, but not ignore NaN.
 """
 
 from collections.abc import Callable
@@ -20,14 +21,14 @@ from ser_ray import kernel_cache
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 
 LANES = 16
-"""Rows of weights are padded with zeros to a multiple of this, so that no sum has a remainder. Where an input that the
-padding meets is not finite, one window more becomes NaN: training ends either way."""
+"""Rows of weights are padded with zeros to a multiple of this, so that no sum has a remainder. If the padding meets an
+input that is not finite, one more window becomes NaN; training ends either way."""
 BLOCK_VALUES = 8192
-"""Values of the input that the backward pass works on at a time: they and their gradients stay in the fastest cache."""
+"""Input values that the backward pass processes at a time: they and their gradients stay in the fastest cache."""
 BLOCKS_PER_SUM = 64
-"""Gradients of weights are summed over so many blocks before they are added to the total, against rounding."""
+"""Number of blocks over which weight gradients are summed before they are added to the total, to limit rounding."""
 NARROW_TAPS, NARROW_PRODUCTS = 16, 256
-"""Up to so many inputs per output, and so many products per window and channel, channels are computed side by side."""
+"""Channels are computed side by side up to this many inputs per output, and products per window and channel."""
 
 _u = np.uint64
 _M0, _M1 = _u(0xD2511F53), _u(0xCD9E8D57)
@@ -36,13 +37,13 @@ _LOW, _HALF, _LAYER = _u(0xFFFFFFFF), _u(32), _u(16)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Return a function that numba compiles on its first call and caches on disk where a folder can be written."""
+    """Compile a function with numba on its first call; the code is cached on disk if a folder can be written."""
     return kernel_cache.compiled(function, **OPTIONS)
 
 
 @compiled
 def draw(words, quads, layer, frame, row, step, key):  # type: ignore[no-untyped-def]
-    """Fill words [4 quads] with the random bits of a frame's channels (Philox4x32-10, as in models.dropout)."""
+    """Fill words [4 quads] with the random bits for a frame's channels (Philox4x32-10, as in models.dropout)."""
     for q in range(quads):
         a, b, c, d = (_u(layer) << _LAYER) | _u(q), _u(frame), _u(row), _u(step)
         key_0, key_1 = _u(key[0]), _u(key[1])
@@ -58,7 +59,7 @@ def draw(words, quads, layer, frame, row, step, key):  # type: ignore[no-untyped
 
 @compiled
 def aligned(size, like):  # type: ignore[no-untyped-def]
-    """Return zeros [size] that begin at a cache line."""
+    """Allocate zeros [size] that begin at a cache line."""
     raw = np.zeros(size + 64, like.dtype)
     skip = (-raw.ctypes.data // raw.itemsize) % (64 // raw.itemsize)
     return raw[skip : skip + size]
@@ -66,7 +67,7 @@ def aligned(size, like):  # type: ignore[no-untyped-def]
 
 @compiled
 def load(window, x, row, start, steps):  # type: ignore[no-untyped-def]
-    """Fill window with x [B, T, C] of a row from a step on, with zeros outside it."""
+    """Copy `steps` steps of one row of x [B, T, C], from `start` on, into window; outside the row they are zero."""
     T, C = x.shape[1], x.shape[2]
     first, last = max(start, 0), min(start + steps, T)
     flat = x.reshape(x.size)
@@ -81,7 +82,7 @@ def load(window, x, row, start, steps):  # type: ignore[no-untyped-def]
 
 @compiled
 def dots_4x4(x, at, hop, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-def]
-    """Return the products of four stretches of x, a hop apart, with four rows of w: a tuple of four per stretch."""
+    """Compute dot products of four stretches of x, a hop apart, with four rows of w: a tuple of four per stretch."""
     x0, x1, x2, x3 = at, at + hop, at + hop + hop, at + hop + hop + hop
     zero = x.dtype.type(0)
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
@@ -101,7 +102,7 @@ def dots_4x4(x, at, hop, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-
 
 @compiled
 def dots_1x4(x, at, w, r0, r1, r2, r3, length):  # type: ignore[no-untyped-def]
-    """Return the products of one stretch of x with four rows of w."""
+    """Compute the dot products of one stretch of x with four rows of w."""
     a = b = c = d = x.dtype.type(0)
     for k in range(length):
         v = x[at + k]
@@ -129,7 +130,7 @@ def convolve(window, hop, pool, w, length, kept, n, values, stride):  # type: ig
 
 @compiled
 def pool_values(values, stride, pool, n, best, winner):  # type: ignore[no-untyped-def]
-    """Find the largest of values [pool, stride] for n channels and its step: the first of equals; NaN beats all."""
+    """Find the largest of values [pool, stride] for n channels, and its step: the first of equals; NaN beats all."""
     for m in range(_u(n)):
         best[m] = values[m]
         winner[m] = 0
@@ -146,7 +147,7 @@ def pool_values(values, stride, pool, n, best, winner):  # type: ignore[no-untyp
 def forward(  # type: ignore[no-untyped-def]
     x, before, kernel, pool, w, bias, layer, step, key, threshold, scale, out, winners
 ):
-    """Fill out and winners [B, F, C], given as zeros, from x [B, T, channels in] and w [C, length]."""
+    """Fill out and winners [B, F, C], which must be zeros, from x [B, T, channels in] and w [C, length]."""
     B, F, C = out.shape
     zero = x.dtype.type(0)
     length, hop = _u(w.shape[1]), _u(x.shape[2])
@@ -181,9 +182,9 @@ def forward(  # type: ignore[no-untyped-def]
 
 @cache
 def narrow_forward(taps: int, hop: int, pool: int) -> Any:
-    """Return `forward` compiled for few inputs per output (taps = kernel x channels in); its w is [taps, C].
+    """Compile a variant of `forward` for few inputs per output (taps = kernel x channels in); its w is [taps, C].
 
-    All channels are computed, side by side. taps x pool products are written out one by one: keep that small.
+    All channels are computed, side by side. The taps x pool products are unrolled, so their number must be small.
     """
 
     @compiled
@@ -220,7 +221,7 @@ def narrow_forward(taps: int, hop: int, pool: int) -> Any:
 
 @compiled
 def survivors(c, C, n_frames, step, errors, winners, hop, error, at):  # type: ignore[no-untyped-def]
-    """List the frames of a block that pass a gradient on to channel c: its size, and where their inputs begin."""
+    """List the frames of a block that pass a gradient to channel c: the gradients, and the offsets of their inputs."""
     n, total = 0, errors.dtype.type(0)
     for i in range(n_frames):
         k = _u(i * C + c)
@@ -228,7 +229,7 @@ def survivors(c, C, n_frames, step, errors, winners, hop, error, at):  # type: i
         at[n] = (_u(i * step) + _u(winners[k])) * hop
         total += errors[k]
         n += errors[k] != 0
-    for i in range(n, n + 3):  # whole groups of four
+    for i in range(n, n + 3):  # fill up the last group of four
         error[i] = 0
         at[i] = 0
     return n, total
@@ -240,7 +241,7 @@ def backward(  # type: ignore[no-untyped-def]
 ):
     """Add the gradients of grad [B, F, C] to dw [C, length], db [C] and, if wanted, dx [B, T, channels in].
 
-    Only values that won their pool, were positive and were kept pass a gradient: they alone are positive in out.
+    Only values that won their pool, were positive and were kept pass on a gradient: exactly these are positive in out.
     """
     B, F, C = out.shape
     T, zero = x.shape[1], x.dtype.type(0)
@@ -292,14 +293,14 @@ def backward(  # type: ignore[no-untyped-def]
 
 
 def is_narrow(taps: int, pool: int) -> bool:
-    """Return whether a layer with so many inputs per output is computed by `narrow_forward`."""
+    """Check whether `narrow_forward` computes a layer with this many inputs per output."""
     return taps <= NARROW_TAPS and taps * pool <= NARROW_PRODUCTS
 
 
 def warm() -> None:
     """Compile the float32 kernels into numba's cache on disk, so that workers find them there.
 
-    `narrow_forward` is left to the worker that needs it first: it is small, and one per design.
+    `narrow_forward` is left to the worker that needs it first: it is small, and there is one per design.
     """
     kernel, pool, inputs, channels = 2, 2, LANES, 4
     x, one = np.zeros((1, kernel + pool, inputs), np.float32), np.float32(1)
@@ -310,7 +311,7 @@ def warm() -> None:
 
 
 def padded_rows(weight: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return weights [channels out, channels in, kernel] as rows [channels out, length] in the order of memory."""
+    """Copy weights [channels out, channels in, kernel] to zero-padded rows [channels out, length] in memory order."""
     channels, inputs, kernel = weight.shape
     taps = inputs * kernel
     length = -(-taps // LANES) * LANES

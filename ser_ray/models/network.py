@@ -20,14 +20,14 @@ from ser_ray.models.dropout import Draw, Dropout
 
 LstmState = tuple[Tensor, Tensor]
 Read = Callable[[int, int], Tensor]
-"""Returns the samples [B, stop - start] from a start to a stop."""
+"""Reads the samples [B, stop - start] from a start to a stop."""
 
 
 def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
-    """Return a new network in train mode, its weights drawn from PyTorch's global generator.
+    """Build a network in train mode, with weights drawn from PyTorch's global generator.
 
-    It maps waveforms [B, samples] to predictions [B, samples / hop, targets]. Its blocks are computed by "reference",
-    plain PyTorch; "fused", one operation per block; or "auto", the fastest back end of the device that its input is on.
+    It maps waveforms [B, samples] to predictions [B, samples / hop, targets]. The back end of its blocks is "reference"
+    (plain PyTorch), "fused" (one operation per block) or "auto" (the fastest back end on the device of the input).
     """
     return Network(config, backend)
 
@@ -50,7 +50,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.pool, self.pooling, self.backend = pool, pooling, backend
-        # 'same' by hand, the odd one out on the right as in the authors' framework; PyTorch's own warns on even kernels
+        # 'same' by hand, the odd zero on the right as in the authors' framework; PyTorch's own warns on even kernels
         self.pad_left = (kernel - 1) // 2
         self.pad_right = kernel - 1 - self.pad_left
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride=pool if pooling == "stride" else 1)
@@ -62,7 +62,7 @@ class Block(nn.Module):
         padding: tuple[int, int] | None = None,
         dropout: Dropout | None = None,
     ) -> Float[Tensor, "batch pooled channels"]:
-        """Return the block's output.
+        """Compute the block's output.
 
         `padding` are the zeros before and after; None pads a whole input, so that the output has T / pool steps.
         """
@@ -95,9 +95,9 @@ class Network(nn.Module):
     def forward(
         self, waveform: Shaped[Tensor, "batch samples"], draw: Draw | None = None
     ) -> Float[Tensor, "batch frames targets"]:
-        """Return predictions for waveforms, samples / hop frames of each, the LSTM starting at zero.
+        """Predict samples / hop frames for each waveform, with the LSTM's state starting at zero.
 
-        `draw` says which dropout masks are drawn in train mode; None lets PyTorch's global generator choose. Raises
+        `draw` determines the dropout masks in train mode; None lets PyTorch's global generator choose. Raises
         InputError if the samples are no whole number of frames.
         """
         predictions, _ = self.recur(self.features(waveform, draw))
@@ -106,7 +106,7 @@ class Network(nn.Module):
     def features(
         self, waveform: Shaped[Tensor, "batch samples"], draw: Draw | None = None
     ) -> Float[Tensor, "batch frames channels"]:
-        """Return the convolutional part's output."""
+        """Compute the output of the convolutional part."""
         hop, samples = self.config.hop, waveform.shape[-1]
         if samples % hop:
             raise InputError(
@@ -125,20 +125,20 @@ class Network(nn.Module):
     def recur(
         self, features: Float[Tensor, "batch frames channels"], state: LstmState | None = None
     ) -> tuple[Float[Tensor, "batch frames targets"], LstmState]:
-        """Return predictions for features, and the LSTM's last state."""
+        """Compute predictions from features; return them and the LSTM's last state."""
         outputs, state = self.lstm(features, state)
-        # the head is small, and what it gives is scored: it computes in full precision, also inside autocast
+        # the head is small and its output is scored, so it computes in full precision, also inside autocast
         with torch.autocast(outputs.device.type, enabled=False):
             return self.head(outputs.to(self.head.weight.dtype)), state
 
     def features_between(
         self, read: Read, frames: int, start_frame: int, end_frame: int
     ) -> Float[Tensor, "batch {end_frame-start_frame} channels"]:
-        """Return `features` of a part of a recording with so many frames.
+        """Compute `features` for part of a recording, which has `frames` frames.
 
-        Each block asks the one below for the steps that its own frames depend on, clamped to the recording, and pads
-        with zeros only where the recording really ends: so the values are those of the whole pass, and no other samples
-        are read.
+        Each block requests from the one below the steps that its own frames depend on, clamped to the recording. It
+        pads with zeros only at the real ends of the recording. So the values are those of one pass over the whole
+        recording, and no other samples are read.
         """
         return self._steps_of(len(self.blocks), read, frames * self.config.hop, start_frame, end_frame)
 
@@ -154,6 +154,6 @@ class Network(nn.Module):
         return output
 
     def backend_on(self, device: torch.device) -> str:
-        """Return what computes the blocks on a device, "reference" or "fused", inside or outside autocast as now."""
+        """Return the back end of the blocks on a device, "reference" or "fused", in the current state of autocast."""
         chosen = choose(self.backend, device, self.head.weight.dtype)
         return "fused" if self.config.fusible and chosen is not reference.conv_pool else "reference"

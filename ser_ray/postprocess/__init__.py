@@ -2,8 +2,8 @@
 
 A `chain` is applied to predictions of any partition. A `search` takes a `devel` partition and a `grid` of chains: it
 sums over the frames (`sums`, with `running_median`), computes the CCC of every chain in closed form, chooses one
-(`table`) and estimates what that gains on recordings that it has not seen (`crossfit`). The configuration is imported
-at once; what needs SciPy and Numba on first use.
+(`table`) and estimates its gain on recordings that it has not seen (`crossfit`). The configuration is imported at
+once; modules that need SciPy and Numba are imported on first use.
 """
 
 from importlib import import_module

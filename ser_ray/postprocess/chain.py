@@ -1,7 +1,7 @@
 """The chain of post-processing steps of a trained model's predictions: median filter, centring, scaling, shift.
 
 The steps and their order are those of the paper (section 5.1). Means and deviations of the devel partition are part of
-the chain, so that the test partition, or any other audio, goes through the very same steps.
+the chain, so that exactly the same steps are applied to the test partition and to any other audio.
 """
 
 import math
@@ -19,17 +19,17 @@ from ser_ray.postprocess.grid import whole
 
 Array = NDArray[np.float64]
 Array1D = Float64[Array, " _"]
-"""Of one recording, over its frames."""
+"""Values of one recording, one per frame."""
 
 # Squares and ratios of squares of values within this stay finite in float64.
 LARGEST_VALUE = 1e50
-# Up to this a deviation is what underflow left of none.
+# A deviation up to this is zero but for underflow.
 SMALLEST_STD = 1e-100
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostProcessing:
-    """A chain: median filter, centring, scaling about the mean, shift, in this order. Illegal values raise InputError.
+    """A chain of median filter, centring, scaling about the mean, shift, in this order. Illegal values: InputError.
 
     Args:
         median_window: length of the median filter in frames; odd, 1 filters nothing.
@@ -73,16 +73,16 @@ class PostProcessing:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "PostProcessing":
-        """Return the chain of a row of the table `postprocessing`."""
+        """Make the chain of a row of the table `postprocessing`."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
 def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Array1D]:
-    """Return the predictions after the steps of a chain: new arrays, one per recording.
+    """Apply the steps of a chain to predictions; return new arrays, one per recording.
 
     Each recording is processed by itself. The median filter and the shift repeat the value at the recording's edge, so
     that a window may be longer than a recording; a shift by its length or more leaves only the edge value. Raises
-    InputError if a recording is not one-dimensional, or holds values that are not finite.
+    InputError if a recording is not one-dimensional, or has values that are not finite.
 
     >>> apply(PostProcessing(median_window=3, shift=1), [[0.0, 9.0, 1.0, 2.0, 3.0]])[0].tolist()
     [0.0, 0.0, 1.0, 2.0, 2.0]
@@ -94,7 +94,7 @@ def apply(chain: PostProcessing, predictions: Sequence[ArrayLike]) -> list[Array
 
 
 def fitted(chain: PostProcessing, filtered: Sequence[Array1D], gold: Sequence[Array1D]) -> PostProcessing:
-    """Return a chain with the constants of devel, given its median-filtered predictions and its gold."""
+    """Fit the constants of a chain to devel, given its median-filtered predictions and its gold."""
     prediction_mean, prediction_std = mean_and_std(filtered)
     gold_mean, gold_std = mean_and_std(gold)
     return replace(
@@ -103,7 +103,7 @@ def fitted(chain: PostProcessing, filtered: Sequence[Array1D], gold: Sequence[Ar
 
 
 def mean_and_std(traces: Sequence[Array1D]) -> tuple[float, float]:
-    """Return mean and population standard deviation of all frames; of a constant they are exact, the latter 0."""
+    """Compute mean and population standard deviation of all frames; for a constant they are exact, the latter 0."""
     pooled = np.concatenate(traces)
     relative = pooled - pooled[0]
     mean = relative.mean()
@@ -112,11 +112,11 @@ def mean_and_std(traces: Sequence[Array1D]) -> tuple[float, float]:
 
 
 def _median_filtered(trace: Array1D, window: int) -> Array1D:
-    """Return the running median [frames] of a recording, its edge values repeated beyond its ends."""
+    """Compute the running median [frames] of a recording, with its edge values repeated beyond its ends."""
     if window == 1 or trace.size == 0:
         return trace.copy()
-    # Past the recording's own length a window grows by one first and one last value at a time,
-    # between which the median then lies: it stays the same, and an enormous window costs nothing.
+    # Beyond the recording's own length a window grows by one first and one last value at a time.
+    # The median lies between these two, so it stays the same, and an enormous window costs nothing.
     half = min(window // 2, trace.size)
     padded = np.pad(trace, half, mode="edge")
     filtered: Array = median_filter(padded, size=2 * half + 1, mode="nearest")
@@ -141,9 +141,9 @@ def _shifted(trace: Array1D, shift: int) -> Array1D:
 
 
 def checked_traces(name: str, traces: Sequence[ArrayLike]) -> list[Array1D]:
-    """Return traces as float64 arrays; raise InputError if one is not 1-D, not finite, or has values beyond 1e50.
+    """Convert traces to float64 arrays; raise InputError if one is not 1-D, not finite, or has values beyond 1e50.
 
-    `name` is what the traces are, for messages.
+    `name` is the name of the traces in messages.
     """
     checked = []
     for index, trace in enumerate(traces):

@@ -16,7 +16,7 @@ _Seconds = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SearchConfig:
-    """Which searches a trial's devel predictions go through, and over which grid of chains.
+    """Settings of the searches on a trial's devel predictions, and of their grid of chains.
 
     Args:
         methods: "greedy" is the paper's chain, "exhaustive" the exact optimum of the grid.
@@ -41,7 +41,7 @@ class SearchConfig:
 
     @classmethod
     def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "SearchConfig":
-        """Return the settings of a trial's search, by its rows of `postprocessing`; a missing value has its default."""
+        """Read the settings of a trial's search from its rows of `postprocessing`; a missing value has its default."""
         stored = list(rows)
         fields: dict[str, Any] = {"methods": tuple(dict.fromkeys(row["method"] for row in stored))}
         for field in dataclasses.fields(cls):
@@ -50,5 +50,5 @@ class SearchConfig:
         return cls(**fields) if stored else cls()
 
     def covers(self, other: "SearchConfig") -> bool:
-        """Return whether a search with these settings has found what one with others would find."""
+        """Check that the results of a search with these settings include those of a search with `other`."""
         return set(self.methods) >= set(other.methods) and dataclasses.replace(self, methods=other.methods) == other

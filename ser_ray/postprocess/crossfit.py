@@ -1,16 +1,17 @@
-"""Cross-fitting: an estimate, from devel alone, of what a search gains on recordings that it has not seen.
+"""Cross-fitting: an estimate, from devel alone, of a search's gain on recordings that it has not seen.
 
-On the recordings that it chose by, a search always gains. Here each fold of recordings goes through the chain that the
-same search chooses on all other folds, constants included. With x the resulting traces, y the gold, m_f the mean over
-all of devel after the chain of fold f, and sums over each fold's own frames,
+A search always gains on the recordings by which it chooses a chain. Here each fold of recordings goes through the chain
+that the same search chooses on all other folds, constants included. With x the resulting traces, y the gold, m_f the
+mean over all of devel after the chain of fold f, and sums over each fold's own frames,
 
     cov = sum_f sum_t (x_t - m_f)(y_t - mean(y)) / n        var_x = sum_f sum_t (x_t - m_f)^2 / n
     b^2 = sum_f n_f ((m_f - mean(y))^2 + c_f e^2) / n       CCC = 2 cov / (var_x + var(y) + b^2)
 
-where c_f is 1 if that chain centres and e^2 is the squared standard error of the mean of x - y over recordings: so far
-will the mean that was fitted on devel miss that of others. The plain CCC of x and y would be too low: where one fold
-lies high the others lie low, and a chain centred on these moves it the wrong way. benchmarks/bench_unseen.py compares
-this estimate, the plain one and the gain on devel with the gain on a thousand unseen recordings.
+where c_f is 1 if that chain centres, else 0, and e^2 is the squared standard error of the mean of x - y over
+recordings: the expected squared error of a mean that is fitted on devel, for other recordings. The plain CCC of x and y
+would be too low: if one fold lies high, the others lie low, and a chain centred on these moves it the wrong way.
+benchmarks/bench_unseen.py compares this estimate, the plain one and the gain on devel with the gain on a thousand
+unseen recordings.
 """
 
 import math
@@ -26,16 +27,16 @@ from ser_ray.postprocess.sums import GridSums, added
 from ser_ray.postprocess.table import ccc_table, moments
 
 Chooser = Callable[[Sequence[Array]], Sequence[PostProcessing]]
-"""Takes each target's table of CCCs, [windows, centre, scale, all shifts]; returns each target's steps."""
+"""Maps each target's table of CCCs, [windows, centre, scale, all shifts], to each target's steps."""
 
 
 def crossfit_ccc(
     devel: Sequence[Devel], sums: Sequence[Sequence[GridSums]], choosers: Sequence[Chooser], grid: Grid
 ) -> list[list[float]]:
-    """Return the CCC [methods][targets] that chains chosen by searches are estimated to reach on unseen recordings.
+    """Estimate the CCC [methods][targets] that the chains of searches reach on unseen recordings.
 
-    All targets have the same folds; `sums` are of each target and fold, `choosers` of each method. NaN throughout where
-    there is but one fold.
+    All targets have the same folds; `sums` are of each target and fold, `choosers` of each method. All are NaN if there
+    is only one fold.
     """
     if len(devel[0].folds) < 2:
         return [[float("nan")] * len(devel) for _ in choosers]
@@ -54,7 +55,7 @@ def crossfit_ccc(
 
 @dataclass
 class _Unseen:
-    """Sums over traces that each went through a chain found without them; `gold_mean` is of all devel."""
+    """Sums over traces, each processed by a chain that was found without it; `gold_mean` is of all devel."""
 
     gold_mean: float
     frames: int = 0
@@ -64,7 +65,7 @@ class _Unseen:
     bias: float = 0.0
     centred_frames: int = 0
     residuals: list[tuple[int, float]] = field(default_factory=list)
-    """Frames of each recording, and the mean of what its trace lies above its gold."""
+    """Frames of each recording, and the mean of its trace minus its gold."""
 
     def add(self, traces: Sequence[Array], gold: Sequence[Array], chain_mean: float, *, centred: bool) -> None:
         """Add the processed traces and gold of a fold; `chain_mean` is the mean of all of devel after its chain."""
@@ -80,19 +81,19 @@ class _Unseen:
         self.centred_frames += frames if centred else 0
 
     def ccc(self) -> float:
-        """Return the estimate; NaN for 0/0."""
+        """Compute the estimate; NaN for 0/0."""
         psi = self.squares + self.gold_squares + self.bias + self.centred_frames * self._squared_error()
         return 2 * self.covariance / psi if psi > 0 else float("nan")
 
     def _squared_error(self) -> float:
-        """Return the squared standard error over recordings of the mean residual."""
+        """Compute the squared standard error over recordings of the mean residual."""
         mean = math.fsum(frames * residual for frames, residual in self.residuals) / self.frames
         spread = math.fsum((frames / self.frames * (residual - mean)) ** 2 for frames, residual in self.residuals)
         return spread * len(self.residuals) / (len(self.residuals) - 1)
 
 
 def _fitted(steps: PostProcessing, sums: GridSums, grid: Grid) -> PostProcessing:
-    """Return a chain with the constants of the recordings that sums are of; a constant is not scaled."""
+    """Fit a chain's constants to the recordings of the sums; constant predictions are not scaled."""
     found, row = moments(sums), grid.windows.index(steps.median_window)
     return replace(
         steps,
@@ -105,7 +106,7 @@ def _fitted(steps: PostProcessing, sums: GridSums, grid: Grid) -> PostProcessing
 
 
 def _mean_over_all(chain: PostProcessing, total: GridSums, grid: Grid) -> float:
-    """Return the mean of all recordings after a chain, out of their sums."""
+    """Compute the mean of all recordings after a chain from their sums."""
     row, column = grid.windows.index(chain.median_window), total.max_shift + chain.shift
     mean = float(total.references.prediction[row] + total.first[row, column] / total.frames)
     factor = chain.gold_std / chain.prediction_std if chain.scale else 1.0
@@ -113,7 +114,7 @@ def _mean_over_all(chain: PostProcessing, total: GridSums, grid: Grid) -> float:
 
 
 def _rests(sums: Sequence[GridSums]) -> Iterator[GridSums]:
-    """Yield for each fold the sums of all others: added, since to subtract from the total would lose digits."""
+    """Yield the sums of all other folds for each fold, by addition: subtraction from the total would lose digits."""
     after = [sums[-1]]
     for one in reversed(sums[1:-1]):
         after.append(added((one, after[-1])))

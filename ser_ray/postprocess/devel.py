@@ -12,7 +12,7 @@ from ser_ray.postprocess.grid import Grid, whole
 from ser_ray.postprocess.sums import GridSums, grid_sums, references_of
 
 MAX_FOLDS = 10
-"""Folds of a cross-fit: nine tenths of devel choose nearly what all of it does, and each fold's sums take 3 MB."""
+"""Folds of a cross-fit: nine tenths of devel choose nearly the same chain as all, and each fold's sums take 3 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Devel:
 
     @classmethod
     def of(cls, predictions: Sequence[ArrayLike], gold: Sequence[ArrayLike], folds: int = 1) -> "Devel":
-        """Return predictions and gold, one array per recording each, in at most `folds` folds.
+        """Make the devel partition from predictions and gold, one array per recording each, in at most `folds` folds.
 
         Raises InputError if recordings or lengths do not match, there are none, one is empty, values are not finite, or
         there are no folds.
@@ -45,7 +45,7 @@ class Devel:
         )
 
     def traces(self, recordings: Iterable[int] | None = None) -> tuple[list[Array], list[Array]]:
-        """Return predictions and gold of some recordings, or all: one float64 array of frames each."""
+        """Return predictions and gold of some or all recordings, as one float64 array of frames each."""
         ends = np.cumsum(self.lengths)
         chosen = range(len(self.lengths)) if recordings is None else recordings
         parts = [slice(ends[r] - self.lengths[r], ends[r]) for r in chosen]
@@ -55,14 +55,14 @@ class Devel:
         return predictions, gold
 
     def sums(self, grid: Grid, fold: int) -> GridSums:
-        """Return the sums of one fold over a grid, relative to the references of all."""
+        """Compute the sums of one fold over a grid, relative to the references of the whole partition."""
         (first, *_), _ = self.traces((0,))
         references = references_of(first, float(self.gold.mean(dtype=np.float64)), grid.windows)
         return grid_sums(*self.traces(self.folds[fold]), grid.windows, grid.max_shift_frames, references)
 
 
 def folds_of(lengths: Sequence[int], folds: int) -> tuple[tuple[int, ...], ...]:
-    """Return numbers of recordings divided into at most `folds` folds of about equal length, ascending within a fold.
+    """Divide recordings into at most `folds` folds of about equal length; their numbers are ascending within a fold.
 
     The same lengths give the same folds.
     """

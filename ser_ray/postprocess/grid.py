@@ -14,7 +14,7 @@ MAX_CHAINS = 20_000_000
 class Grid:
     """All chains of median window, centring, scaling and shift within two bounds; the paper's at 25 Hz by default.
 
-    Windows are 1, 3, ... up to an odd number; shifts are up to a number both ways, or only forward in time. Raises
+    Windows are 1, 3, ... up to the longest; shifts go up to the largest both ways, or only forward in time. Raises
     InputError if the longest window is even or below 1, the largest shift negative, or the grid too large.
     """
 
@@ -30,7 +30,7 @@ class Grid:
             raise InputError(f"max_window_frames is {window}, but must be odd and within 1 to {MAX_FRAMES}")
         if not 0 <= shift <= MAX_FRAMES:
             raise InputError(f"max_shift_frames is {shift}, but must be within 0 to {MAX_FRAMES}")
-        # both directions count: the sums behind the table are made for both
+        # both directions count, since the sums are computed for both
         chains = len(self.windows) * 4 * (2 * shift + 1)
         if chains > MAX_CHAINS:
             raise InputError(
@@ -48,12 +48,12 @@ class Grid:
         *,
         forward_only: bool = False,
     ) -> "Grid":
-        """Return the grid of bounds in seconds, as far as it matters to recordings of at most `longest_frames`.
+        """Make the grid of bounds in seconds, as far as it matters to recordings of at most `longest_frames`.
 
-        A window of more than twice a recording, or a shift by more than all of it, gives what the next smaller one
-        gives: such chains are left out, without a loss. Of the longest window the next odd number of frames is taken
-        (20 s at 25 Hz are 501), of the largest shift the whole frames within it. The rate is NaN where no recording has
-        a second frame.
+        A window of more than twice a recording, or a shift by more than all of it, has the same effect as the next
+        smaller one. Such chains are left out without loss. The longest window becomes the next odd number of frames
+        (20 s at 25 Hz are 501), the largest shift the whole frames within it. The rate is NaN if no recording has a
+        second frame.
         """
         if math.isnan(label_rate):
             return cls(1, 0, forward_only)
@@ -78,7 +78,7 @@ class Grid:
         return range(0 if self.forward_only else -self.max_shift_frames, self.max_shift_frames + 1)
 
     def edges_met(self, median_window: int, shift: int) -> str | None:
-        """Return at which edges of the grid a chain lies, so that a larger grid may have a better one.
+        """Return the edges of the grid at which a chain lies: beyond them a larger grid may have a better chain.
 
         "window", "shift" or "window, shift"; None if it lies within. No filter and no shift are no edges.
         """
@@ -92,7 +92,7 @@ class Grid:
 
 
 def whole(name: str, value: object) -> int:
-    """Return a number of frames, or of folds if that is its name, as an int; raise InputError if it is not whole."""
+    """Convert a number of frames (of folds, if `name` is "folds") to an int; raise InputError if it is not whole."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         of_frames = "" if name == "folds" else " of frames"
         raise InputError(f"{name} is {value!r}, but must be a whole number{of_frames}")

@@ -1,10 +1,10 @@
 """Running medians of one trace for many window lengths at once, at a constant cost per median.
 
-For a fixed centre the window of k frames to either side loses two frames on the way to k - 1, so
-its median moves to a neighbour in sorted order or stays. A doubly linked list of the window's
+For a fixed centre, the window of k frames to either side loses two frames when it shrinks to k - 1.
+So its median stays, or moves to a neighbour in sorted order. A doubly linked list of the window's
 frames in sorted order, from which frames are removed two by two, therefore gives the medians of all
-windows about a centre, the longest first. Frames are compared by rank, ties broken by time, so the
-medians are exact values of the trace.
+windows about a centre, the longest first. Frames are compared by rank, and ties are broken by time,
+so the medians are exact values of the trace.
 """
 
 import functools
@@ -17,17 +17,17 @@ from ser_ray.kernel_cache import compiled
 
 Kernel = Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float64]], None]
 
-# Centres that share a sorted neighbourhood: more make each list longer, fewer sort more often.
+# Number of centres that share a sorted list: more make each list longer, fewer sort more often.
 _BLOCK = 64
 
 
 def running_medians(
     padded: NDArray[np.float64], windows: Sequence[int], out: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return the medians [windows, centres] of all windows about all centres, written to `out` if that is given.
+    """Compute the medians [windows, centres] of all windows about all centres, written to `out` if it is given.
 
-    `padded` [centres + longest window - 1] is the finite trace with half of the longest window before its first centre
-    and after its last one, be these neighbouring frames or repeated edge values. Windows are odd lengths in frames,
+    `padded` [centres + longest window - 1] is the finite trace, extended by half of the longest window before its first
+    centre and after its last one, with neighbouring frames or repeated edge values. Windows are odd lengths in frames,
     ascending.
     """
     halves = np.asarray(windows, np.int64) // 2
@@ -42,7 +42,7 @@ def running_medians(
 
 
 def warm() -> None:
-    """Compile the kernel into Numba's cache on disk, so that other processes find it there."""
+    """Compile the kernel into Numba's cache on disk, for other processes."""
     _kernel()
 
 
@@ -62,13 +62,13 @@ def _fill_medians(
 ) -> None:
     """Write the medians to out [windows, centres].
 
-    `order` are the frames of padded [centres + 2 longest] in ascending order of value, rows [longest + 1] the row of
-    `out` for a window of k frames to either side, -1 for none, `shortest` the smallest k of all.
+    `order` lists the frames of padded [centres + 2 longest] by ascending value. `rows[k]` is the row of `out` for the
+    window of k frames to either side, or -1, for k up to `longest`. `shortest` is the smallest k of all windows.
     """
     longest = rows.size - 1
     centres = out.shape[1]
     capacity = min(_BLOCK, centres) + 2 * longest + 2
-    # Frames of a block go by their ranks, 1 .. ranks; 0 and ranks + 1 are the ends of the lists.
+    # Frames of a block are identified by rank, 1 .. ranks; 0 and ranks + 1 are the ends of the lists.
     rank = np.empty(capacity, np.int32)  # of a frame
     value = np.empty(capacity, np.float64)  # of a rank
     inside = np.empty(capacity, np.bool_)  # whether a rank is in the widest window
@@ -114,7 +114,7 @@ def _fill_medians(
                     out[rows[k], start + centre] = value[median]
                 a, b = rank[centre + longest - k], rank[centre + longest + k]
                 lower, higher = before[median], after[median]
-                # The loss of more frames below than above moves the median up, and the reverse.
+                # If more frames are lost below than above, the median moves up, and vice versa.
                 balance = (a < median) + (b < median) - (a > median) - (b > median)
                 median = higher if balance > 0 else (lower if balance < 0 else median)
                 after[before[a]], before[after[a]] = after[a], before[a]

@@ -1,9 +1,9 @@
-"""The searches for a chain on devel: the paper's, step after step, and the exact optimum of the whole grid.
+"""Searches for a chain on devel: the paper's greedy one, step after step, and the exact optimum of the whole grid.
 
 The paper's order and ranges are those of its section 5.1: median windows up to 20 s, centring, scaling, shifts forward
-in time up to 10 s (501 and 250 frames at 25 Hz). Only odd windows are tried: an even one has no middle frame. That
-search picks its window before it knows the other steps, where smoothing costs variance, and so settles too early; the
-exhaustive one compares every combination, with shifts both ways.
+in time up to 10 s (501 and 250 frames at 25 Hz). Only odd windows are tried: an even one has no middle frame. The
+greedy search chooses its window before the other steps. At that point smoothing costs variance, so it settles too
+early. The exhaustive search compares every combination, with shifts both ways.
 """
 
 import math
@@ -24,14 +24,14 @@ from ser_ray.postprocess.sums import GridSums, added
 from ser_ray.postprocess.table import best_steps, ccc_table, greedy_steps
 
 MAX_LOST_SHARE = 0.5
-"""Of the gain on devel; if more is lost on recordings that the search has not seen, the choice is not reliable."""
+"""Share of the gain on devel: if more of it is lost on unseen recordings, the choice is not reliable."""
 MIN_LOST_CCC = 0.005
-"""A smaller loss of CCC is no reason for a warning, whatever share of the gain it is."""
+"""A smaller loss of CCC gives no warning, whatever its share of the gain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepGains:
-    """By how much each step of a chain, added in order, raises the pooled devel CCC; 0 where a step is not taken."""
+    """Gain in pooled devel CCC by each step of a chain, added in order; 0 for a step that is not taken."""
 
     median: float = 0.0
     centre: float = 0.0
@@ -47,12 +47,13 @@ class SearchResult:
         chain: with the constants of devel.
         ccc: pooled devel CCC of `apply(chain, predictions)`; NaN if predictions and gold are the same constant.
         raw_ccc: pooled devel CCC of the predictions as they are.
-        gains: what each step added.
-        crossfit_ccc: the CCC that unseen recordings are estimated to get (see `ser_ray.postprocess.crossfit`); NaN
-            where it was not requested, or devel has but one recording.
-        folds: in which that was estimated.
+        gains: of each step.
+        crossfit_ccc: estimated CCC on unseen recordings (see `ser_ray.postprocess.crossfit`); NaN if it was not
+            requested, or devel has only one recording.
+        folds: number of folds of that estimate.
         table: devel CCC of every chain, by window, centre (off, on), scale (off, on) and shift; None if the search does
-            not compute it, as are `windows` and `shifts`, its axes in frames.
+            not compute it.
+        windows, shifts: axes of the table in frames; None without a table.
     """
 
     chain: PostProcessing
@@ -74,13 +75,13 @@ def search_greedy(
     max_shift_frames: int = 250,
     folds: int = 1,
 ) -> SearchResult:
-    """Return the paper's chain: the best median window, then centring, scaling and a shift forward in time.
+    """Find the paper's chain: the best median window, then centring, scaling and a shift forward in time.
 
-    Predictions are raw, of the devel partition; one array of frames per recording, as in gold. Windows 1, 3, ... and
-    shifts 0, 1, ... up to the bounds are tried. Each step is kept if it raises the pooled devel CCC (by more than
-    rounding, 1e-12); of equal windows or shifts the smallest is taken. Constants are fitted on the filtered predictions
-    before the shift. Where predictions or gold are constant, the chain has no step. With several folds of recordings
-    the CCC on unseen ones is estimated.
+    Predictions are the raw ones of the devel partition; predictions and gold are one array of frames per recording.
+    Windows 1, 3, ... and shifts 0, 1, ... up to the bounds are tried. Each step is kept if it raises the pooled devel
+    CCC (by more than rounding, 1e-12); of equal windows or shifts the smallest is taken. Constants are fitted on the
+    filtered predictions before the shift. If predictions or gold are constant, the chain has no step. With several
+    folds the CCC on unseen recordings is estimated.
 
     Raises InputError if recordings or lengths do not match, there are none, values are not finite, or the grid is not
     legal.
@@ -116,12 +117,12 @@ def search_exhaustive(
     forward_only: bool = False,
     folds: int = 1,
 ) -> SearchResult:
-    """Return the chain with the best pooled devel CCC of all combinations of steps (503,004 by default), and the table.
+    """Find the chain with the best pooled devel CCC of all combinations of steps (503,004 by default), with the table.
 
     Arguments and errors are those of `search_greedy`; shifts go both ways unless forward_only. Chains within 1e-12 of
     the best count as equal, and the simplest of them is taken: the one with the fewest steps, then the smallest window,
-    the smallest shift, forward before backward, centring before scaling. Where predictions or gold are constant, that
-    is the chain without a step, and the table is 0 throughout.
+    the smallest shift, forward before backward, centring before scaling. If predictions or gold are constant, that is
+    the chain without a step, and the table is 0 throughout.
     """
     grid = Grid(max_window_frames, max_shift_frames, forward_only)
     devel = Devel.of(predictions, gold, folds)
@@ -136,11 +137,11 @@ def search_targets(
     *,
     joint: bool = False,
 ) -> Mapping[SearchMethod, Sequence[SearchResult]]:
-    """Return, by method, what each search finds for each target, out of sums that all of them share.
+    """Run every search for each target on shared sums; return the results by method.
 
     `sums` are of each target and fold, `devel[target].sums(grid, fold)`. Jointly searched targets have the same
-    recordings and get the same steps, the best by the mean of their CCCs, with constants of their own; the table of an
-    exhaustive search is then the mean's.
+    recordings. They get the same steps, the best by the mean of their CCCs, with constants of their own; the table of
+    an exhaustive search is then the mean of their tables.
     """
     choosers = {method: _chooser(method, grid, joint=joint) for method in methods}
     tables = [
@@ -175,7 +176,7 @@ def _all_sums(devel: Sequence[Devel], grid: Grid) -> list[list[GridSums]]:
 
 
 def _chooser(method: SearchMethod, grid: Grid, *, joint: bool) -> Chooser:
-    """Return a function that chooses each target's steps by the targets' tables over all shifts."""
+    """Make a function that chooses each target's steps from the targets' tables over all shifts."""
 
     def steps(table: Array) -> PostProcessing:
         if method == "exhaustive":
@@ -192,7 +193,7 @@ def _chooser(method: SearchMethod, grid: Grid, *, joint: bool) -> Chooser:
 def _crossfit(
     devel: Sequence[Devel], sums: Sequence[Sequence[GridSums]], choosers: Sequence[Chooser], grid: Grid, *, joint: bool
 ) -> list[list[float]]:
-    """Return the CCC on unseen recordings, [methods][targets]."""
+    """Estimate the CCC on unseen recordings, [methods][targets]."""
     if joint:
         return crossfit_ccc(devel, sums, choosers, grid)
     alone = [crossfit_ccc([one], [of_target], choosers, grid) for one, of_target in zip(devel, sums, strict=True)]
@@ -204,15 +205,13 @@ def _mean(tables: Sequence[Array]) -> Array:
 
 
 def _within(grid: Grid, table: Array) -> Array:
-    """Return the part of a table over all shifts that is in the grid."""
+    """Select the part of a table over all shifts that is in the grid."""
     return table[..., grid.max_shift_frames :] if grid.forward_only else table
 
 
 def _result_of(steps: PostProcessing, devel: Devel) -> SearchResult:
-    """Return the result of a search without a table: the chain with its constants, and its CCC as a user gets it.
-
-    Where a target's filtered predictions are constant, as may be in a joint search, its chain does not scale.
-    """
+    """Make a result without a table: fit the chain's constants and compute its CCC with `apply`, as a user does."""
+    # A target's filtered predictions may be constant in a joint search: then its chain does not scale.
     predictions, gold = devel.traces()
     filtered = apply(PostProcessing(median_window=steps.median_window), predictions)
     chain = fitted(replace(steps, scale=False), filtered, gold)
@@ -236,16 +235,16 @@ def _result_of(steps: PostProcessing, devel: Devel) -> SearchResult:
 
 
 def _is_constant(traces: Sequence[Array]) -> bool:
-    """Return whether all frames of all recordings have one value, but for underflow."""
+    """Check whether all frames of all recordings have one value, but for underflow."""
     return mean_and_std(traces)[1] <= SMALLEST_STD
 
 
 def reliability_warning(result: SearchResult, recordings: int) -> str | None:
-    """Return why devel, of so many recordings, is too small for the choice to be relied on; None if it is not.
+    """Make a reliability warning if devel, of so many recordings, is too small for the choice of a chain; else None.
 
-    That is a property of devel and predictions, not of the one chain: by benchmarks/bench_unseen.py few recordings, and
-    predictions in which there is nothing to improve, are warned of most of the time, while of two chains that were
-    chosen on devels of one kind, the one with the warning is hardly worse.
+    The warning concerns devel and the predictions, not the one chain. In benchmarks/bench_unseen.py few recordings, and
+    predictions in which there is nothing to improve, get a warning most of the time. But of two chains that were chosen
+    on devels of one kind, the one with a warning is hardly worse.
     """
     gain = result.ccc - result.raw_ccc
     if not gain > 0:  # nothing was chosen, or there is no CCC at all

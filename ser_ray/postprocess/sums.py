@@ -1,10 +1,10 @@
-"""The sums over frames from which the CCC of every chain of a grid follows, for a set of recordings.
+"""Sums over frames that determine the CCC of every chain of a grid, for a set of recordings.
 
 CCC needs five sums: of the prediction, its square, its product with the gold, the gold and its square. A shift by d
-changes the first two at the edges only, and the third is, over all d, a cross-correlation, which a Fourier transform
-gives for all shifts at once. Only the median filter has to be run. Sums of several sets of recordings add up to those
-of all of them: so a large partition is shared between processes, and parts are left out of it, without reading its
-frames again. Long recordings are summed in pieces, so that memory does not grow with the data.
+changes the first two only at the edges. The third is, over all d, a cross-correlation, which a Fourier transform gives
+for all shifts at once. Only the median filter has to be run. Sums of several sets of recordings add up to those of all
+of them. So a large partition can be divided between processes, and parts can be left out, without reading frames again.
+Long recordings are summed in pieces, so that memory does not grow with the data.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,10 +22,10 @@ _PIECE_FRAMES = 1500
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """Values subtracted before anything is summed, so that moments lose nothing to cancellation.
+    """Values subtracted before anything is summed, so that moments lose no digits by cancellation.
 
-    Of the prediction [windows] one value of each filtered trace: relative to it a constant is exactly zero. Of the gold
-    a value near its mean.
+    For the prediction [windows], one value of each filtered trace: less this value a constant is exactly zero. For the
+    gold, a value near its mean.
     """
 
     prediction: Array
@@ -59,14 +59,14 @@ class GridSums:
 
 
 def references_of(prediction: Array, gold_mean: float, windows: Sequence[int]) -> References:
-    """Return references for a partition, by one of its recordings [frames] and the mean of all its gold."""
+    """Choose the references of a partition, given one of its recordings [frames] and the mean of all its gold."""
     middle = prediction.size // 2
     padded = np.pad(prediction, windows[-1] // 2, mode="edge")
     return References(running_medians(padded[middle : middle + windows[-1]], windows)[:, 0], gold_mean)
 
 
 def added(sums: Iterable[GridSums]) -> GridSums:
-    """Return the sums of several sets of recordings together, at least one, all relative to the same references."""
+    """Add the sums of one or more sets of recordings, all relative to the same references."""
     first, *rest = sums
     if not rest:
         return first
@@ -87,14 +87,16 @@ def added(sums: Iterable[GridSums]) -> GridSums:
 def grid_sums(
     predictions: Sequence[Array], gold: Sequence[Array], windows: Sequence[int], max_shift: int, references: References
 ) -> GridSums:
-    """Return the sums of recordings, one finite array of frames each, none empty, over ascending odd windows.
+    """Compute the sums of recordings over ascending odd windows; each recording is a finite, non-empty array of frames.
 
-    Shifts are -max_shift .. max_shift frames. Sets of recordings that are to be added up have the same references.
+    Shifts are -max_shift .. max_shift frames. Sets of recordings whose sums are added must have the same references.
     """
     first, second = np.zeros(len(windows)), np.zeros(len(windows))
     later, earlier = _Edges(len(windows), max_shift), _Edges(len(windows), max_shift)
     longest = max(_PIECE_FRAMES, 2 * max_shift)
-    correlations: dict[int, _Correlation] = {}  # by most frames of a piece: short ones are not padded to the longest
+    correlations: dict[
+        int, _Correlation
+    ] = {}  # by capacity in frames, so that short pieces are not padded to the longest
     gold_first = gold_second = 0.0
     for trace, true in zip(predictions, gold, strict=True):
         label = true - references.gold
@@ -136,7 +138,7 @@ def grid_sums(
 
 
 def _keep_margins(piece: Array, start: int, frames: int, head: Array, tail: Array) -> None:
-    """Copy what a piece holds of a recording's first and last frames."""
+    """Copy a recording's first and last frames as far as a piece contains them."""
     stop, margin = start + piece.shape[1], head.shape[1]
     if start < margin:
         held = min(stop, margin)
@@ -149,18 +151,18 @@ def _keep_margins(piece: Array, start: int, frames: int, head: Array, tail: Arra
 class _Edges:
     """Changes of the sums by shifts in one direction, at the edges of recordings.
 
-    With each further frame of a shift, one frame is pushed out at the far edge, and the value of the near edge is
-    repeated once more: so changes are summed over recordings frame by frame, and over frames in the end.
+    Each further frame of a shift pushes one frame out at the far edge and repeats the value of the near edge once more.
+    So changes are summed over recordings frame by frame, and cumulated over frames at the end.
     """
 
     def __init__(self, windows: int, max_shift: int) -> None:
         self._changes = np.zeros((3, windows, max_shift))
 
     def add(self, near: Array, far: Array, label: Array) -> None:
-        """Add a recording, its label [frames] (the gold about its reference) counted from the near edge.
+        """Add a recording; its label [frames] (the gold less its reference) is counted from the near edge.
 
         `near` [windows, margin] are the frames at the edge whose value is repeated, `far` those that are pushed out,
-        each with its edge first; the margin is the largest shift, or the length of a shorter recording.
+        each with its edge first. The margin is the largest shift, or the length of a shorter recording.
         """
         margin = near.shape[1]
         first, second, product = self._changes[..., :margin]
@@ -170,7 +172,7 @@ class _Edges:
         product += edge * label[:margin]
 
     def changes(self) -> Array:
-        """Return the changes of first, second and product, [3, windows, shifts], of shifts by 1, 2, ... frames."""
+        """Compute the changes of first, second and product by shifts of 1, 2, ... frames: [3, windows, shifts]."""
         return np.cumsum(self._changes, axis=2)
 
 
@@ -180,7 +182,7 @@ class _Correlation:
     def __init__(self, windows: int, piece_frames: int, max_shift: int) -> None:
         self._max_shift = max_shift
         self._frames = 0
-        # With space for the shifts on both sides the circular correlation never wraps into them.
+        # With space for the shifts on both sides, the circular correlation never wraps around.
         length = fft.next_fast_len(piece_frames + 2 * max_shift, real=True)
         self._buffer = np.zeros((windows, length))
         self._spectrum = np.zeros((windows, length // 2 + 1 if max_shift else 1), np.complex128)
@@ -205,7 +207,7 @@ class _Correlation:
         self._spectrum += spectrum
 
     def result(self) -> Array:
-        """Return the sums over frames of prediction[t] * gold[t + shift], [windows, shifts]."""
+        """Compute the sums over frames of prediction[t] * gold[t + shift], [windows, shifts]."""
         if self._max_shift == 0:
             return self._spectrum.real
         lags: Array = fft.irfft(np.conj(self._spectrum), self._buffer.shape[1], axis=1)

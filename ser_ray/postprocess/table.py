@@ -1,4 +1,4 @@
-"""The CCC of every chain of a grid in closed form, out of its sums, and which chain of such a table is chosen."""
+"""The CCC of every chain of a grid in closed form, from its sums, and the choice of a chain from such a table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from ser_ray.postprocess.chain import SMALLEST_STD, Array, PostProcessing
 from ser_ray.postprocess.grid import Grid
 from ser_ray.postprocess.sums import GridSums
 
-# Differences of CCC up to this are rounding: they make nothing better.
+# Differences of CCC up to this are rounding, not an improvement.
 TIE = 1e-12
 
-# A variance below this part of the mean square is what rounding left of none.
+# A variance below this part of the mean square is zero but for rounding.
 _RELATIVE_VARIANCE = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Means and population deviations of filtered predictions [windows] and gold; the latter are 0 of a constant."""
+    """Means and population deviations of filtered predictions [windows] and gold; a constant has deviation 0."""
 
     prediction_mean: Array
     prediction_std: Array
@@ -27,7 +27,7 @@ class Moments:
 
 
 def moments(sums: GridSums) -> Moments:
-    """Return the moments of a set of recordings, the predictions not shifted."""
+    """Compute the moments of a set of recordings, with predictions not shifted."""
     unshifted = sums.max_shift
     mean = sums.first[:, unshifted] / sums.frames
     gold_mean = sums.gold_first / sums.frames
@@ -40,7 +40,7 @@ def moments(sums: GridSums) -> Moments:
 
 
 def ccc_table(sums: GridSums) -> Array:
-    """Return the pooled CCC of each chain of a grid, with constants fitted on the same recordings.
+    """Compute the pooled CCC of each chain of a grid, with constants fitted on the same recordings.
 
     With x the filtered prediction (mean m, deviation u before the shift), y the gold (deviation v) and s = v / u where
     predictions are scaled, 1 where not, a chain's prediction is s (x - m) + m, or + mean(y) where it is centred; so
@@ -74,17 +74,17 @@ def ccc_table(sums: GridSums) -> Array:
 
 
 def _variance(mean_square: Array, mean: Array) -> Array:
-    """Return a variance from moments about a reference, 0 where rounding is all there is of it."""
+    """Compute a variance from moments about a reference; 0 if it is only rounding."""
     variance: Array = mean_square - mean**2
     return np.where(variance > _RELATIVE_VARIANCE * mean_square, variance, 0.0)
 
 
 def greedy_steps(unshifted: Array, shifted: Callable[[int, int, int], Array], grid: Grid) -> PostProcessing:
-    """Return the steps of the paper's chain: median window, centring, scaling, shift forward, each kept if it helps.
+    """Choose the steps of the paper's chain: median window, centring, scaling, shift forward, each kept if it helps.
 
-    `unshifted` holds the CCCs [windows, centre (off, on), scale (off, on)] without a shift; `shifted`, called with the
-    indices of a window, centring and scaling, returns the CCCs with shifts 0, 1, ... frames. Of equal windows or shifts
-    the smallest is taken. The steps have no constants.
+    `unshifted` contains the CCCs [windows, centre (off, on), scale (off, on)] without a shift. `shifted` returns the
+    CCCs with shifts 0, 1, ... frames for the indices of a window, centring and scaling. Of equal windows or shifts the
+    smallest is taken. The steps have no constants.
     """
     row = _first_best(unshifted[:, 0, 0])
     centre = int(unshifted[row, 1, 0] > unshifted[row, 0, 0] + TIE)
@@ -98,10 +98,10 @@ def greedy_steps(unshifted: Array, shifted: Callable[[int, int, int], Array], gr
 
 
 def best_steps(table: Array, grid: Grid) -> PostProcessing:
-    """Return the steps, without constants, of the largest CCC in a table of a grid; of equal ones the simplest.
+    """Choose the steps, without constants, of the largest CCC in a table of a grid; of equal ones the simplest.
 
-    Simplest is what has the fewest steps, then the smallest window, the smallest shift, forward before backward,
-    centring before scaling.
+    The simplest has the fewest steps, then the smallest window, the smallest shift, forward before backward, centring
+    before scaling.
     """
     windows, shifts = np.asarray(grid.windows), np.asarray(grid.shifts)
     row, centre, scale, column = np.nonzero(table >= table.max() - TIE)
@@ -114,6 +114,6 @@ def best_steps(table: Array, grid: Grid) -> PostProcessing:
 
 
 def _first_best(values: Array) -> int:
-    """Return the index of the first value that no other exceeds by more than rounding."""
+    """Find the index of the first value that no other exceeds by more than rounding."""
     assert not np.isnan(values.max())
     return int(np.argmax(values >= values.max() - TIE))

@@ -20,10 +20,10 @@ from ser_ray.results import SweepFolder, open_sweep, read_planned
 
 
 def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, every_plan: bool = False) -> list[str]:
-    """Write the report of a sweep to the folder `out`, and return what was written, a line each.
+    """Write the report of a sweep to the folder `out`; return the lines of a summary.
 
-    `trial` is the key, or the beginning of it, of the trial shown in detail, by default the best finished one. Trials
-    of earlier plans are left out unless `every_plan`.
+    `trial` is the key, or its beginning, of the trial shown in detail; by default the best finished one. Trials of
+    earlier plans are left out unless `every_plan`.
 
     Raises:
         InputError: if the sweep has no trial at all, a part cannot be read, `out` cannot be written, or the trial to
@@ -58,7 +58,7 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report of a sweep and print where it is; return 0."""
+    """Write the report of a sweep and print the paths of its files; return 0."""
     parser = argparse.ArgumentParser("ser-ray report", description="Leaderboard, figures and a page of a sweep.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; by default <sweep>/report")

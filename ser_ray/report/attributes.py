@@ -1,4 +1,4 @@
-"""What trials have, by the names that a user gives: columns of `trials`, and fields of their configuration.
+"""Attributes of trials by the names that a user gives: columns of `trials`, and fields of their configuration.
 
 The commands take such names in `--sort`, `--columns` and `--where "sequence_s >= 6"`.
 """
@@ -30,7 +30,7 @@ FIGURES = frozenset((*CCC_COLUMNS, *CROSSFIT_COLUMNS)) | {
     "peak_memory_bytes",
     "restarts",
 }
-"""Columns that are results of a training and differ from seed to seed: they are shown as means."""
+"""Columns with results of a training, which differ from seed to seed: they are shown as means."""
 
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?P<value>.*?)\s*")
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -52,7 +52,7 @@ class Attribute:
 
     @property
     def label(self) -> str:
-        """The heading of its column: the last part of a dotted name."""
+        """Heading of its column: the last part of a dotted name."""
         return self.name.rpartition(".")[2]
 
     @property
@@ -66,11 +66,11 @@ class Attribute:
 
 
 def resolve(name: str, fields: Iterable[str], option: str) -> Attribute:
-    """Return what a name stands for: a whole dotted field, a column, or a field by the end of its name.
+    """Find the attribute of a name: a whole dotted field, a column, or a field by the end of its name.
 
     Raises:
-        InputError: if it is none of `fields` and no column, naming the nearest; or if it is the end of several fields'
-            names. The message begins with `option`.
+        InputError: if it is none of `fields` and no column (the message names the nearest), or if it is the end of
+            several fields' names. The message begins with `option`.
     """
     known = sorted(set(fields))
     if name in known:
@@ -94,10 +94,10 @@ def resolve(name: str, fields: Iterable[str], option: str) -> Attribute:
 
 
 def resolve_number(name: str, rows: Sequence[tuple[Row, Fields]], option: str) -> Attribute:
-    """Return what a name stands for, as `resolve` does.
+    """Find the numeric attribute of a name, as `resolve` does.
 
     Raises:
-        InputError: as `resolve` does; or if it has other values than numbers.
+        InputError: as in `resolve`, or if the attribute has values that are not numbers.
     """
     found = resolve(name, _all_fields(rows), option)
     if found.is_field:
@@ -121,17 +121,18 @@ def _is_number(value: Any) -> bool:
 
 
 def filter_trials(rows: Sequence[tuple[Row, Fields]], conditions: Sequence[str]) -> list[tuple[Row, Fields]]:
-    """Return the trials that meet all conditions, such as "sequence_s >= 6", "status = finished" or "kernels = 8-6-6".
+    """Select the trials that meet all conditions, such as "sequence_s >= 6", "status = finished" or "kernels = 8-6-6".
 
     Raises:
-        InputError: if a condition is not of this form, names nothing, or its value has another type than trials have.
+        InputError: if a condition is not of this form, its name is unknown, or its value has another type than in the
+            trials.
     """
     holding = [_parse(condition, rows) for condition in conditions]
     return [(row, fields) for row, fields in rows if all(holds(row, fields) for holds in holding)]
 
 
 def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Callable[[Row, Fields], bool]:
-    """Return a function that tells whether a trial meets a condition."""
+    """Parse a condition into a function that checks a trial."""
     match = _CONDITION.fullmatch(condition)
     if match is None:
         raise InputError(
@@ -158,7 +159,7 @@ def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Callable[[Row,
 
     def holds(row: Row, fields: Fields) -> bool:
         found = _comparable(attribute.of(row, fields))
-        if sign in _ORDERS:  # what is missing is neither more nor less than any value
+        if sign in _ORDERS:  # a missing value is neither more nor less than any other
             return _has_order(found) and _ORDERS[sign](found, value)
         return bool(found == value) == (sign == "=")
 
@@ -170,18 +171,14 @@ def _has_order(value: Any) -> bool:
 
 
 def _comparable(value: Any) -> Any:
-    """Return a value as it is compared: times with their zone, tuples as lists."""
+    """Convert a value for comparisons: times get a zone, tuples become lists."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value
     return list(value) if isinstance(value, tuple) else value
 
 
 def _typed(text: str, sample: Any) -> Any:
-    """Return a text as a value of the sample's type.
-
-    Raises:
-        ValueError: if it is none; its message names the type.
-    """
+    """Parse a text as a value of the sample's type; if it is none, raise ValueError, which names the type."""
     if text.lower() in _NONE:
         return None
     if isinstance(sample, list):

@@ -1,4 +1,4 @@
-"""Columns of the leaderboard: what varies between configurations, their scores, and what --columns asks for."""
+"""Columns of the leaderboard: fields that vary between configurations, scores, and those requested by --columns."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ from ser_ray.report.terminal import MISSING
 from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, METHODS, STAGES, TARGETS, ccc_column, crossfit_column
 
 UNSEEN = ("devel", "unseen")
-"""Heading of the CCC on unseen recordings that is estimated from devel alone."""
+"""Heading of the CCC on unseen recordings, which is estimated from devel alone."""
 VARIES = "varies"
-"""Stands where the seeds of a configuration have several values."""
+"""Printed if the seeds of a configuration have several values."""
 SCORES = frozenset((*CCC_COLUMNS, *CROSSFIT_COLUMNS))
 """Columns that are printed with three decimals."""
 
@@ -33,20 +33,20 @@ class Column:
     value: Callable[[ConfigurationResults], Any]
 
     def text(self, configuration: ConfigurationResults) -> str:
-        """Return a configuration's value as it is printed."""
+        """Format a configuration's value for printing."""
         return format_value(self.value(configuration))
 
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """A column of CCC, with a heading of two words and a cell per stage that is shown."""
+    """A column of CCCs, with a heading of two words and one cell per shown stage."""
 
     heading: tuple[str, str]
     cells: Callable[[ConfigurationResults], list[str]]
 
 
 def varying_fields(configurations: Sequence[ConfigurationResults]) -> list[str]:
-    """Return the dotted names of the fields that are not the same in all configurations."""
+    """List the dotted names of the fields that are not the same in all configurations."""
 
     def varies(name: str) -> bool:
         first, *others = (c.fields.get(name) for c in configurations)
@@ -56,7 +56,7 @@ def varying_fields(configurations: Sequence[ConfigurationResults]) -> list[str]:
 
 
 def varying_columns(configurations: Sequence[ConfigurationResults]) -> list[Column]:
-    """Return a column per varying field; kernels and pools are one, "8/10 6/8 6/8", followed by their overlap ratio."""
+    """Make a column per varying field; kernels and pools are one, "8/10 6/8 6/8", followed by their overlap ratio."""
     varying = varying_fields(configurations)
     design = [name for name in varying if name in ("model.kernels", "model.pools")]
     columns = [field_column(name) for name in varying if name not in design]
@@ -67,7 +67,7 @@ def varying_columns(configurations: Sequence[ConfigurationResults]) -> list[Colu
 
 
 def labelled_values(configuration: ConfigurationResults, columns: Sequence[Column]) -> list[str]:
-    """Return a configuration's values with their labels, such as ["8/10 6/8 6/8", "overlap 0.394", "sequence_s 6"]."""
+    """Format a configuration's values with their labels, such as ["8/10 6/8 6/8", "overlap 0.394", "sequence_s 6"]."""
     return [
         text if column.label == "kernel/pool" else f"{column.label} {text}"
         for column in columns
@@ -76,14 +76,14 @@ def labelled_values(configuration: ConfigurationResults, columns: Sequence[Colum
 
 
 def constant_columns(configurations: Sequence[ConfigurationResults]) -> list[Column]:
-    """Return the columns that are the same in all configurations."""
+    """Make the columns of the fields that are the same in all configurations."""
     varying = set(varying_fields(configurations))
     names = list(configurations[0].fields) if configurations else []
     return [field_column(name) for name in names if name not in varying]
 
 
 def field_column(name: str) -> Column:
-    """Return the column of one field, headed by the last part of its dotted name."""
+    """Make the column of one field, headed by the last part of its dotted name."""
     return Column(name.rpartition(".")[2], lambda configuration: configuration.fields.get(name))
 
 
@@ -101,7 +101,7 @@ def _kernels_and_pools(configuration: ConfigurationResults) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return a value of a configuration as it is printed."""
+    """Format a value of a configuration for printing."""
     if value is None:
         return "none"
     if isinstance(value, list | tuple):
@@ -114,7 +114,7 @@ def format_value(value: Any) -> str:
 
 
 def format_mean(figure: SeedMean) -> str:
-    """Return a mean with its interval as it is printed; a dash where there is none."""
+    """Format a mean with its interval for printing; a dash if there is none."""
     if figure.mean is None:
         return MISSING
     if figure.interval is None:
@@ -123,7 +123,7 @@ def format_mean(figure: SeedMean) -> str:
 
 
 def shown_stages(configurations: Sequence[ConfigurationResults]) -> list[str]:
-    """Return the stages of which any finished trial has a CCC; raw in any case."""
+    """List the stages for which any finished trial has a CCC; raw is always included."""
     return [
         stage
         for stage in STAGES
@@ -137,7 +137,7 @@ def shown_stages(configurations: Sequence[ConfigurationResults]) -> list[str]:
 
 
 def shown_figures(configurations: Sequence[ConfigurationResults]) -> list[tuple[str, str]]:
-    """Return the pairs of partition and target of which any finished trial has a CCC; mean only of several targets."""
+    """List the (partition, target) pairs with a CCC in any finished trial; the mean only of several targets."""
     pairs = []
     for partition in ("devel", "test"):
         targets = [t for t in TARGETS if has_any(configurations, ccc_column(partition, t))]
@@ -147,13 +147,13 @@ def shown_figures(configurations: Sequence[ConfigurationResults]) -> list[tuple[
 
 
 def not_counted(configuration: ConfigurationResults) -> list[str]:
-    """Return the trials of a configuration that are in no mean, such as ["1 stopped", "2 failed"]."""
+    """Count the trials of a configuration that are in no mean, as texts such as ["1 stopped", "2 failed"]."""
     counts = [(configuration.count(status), status) for status in ("stopped", "failed")]
     return [f"{number} {status}" for number, status in counts if number]
 
 
 def unseen_target(configurations: Sequence[ConfigurationResults]) -> str | None:
-    """Return the target whose CCC on unseen recordings is shown; None if no finished trial has an estimate."""
+    """Choose the target whose CCC on unseen recordings is shown; None if no finished trial has an estimate."""
     target = headline_target(configurations)
     return target if any(has_any(configurations, crossfit_column(method, target)) for method in METHODS) else None
 
@@ -161,9 +161,9 @@ def unseen_target(configurations: Sequence[ConfigurationResults]) -> str | None:
 def score_columns(
     configurations: Sequence[ConfigurationResults], stages: Sequence[str], suffix: str
 ) -> list[ScoreColumn]:
-    """Return the columns of CCC: devel, the estimate for unseen recordings, test.
+    """Make the columns of CCCs: devel, the estimate for unseen recordings, test.
 
-    With suffix "" they are pooled, with "_per_recording" means over recordings, of which nothing is estimated.
+    With suffix "" they are pooled. With "_per_recording" they are means over recordings, which have no estimate.
     """
 
     def scored(partition: str, target: str) -> ScoreColumn:
@@ -180,12 +180,12 @@ def score_columns(
 def cells(
     configuration: ConfigurationResults, partition: str, target: str, stages: Sequence[str], suffix: str
 ) -> list[str]:
-    """Return a configuration's CCC of a partition and target, one per stage; suffix as in `score_columns`."""
+    """Format a configuration's CCC of a partition and target, one per stage; suffix as in `score_columns`."""
     return [_cell(configuration, ccc_column(partition, target, stage=stage) + suffix) for stage in stages]
 
 
 def unseen_cells(configuration: ConfigurationResults, target: str, stages: Sequence[str]) -> list[str]:
-    """Return a configuration's estimated CCC on unseen recordings, one per stage; of raw a dash."""
+    """Format a configuration's estimated CCC on unseen recordings, one per stage; a dash for raw."""
     return [_cell(configuration, crossfit_column(stage, target)) if stage else MISSING for stage in stages]
 
 
@@ -206,10 +206,10 @@ def _four_digits(number: float) -> str:
 
 
 def resolve_columns(sweep: SweepTables, names: Sequence[str]) -> list[Attribute]:
-    """Return what the names given to --columns stand for.
+    """Find the attributes of the names given to --columns.
 
     Raises:
-        InputError: if a name is no column of trials, no dotted field and no end of one, naming the nearest.
+        InputError: if a name is no column of trials, no dotted field and no end of one; the message names the nearest.
     """
     fields = {name for configuration in sweep.configurations for name in configuration.fields}
     known = fields | {SEED_FIELD} if fields else fields
@@ -219,7 +219,7 @@ def resolve_columns(sweep: SweepTables, names: Sequence[str]) -> list[Attribute]
 
 
 def attribute_column(attribute: Attribute) -> Column:
-    """Return the column of an attribute: the mean over seeds of a figure, else the value that the seeds share."""
+    """Make the column of an attribute: the mean over seeds of a figure, else the value that the seeds share."""
     return Column(attribute.label, lambda configuration: _attribute_text(configuration, attribute))
 
 

@@ -20,9 +20,9 @@ SEED_FIELD = "training.seed"
 
 @dataclass(frozen=True)
 class SeedMean:
-    """The values of a figure, one per seed that has it, with mean and half the width of its 95 % interval.
+    """Values of a figure, one per seed that has it, with their mean and half the width of its 95 % interval.
 
-    The mean is None without values, the interval with fewer than two.
+    Without values the mean is None; with fewer than two the interval is None.
     """
 
     values: tuple[float, ...]
@@ -31,12 +31,12 @@ class SeedMean:
 
     @property
     def n(self) -> int:
-        """Number of seeds that have it."""
+        """Number of seeds that have the figure."""
         return len(self.values)
 
 
 def seed_mean(values: Iterable[float]) -> SeedMean:
-    """Return the mean of independent finite values with its 95 % interval, t(0.975, n - 1) s / sqrt(n) (Student 1908).
+    """Compute the mean of independent finite values and its 95 % interval, t(0.975, n - 1) s / sqrt(n) (Student 1908).
 
     s is the standard deviation with divisor n - 1.
     """
@@ -44,7 +44,7 @@ def seed_mean(values: Iterable[float]) -> SeedMean:
     n = len(kept)
     if not kept:
         return SeedMean((), None, None)
-    mean = math.fsum(kept) / n  # of few values each: numpy's calls would take longer than all else
+    mean = math.fsum(kept) / n  # for so few values numpy's calls would take longer than all the rest
     if n == 1:
         return SeedMean(kept, mean, None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in kept) / (n - 1))
@@ -53,28 +53,28 @@ def seed_mean(values: Iterable[float]) -> SeedMean:
 
 @functools.cache
 def _quantile(degrees: int) -> float:
-    """Return t(0.975) with so many degrees of freedom."""
+    """Compute t(0.975) for a number of degrees of freedom."""
     return float(stdtrit(degrees, 0.975))
 
 
 @dataclass(frozen=True)
 class ConfigurationResults:
-    """A configuration without its seed, by dotted name, and the rows of `trials` that have it, of any status."""
+    """A configuration without its seed, by dotted name, and its rows of `trials`, of any status."""
 
     fields: Fields
     trials: tuple[Row, ...]
 
     @functools.cached_property
     def finished(self) -> tuple[Row, ...]:
-        """The trials that means are taken over; stopped and failed ones are not."""
+        """The trials that means are taken over, which excludes stopped and failed ones."""
         return tuple(row for row in self.trials if row["status"] == "finished")
 
     def count(self, status: str) -> int:
-        """Return the number of trials of a status."""
+        """Count the trials of a status."""
         return sum(row["status"] == status for row in self.trials)
 
     def over_seeds(self, column: str) -> SeedMean:
-        """Return a column's mean and interval over the finished trials that have it."""
+        """Compute a column's mean and interval over the finished trials that have a value."""
         return seed_mean(row[column] for row in self.finished if row[column] is not None)
 
     @property
@@ -86,16 +86,16 @@ class ConfigurationResults:
 
 @dataclass(frozen=True)
 class SweepTables:
-    """A sweep's trials, read and grouped into configurations, the first in the order of `sort` first.
+    """A sweep's trials, grouped into configurations in the order of `sort`.
 
     Args:
-        folder: where they were read from.
+        folder: the folder from which they were read.
         trials: the rows of `trials` that meet `where`.
         configurations: the same rows, grouped.
         sort: the column or field by whose mean they are ordered.
         ascending: whether the lowest comes first.
         where: the conditions.
-        total: number of trials, whether they meet the conditions or not.
+        total: number of trials, with those that do not meet the conditions.
         planned: keys of the trials of the present plan; None if all trials of the folder were read.
     """
 
@@ -115,7 +115,7 @@ class SweepTables:
 
     @property
     def corpus(self) -> str:
-        """The corpus that was trained on; several if the folder holds trials of several."""
+        """The corpus that was trained on; several if the folder contains trials of several."""
         return ", ".join(sorted({row["corpus"] for row in self.trials if row["corpus"]}))
 
     @property
@@ -132,7 +132,7 @@ def read_sweep_tables(
     where: Sequence[str] = (),
     planned: Collection[str] | None = None,
 ) -> SweepTables:
-    """Return the trials of a sweep, or the `planned` ones, grouped into configurations.
+    """Read the trials of a sweep, or the `planned` ones, grouped into configurations.
 
     They are sorted by a field of numbers, or by the mean of a column over the finished seeds; by default by the raw
     devel CCC, highest first.
@@ -147,7 +147,7 @@ def read_sweep_tables(
     groups = _grouped(kept)
     headline = Attribute(ccc_column("devel", headline_target(groups)), is_field=False)
     ordered = sort_configurations(groups, headline, ascending=ascending and attribute is None)
-    if attribute is not None:  # among equals the best on devel stay first
+    if attribute is not None:  # ties stay in the order of the devel CCC
         ordered = sort_configurations(ordered, attribute, ascending=ascending)
     return SweepTables(
         folder,
@@ -162,7 +162,7 @@ def read_sweep_tables(
 
 
 def group(rows: Iterable[Row]) -> list[ConfigurationResults]:
-    """Return rows of `trials` grouped by their whole configuration but the seed, in the order of their first trials.
+    """Group rows of `trials` by their whole configuration except the seed, in the order of their first trials.
 
     Raises:
         InputError: if a row's configuration is no JSON.
@@ -203,7 +203,7 @@ def _flatten(config: Mapping[str, Any], prefix: str, fields: dict[str, Any]) -> 
 def sort_configurations(
     configurations: Iterable[ConfigurationResults], by: Attribute, *, ascending: bool = False
 ) -> list[ConfigurationResults]:
-    """Return configurations sorted by a field, or by the mean of a column; those without it last, ties as given."""
+    """Sort configurations by a field, or by the mean of a column; those without a value last, ties as given."""
 
     def order(configuration: ConfigurationResults) -> float:
         value = configuration.fields.get(by.name) if by.is_field else configuration.over_seeds(by.name).mean
@@ -215,11 +215,11 @@ def sort_configurations(
 
 
 def headline_target(configurations: Sequence[ConfigurationResults]) -> str:
-    """Return the target to rank by: "mean", or the only one that any finished trial has a devel CCC of."""
+    """Choose the target to rank by: "mean", or the only target with a devel CCC in any finished trial."""
     targets = [t for t in TARGETS if has_any(configurations, ccc_column("devel", t))]
     return targets[0] if len(targets) == 1 else "mean"
 
 
 def has_any(configurations: Iterable[ConfigurationResults], column: str) -> bool:
-    """Return whether any finished trial has a figure in a column."""
+    """Check whether any finished trial has a figure in a column."""
     return any(row[column] is not None for c in configurations for row in c.finished)

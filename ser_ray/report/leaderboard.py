@@ -1,4 +1,4 @@
-"""The configurations of a sweep, the best first: `ser-ray leaderboard DIR`."""
+"""Leaderboard of a sweep's configurations, the best first: `ser-ray leaderboard DIR`."""
 
 import argparse
 import re
@@ -55,7 +55,7 @@ def _wide_table(
 def _narrow_table(
     ranked: Sequence[ConfigurationResults], shown: Sequence[ConfigurationResults], sort: str, asked: Sequence[Column]
 ) -> Table:
-    """Return a table for a narrow terminal: one cell describes a configuration, and one target is shown."""
+    """Make a table for a narrow terminal: one cell describes a configuration, and one target is shown."""
     stages, described = shown_stages(ranked), varying_columns(ranked)
     target, suffix = sorted_target(sort) if sort in CCC_COLUMNS else (headline_target(ranked), "")
     table = _empty_table(["configuration"], stages)
@@ -88,7 +88,7 @@ def _n_and_stages(configuration: ConfigurationResults, stages: Sequence[str]) ->
 
 
 def sorted_target(sort: str) -> tuple[str, str]:
-    """Return the target of a CCC column, and its suffix: "_per_recording" or ""; ("", "") of any other."""
+    """Split a CCC column into its target and suffix ("_per_recording" or ""); ("", "") for any other column."""
     if sort not in CCC_COLUMNS:
         return "", ""
     pooled = sort.removesuffix("_per_recording")
@@ -96,7 +96,7 @@ def sorted_target(sort: str) -> tuple[str, str]:
 
 
 def footnote(sweep: SweepTables, *, unseen: bool = True) -> str:
-    """Return what the numbers of a leaderboard are, in a few sentences; `unseen`: with its column, if there is one."""
+    """Explain the numbers of a leaderboard in a few sentences; `unseen` includes that column, if there is one."""
     per_recording = bool(sorted_target(sweep.sort)[1])
     what = (
         "mean over the recordings of each one's CCC" if per_recording else "CCC pooled over all frames of a partition"
@@ -118,7 +118,7 @@ def footnote(sweep: SweepTables, *, unseen: bool = True) -> str:
 
 
 def reliability_warnings(sweep: SweepTables) -> str:
-    """Return how many finished trials have a search with a reliability warning or a chain at the edge of its grid.
+    """Describe how many finished trials have a reliability warning or a chain at the edge of its grid.
 
     "" if none has.
     """
@@ -145,7 +145,7 @@ def reliability_warnings(sweep: SweepTables) -> str:
 def print_leaderboard(
     console: Console, sweep: SweepTables, progress: SweepProgress, top: int, asked: Sequence[Column] = ()
 ) -> None:
-    """Print the `top` best configurations of a sweep, with the columns asked for; narrow consoles get less."""
+    """Print the `top` best configurations of a sweep, with the requested columns; narrow consoles get fewer."""
     console.print(f"{sweep.title}; {counts_line(progress)}")
     if line := left_out_line(progress):
         console.print(line)
@@ -174,7 +174,7 @@ def print_leaderboard(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the best configurations of a sweep, and write all of them as CSV if asked; return 0."""
+    """Print the best configurations of a sweep, and write all of them as CSV if requested; return 0."""
     parser = argparse.ArgumentParser("ser-ray leaderboard", description="The best configurations.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument(

@@ -14,9 +14,9 @@ from ser_ray.results import CCC_COLUMNS, CROSSFIT_COLUMNS, STATUSES
 
 
 def write_leaderboard_csv(sweep: SweepTables, path: Path, asked: Sequence[Attribute] = ()) -> None:
-    """Write all configurations of a sweep, in their order, with every CCC, and further columns if asked.
+    """Write all configurations of a sweep, in their order, with every CCC and the requested further columns.
 
-    Figures have mean, interval and n; anything else the value that the seeds share.
+    Figures have mean, interval and n; any other column has the value that the seeds share.
 
     Raises:
         InputError: if the file cannot be written.
@@ -57,7 +57,7 @@ def _csv_row(
 
 
 def _guarded(cells: Sequence[object]) -> list[object]:
-    """Return cells none of whose texts a spreadsheet runs as a formula."""
+    """Escape the texts of cells, so that a spreadsheet runs none as a formula."""
     return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 

@@ -18,10 +18,10 @@ _BLOCK = 65_536
 
 
 def find_log(folder: SweepFolder, key: str) -> Path:
-    """Return the log of the trial that a key, or the beginning of one, names.
+    """Find the log of a trial by its key or the key's beginning.
 
     Raises:
-        InputError: if it names no trial, or several, or one without a log.
+        InputError: if it matches no trial, or several, or one without a log.
     """
     found = find_key(folder, key)
     log = folder.log(found)
@@ -31,7 +31,7 @@ def find_log(folder: SweepFolder, key: str) -> Path:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return at most `count` last lines of a text, without reading the lines before; invalid UTF-8 is replaced."""
+    """Read at most `count` last lines of a text, without reading the lines before; invalid UTF-8 is replaced."""
     with path.open("rb") as file:
         file.seek(_start_of_last(file, count))
         text = file.read().decode("utf-8", errors="replace")
@@ -39,11 +39,11 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def _start_of_last(file: BinaryIO, count: int) -> int:
-    """Return the offset in a file at which its last lines begin."""
+    """Find the offset in a file at which its last `count` lines begin."""
     place = end = file.seek(0, os.SEEK_END)
     if count == 0:
         return end
-    breaks = -1  # the one that ends the last line begins none
+    breaks = -1  # the line break at the end of the file begins no line
     while place > 0:
         before = max(0, place - _BLOCK)
         file.seek(before)
@@ -62,9 +62,9 @@ def _start_of_last(file: BinaryIO, count: int) -> int:
 def print_log(
     path: Path, out: TextIO, *, last: int | None = None, until: Callable[[], bool], pause: Callable[[], object]
 ) -> None:
-    """Print a text, all or the last lines, and what is appended to it.
+    """Print a text file, all or its last lines, and then the text that is appended to it.
 
-    Before each read `until` is called; the read after it has returned True is the last. `pause` is called between two
+    `until` is called before each read; once it returns True, the next read is the last. `pause` is called between two
     reads. Invalid UTF-8 is replaced.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")

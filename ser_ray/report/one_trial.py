@@ -1,4 +1,4 @@
-"""The trial that figures show in detail: its choice, its recordings, and the chains that its searches chose."""
+"""The trial that figures show in detail: how it is chosen, its recordings, and the chains of its searches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Trace:
     prediction: dict[str, NDArray[np.float64]]
 
     def ccc(self, target: str) -> float:
-        """Return the CCC of one target in this recording."""
+        """Compute the CCC of one target in this recording."""
         return ccc(self.prediction[target], self.gold[target])
 
     @property
@@ -36,7 +36,7 @@ class Trace:
 
 
 def best_trial(sweep: SweepTables) -> Row | None:
-    """Return the finished trial with the highest raw devel CCC among those whose predictions are kept; None without."""
+    """Find the finished trial with the highest raw devel CCC among those with predictions; None if there is none."""
     stored = sweep.folder.keys("predictions")
     finished = [row for row in sweep.trials if row["status"] == "finished" and row["key"] in stored]
     for target in ("mean", *TARGETS):
@@ -48,10 +48,10 @@ def best_trial(sweep: SweepTables) -> Row | None:
 
 
 def asked_trial(folder: SweepFolder, key: str) -> str:
-    """Return the key of the trial that a key, or the beginning of one, names.
+    """Find the key of a trial with predictions by the key or its beginning.
 
     Raises:
-        InputError: if it names no trial, or several, or one that keeps no predictions.
+        InputError: if it matches no trial, or several, or one without predictions.
     """
     found = find_key(folder, key)
     if found not in folder.keys("predictions"):
@@ -64,7 +64,7 @@ def asked_trial(folder: SweepFolder, key: str) -> str:
 
 
 def shown_trial(sweep: SweepTables, asked: str | None) -> tuple[str | None, str]:
-    """Return the key of the trial that figures show, the one asked for or the best, and what captions call it."""
+    """Choose the trial that figures show, the requested or the best; return its key and its description in captions."""
     if asked is not None:
         return asked, f"trial {asked}"
     best = best_trial(sweep)
@@ -72,7 +72,7 @@ def shown_trial(sweep: SweepTables, asked: str | None) -> tuple[str | None, str]
 
 
 def read_recording_traces(sweep: SweepTables, key: str, partitions: Sequence[str] = ("test", "devel")) -> list[Trace]:
-    """Return the recordings of a trial that are labelled throughout, of the first partition that has any."""
+    """Read the recordings of a trial that are labelled throughout, from the first partition that has any."""
     table = read_table(sweep.folder, "predictions", keys=[key])
     for partition in partitions:
         part = table.filter(pc.equal(table["partition"], partition))
@@ -103,7 +103,7 @@ def _trace(rows: pa.Table, recording: str, partition: str) -> Trace:
 
 
 def read_chain_rows(sweep: SweepTables, key: str) -> Mapping[str, Mapping[str, Row]]:
-    """Return the rows of `postprocessing` of a trial: target -> method -> row, of those that were searched."""
+    """Read a trial's rows of `postprocessing`: target -> method -> row, for the targets that were searched."""
     rows = read_table(sweep.folder, "postprocessing", keys=[key]).to_pylist()
     found = {t: {m: row for m in METHODS for row in rows if (row["target"], row["method"]) == (t, m)} for t in TARGETS}
     return {target: chains for target, chains in found.items() if chains}

@@ -1,4 +1,4 @@
-"""index.html: the report page, one HTML file that holds its figures and needs no other."""
+"""index.html: the report page, one HTML file that contains its figures and needs no other file."""
 
 import base64
 import json
@@ -52,9 +52,9 @@ neighbouring window sees too.</dd>
 
 
 def page(sweep: SweepTables, progress: SweepProgress, figures: Sequence[tuple[Drawing, bytes]], now: datetime) -> str:
-    """Return the report of a sweep as an HTML page with its figures, each given with the content of its PNG file.
+    """Make the report of a sweep as an HTML page with its figures, each given with the content of its PNG file.
 
-    Every text of the sweep in it is escaped.
+    All texts from the sweep are escaped.
     """
     heading = escape(sweep.title[0].upper() + sweep.title[1:])
     left_out = f"{line}. " if (line := left_out_line(progress)) else ""
@@ -164,7 +164,7 @@ def _versions(row: Row) -> str:
 
 
 def _counted(values: Iterable[str | None]) -> str:
-    """Return a value that all trials share as it is, several each with its number of trials."""
+    """Format the values of all trials: a shared value alone, different values with their numbers of trials."""
     counts = Counter(value or "unknown" for value in values)
     if len(counts) == 1:
         return next(iter(counts))
@@ -181,5 +181,5 @@ def _sweep_file(sweep: SweepTables) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text without markup and control characters, for a page."""
+    """Escape the markup and control characters of a text for a page."""
     return escape_markup(escaped(text))

@@ -10,13 +10,13 @@ from ser_ray.results import STATUSES, TARGETS, DriverStatus, SweepFolder, read_d
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A trial that has begun and has neither predictions nor a row.
+    """A trial that has begun and has neither predictions nor a row of `trials`.
 
     Args:
         key: of the trial.
         epoch: the last epoch that ended; None before the first.
         best_devel: the highest devel CCC so far, mean of the targets.
-        last_sign: when that epoch ended or its log was last written, whichever is later.
+        last_sign: end of that epoch or time of the last write to its log, whichever is later.
     """
 
     key: str
@@ -27,15 +27,16 @@ class UnderWay:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """The trials of a sweep by how far they have come.
+    """The trials of a sweep by their progress.
 
     Args:
         counts: number of trials of each status.
         failed: key and reason, in one line, of each failed trial.
         unsearched: keys of trials that are trained and wait for their post-processing search.
-        under_way: trials that are training; or were when the sweep was interrupted, if no driver has a status file.
+        under_way: trials that are training. If no driver has a status file, also those that were training when the
+            sweep was interrupted.
         interrupted: trials that were training under a driver that is gone.
-        drivers: the processes that run the sweep, or did, the earliest first.
+        drivers: the present and past processes that run the sweep, the earliest first.
         left_out: number of trials of earlier plans, which are not in the other fields.
     """
 
@@ -56,12 +57,12 @@ class SweepProgress:
 def read_progress(
     folder: SweepFolder, now: datetime | None = None, planned: Collection[str] | None = None
 ) -> SweepProgress:
-    """Return the progress of all trials of a sweep, or of the planned ones; the sweep may be running.
+    """Read the progress of all trials of a sweep, or of the planned ones; the sweep may be running.
 
     Raises:
         InputError: if a part, or the status file of a driver, cannot be read.
     """
-    # First files of a trial first: one that goes on meanwhile is counted once, and none is missed.
+    # A trial's earliest files are listed first: one that advances meanwhile is counted once, and none is missed.
     begun = folder.logged() | folder.keys("epochs")
     trained = folder.keys("predictions")
     left_out: set[str] = set()
@@ -87,7 +88,7 @@ def read_progress(
 
 
 def _is_interrupted(trial: UnderWay, drivers: Sequence[DriverStatus], now: datetime) -> bool:
-    """Return whether no running driver trains it: nothing of it was written since the first of them began."""
+    """Check that no running driver trains it: none of its files was written since the first of them began."""
     if not drivers:
         return False
     began = [driver.started_at for driver in drivers if driver.alive(now)]
@@ -113,7 +114,7 @@ def _last_sign(folder: SweepFolder, key: str, rows: list[dict[str, Any]]) -> Und
         return UnderWay(key, None, None, max(signs, default=None))
     last = max(rows, key=lambda row: row["epoch"])
     if last["ended_at"] is not None:
-        signs.append(last["ended_at"].replace(tzinfo=UTC))  # UTC, unmarked
+        signs.append(last["ended_at"].replace(tzinfo=UTC))  # UTC, stored without a time zone
     return UnderWay(key, last["epoch"], _best_devel(rows), max(signs, default=None))
 
 
@@ -126,7 +127,7 @@ def _best_devel(rows: list[dict[str, Any]]) -> float | None:
 
 
 def failure_line(error: str | None) -> str:
-    """Return an error in one line: the last of a traceback, else the first."""
+    """Shorten an error to one line: the last of a traceback, else the first."""
     lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
     if not lines:
         return "no reason recorded"
@@ -134,7 +135,7 @@ def failure_line(error: str | None) -> str:
 
 
 def counts_line(progress: SweepProgress) -> str:
-    """Return the counts of a sweep's trials in one line, without zeros."""
+    """Format the counts of a sweep's trials in one line, without zeros."""
     counts = progress.counts
     parts = [
         (counts["finished"], "finished"),
@@ -149,7 +150,7 @@ def counts_line(progress: SweepProgress) -> str:
 
 
 def left_out_line(progress: SweepProgress) -> str:
-    """Return how many trials of earlier plans are not shown, in a sentence; "" if none."""
+    """Format the number of trials of earlier plans that are not shown, as a sentence; "" if there are none."""
     number = progress.left_out
     if not number:
         return ""

@@ -14,16 +14,16 @@ from ser_ray.report.times import format_age, format_moment
 from ser_ray.results import DriverStatus, SweepFolder, open_sweep, read_planned
 
 FAILED_SHOWN = 20
-"""So many failed trials are named unless all are asked for."""
+"""Number of failed trials that are named unless all are requested."""
 LOGS_SHOWN, LINES_SHOWN = 3, 5
-"""Of so many failed trials the last lines of the log are shown, and how many of each."""
+"""Number of failed trials whose log's last lines are shown, and number of lines of each."""
 _GO_ON = "run the sweep again to go on"
 
 
 def print_status(
     console: Console, folder: SweepFolder, progress: SweepProgress, now: datetime, *, all_failed: bool = False
 ) -> None:
-    """Print the progress of a sweep, with its failed trials, all or the first of many; ages are counted up to `now`."""
+    """Print the progress of a sweep and its failed trials, all or the first of many; ages are counted up to `now`."""
     _print(console, f"{folder.path}: {counts_line(progress)}")
     if line := left_out_line(progress):
         _print(console, line)
@@ -40,7 +40,7 @@ def print_status(
 
 
 def _print(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True)  # a terminal breaks it anywhere, so that a path in it is copied whole
+    console.print(line, soft_wrap=True)  # a terminal may break it anywhere, so that a path in it can be copied whole
 
 
 def _print_failed(console: Console, folder: SweepFolder, failed: Sequence[tuple[str, str]], shown: int) -> None:
@@ -69,7 +69,7 @@ def _begun_table(heading: str, trials: Sequence[UnderWay], now: datetime) -> Tab
 
 
 def under_way_cells(trial: UnderWay, now: datetime) -> list[str]:
-    """Return key, epoch, best devel CCC and last sign of a trial as they are printed."""
+    """Format key, epoch, best devel CCC and last sign of a trial for printing."""
     return [
         trial.key,
         MISSING if trial.epoch is None else str(trial.epoch),
@@ -79,7 +79,7 @@ def under_way_cells(trial: UnderWay, now: datetime) -> list[str]:
 
 
 def driver_lines(drivers: Sequence[DriverStatus], now: datetime) -> list[str]:
-    """Return two lines per driver, those that run first; one that a later one has replaced is left out."""
+    """Format two lines per driver, running ones first; a driver that a later one has replaced is left out."""
     shown = [driver for driver in drivers if driver.alive(now) or not _is_superseded(driver, drivers)]
     ordered = sorted(shown, key=lambda driver: (not driver.alive(now), driver.started_at, driver.name))
     return [line for driver in ordered for line in _driver_lines(driver, now)]

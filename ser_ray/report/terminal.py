@@ -1,4 +1,4 @@
-"""The console that tables are printed on."""
+"""The console on which tables are printed."""
 
 import sys
 from typing import Any
@@ -19,17 +19,17 @@ class PlainConsole(Console):
     """A console that escapes control characters, so that no text of a file moves the cursor or changes colours."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a text to be printed, with its control characters escaped."""
+        """Render a text with its control characters escaped."""
         return super().render_str(escaped(text), **options)
 
 
 def open_console() -> Console:
-    """Return a console of standard output, as wide as the terminal if it is one, without markup."""
+    """Open a console on standard output without markup, as wide as the terminal if there is one."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return PlainConsole(file=sys.stdout, width=width, markup=False, highlight=False, soft_wrap=False)
 
 
 def natural_width(console: Console, content: RenderableType) -> int:
-    """Return the columns that a table takes when nothing in it is wrapped."""
+    """Measure the columns that a table takes when nothing in it is wrapped."""
     unbounded = console.options.update(width=10_000)
     return Measurement.get(console, unbounded, content).maximum

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 
 def format_age(age: timedelta) -> str:
-    """Return a duration such as "40 s", "12 min", "3 h 05 min" or "2 d 4 h"."""
+    """Format a duration, such as "40 s", "12 min", "3 h 05 min" or "2 d 4 h"."""
     seconds = max(0, int(age.total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if days:
@@ -15,7 +15,7 @@ def format_age(age: timedelta) -> str:
 
 
 def format_moment(moment: datetime, now: datetime) -> str:
-    """Return a time in the local time zone: "18:40", or "Tue 24 Nov 18:40" on another day than now's."""
+    """Format a time in the local time zone: "18:40", or "Tue 24 Nov 18:40" if it is not on the day of `now`."""
     local = moment.astimezone()
     is_today = local.date() == now.astimezone().date()
     return f"{local:%H:%M}" if is_today else f"{local:%a} {local.day} {local:%b %H:%M}"

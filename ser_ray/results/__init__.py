@@ -1,7 +1,7 @@
-"""The results of a sweep on disk: the schemas of all tables, and parts that are whole or absent.
+"""The results of a sweep on disk: the schemas of all tables, and parts that are written atomically.
 
-A sweep's folder holds one parquet part per trial and table (`trials/<key>.parquet`, ...), and nothing else lies in the
-folders of tables: pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs.
+A sweep's folder contains one parquet part per trial and table (`trials/<key>.parquet`, ...). The folders of tables
+contain nothing else: pandas, polars and duckdb read `trials/*.parquet` in one line, also while the sweep runs.
 """
 
 from ser_ray.results.damaged import Damage, find_damaged, set_damaged_aside

@@ -1,4 +1,4 @@
-"""Damaged parts of a sweep: found before it goes on, and set aside."""
+"""Damaged parts of a sweep, which are found and set aside before the sweep goes on."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ from ser_ray.results.parts import DamagedPartError, opened_part, read_part, read
 from ser_ray.results.schemas import SCHEMAS, STATUSES
 from ser_ray.results.tables import COMPACTED_TABLES, compacted_keys
 
-_THREADS = 8  # most of the time goes by waiting for a file system
+_THREADS = 8  # most of the time is spent waiting for a file system
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A part that cannot be used, and why, in a few words."""
+    """A part that cannot be used, with the reason in a few words."""
 
     table: str
     key: str
@@ -27,10 +27,10 @@ class Damage:
 
 
 def find_damaged(folder: SweepFolder) -> tuple[Damage, ...]:
-    """Return the damaged parts of a sweep, whose folder need not exist, in the order of tables and keys.
+    """Find the damaged parts of a sweep, in the order of tables and keys; its folder need not exist.
 
     Raises:
-        InputError: if a part has another schema version, or its file system does not give it.
+        InputError: if a part has another schema version, or the file system cannot read it.
     """
     found: dict[str, dict[str, Damage]] = {}
     for table in (name for name in SCHEMAS if name != "predictions"):
@@ -38,7 +38,7 @@ def find_damaged(folder: SweepFolder) -> tuple[Damage, ...]:
         found[table] = _check_parts(
             folder, table, dict.fromkeys(folder.keys(table), True) | dict.fromkeys(compacted, False)
         )
-    # predictions are large: read whole where a search is about to read them, since row or chains are missing
+    # predictions are large: they are read whole only if a search will read them, since row or chains are missing
     searched = [folder.keys(table) - found[table].keys() for table in ("trials", "postprocessing")]
     whole = {key: not all(key in keys for keys in searched) for key in folder.keys("predictions")}
     found["predictions"] = _check_parts(folder, "predictions", whole)
@@ -46,9 +46,9 @@ def find_damaged(folder: SweepFolder) -> tuple[Damage, ...]:
 
 
 def set_damaged_aside(folder: SweepFolder, damage: Damage) -> Path | None:
-    """Move a damaged part to the folder `damaged`, and return where it is.
+    """Move a damaged part to the folder `damaged`; return its new path.
 
-    Returns None if the part is sound again, or gone, since another driver has mended it.
+    Returns None if the part is intact again, or missing, since another driver has repaired it.
 
     Raises:
         OSError: if it cannot be moved.
@@ -62,7 +62,7 @@ def set_damaged_aside(folder: SweepFolder, damage: Damage) -> Path | None:
 
 
 def _check_parts(folder: SweepFolder, table: str, whole: Mapping[str, bool]) -> dict[str, Damage]:
-    """Return the damaged ones among some parts of a table, each read whole or at its end alone."""
+    """Find the damaged parts among some of a table, each read whole or only at its end."""
     with ThreadPoolExecutor(_THREADS) as pool:
         checked: Iterable[Damage | None] = pool.map(
             lambda key: _check_part(folder, table, key, whole=whole[key]), whole

@@ -13,14 +13,14 @@ from ser_ray.files import write_text
 from ser_ray.results.folder import SweepFolder
 
 ENDS = ("done", "failed", "interrupted")
-"""How a driver ended: every planned trial finished or was stopped, some failed, or some were left undone."""
+"""Ends of a driver: every planned trial finished or was stopped, some failed, or some were left undone."""
 LOST_AFTER = timedelta(seconds=60)
-"""A driver whose file has not been renewed for so long is lost."""
+"""A driver whose file has not been renewed for this long is lost."""
 
 
 @dataclass(frozen=True)
 class DriverStatus:
-    """Status of a process that runs a sweep, or did; all times have a time zone.
+    """Status of a driver, a process that runs a sweep or has run it; all times have a time zone.
 
     Args:
         host: the name of its machine.
@@ -30,10 +30,10 @@ class DriverStatus:
         seen_at: when it last renewed its file, by its own clock.
         ended: one of `ENDS`; None while it runs.
         planned: number of trials that it planned.
-        standing: those of them that are finished, stopped or failed.
+        standing: number of planned trials that are finished, stopped or failed.
         epochs_to_do: epochs still to be trained.
         epochs_done: epochs that it has trained itself.
-        ends_at: when it expects to be done; None where that is not known.
+        ends_at: its expected end; None if that is not known.
         share: its share of the plan, "1/1" for all of it.
         written_at: when its file was written, by the clock of the file system; not in the file.
     """
@@ -59,11 +59,11 @@ class DriverStatus:
 
     @property
     def left(self) -> int:
-        """Number of planned trials that have not come to an end."""
+        """Number of planned trials that have not ended."""
         return max(0, self.planned - self.standing)
 
     def silent(self, now: datetime) -> bool:
-        """Return whether it has not renewed its file for `LOST_AFTER`.
+        """Check whether it has not renewed its file for `LOST_AFTER`.
 
         The clock of its host, or that of the file system, may be wrong by hours: the time nearer to `now` counts.
         """
@@ -71,7 +71,7 @@ class DriverStatus:
         return min(abs(now - time) for time in seen) > LOST_AFTER
 
     def alive(self, now: datetime) -> bool:
-        """Return whether it runs, as far as files can tell."""
+        """Check whether it runs, judging by its file."""
         return self.ended is None and not self.silent(now)
 
 
@@ -79,11 +79,11 @@ _WRITTEN = [field.name for field in fields(DriverStatus) if field.name != "writt
 
 
 def write_driver(folder: SweepFolder, driver: DriverStatus) -> Path:
-    """Write a driver's status file in place of the one before, and return its path.
+    """Write a driver's status file in place of the previous one; return its path.
 
     Raises:
         ValueError: if a time has no time zone.
-        OSError: if it cannot be written; the earlier file stays as it was.
+        OSError: if it cannot be written; the earlier file is unchanged.
     """
     values = {name: _scalar(name, value) for name, value in asdict(driver).items() if name in _WRITTEN}
     path = folder.driver(driver.name)
@@ -100,17 +100,17 @@ def _scalar(name: str, value: Any) -> Any:
 
 
 def read_drivers(folder: SweepFolder) -> list[DriverStatus]:
-    """Return the status of each process that runs a sweep, or did, the earliest first.
+    """Read the status of each process that runs a sweep or has run it, the earliest first.
 
     Raises:
-        InputError: if a file is damaged, naming it.
+        InputError: if a file is damaged; the message names it.
     """
     found = [_read_driver(path) for path in sorted(folder.drivers.glob("*.json"))]
     return sorted((driver for driver in found if driver is not None), key=lambda d: (d.started_at, d.name))
 
 
 def _read_driver(path: Path) -> DriverStatus | None:
-    """Return the status in a file; None if it was deleted since the folder was listed."""
+    """Read a status file; None if it was deleted since the folder was listed."""
     last: str | None = None
     while True:
         try:
@@ -122,7 +122,7 @@ def _read_driver(path: Path) -> DriverStatus | None:
         try:
             return replace(_parse(json.loads(text)), written_at=datetime.fromtimestamp(written, UTC))
         except (ValueError, TypeError) as error:
-            if text != last:  # a shared disk may have shown it while it was replaced: read it a second time
+            if text != last:  # a shared disk may show a file while it is replaced: read it a second time
                 last = text
                 continue
             raise InputError(

@@ -1,4 +1,4 @@
-"""The folder of one sweep's results, and the place of everything in it."""
+"""The folder of one sweep's results, and the paths of its files."""
 
 import difflib
 import os
@@ -13,7 +13,7 @@ PART = ".parquet"
 
 
 class Stamp(NamedTuple):
-    """Time and size of a part: a part that was written anew has another stamp."""
+    """Time and size of a part: a part that is rewritten gets another stamp."""
 
     mtime_ns: int
     size: int
@@ -30,7 +30,7 @@ class SweepFolder:
         return self.path / table / f"{key}{PART}"
 
     def compacted(self, table: str) -> Path:
-        """Return the path of the one file that holds the rows of many parts of a table."""
+        """Return the path of the file with the rows of many parts of a table."""
         return self.path / f"{table}{PART}"
 
     def checkpoints(self, key: str) -> Path:
@@ -61,12 +61,12 @@ class SweepFolder:
 
     @property
     def sweep_file(self) -> Path:
-        """The sweep as run, resolved."""
+        """The file of the sweep as run, resolved."""
         return self.path / "sweep.yaml"
 
     @property
     def plan_file(self) -> Path:
-        """The keys of the trials that the last run planned."""
+        """The file with the keys of the trials that the last run planned."""
         return self.path / "plan.json"
 
     def keys(self, table: str) -> set[str]:
@@ -105,10 +105,10 @@ def _files(folder: Path, suffix: str) -> list[os.DirEntry[str]]:
 
 
 def open_sweep(path: str | Path) -> SweepFolder:
-    """Return the folder of a sweep that has been run.
+    """Open the folder of a sweep that has been run.
 
     Raises:
-        InputError: if there is no sweep in this folder, naming those that are near.
+        InputError: if there is no sweep in this folder; the message names sweeps nearby.
     """
     folder = SweepFolder(Path(path))
     if folder.sweep_file.is_file():
@@ -121,10 +121,10 @@ def open_sweep(path: str | Path) -> SweepFolder:
 
 
 def find_key(folder: SweepFolder, key: str) -> str:
-    """Return the key of the trial that a key, or the beginning of one, names.
+    """Find the key of a trial by the key or its beginning.
 
     Raises:
-        InputError: if it names no trial, or several.
+        InputError: if it matches no trial, or several.
     """
     known = sorted(folder.logged().union(*(folder.keys(table) for table in SCHEMAS)))
     matching = [key] if key in known else [other for other in known if other.startswith(key)]

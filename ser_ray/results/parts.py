@@ -1,4 +1,4 @@
-"""Parts of tables: one parquet file per trial and table, written whole and checked when it is read."""
+"""Parts of tables: one parquet file per trial and table, written atomically and checked when it is read."""
 
 import contextlib
 import json
@@ -17,27 +17,27 @@ from ser_ray.results.folder import PART, SweepFolder
 from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
-"""What pyarrow raises for a file that is no parquet file, or a damaged one."""
+"""Exceptions of pyarrow for a file that is no parquet file, or a damaged one."""
 
 
 class DamagedPartError(InputError):
-    """A part that cannot be read, or holds what does not belong to it; `reason` says why in a few words."""
+    """A part that cannot be read, or has wrong contents; `reason` is a few words."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        """Return the message, with the way to a sound part."""
+        """Format the message, with the way to repair the part."""
         again = "running the sweep again sets it aside and makes it anew"
-        if self.path.parent.name == "predictions":  # a sweep that goes on does not read all of those that it has used
+        if self.path.parent.name == "predictions":  # a sweep that goes on does not read again those already used
             files = map(str, (self.path, self.path.parent.parent / "trials" / self.path.name))
             again = f"to have it again from its checkpoint: rm -f {shlex.join(files)}, and run again"
         return f"{self.path} cannot be read ({self.reason}); {again}"
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Return rows as a table of the schema `name`; missing columns and NaN become null.
+    """Convert rows to a table of the schema `name`; missing columns and NaN become null.
 
     Raises:
         ValueError: if a row has a column that the schema lacks.
@@ -66,10 +66,10 @@ def write_part(
     *,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write one trial's part of a table, whole or not at all, and return its path.
+    """Write one trial's part of a table atomically; return its path.
 
     Raises:
-        OSError: if it cannot be written; an earlier part stays as it was.
+        OSError: if it cannot be written; an earlier part is unchanged.
     """
     table = table.cast(SCHEMAS[name])
     if metadata:
@@ -83,12 +83,12 @@ def write_part(
 def read_part(
     path: Path, name: str, columns: Sequence[str] | None = None, *, of_one_trial: bool = True
 ) -> pa.Table | None:
-    """Return the rows of a part, all columns or some; None if there is no such file.
+    """Read the rows of a part, all columns or some; None if there is no such file.
 
     Raises:
         DamagedPartError: if it is damaged, or not a part of this table, or (`of_one_trial`) not of the trial that it is
             named after.
-        InputError: if it has another schema version, or its file system does not give it.
+        InputError: if it has another schema version, or the file system cannot read it.
     """
     expected = table_schema(name, columns)
     try:
@@ -99,7 +99,7 @@ def read_part(
     _check_version(table, name, path)
     if of_one_trial:
         _check_key(table, name, path)
-        if not len(table) and name in ("trials", "postprocessing"):  # no rows of the others: no epoch, no frame
+        if not len(table) and name in ("trials", "postprocessing"):  # the others may have no rows: no epoch, no frame
             raise DamagedPartError(path, "it holds no row")
     table = table.drop_columns(
         [c for c in ("schema_version", "key") if c in table.column_names and c not in expected.names]
@@ -114,12 +114,12 @@ def read_part(
 
 @contextlib.contextmanager
 def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a part, to be read in the context.
+    """Open a part, which is read inside the context.
 
     Raises:
         FileNotFoundError: if there is none.
-        DamagedPartError: if it is no parquet file, or a damaged one, also where that shows only in the context.
-        InputError: if its file system does not give it.
+        DamagedPartError: if it is no parquet file, or a damaged one, also if that shows only inside the context.
+        InputError: if the file system cannot read it.
     """
     reason = irregular(path)
     if reason is not None:
@@ -146,13 +146,13 @@ def table_schema(name: str, columns: Sequence[str] | None = None) -> pa.Schema:
 
 
 def no_rows(name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a table, or some of its columns, without rows."""
-    # schema.empty_table() would import pandas, which takes longer than all that a reader does
+    """Make an empty table, with all of its columns or some."""
+    # schema.empty_table() would import pandas, which takes longer than the whole reading
     return pa.Table.from_batches([], schema=table_schema(name, columns))
 
 
 def _to_read(file: pq.ParquetFile, name: str, columns: Sequence[str] | None) -> list[str] | None:
-    """Return the columns to read, with those that are checked: schema_version and key."""
+    """List the columns to read, with those that are checked: schema_version and key."""
     if columns is None:
         return None
     checked = [c for c in ("schema_version", "key") if c in SCHEMAS[name].names and c not in columns]
@@ -185,10 +185,10 @@ def _check_key(table: pa.Table, name: str, path: Path) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the texts that `write_part` kept in the metadata of a part.
+    """Read the texts that `write_part` stored in the metadata of a part.
 
     Raises:
-        InputError: if the file cannot be read, or is not there.
+        InputError: if the file cannot be read, or does not exist.
     """
     try:
         with opened_part(path) as file:
@@ -199,10 +199,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_trial(path: Path) -> dict[str, Any]:
-    """Return the row of `trials`, as far as training fills it, that a part of `predictions` keeps of its trial.
+    """Read the trial's row of `trials`, as far as training fills it, from a part of `predictions`.
 
     Raises:
-        InputError: if the file cannot be read, or holds no row of the trial that it is named after.
+        InputError: if the file cannot be read, or contains no row of the trial that it is named after.
     """
     try:
         row = json.loads(read_metadata(path).get("trial", "null"))

@@ -1,4 +1,4 @@
-"""plan.json: the trials that the last run of a sweep planned; its folder also keeps those of earlier plans."""
+"""plan.json: the trials that the last run of a sweep planned; the folder also contains those of earlier plans."""
 
 import json
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from ser_ray.results.folder import SweepFolder
 
 
 def write_planned(folder: SweepFolder, keys: Iterable[str]) -> None:
-    """Write the keys of the trials that a sweep plans, in place of those that an earlier run planned."""
+    """Write the keys of the trials that a sweep plans, in place of those of an earlier run."""
     write_text(folder.plan_file, json.dumps({"trials": sorted(set(keys))}) + "\n", temporary_dir=folder.tmp)
 
 
 def read_planned(folder: SweepFolder) -> frozenset[str] | None:
-    """Return the keys of the trials that the last run planned; None if there is no plan.json.
+    """Read the keys of the trials that the last run planned; None if there is no plan.json.
 
     Raises:
         InputError: if plan.json is damaged.

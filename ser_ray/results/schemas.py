@@ -9,20 +9,20 @@ TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
 METHODS = ("greedy", "exhaustive")
 STAGES = ("", *METHODS)
-"""Of a prediction: raw ("", which has no word in a column's name), and after each search of the post-processing."""
+"""Stages of a prediction: raw ("", which adds no word to a column's name), and after each post-processing search."""
 
 
 def ccc_column(partition: str, target: str, *, stage: str = "", per_recording: bool = False) -> str:
-    """Return the name of a CCC in `trials`, such as "ccc_devel_greedy_arousal_per_recording".
+    """Make the name of a CCC column in `trials`, such as "ccc_devel_greedy_arousal_per_recording".
 
-    Pooled over the frames of all recordings unless `per_recording`: then the mean of the recordings' own CCC.
+    The CCC is pooled over the frames of all recordings, or with `per_recording` the mean of the recordings' own CCCs.
     """
     parts = ["ccc", partition, stage, target, "per_recording" if per_recording else ""]
     return "_".join(part for part in parts if part)
 
 
 def crossfit_column(method: str, target: str) -> str:
-    """Return the name of a search's estimated CCC on unseen recordings, such as "ccc_devel_greedy_crossfit_mean"."""
+    """Make the column name of a search's estimated CCC on unseen data, such as "ccc_devel_greedy_crossfit_mean"."""
     return f"ccc_devel_{method}_crossfit_{target}"
 
 
@@ -38,13 +38,13 @@ CROSSFIT_COLUMNS = tuple(crossfit_column(method, target) for method in METHODS f
 """Null where devel has a single recording."""
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-_TIME = pa.timestamp("us")  # UTC; not marked so, since duckdb wants a further package for times with a zone
+_TIME = pa.timestamp("us")  # UTC; without a zone, since duckdb needs another package for times with one
 
 TRIALS = pa.schema(
     [
         ("schema_version", pa.int32()),
         ("key", _TEXT),
-        ("configuration", _TEXT),  # as the key, without the seed: equal for the seeds of one configuration
+        ("configuration", _TEXT),  # like the key but without the seed: equal for all seeds of a configuration
         ("sweep", _TEXT),
         ("status", _TEXT),  # finished | stopped | failed
         ("error", _TEXT),  # why a trial failed; null otherwise
@@ -68,7 +68,7 @@ TRIALS = pa.schema(
         ("learning_rate", _FLOAT),
         ("weight_decay", _FLOAT),
         ("segments", _TEXT),  # grid | random
-        ("deterministic", _BOOL),  # as configured; a CPU is so in any case
+        ("deterministic", _BOOL),  # as configured; a CPU is always deterministic
         ("seed", _INT),
         ("max_epochs", _INT),  # as configured
         ("epochs", _INT),  # as trained
@@ -81,7 +81,7 @@ TRIALS = pa.schema(
         ("samples_per_second", _FLOAT),  # audio samples trained on per second of training
         ("peak_memory_bytes", _INT),
         ("precision", _TEXT),  # in effect: float32 | tf32 | bf16 | float64
-        ("backend", _TEXT),  # what computed the convolutional blocks: reference | fused
+        ("backend", _TEXT),  # of the convolutional blocks: reference | fused
         ("device", _TEXT),
         ("gpu_driver", _TEXT),  # NVIDIA's driver, such as "580.65.06"; null on a CPU, like the next two
         ("cuda_version", _TEXT),  # that PyTorch was built with
@@ -98,7 +98,7 @@ TRIALS = pa.schema(
         ("versions", _TEXT),  # JSON: package -> version
         ("corpus", _TEXT),
         ("corpus_fingerprint", _TEXT),
-        ("corpus_verified", _BOOL),  # whether its shards were hashed and found to be what the manifest says
+        ("corpus_verified", _BOOL),  # whether its shards' hashes were compared with the manifest
         ("config", _TEXT),  # JSON: the resolved configuration that the key is made of
         ("reused_from", _TEXT),  # folder of the sweep that it was taken over from; null for a trial of this sweep
     ]
@@ -136,7 +136,7 @@ POSTPROCESSING = pa.schema(
         ("scale", _BOOL),
         ("shift", _INT),  # frames; positive moves predictions later
         ("shift_s", _FLOAT),
-        ("at_edge", _TEXT),  # "window", "shift" or "window, shift": where the chain is the last of its grid; else null
+        ("at_edge", _TEXT),  # "window", "shift" or "window, shift" if the chain is at that edge of its grid; else null
         ("prediction_mean", _FLOAT),  # constants fitted on the filtered devel predictions and gold
         ("prediction_std", _FLOAT),
         ("gold_mean", _FLOAT),
@@ -144,8 +144,8 @@ POSTPROCESSING = pa.schema(
         ("ccc_devel_raw", _FLOAT),
         ("ccc_devel", _FLOAT),  # of the whole chain, in sample
         ("ccc_devel_crossfit", _FLOAT),  # estimated for unseen recordings; null for one recording alone
-        ("folds", _INT),  # of recordings, in that estimate; 1 is none
-        ("recordings", _INT),  # of devel that were searched
+        ("folds", _INT),  # of recordings, in that estimate; 1: no estimate
+        ("recordings", _INT),  # of devel, used by the search
         ("doubt", _TEXT),  # reliability warning: why the gain is probably overfitted; null if there is none
         ("gain_median", _FLOAT),  # of each step in turn, on devel, in sample
         ("gain_centre", _FLOAT),

@@ -1,9 +1,9 @@
-"""Tables read from many parts, and from one compacted file as far as that holds their rows.
+"""Tables read from many parts, or from one compacted file for the parts whose rows it contains.
 
-The parts are the record. The compacted file (`trials.parquet` beside the folder `trials`) lists in its metadata which
-parts it holds, with their stamps: a part that was written since is read itself, and one that was deleted is not read at
-all. The file may be deleted at any time. Without such a list, and where there is no folder of parts, the file is the
-table itself: so the repository keeps the rows of finished sweeps.
+The parts are the record. The compacted file (`trials.parquet` beside the folder `trials`) lists in its metadata the
+parts that it contains, with their stamps. A part that was written since is read from its own file; one that was deleted
+is not read at all. The compacted file may be deleted at any time. A file without such a list, where there is no folder
+of parts, is the table itself: the repository stores the rows of finished sweeps in this way.
 """
 
 import json
@@ -22,12 +22,12 @@ from ser_ray.results.parts import no_rows, opened_part, read_part
 from ser_ray.results.schemas import SCHEMA_VERSION, SCHEMAS
 
 SETTLED_NS = 2_000_000_000
-"""Only parts older than this are compacted: one that is written twice within the tick of a coarse clock (two seconds at
+"""Only parts older than this are compacted: one that is written twice within a tick of a coarse clock (two seconds at
 most on any disk) may keep its stamp."""
 FEW = 8
-"""Up to so many parts are opened sooner than the compacted file is searched."""
+"""Up to this many parts are opened faster than the compacted file is searched."""
 WORTH_PARTS, WORTH_SHARE, WORTH_LEAST = 200, 0.02, 50
-"""Compaction is worth it when so many parts, or this share of all, are not in the file, but never for fewer than the
+"""Compaction is worth it if this many parts, or this share of all, are not in the file, but never for fewer than the
 last number."""
 COMPACTED_TABLES = ("trials", "postprocessing")
 """Tables that are read whole, to rank trials and to count reliability warnings."""
@@ -37,7 +37,7 @@ _METADATA = b"ser_ray.parts.1"
 
 @dataclass(frozen=True)
 class _Compacted:
-    """Rows of the compacted file, and for each part that has not changed since its range of rows."""
+    """Rows of the compacted file, and the range of rows of each part that has not changed since."""
 
     rows: pa.Table
     ranges: Mapping[str, tuple[int, int]]
@@ -51,10 +51,10 @@ def read_table(
     columns: Sequence[str] | None = None,
     skip_damaged: bool = False,
 ) -> pa.Table:
-    """Return a table of a sweep, of all trials or some, in the order of their keys; without rows if there are none.
+    """Read a table of a sweep for all trials or some, in the order of their keys; without rows if there are none.
 
     Raises:
-        InputError: unless `skip_damaged`, if a part cannot be read or has another schema version, naming the file.
+        InputError: if a part cannot be read or has another schema version, with its path; not if `skip_damaged`.
     """
     wanted = None if keys is None else set(keys)
     kept = _read_kept(folder, name, wanted, columns)
@@ -70,12 +70,12 @@ def read_table(
 
 
 def compacted_keys(folder: SweepFolder, name: str) -> frozenset[str]:
-    """Return the trials whose rows are read from the compacted file, since their parts have not changed."""
+    """List the trials whose rows are read from the compacted file, since their parts have not changed."""
     return frozenset(_read_compacted(folder, name, folder.stamps(name), ["key"]).ranges)
 
 
 def compact(folder: SweepFolder, name: str = "trials") -> int:
-    """Write the rows of all parts of a table to its compacted file, and return how many parts it holds.
+    """Write the rows of all parts of a table to its compacted file; return the number of parts in it.
 
     Parts of the last two seconds, and damaged ones, are left out. The sweep may be running, and another process may
     compact it too.
@@ -83,7 +83,7 @@ def compact(folder: SweepFolder, name: str = "trials") -> int:
     Raises:
         OSError: if it cannot be written; an earlier file stays as it was.
     """
-    # Stamps first, then the rows: a part that is written anew in between has another stamp than the one listed.
+    # Stamps first, then rows: a part that is rewritten in between gets another stamp than the one listed.
     stamps = _settled(folder, folder.stamps(name))
     rows, counts = _read(folder, name, stamps, None, _read_compacted(folder, name, stamps, None), skip_damaged=True)
     listed = [(key, *stamps[key], count) for key, count in counts.items()]
@@ -97,7 +97,7 @@ def compact(folder: SweepFolder, name: str = "trials") -> int:
 
 
 def compact_tables(folder: SweepFolder) -> None:
-    """Compact the tables that are read whole, where that is worth it.
+    """Compact those tables that are read whole, if it is worth it.
 
     Raises:
         OSError: if a file cannot be written; an earlier one stays as it was.
@@ -107,7 +107,7 @@ def compact_tables(folder: SweepFolder) -> None:
 
 
 def compact_if_worth(folder: SweepFolder, name: str = "trials") -> bool:
-    """Compact a table if many of its parts are not in its compacted file, and return whether it did.
+    """Compact a table if many of its parts are not in its compacted file; return True if it was compacted.
 
     The check takes about 10 ms per thousand parts: a call every few seconds is enough.
 
@@ -131,7 +131,7 @@ def compact_if_worth(folder: SweepFolder, name: str = "trials") -> bool:
 
 
 def _settled(folder: SweepFolder, stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
-    """Return the parts that are older than SETTLED_NS by the clock of their own disk."""
+    """Select the parts that are older than SETTLED_NS by the clock of their own disk."""
     folder.tmp.mkdir(parents=True, exist_ok=True)
     now = folder.tmp / f"now.{secrets.token_hex(6)}"
     try:
@@ -151,7 +151,7 @@ def _read(
     *,
     skip_damaged: bool = False,
 ) -> tuple[pa.Table, dict[str, int]]:
-    """Return the rows of the parts of some trials in the order of their keys, and how many rows each part has."""
+    """Read the parts of some trials in the order of their keys; return their rows and each part's number of rows."""
     tables: list[pa.Table] = []
     counts: dict[str, int] = {}
     start = end = 0  # adjacent rows of the compacted file are taken as one slice
@@ -180,7 +180,7 @@ def _read(
 
 
 def is_kept(folder: SweepFolder, name: str = "trials") -> bool:
-    """Return whether a table of a sweep is kept in one file, without parts: as the repository keeps finished sweeps."""
+    """Check whether a table is stored in one file, without parts, as the repository stores finished sweeps."""
     if (folder.path / name).is_dir() or not folder.compacted(name).is_file():
         return False
     with opened_part(folder.compacted(name)) as file:
@@ -190,7 +190,7 @@ def is_kept(folder: SweepFolder, name: str = "trials") -> bool:
 def _read_kept(
     folder: SweepFolder, name: str, keys: Collection[str] | None, columns: Sequence[str] | None
 ) -> pa.Table | None:
-    """Return the rows of a table that is kept in one file; None if it is not."""
+    """Read the rows of a table that is stored in one file without parts; None if it is not."""
     if "key" not in SCHEMAS[name].names or not is_kept(folder, name):
         return None
     rows = read_part(folder.compacted(name), name, of_one_trial=False)
@@ -204,7 +204,7 @@ def _read_kept(
 def _read_compacted(
     folder: SweepFolder, name: str, stamps: Mapping[str, Stamp], columns: Sequence[str] | None
 ) -> _Compacted:
-    """Return what the compacted file holds of parts that have these stamps; nothing if it is missing or damaged."""
+    """Read the compacted file's rows of parts with these stamps; none if it is missing or damaged."""
     nothing = _nothing(name, columns)
     try:
         with opened_part(folder.compacted(name)) as file:
@@ -227,7 +227,7 @@ def _pack(listed: Sequence[tuple[str, int, int, int]]) -> str:
 
 
 def _ranges(file: pq.ParquetFile, name: str, stamps: Mapping[str, Stamp]) -> dict[str, tuple[int, int]]:
-    """Return key -> range of rows of the parts that still have the stamp listed; {} if the file is not consistent."""
+    """Return key -> range of rows for parts that still have the listed stamp; {} if the file is not consistent."""
     packed = (file.metadata.metadata or {}).get(_METADATA, b"")
     checksum, text = packed[:8], packed[8:]
     if checksum != b"%08x" % zlib.crc32(text) or not file.schema_arrow.equals(SCHEMAS[name]):

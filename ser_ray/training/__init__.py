@@ -1,4 +1,4 @@
-"""Training and evaluation. The configuration is imported at once; what needs PyTorch is in the modules."""
+"""Training and evaluation. The package imports only the configuration; its other modules need PyTorch."""
 
 from ser_ray.training.config import TrainingConfig
 

@@ -1,7 +1,7 @@
-"""What a training process needs in its environment; without PyTorch, so that its parent can set it, too.
+"""Allocator settings and environment of a training process; without PyTorch, so that its parent can set them, too.
 
 A step of the paper's network allocates and frees about 2 GB of buffers. By default glibc returns them to the kernel
-and has them faulted in again in the next step, which is half of the step's time (benchmarks/bench_step.py).
+and has them faulted in again in the next step, which takes half of the step's time (benchmarks/bench_step.py).
 """
 
 import ctypes
@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _NEVER, _LARGEST, _TOP_PAD_BYTES = -1, 2**31 - 1, 2**28
 
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-"""Gives cuBLAS buffers of one size; where it may choose between sizes, results can differ from run to run."""
+"""Gives cuBLAS buffers of one size; if it may choose between sizes, results can differ from run to run."""
 
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(_LARGEST),
@@ -22,13 +22,13 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     **dict([CUBLAS_WORKSPACE]),
 }
-"""What a process that trains in a thread needs in its environment when it starts."""
+"""Environment variables that a process which trains in a thread needs at its start."""
 
 
 def keep_buffers() -> None:
-    """Let this process keep freed buffers for its next step; enough where its main thread trains.
+    """Make this process keep freed buffers for its next step; sufficient if its main thread trains.
 
-    Where another C library than glibc allocates, nothing is set.
+    With another C library than glibc nothing is set.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: whole or absent, the one before kept, and read without executing anything in them."""
+"""Checkpoints of a training: written atomically, the previous one kept, and read without executing their contents."""
 
 import os
 import secrets
@@ -16,16 +16,16 @@ LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
 def save_last(folder: Path, content: dict[str, Any]) -> None:
-    """Write a training's last checkpoint and keep the one before it; if that fails, last.pt is what it was."""
+    """Write a training's last checkpoint and keep the previous one; if that fails, last.pt is unchanged."""
     last, spare = folder / LAST, folder / f".{PREVIOUS}.{secrets.token_hex(6)}"
     try:
         with whole_file(last) as temporary:
             _write(content, temporary)
             if last.exists():
-                # a second name for the old file, so that last.pt is there at every moment
+                # a second name for the old file, so that last.pt exists at every moment
                 try:
                     os.link(last, spare)
-                except OSError:  # a file system without links: for a moment there is a previous.pt alone
+                except OSError:  # a file system without links: for a moment only previous.pt exists
                     os.replace(last, folder / PREVIOUS)
                 else:
                     os.replace(spare, folder / PREVIOUS)
@@ -34,15 +34,15 @@ def save_last(folder: Path, content: dict[str, Any]) -> None:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors, numbers, texts, and lists and dicts of them; if that fails, `path` is what it was."""
+    """Write a checkpoint of tensors, numbers, texts, lists and dicts of them; if that fails, `path` is unchanged."""
     with whole_file(path) as temporary:
         _write(content, temporary)
-        if path.is_dir():  # over anything else it is renamed
+        if path.is_dir():  # a rename replaces anything else
             set_aside(path, path.with_name(f"damaged-{path.name}"))
 
 
 def _write(content: dict[str, Any], temporary: Path) -> None:
-    """Write a checkpoint and sync it before anything is done with the one before it."""
+    """Write a checkpoint and sync it, before the previous one is touched."""
     with temporary.open("wb") as file:
         torch.save(content, file)
     sync(temporary)
@@ -51,10 +51,10 @@ def _write(content: dict[str, Any], temporary: Path) -> None:
 def load_last(
     folder: Path, log: Callable[[str], None], check: Callable[[dict[str, Any]], None] = lambda content: None
 ) -> dict[str, Any] | None:
-    """Return the newest checkpoint of a training that is whole and passes a check; None where there is none.
+    """Load the newest checkpoint of a training that is intact and passes a check; None if there is none.
 
     The check raises InputError for a checkpoint that does not fit the training. One that is damaged or does not fit is
-    moved to damaged-last.pt, so that it never replaces the one before it, and a line is logged. Raises OSError if the
+    moved to damaged-last.pt, so that it never replaces the previous one, and a line is logged. Raises OSError if the
     file system cannot read a checkpoint, or cannot move it.
     """
     for name, instead in ((LAST, "the one before it"), (PREVIOUS, "none: training from the start")):
@@ -84,7 +84,7 @@ def remove_half_written(folder: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds: weights and plain data only, on the CPU.
+    """Load a checkpoint on the CPU: weights and plain data only.
 
     Raises FileNotFoundError if there is none, OSError if the file system cannot read it, and InputError if the file is
     damaged or no checkpoint of ser_ray.
@@ -93,16 +93,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if reason is not None:
         raise InputError(f"{path} is no readable checkpoint ({reason})")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums that it writes
+        with zipfile.ZipFile(path) as archive:  # torch itself does not check the checksums that it writes
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except Exception as error:  # damaged bytes end unpickling with any exception, as its documentation says
+    except Exception as error:  # unpickling damaged bytes may raise any exception, as its documentation says
         if isinstance(error, OSError) and error.errno in FILE_SYSTEM_ERRORS:
-            raise  # the checkpoint may be sound, and is not to be given up
+            raise  # the checkpoint may be intact, so it must not be set aside
         raise InputError(f"{path} is no readable checkpoint ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no checkpoint of ser_ray")

@@ -13,7 +13,7 @@ _Seconds = Annotated[float, Strict(), Field(ge=0, le=86_400)]
 Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 LARGEST_SEED = 9 * 10**18
-"""So that it and the seeds of its replicates are 64-bit numbers, as in the tables."""
+"""Keeps a seed, and those of its replicates, within 64 bits, as in the tables."""
 Loss = Literal["ccc", "mse"]
 Optimizer = Literal["rmsprop", "rmsprop_tf", "adam", "adamw"]
 Segments = Literal["grid", "random"]
@@ -22,10 +22,10 @@ Precision = Literal["float32", "tf32", "bf16", "float64"]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainingConfig:
-    """How a network is trained.
+    """Settings of a network's training.
 
     Args:
-        epochs: at most.
+        epochs: the largest number of epochs.
         patience: epochs without a better devel CCC after which training ends; None never ends it early.
         batch_size: segments in a batch.
         sequence_s: length of a training segment in seconds; a whole number of frames.
@@ -34,21 +34,21 @@ class TrainingConfig:
             epsilon inside the root), "adam", or "adamw".
         decay: decay rate of RMSprop's mean square.
         momentum: of RMSprop.
-        weight_decay: this much of each weight is added to its gradient; with "adamw" the weight itself shrinks by this
-            times the learning rate, each step. 0 is the paper's setting.
+        weight_decay: this share of each weight is added to its gradient. With "adamw" each step shrinks the weight
+            itself by this times the learning rate. 0 is the paper's setting.
         segments: "grid" cuts each recording at the same places in every epoch; "random" takes as many segments, each
             beginning at a frame drawn anew in every epoch.
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
             moved back later by it. A whole number of frames; 0 is the paper's setting.
-        precision: of the network, in training and in evaluation: "float32"; "tf32", whose products are rounded on GPUs
-            that have it (elsewhere it is float32); "bf16", bfloat16 up to the LSTM's output (float32 on CPUs without
-            AVX-512); or "float64", slow, for comparing kinds of CPU, whose roundings it makes too small to matter. The
-            loss is float32, with "float64" float64.
-        deterministic: on a GPU, take only algorithms that give the same bits each time; False lets cuDNN choose by
-            timing. A CPU is deterministic in any case.
+        precision: of the network, in training and in evaluation. "tf32" rounds products on GPUs that have it (elsewhere
+            it is float32). "bf16" is bfloat16 up to the LSTM's output (float32 on CPUs without AVX-512). "float64" is
+            slow and serves to compare kinds of CPU, since it makes their rounding differences negligible. The loss is
+            float32, with "float64" float64.
+        deterministic: on a GPU, use only algorithms that give the same bits each time; False lets cuDNN choose by
+            timing. A CPU is always deterministic.
         seed: of the weights, the segments and their order, and the dropout.
-        limit_recordings: use only so many recordings of each partition.
-        limit_s: use only the first seconds of each recording.
+        limit_recordings: use at most this many recordings of each partition.
+        limit_s: use only this many seconds from the start of each recording.
     """
 
     epochs: Count = 100
@@ -71,9 +71,9 @@ class TrainingConfig:
 
 
 def whole_frames(seconds: float, label_rate: float, name: str) -> int:
-    """Return a duration as a number of frames; raise InputError if that is not whole, with the nearest that are.
+    """Convert a duration to frames; raise InputError with the nearest valid durations if the number is not whole.
 
-    `name` is the setting's, for the error.
+    `name` is the setting's name in the error.
     """
     frames = seconds * label_rate
     if abs(frames - round(frames)) > 1e-6:
@@ -86,13 +86,13 @@ def whole_frames(seconds: float, label_rate: float, name: str) -> int:
 
 
 def first_problem(error: ValidationError, *place: str) -> str:
-    """Return where the first invalid value is, below a place, and why it is invalid."""
+    """Format the first validation error: its location below a place, and its message."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, (*place, *first['loc'])))}: {first['msg']}"
 
 
 def weights_bytes(model: ModelConfig) -> int:
-    """Return the least memory that training a network takes for its weights, whatever the device.
+    """Compute the least memory that training a network takes for its weights, on any device.
 
     Weights, gradients, one state of the optimiser and the best weights so far, in float32.
     """
@@ -100,7 +100,7 @@ def weights_bytes(model: ModelConfig) -> int:
 
 
 def segment_bytes(model: ModelConfig, samples: int) -> int:
-    """Return the least memory that training takes for one segment, whatever the back end.
+    """Compute the least memory that training takes for one segment, with any back end.
 
     The audio and the output of each block, which the backward pass needs, in float32.
     """

@@ -1,4 +1,4 @@
-"""Classification of a training's errors: memory is short, or the device itself is at fault."""
+"""Classification of training errors: too little memory, or a fault of the device itself."""
 
 import errno
 import re
@@ -28,7 +28,7 @@ _DEVICE = re.compile(
     re.IGNORECASE,
 )
 _OWN = re.compile(
-    # what a program asks wrongly: it would be asked as wrongly of any other device
+    # mistakes of the program, which would fail on any other device as well
     r"CUDNN_STATUS_(?:BAD_PARAM|NOT_SUPPORTED)\w*|CUBLAS_STATUS_(?:INVALID_VALUE|NOT_SUPPORTED)"
     r"|device-side assert|invalid (?:argument|configuration argument|resource handle|device function)"
     r"|no kernel image is available|too many resources requested",
@@ -37,11 +37,11 @@ _OWN = re.compile(
 
 
 def classify_error(error: BaseException) -> ErrorKind | None:
-    """Return whether memory could not be had ("memory") or the device is at fault ("device"); None for all else.
+    """Classify an error as too little memory ("memory") or a fault of the device ("device"); None for all others.
 
-    What an error was raised from counts, too. On another device an error of the device would not recur; all else, such
-    as a bug, would. PyTorch raises most CUDA errors as a plain RuntimeError, so that the words decide; the table of
-    them is in this file alone. "CUDA error: out of memory" is of memory.
+    The causes of an error (`raise ... from`) are checked, too. On another device a fault of the device would not recur;
+    any other error, such as a bug, would. PyTorch raises most CUDA errors as a plain RuntimeError, so the message
+    decides; this file alone has the patterns. "CUDA error: out of memory" counts as memory.
     """
     found = _classify_one(error)
     while found is None and error.__cause__ is not None:

@@ -1,7 +1,7 @@
 """Predictions of whole recordings, without segmentation and in bounded memory, and their scores.
 
-Recordings are read, convolved and fed to the LSTM chunk by chunk: the convolutional part with each layer's own halo,
-the LSTM with its state carried on. So neither waveforms nor features of whole recordings are ever held, and the values
+Recordings are read, convolved and fed to the LSTM chunk by chunk. The convolutional part also computes the halo of each
+layer; the LSTM carries on its state. So waveforms and features of whole recordings are never in memory, and the values
 are those of one pass over each whole recording.
 """
 
@@ -21,15 +21,15 @@ from ser_ray.metrics import ccc_per_recording, ccc_pooled
 from ser_ray.models.network import LstmState, Network
 
 CHUNK_SAMPLES = 327_680
-"""About how much of a recording is computed at a time: 20 s."""
+"""Approximate number of samples of a recording that are computed at a time: 20 s."""
 ALIGNED_FRAMES = 16
-"""Chunks begin at multiples of this many frames, so that their rows are aligned in memory and divided into blocks as
-those of one pass: a matrix product may round a row otherwise where it is aligned otherwise, or outside all blocks."""
+"""Chunks begin at multiples of this many frames, so that their rows are aligned in memory and divided into blocks as in
+one pass. A matrix product may round a row differently if it is aligned differently, or lies outside all blocks."""
 CPU_ROWS, GPU_ROWS = 1, 16
-"""How many recordings go through the LSTM together: always the same number on a device, since the size of a matrix
-product decides how it is summed, and a prediction must not depend on the other recordings. One pass over one recording
-has one row. On a CPU a product with one row is summed otherwise than one with several, which would be faster
-(benchmarks/bench_evaluation.py); a GPU is not filled by one row."""
+"""Number of recordings that go through the LSTM together. It is fixed for a device, since the size of a matrix product
+determines how it is summed, and a prediction must not depend on the other recordings. One pass over one recording has
+one row. On a CPU a product with one row is summed differently from one with several rows, which would be faster
+(benchmarks/bench_evaluation.py). One row does not fill a GPU."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def predict_recordings(
     shift_frames: int = 0,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> list[Float32[NDArray[np.float32], "_ targets"]]:
-    """Return the predictions [frames, targets] of whole recordings, on the recordings' own time.
+    """Predict whole recordings [frames, targets], on the recordings' own time.
 
-    The network is in eval mode meanwhile. Predictions are moved later by the training's label shift, the first one
+    The network is in eval mode meanwhile. Predictions are moved later by the training's label shift, with the first one
     repeated. `on_chunk` is called after each chunk.
     """
     sources = [WaveformSource(recording.frames, partial(corpus.waveform, recording)) for recording in recordings]
@@ -79,17 +79,16 @@ def predict_waveforms(
     rows: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> list[Float32[NDArray[np.float32], "_ targets"]]:
-    """Return the predictions [frames, targets] for whole recordings, the label shift still in them.
+    """Predict whole recordings [frames, targets], without correction of the label shift.
 
-    Each row of a batch holds a recording until its end, and then the next that waits. On a CPU, in float32 and with one
-    row, the values are those of one pass: bit for bit where the blocks are fused, and up to rounding where they are
-    plain PyTorch.
+    Each row of a batch takes a recording until its end, and then the next one in the queue. On a CPU, in float32 and
+    with one row, the values are those of one pass: bit for bit with fused blocks, up to rounding with plain PyTorch.
 
     Args:
         model: the network; it is put in eval mode for this and back afterwards.
         sources: any number of recordings, of any lengths.
-        chunk_frames: how many frames are computed at a time, at least 2; None for about CHUNK_SAMPLES.
-        rows: how many recordings go through the LSTM together; None for CPU_ROWS or GPU_ROWS.
+        chunk_frames: number of frames computed at a time, at least 2; None for about CHUNK_SAMPLES.
+        rows: number of recordings that go through the LSTM together; None for CPU_ROWS or GPU_ROWS.
         on_chunk: called after each chunk.
     """
     weights, config = model.head.weight, model.config
@@ -117,7 +116,7 @@ def predict_waveforms(
 
 @dataclass
 class _Trace:
-    """A recording's prediction and how many frames of it are done."""
+    """A recording's prediction and the number of its frames that are done."""
 
     source: WaveformSource
     prediction: NDArray[np.float32]
@@ -128,7 +127,7 @@ class _Trace:
         return self.source.frames - self.done
 
     def features(self, model: Network, steps: int) -> Float[torch.Tensor, "frames channels"]:
-        """Return the convolutional part's output for the next frames, at most `steps`."""
+        """Compute the convolutional part's output for the next frames, at most `steps`."""
         device, source = model.head.weight.device, self.source
 
         def read(start: int, stop: int) -> torch.Tensor:
@@ -137,7 +136,7 @@ class _Trace:
         return model.features_between(read, source.frames, self.done, min(self.done + steps, source.frames))[0]
 
     def take(self, output: Float[NDArray[np.floating], "steps targets"]) -> None:
-        """Keep the next frames of an output that may go on beyond the recording's end."""
+        """Store the next frames of an output, which may extend beyond the recording's end."""
         end = min(self.done + len(output), self.source.frames)
         self.prediction[self.done : end] = output[: end - self.done]
         self.done = end
@@ -147,9 +146,9 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
     """Predict the next chunk of each recording; return the LSTM's state after it."""
     hidden, _ = state
     longest = max(trace.left for trace in in_rows.values())
-    # a last frame is never computed alone: a product with a single row is rounded otherwise than one with several
+    # a last frame is never computed alone: a product with one row is rounded differently from one with several
     steps = longest if longest <= chunk_frames + 1 else chunk_frames
-    # rows without a recording, or after its end, are padded, which a unidirectional LSTM has not seen when it matters
+    # rows without a recording, or after its end, are padded; a unidirectional LSTM meets padding only after all frames
     features = hidden.new_zeros(hidden.shape[1], steps, model.config.channels[-1])
     for row, trace in in_rows.items():
         own = trace.features(model, steps)
@@ -163,7 +162,7 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
 def delay(
     trace: Float32[NDArray[np.float32], "length targets"], frames: int
 ) -> Float32[NDArray[np.float32], "length targets"]:
-    """Return a trace moved later by so many frames, its first value repeated."""
+    """Move a trace later by a number of frames, with its first value repeated."""
     if frames == 0:
         return trace
     return np.concatenate([np.repeat(trace[:1], min(frames, len(trace)), axis=0), trace[: max(0, len(trace) - frames)]])
@@ -172,7 +171,7 @@ def delay(
 def gold_of(
     corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str]
 ) -> list[Float32[NDArray[np.float32], "_ targets"]]:
-    """Return the gold standard [frames, targets] of whole recordings; NaN where there is no label."""
+    """Read the gold standard [frames, targets] of whole recordings; NaN where there is no label."""
     columns = [corpus.targets.index(target) for target in targets]
     return [corpus.gold(recording)[:, columns] for recording in recordings]
 
@@ -182,7 +181,7 @@ def score(
     gold: Sequence[Float[NDArray[np.floating], "_ targets"]],
     targets: Sequence[str],
 ) -> Scores:
-    """Return the CCC of predictions, pooled and per recording, given one array [frames, targets] per recording.
+    """Compute the CCC of predictions, pooled and per recording, given one array [frames, targets] per recording.
 
     Recordings and frames without a label are left out. A score is NaN where a CCC does not exist.
     """

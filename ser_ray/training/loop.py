@@ -1,4 +1,4 @@
-"""The training of one network: epochs until the last or until patience ends, resumable after every step."""
+"""Training of one network: epochs until the last or until patience ends, resumable after every step."""
 
 import dataclasses
 import itertools
@@ -41,7 +41,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 class TrainingInterruptedError(RuntimeError):
-    """A training that was asked to end; it is saved and goes on from there."""
+    """A training that ended on a stop request; it is saved and can go on from there."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Supervision:
 
     Args:
         alive: called after every step and every chunk of evaluation.
-        stop: called as often; once it returns true the training is saved and raises TrainingInterruptedError.
-        save_every_s: the training is saved within an epoch, too, when so many seconds have passed since it last was.
-        log: takes a line for the trial's log.
+        stop: called as often; once it returns true, the training is saved and raises TrainingInterruptedError.
+        save_every_s: seconds after which the training is saved again, also within an epoch.
+        log: writes a line to the trial's log.
     """
 
     alive: Callable[[], None] = lambda: None
@@ -68,7 +68,7 @@ class TrainingResult:
     Args:
         model: with the weights of the best epoch by devel CCC before post-processing.
         best_epoch: counted from 1.
-        backend: what computed the convolutional blocks, "reference" or "fused".
+        backend: of the convolutional blocks, "reference" or "fused".
     """
 
     model: Network
@@ -88,14 +88,14 @@ def train(
     backend: Backend = "auto",
     supervision: Supervision | None = None,
 ) -> TrainingResult:
-    """Train a network on the train partition of a corpus; devel chooses the epoch whose weights are returned.
+    """Train a network on the train partition of a corpus; return the weights of the epoch that is best on devel.
 
-    Starts from `checkpoints`/last.pt where that exists, or the checkpoint before it where that one is damaged, and then
-    ends with the very weights of a run that was never interrupted (on a CPU of the same kind). `on_epoch` is called
-    after each epoch, when its checkpoint is written, with the reports of all epochs so far.
+    Goes on from `checkpoints`/last.pt if it exists, or from the previous checkpoint if last.pt is damaged. It then ends
+    with exactly the weights of a run that was never interrupted (on a CPU of the same kind). `on_epoch` is called after
+    each epoch, when its checkpoint is written, with the reports of all epochs so far.
 
-    Raises TrainingDivergedError if the loss is NaN, infinite or beyond `largest_loss`, and TrainingInterruptedError if
-    the supervision asked for the end; the training is saved then.
+    Raises TrainingDivergedError if the loss is NaN, infinite or above `largest_loss`, and TrainingInterruptedError on a
+    stop request of the supervision; the training is saved then.
     """
     prepare_process(config.precision, deterministic=config.deterministic)
     run = _Run(model_config, config, corpus, checkpoints, device, backend, supervision or Supervision())
@@ -109,7 +109,7 @@ def train(
 
 
 class _Run:
-    """State of one training, which last.pt holds."""
+    """State of one training, as stored in last.pt."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Run:
         self.epochs: list[EpochReport] = []
         self.best_epoch = 0
         self.best_weights: dict[str, torch.Tensor] = {}
-        # of the epoch under way: the loss of each step done, and the seconds that they took in earlier processes
+        # of the current epoch: the loss of each completed step, and the seconds spent on it in earlier processes
         self.losses: list[float] = []
         self.seconds_before = 0.0
         self.saved_at = self.epoch_began = time.perf_counter()
@@ -211,7 +211,7 @@ class _Run:
             self._on_block()
 
     def _on_block(self) -> None:
-        """Between two blocks of work: call `alive`, save when it is time, and end where the supervision asks for it."""
+        """Call `alive`, save if it is due, and end on a stop request; called between two blocks of work."""
         watch, now = self.supervision, time.perf_counter()
         watch.alive()
         stop = watch.stop()
@@ -240,7 +240,7 @@ class _Run:
         save_checkpoint(self.checkpoints / BEST, {"model": self.best_weights, **self._description()})
 
     def _description(self) -> dict[str, Any]:
-        """Return what best.pt holds beside its weights, as plain data: enough to predict any audio."""
+        """Return the contents of best.pt other than weights, as plain data: enough to predict any audio."""
         fields = dataclasses.asdict(self.model.config)
         return {
             "epoch": self.best_epoch,
@@ -276,7 +276,7 @@ class _Run:
         self.epochs = read_reports(content)
         self.best_epoch = content["best_epoch"]
         self.best_weights = content["best"]
-        # version 0.1.0 kept nothing of an epoch under way
+        # version 0.1.0 did not store the progress within an epoch
         self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
 
     def result(self) -> TrainingResult:
@@ -288,7 +288,7 @@ class _Run:
         return TrainingResult(self.model, tuple(self.epochs), self.best_epoch, backend)
 
     def _best_is_kept(self) -> bool:
-        """Return whether best.pt holds the best epoch; not so where it is damaged, or a killed run wrote it."""
+        """Check that best.pt contains the best epoch: it may be damaged, or written by a killed run."""
         kept, own = self._load_best(), self.best_weights
         weights = kept.pop("model", None)
         if not isinstance(weights, dict) or kept != self._description():
@@ -296,7 +296,7 @@ class _Run:
         return weights.keys() == own.keys() and all(_is_equal(weights[name], own[name]) for name in own)
 
     def _load_best(self) -> dict[str, Any]:
-        """Return what best.pt holds; {} where there is none that can be read."""
+        """Return the contents of best.pt; {} if there is none that can be read."""
         try:
             return load_checkpoint(self.checkpoints / BEST)
         except (FileNotFoundError, InputError):

@@ -1,4 +1,4 @@
-"""The losses: 1 - CCC pooled over a batch (Eq. 3 of the paper), and the mean squared error that it argues against."""
+"""Losses: 1 - CCC pooled over a batch (Eq. 3 of the paper), and the mean squared error, which the paper rejects."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ser_ray.training.config import Loss
 
 LARGEST_LOSS = 1e3
-"""A loss above this has diverged, where labels lie in [-1, 1]."""
+"""A training with a loss above this has diverged, for labels in [-1, 1]."""
 
 
 def ccc_loss(
@@ -19,7 +19,7 @@ def ccc_loss(
     gold: Float[Tensor, "batch frames targets"],
     mask: Bool[Tensor, "batch frames"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return 1 - CCC, pooled over all frames of the batch, as the mean over the targets (Eq. 3): a scalar in [0, 2].
+    """Compute 1 - CCC, pooled over all frames of the batch, as the mean over the targets (Eq. 3): a scalar in [0, 2].
 
     The mask is True where a frame counts; gold may be NaN elsewhere.
 
@@ -34,8 +34,8 @@ def ccc_loss(
     x, y = prediction.flatten(0, 1), gold.flatten(0, 1)  # [B T, targets]
     counted = torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask.flatten()[:, None]
     n = counted.sum().clamp(min=1)
-    # Relative to the first counted frame a constant is exactly zero, so that 0/0 is seen as such.
-    # Selected by a tensor of one index: a number would have to be fetched from the device, which the step waits for.
+    # Less its first counted frame a constant is exactly zero, so that 0/0 is recognised.
+    # Selected by a tensor of one index: the step would have to wait for a number to be fetched from the device.
     first = counted.flatten().to(torch.uint8).argmax()[None]
     x_first, y_first, counts = (values.detach().index_select(0, first)[0] for values in (x, y, counted))
     y_first = torch.where(counts, y_first, 0)
@@ -56,7 +56,7 @@ def mse_loss(
     gold: Float[Tensor, "batch frames targets"],
     mask: Bool[Tensor, "batch frames"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the mean squared error over counted frames and targets; 0 if no frame counts."""
+    """Compute the mean squared error over counted frames and targets; 0 if no frame counts."""
     if mask is None:
         return (prediction - gold).square().mean()
     error = torch.where(mask[..., None], prediction - gold, 0)
@@ -66,7 +66,7 @@ def mse_loss(
 def largest_loss(loss: str, gold: Iterable[NDArray[np.floating]]) -> float:
     """Return the loss above which a training has diverged.
 
-    "ccc" lies in [0, 2] whatever the labels are; "mse" grows with their square, so that it reads the recordings' gold.
+    "ccc" lies in [0, 2] for any labels; "mse" grows with their square, so its limit depends on the recordings' gold.
     """
     if loss != "mse":
         return LARGEST_LOSS

@@ -13,8 +13,8 @@ class RMSpropTF(torch.optim.Optimizer):
     """RMSprop of TensorFlow 1: the mean square starts at one and epsilon is inside the root.
 
     s <- decay s + (1 - decay) g^2;  m <- momentum m + learning_rate g / sqrt(s + epsilon);  w <- w - m. The first steps
-    are therefore much smaller than PyTorch's, whose mean square starts at zero. Weight decay is PyTorch's: g has
-    weight_decay times w in it.
+    are therefore much smaller than PyTorch's, whose mean square starts at zero. Weight decay is as in PyTorch:
+    weight_decay times w is added to g.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class RMSpropTF(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step along the gradients; return the loss of a closure that computes it again, if one is given."""
+        """Take one step along the gradients; return the loss that the closure computes, if one is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -53,7 +53,7 @@ class RMSpropTF(torch.optim.Optimizer):
         return loss
 
     def _update(self, weights: list[torch.Tensor], group: dict[str, Any]) -> None:
-        """Update weights by operations on all of them at once, which on a GPU are one kernel each."""
+        """Update all weights together: on a GPU each operation is one kernel."""
         if not weights:
             return
         for weight in weights:
@@ -74,7 +74,7 @@ class RMSpropTF(torch.optim.Optimizer):
 
 
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return a new optimiser of the kind and with the settings that a configuration names."""
+    """Make the optimiser that a configuration names, with its settings."""
     rate, weight_decay = config.learning_rate, config.weight_decay
     match config.optimizer:
         case "rmsprop":

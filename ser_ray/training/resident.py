@@ -1,4 +1,4 @@
-"""The train partition in a GPU's memory, where it fits: batches are made there, only places and lengths are copied."""
+"""The train partition in a GPU's memory, if it fits: batches are made there; only positions and lengths are copied."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from ser_ray.corpus import Corpus, Recording
 from ser_ray.training.segments import Batch, Segment
 
 LARGEST_SHARE = 0.1
-"""Of the memory that a trial may still take: a step's own buffers need most of it."""
+"""Share of the memory that a trial may still take: the buffers of a step need most of it."""
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return how much memory of a GPU this process may still take; 0 for a CPU, which reads the memory map as quickly.
+    """Return the bytes of GPU memory that this process may still take; 0 for a CPU, which reads the memory map as fast.
 
-    It is what nobody uses, but no more than the share of the whole that this process is limited to: others that share
-    the GPU may not have taken theirs yet.
+    These are the free bytes, but no more than the rest of this process's share of the whole: other processes on the GPU
+    may not have taken their share yet.
     """
     if device.type != "cuda":
         return 0
@@ -26,20 +26,20 @@ def free_bytes(device: torch.device) -> int:
 
 
 def resident_bytes(recordings: Sequence[Recording], hop: int, targets: int) -> int:
-    """Return the size of what `ResidentBatches` keeps on its device, of all recordings that segments are cut from."""
+    """Compute the bytes that `ResidentBatches` keeps on its device for all recordings that segments are cut from."""
     audio, gold = np.dtype(np.int16).itemsize * hop, np.dtype(np.float32).itemsize * targets
     return sum(recording.frames for recording in recordings) * (audio + gold)
 
 
 def stays_resident(size_bytes: int, free: int) -> bool:
-    """Return whether a train partition of a size is to be kept on a device with so many free bytes."""
+    """Decide whether a train partition is kept on a device, given its size and the free bytes."""
     return size_bytes <= LARGEST_SHARE * free
 
 
 class ResidentBatches:
-    """Makes batches on a device from recordings that are kept there: those of `MappedBatches`, bit for bit.
+    """Makes batches on a device from recordings kept there; they equal those of `MappedBatches` bit for bit.
 
-    Recordings are concatenated, counted in frames. Arguments as of `MappedBatches`; segments are cut from `recordings`.
+    Recordings are concatenated, frame by frame. Arguments as in `MappedBatches`; segments are cut from `recordings`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ResidentBatches:
             self._gold[own] = torch.from_numpy(corpus.gold(recording)[:, list(target_columns)])
 
     def batch(self, segments: Sequence[Segment]) -> Batch:
-        """Return segments as one batch, padded and masked as by `MappedBatches`."""
+        """Make one batch of segments, padded and masked as by `MappedBatches`."""
         device = self._audio.device
         numbers = [self._numbers[segment.recording.name] for segment in segments]
         ends = [self._ends[number] for number in numbers]

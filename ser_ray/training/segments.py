@@ -1,4 +1,4 @@
-"""Segments of recordings and the batches that are made of them. Segments never cross recordings."""
+"""Segments of recordings and batches of segments. Segments never cross recordings."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from ser_ray.corpus import Corpus, Recording
 from ser_ray.training.config import TrainingConfig
 
 _PLACES = 1
-"""Separates the draw of the segments' places from that of their order, which has only seed and epoch."""
+"""Separates the random draw of the segments' positions from that of their order, which uses only seed and epoch."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Batch:
 
 
 def recordings_of(corpus: Corpus, partition: str, config: TrainingConfig) -> tuple[Recording, ...]:
-    """Return the recordings of a partition within the limits of a training, in the corpus's order."""
+    """Select the recordings of a partition within the limits of a training, in the corpus's order."""
     recordings = corpus.recordings(partition)[: config.limit_recordings]
     if config.limit_s is None:
         return recordings
@@ -55,7 +55,7 @@ def recordings_of(corpus: Corpus, partition: str, config: TrainingConfig) -> tup
 
 
 def cut_segments(recordings: Sequence[Recording], sequence_frames: int) -> list[Segment]:
-    """Return segments of recordings on a fixed grid: every frame once; a recording's last segment may be shorter."""
+    """Cut recordings into segments on a fixed grid: every frame once; a recording's last segment may be shorter."""
     return [
         Segment(recording, start, min(sequence_frames, recording.frames - start))
         for recording in recordings
@@ -64,10 +64,10 @@ def cut_segments(recordings: Sequence[Recording], sequence_frames: int) -> list[
 
 
 def draw_segments(grid: Sequence[Segment], sequence_frames: int, seed: int, epoch: int) -> list[Segment]:
-    """Return the segments of an epoch (counted from 1) at places that only seed and epoch determine.
+    """Draw the segments of an epoch (counted from 1) at positions that only seed and epoch determine.
 
-    For each segment of the grid one of the same recording, which begins at a frame drawn uniformly from those where a
-    whole segment fits; of a recording shorter than that, the grid's.
+    Each segment of the grid is replaced by one of the same recording, whose first frame is drawn uniformly from those
+    where a whole segment fits. A recording that is shorter keeps the segment of the grid.
     """
     latest = [max(0, segment.recording.frames - sequence_frames) for segment in grid]
     starts = np.random.default_rng([seed, epoch, _PLACES]).integers(0, latest, endpoint=True)
@@ -89,7 +89,7 @@ def segments_of_epoch(
 def shuffled_batches(segments: Sequence[Segment], batch_size: int, seed: int, epoch: int) -> Iterator[list[Segment]]:
     """Yield the batches of an epoch: all segments once, in an order that only seed and epoch determine.
 
-    The last batch may hold fewer than batch_size.
+    The last batch may have fewer than batch_size.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(segments))
     for start in range(0, len(order), batch_size):
@@ -115,9 +115,9 @@ class MappedBatches:
         self._frames, self._shift, self._columns = sequence_frames, shift_frames, list(target_columns)
 
     def batch(self, segments: Sequence[Segment]) -> Batch:
-        """Return segments as one batch on the device, short ones padded.
+        """Make one batch of segments on the device, with short ones padded.
 
-        Masked are frames without a label, past the segment's end, or whose shifted label lies past the recording's end.
+        Frames are masked without a label, past the segment's end, or if the shifted label is past the recording's end.
         """
         corpus, frames, shift = self._corpus, self._frames, self._shift
         waveform = torch.zeros(len(segments), frames * corpus.hop)

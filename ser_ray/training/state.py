@@ -1,4 +1,4 @@
-"""State of a training between two of its steps, as checkpoints hold it, and whether a checkpoint fits a training."""
+"""State of a training between two steps, as stored in checkpoints, and checks that a checkpoint fits a training."""
 
 import copy
 import dataclasses
@@ -40,18 +40,18 @@ class EpochReport:
 
 
 class CheckpointMismatchError(InputError):
-    """A checkpoint that can be read, but that its training cannot go on from."""
+    """A readable checkpoint from which its training cannot go on."""
 
 
 def plain_reports(reports: list[EpochReport]) -> list[dict[str, Any]]:
-    """Return reports as a checkpoint holds them: numbers, texts, and dicts of these."""
+    """Convert reports to the plain data of a checkpoint: numbers, texts, and dicts of these."""
     return [
         {**vars(report), "devel": vars(report.devel), "ended_at": report.ended_at.isoformat()} for report in reports
     ]
 
 
 def read_reports(content: Mapping[str, Any]) -> list[EpochReport]:
-    """Return the reports of all epochs before a checkpoint; raise CheckpointMismatchError if it holds none such."""
+    """Read the reports of all epochs from a checkpoint; raise CheckpointMismatchError if they are not valid."""
     try:
         reports = TypeAdapter(list[EpochReport]).validate_python(content.get("epochs"))
     except ValidationError as error:
@@ -62,7 +62,7 @@ def read_reports(content: Mapping[str, Any]) -> list[EpochReport]:
 
 
 def identity(model: ModelConfig, config: TrainingConfig, corpus_fingerprint: str) -> dict[str, Any]:
-    """Return by what a checkpoint names the training that it belongs to, as plain data.
+    """Return the identity of a training as plain data; each of its checkpoints contains it.
 
     The number of epochs is no part of it: a longer training goes on from a shorter one.
     """
@@ -83,10 +83,10 @@ def check_content(
     max_epochs: int,
     identity: Mapping[str, Any],
 ) -> None:
-    """Raise CheckpointMismatchError, saying what does not fit, if a training cannot go on from a checkpoint.
+    """Check that a training can go on from a checkpoint; if not, raise CheckpointMismatchError with the reason.
 
-    Nothing of the training is changed. What version 0.1.0 did not write may be missing: the best weights, what is done
-    of an epoch, and the training's identity.
+    The training itself is not changed. Content that version 0.1.0 did not write may be missing: the best weights, the
+    progress within an epoch, and the training's identity.
     """
     _check_identity(content, identity)
     reports = read_reports(content)
@@ -117,7 +117,7 @@ def _check_identity(content: Mapping[str, Any], expected: Mapping[str, Any]) -> 
     if not isinstance(found, dict):
         raise CheckpointMismatchError("it does not say of which training it is")
     for name, own in expected.items():
-        # a setting that one of them lacks came, or went, with a version of ser_ray
+        # a setting that one of them lacks was added or removed in another version of ser_ray
         if name in found and found[name] != own:
             raise CheckpointMismatchError(
                 f"it is of another training: {name} is {str(found[name])[:40]}, here {str(own)[:40]}"
@@ -134,7 +134,7 @@ def _check_optimizer(content: object, expected: Mapping[str, Any], *, begun: boo
         if not isinstance(group, dict) or group.get("params") != own["params"]:
             raise CheckpointMismatchError("optimizer has other parameters")
         for name, value in own.items():
-            # settings that say how it is computed are flags or None, and may change from version to version
+            # settings of the implementation are flags or None, and may change from version to version
             if _is_number(value) and group.get(name) != value:
                 raise CheckpointMismatchError(f"optimizer: {name} is {group.get(name)!r}, here {value!r}")
     if not isinstance(state, dict) or state.keys() != (expected["state"].keys() if begun else state.keys()):
@@ -145,7 +145,7 @@ def _check_optimizer(content: object, expected: Mapping[str, Any], *, begun: boo
 
 
 def _after_a_step(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the state that a copy of an optimiser has after a step."""
+    """Return the state of a copy of an optimiser after one step."""
     stepped = copy.deepcopy(optimizer)
     for group in stepped.param_groups:
         for parameter in group["params"]:
@@ -163,7 +163,7 @@ def _check_entry(name: str, found: object, expected: Mapping[str, Any]) -> None:
             raise CheckpointMismatchError(f"{name}.{entry} is of another type")
         if isinstance(own, torch.Tensor):
             _check_tensor(f"{name}.{entry}", value, own)
-            if value.isnan().any():  # infinite it may be, by a gradient whose square is
+            if value.isnan().any():  # it may be infinite: the square of a gradient can overflow
                 raise CheckpointMismatchError(f"{name}.{entry} is NaN in places")
 
 

@@ -24,14 +24,14 @@ class ConvPool(Protocol):
     def __call__(
         self, x: Tensor, weight: Tensor, bias: Tensor, *, pool: int, padding: tuple[int, int], dropout: Dropout | None
     ) -> Tensor:
-        """Return the block's output [B, steps / pool, channels]."""
+        """Compute the block's output [B, steps / pool, channels]."""
 
 
 def choose(backend: Backend, device: torch.device, dtype: torch.dtype) -> ConvPool:
-    """Return a back end for max-pooling; "auto" is the fused one on a CPU, the reference elsewhere, as measured.
+    """Choose a back end for max-pooling; "auto" is the fused one on a CPU, the reference elsewhere, as measured.
 
     The fused ones compute in float32 (on a CPU also in float64); for other dtypes, and inside autocast, the reference
-    is taken. Raises InputError if "fused" is asked for on a GPU whose host lacks what Triton needs.
+    is taken. Raises InputError if "fused" is requested on a GPU whose host lacks a requirement of Triton.
     """
     if backend == "reference" or torch.is_autocast_enabled(device.type):
         return reference.conv_pool

@@ -1,8 +1,8 @@
 """The fused block on a CPU core, with its own backward pass.
 
 Dropped values are never computed, and the backward pass touches only the winners of the pools: for a pool of P and a
-dropout rate of one half, 1 of 2 P positions. Kept for it are the input, the pooled output, whose positive values are
-the mask of ReLU and dropout, and one small integer per output: which step of the pool won.
+dropout rate of one half, 1 of 2 P positions. It needs three things from the forward pass: the input; the pooled output,
+whose positive values are the mask of ReLU and dropout; and one small integer per output, the winning step of the pool.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def conv_pool(
     padding: tuple[int, int],
     dropout: Dropout | None,
 ) -> Float[Tensor, "batch pooled channels"]:
-    """Return a block's output; arguments as in `reference.conv_pool`, all tensors float32 or all float64 on the CPU."""
+    """Compute a block's output; arguments as in `reference.conv_pool`, all tensors float32 or float64 on the CPU."""
     output: Tensor = _ConvPool.apply(x, weight, bias, pool, padding, dropout)  # type: ignore[no-untyped-call]
     return output
 

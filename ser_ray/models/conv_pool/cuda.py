@@ -1,19 +1,19 @@
 # mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator"
 """The fused block on a GPU, in Triton.
 
-UNMEASURED: Triton's interpreter computes the reference's values with it, and it compiles, but no GPU has run it yet.
+UNMEASURED: it gives the reference's values in Triton's interpreter, and it compiles, but no GPU has run it yet.
 
-The convolution's own output, pool times as large as what is kept of it, never leaves the registers. Kept for the
-backward pass are the input, the pooled output, whose positive values are the mask of ReLU and dropout, and one small
-integer per output: which step of the pool won.
+The convolution's own output, pool times as large as the pooled output, never leaves the registers. The backward pass
+needs three things from the forward pass: the input; the pooled output, whose positive values are the mask of ReLU and
+dropout; and one small integer per output, the winning step of the pool.
 
-The backward pass is dense: for each step of the pools, an ordinary matrix product with the errors of the windows that
-it won and zeros elsewhere. These are twice as many products as the forward pass has, but tensor cores should compute
-them sooner than a GPU gathers the winners' inputs one by one. Every value is summed by one program in a fixed order,
-partial sums of the weights' gradients are added afterwards: no atomics, so the same numbers in every run on the same
-kind of GPU.
+The backward pass is dense. For each step of the pools it computes an ordinary matrix product with the errors of the
+windows that the step won, and zeros elsewhere. These are twice as many products as in the forward pass, but tensor
+cores should compute them faster than a GPU gathers the winners' inputs one by one. One program sums each value in a
+fixed order, and partial sums of the weights' gradients are added afterwards. There are no atomics, so every run on the
+same kind of GPU gives the same numbers.
 
-Layout: steps before channels, so the inputs of one output are one stretch of memory, its taps: kernel x channels in.
+Layout: steps before channels, so that the inputs of one output (its taps, kernel x channels in) are contiguous.
 """
 
 from typing import Any
@@ -31,20 +31,20 @@ from ser_ray.triton_host import keep_cache_on_node
 keep_cache_on_node()
 
 FEW_TAPS = 32
-"""Up to so many taps are multiplied and added one by one, where a matrix product would be filled up with zeros."""
+"""Up to this many taps are multiplied and added one by one, since a matrix product would be padded with zeros."""
 TILES_PER_SHARE = 32
-"""Tiles of windows, at most, over which one program sums the gradients of weights."""
+"""Largest number of tiles of windows over which one program sums the gradients of weights."""
 LARGEST_ROW = 2**30
-"""Values in a sequence, of the input or the output: offsets in it are counted in 32 bits."""
+"""Largest number of values in a sequence of the input or the output: offsets in it have 32 bits."""
 
 
 def conv_pool(
     x: Tensor, weight: Tensor, bias: Tensor, *, pool: int, padding: tuple[int, int], dropout: Dropout | None
 ) -> Tensor:
-    """Return a block's output; arguments as in `reference.conv_pool`, all tensors float32 on one GPU.
+    """Compute a block's output; arguments as in `reference.conv_pool`, all tensors float32 on one GPU.
 
-    Matrix products are rounded to TF32 where `torch.backends.cuda.matmul.allow_tf32` allows it. Raises InputError if a
-    sequence holds more than 2^30 values.
+    Matrix products are rounded to TF32 if `torch.backends.cuda.matmul.allow_tf32` allows it. Raises InputError if a
+    sequence has more than 2^30 values.
     """
     output: Tensor = _ConvPool.apply(x, weight, bias, pool, padding, dropout)  # type: ignore[no-untyped-call]
     return output
@@ -107,7 +107,7 @@ class _ConvPool(torch.autograd.Function):
 
 
 def _input_gradients(x: Tensor, weight: Tensor, errors: Tensor, winners: Tensor, pool: int, before: int) -> Tensor:
-    """Return the gradient of x [B, T, channels in], given the errors [B, frames, channels] of what won."""
+    """Compute the gradient of x [B, T, channels in] from the errors [B, frames, channels] of the winners."""
     channels, inputs, kernel = weight.shape
     rows, steps = x.shape[:2]
     d_x = torch.empty_like(x)
@@ -128,7 +128,7 @@ def _input_gradients(x: Tensor, weight: Tensor, errors: Tensor, winners: Tensor,
 
 
 def _weight_gradients(x: Tensor, weight: Tensor, errors: Tensor, winners: Tensor, pool: int, before: int) -> Tensor:
-    """Return the gradient of weight [channels, channels in, kernel], given the errors of what won."""
+    """Compute the gradient of weight [channels, channels in, kernel] from the errors of the winners."""
     channels, inputs, kernel = weight.shape
     rows, frames = errors.shape[:2]
     taps = inputs * kernel
@@ -152,7 +152,7 @@ def _weight_gradients(x: Tensor, weight: Tensor, errors: Tensor, winners: Tensor
 
 
 def _tile(size: int, least: int, most: int) -> int:
-    """Return a power of two that covers a size, within bounds that are powers of two; products want 16 at least."""
+    """Return the power of two that covers a size, within bounds (powers of two); products need 16 at least."""
     return min(max(int(triton.next_power_of_2(size)), least), most)
 
 
@@ -162,13 +162,13 @@ def _precision() -> str:
 
 @triton.jit
 def philox(key_0, key_1, a, b, c, d):
-    """Return four words of random bits for counters of four uint32, which broadcast; as `models.dropout.philox`."""
+    """Compute four words of random bits from counters of four uint32, which broadcast; as `models.dropout.philox`."""
     return tl.philox(key_1.to(tl.uint64) << 32 | key_0.to(tl.uint64), a, b, c, d)
 
 
 @triton.jit
 def kept(layer, step, key_0, key_1, threshold, row, frame, quad):
-    """Return which values are kept [frames, 4 quads]: those that the quads' first words decide on, the second, ..."""
+    """Compute the mask of kept values [frames, 4 quads]: those of the quads' first words, of the second, ..."""
     counter = layer.to(tl.uint32) << 16 | quad.to(tl.uint32)
     a, b, c, d = philox(
         key_0, key_1, counter[None, :], frame.to(tl.uint32)[:, None], row.to(tl.uint32), step.to(tl.uint32)
@@ -206,7 +206,7 @@ def forward(
     BLOCK_Q: tl.constexpr,
     BLOCK_J: tl.constexpr,
 ):
-    """Fill out and winners for a tile of a row's windows and the channels that a tile of quads decides on."""
+    """Fill out and winners for a tile of a row's windows and the channels of a tile of quads."""
     row = tl.program_id(0) // tiles
     frame = tl.program_id(0) % tiles * BLOCK_F + tl.arange(0, BLOCK_F)
     first_quad = tl.program_id(1) * BLOCK_Q
@@ -233,7 +233,7 @@ def forward(
                 a = tl.load(x + of_x, mask=(of_x >= 0) & (of_x < length), other=0)
                 w = tl.load(weight + tap * CHANNELS + channel, mask=exists, other=0)
                 value += a[:, None] * w[None, :]
-        better = (value > best) | (value != value)  # the first of equals wins, and NaN over all
+        better = (value > best) | (value != value)  # the first of equals wins; NaN beats all
         winner = tl.where(better, p, winner)
         best = tl.where(better, value, best)
     best += tl.load(bias + channel, mask=exists, other=0)[None, :]
@@ -266,7 +266,7 @@ def input_gradients(
     BLOCK_C: tl.constexpr,
     BLOCK_I: tl.constexpr,
 ):
-    """Fill d_x for a tile of a row's steps and a tile of input channels: each step looks up what it took part in."""
+    """Fill d_x for a tile of a row's steps and a tile of input channels; each step sums over the outputs it reaches."""
     row = tl.program_id(0) // tiles
     s = tl.program_id(0) % tiles * BLOCK_S + tl.arange(0, BLOCK_S)
     i = tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I)

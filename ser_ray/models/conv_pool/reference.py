@@ -21,7 +21,7 @@ def conv_pool(
     dropout: Dropout | None,
     pooling: Pooling = "max",
 ) -> Float[Tensor, "batch pooled channels"]:
-    """Return a block's output, in any floating dtype; its steps are (steps + padding - kernel + 1) / pool.
+    """Compute a block's output in any floating dtype; its steps are (steps + padding - kernel + 1) / pool.
 
     Args:
         x: the block's input.

@@ -1,4 +1,4 @@
-"""The figures of a report, a file each."""
+"""The figures of a report, one module each."""
 
 from ser_ray.report.configurations import SweepTables
 from ser_ray.report.figures.ccc_against import draw_against_fields, draw_against_overlap
@@ -9,7 +9,7 @@ from ser_ray.report.figures.trace import draw_trace
 
 
 def draw_figures(sweep: SweepTables, key: str | None = None) -> list[Drawing]:
-    """Return the figures that a sweep has data for; `key` is the trial shown in detail, by default the best one."""
+    """Draw the figures for which a sweep has data; `key` is the trial shown in detail, by default the best one."""
     drawn = [
         draw_against_overlap(sweep),
         *draw_against_fields(sweep),

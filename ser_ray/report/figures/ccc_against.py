@@ -33,7 +33,7 @@ CROWD = 20
 
 @dataclass(frozen=True)
 class Scale:
-    """A horizontal axis: the position of each configuration, and for an axis of names those at 0, 1, ..."""
+    """A horizontal axis: the position of each configuration and, for an axis of names, the names at 0, 1, ..."""
 
     positions: tuple[float, ...]
     ticks: tuple[str, ...] | None
@@ -41,7 +41,7 @@ class Scale:
 
 
 def axis_label(name: str) -> str:
-    """Return a field's name with its unit in brackets: "sequence (s)" for "sequence_s"."""
+    """Format a field's name with its unit in brackets: "sequence (s)" for "sequence_s"."""
     words = name.split("_")
     if words[-1] in UNITS and len(words) > 1:
         return f"{' '.join(words[:-1])} ({words[-1].replace('hz', 'Hz')})"
@@ -49,7 +49,7 @@ def axis_label(name: str) -> str:
 
 
 def scale_of(values: Sequence[object]) -> Scale:
-    """Return the axis of values: numbers as they are, logarithmic beyond a decade, anything else in sorted order."""
+    """Make the axis of values: numbers as they are, logarithmic beyond a decade, anything else in sorted order."""
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) == len(values):
         logarithmic = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
@@ -60,7 +60,7 @@ def scale_of(values: Sequence[object]) -> Scale:
 
 
 def draw_against_overlap(sweep: SweepTables) -> Drawing | None:
-    """Return CCC against the mean of the layers' overlap ratios (Eq. 2); None if it does not vary."""
+    """Draw CCC against the mean of the layers' overlap ratios (Eq. 2); None if it does not vary."""
     drawn = [c for c in sweep.configurations if c.finished and c.overlap_ratio is not None]
     if len({c.overlap_ratio for c in drawn}) < 2:
         return None
@@ -69,7 +69,7 @@ def draw_against_overlap(sweep: SweepTables) -> Drawing | None:
 
 
 def draw_against_fields(sweep: SweepTables) -> list[Drawing]:
-    """Return CCC against each field that varies, but kernels and pools, for which the overlap ratio stands."""
+    """Draw CCC against each field that varies, except kernels and pools, which the overlap ratio represents."""
     finished = [c for c in sweep.configurations if c.finished]
     names = [name for name in varying_fields(finished) if name not in DESIGN]
     columns = [(name, field_column(name)) for name in names]
@@ -79,7 +79,7 @@ def draw_against_fields(sweep: SweepTables) -> list[Drawing]:
 def _draw(
     sweep: SweepTables, configurations: Sequence[ConfigurationResults], column: Column, label: str, shown: Sequence[str]
 ) -> Drawing:
-    """Return the figure of configurations along one axis, which stands for the fields `shown`."""
+    """Draw configurations along one axis, which represents the fields `shown`."""
     target = headline_target(configurations)
     partitions = [p for p in ("devel", "test") if has_any(configurations, ccc_column(p, target))]
     figure, panels = new_figure(f"{sweep.title}: CCC against {label.partition(' (')[0]}", 1, len(partitions), 3.2)
@@ -103,7 +103,7 @@ def _draw(
 
 
 def _colour_column(configurations: Sequence[ConfigurationResults], shown: Sequence[str]) -> Column | None:
-    """Return the first other field that varies and has few enough values for a colour each."""
+    """Find the first other field that varies and has few enough values for a colour each."""
     for name in varying_fields(configurations):
         column = field_column(name)
         if name not in (*DESIGN, *shown) and len({column.text(c) for c in configurations}) <= len(STYLES):
@@ -112,7 +112,7 @@ def _colour_column(configurations: Sequence[ConfigurationResults], shown: Sequen
 
 
 def _series(configurations: Sequence[ConfigurationResults], colour: Column | None) -> dict[str, list[int]]:
-    """Return the indices of the configurations of each colour, by its value."""
+    """Group the indices of configurations by their value of the colour's column."""
     if colour is None:
         return {"": list(range(len(configurations)))}
     order = scale_of([colour.value(c) for c in configurations]).positions
@@ -123,7 +123,7 @@ def _series(configurations: Sequence[ConfigurationResults], colour: Column | Non
 
 
 def _equal_but_for(configurations: Sequence[ConfigurationResults], name: str) -> list[list[int]]:
-    """Return the indices of configurations that differ by one field alone, a list per group."""
+    """Group the indices of configurations that differ by one field alone."""
     groups: dict[str, list[int]] = {}
     for index, configuration in enumerate(configurations):
         rest = {field: value for field, value in configuration.fields.items() if field != name}
@@ -177,7 +177,7 @@ def _finish_axis(panel: Axes, scale: Scale) -> None:
 
 
 def _far_apart(values: Sequence[float], *, logarithmic: bool) -> bool:
-    """Return whether numbers are far enough from each other for a tick each."""
+    """Check that numbers are far enough from each other for a tick each."""
     places = [math.log(value) for value in values] if logarithmic else values
     gaps = [right - left for left, right in itertools.pairwise(places)]
     return min(gaps, default=1.0) >= 0.12 * (places[-1] - places[0])

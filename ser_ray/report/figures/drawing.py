@@ -1,4 +1,4 @@
-"""What all figures have in common: size, colours, and how they are saved."""
+"""Common parts of all figures: size, colours, legends, and saving."""
 
 import io
 import textwrap
@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from ser_ray.errors import InputError
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-"""Told apart by colour-blind readers (Okabe and Ito 2008); markers and dashes tell them apart in grey."""
+"""Distinct for colour-blind readers (Okabe and Ito 2008); in grey, markers and dashes distinguish them."""
 BLACK, WHITE, GREY, PALE, PALE_BLUE = "#000000", "#ffffff", "#777777", "#c4c4c4", "#9db8d0"
 
 WIDTH_IN = 7.0
 FONT_PT = 9.0
 DPI = 200
 LEGEND_CHARACTERS = 90
-"""Of a line of a legend below the panels; half as many where two stand side by side, a quarter where three do."""
+"""Characters of a legend's line below the panels; half as many for two columns, a quarter for three."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Drawing:
 def new_figure(
     title: str, rows: int, columns: int, height_in: float, *, share_x: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, row by row; a row shares its y axis and, with `share_x`, a column its x axis."""
+    """Make a figure and its panels, row by row; a row shares its y axis and, with `share_x`, a column its x axis."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     figure.suptitle(title, fontsize=FONT_PT + 1)
     grid = figure.subplots(rows, columns, squeeze=False, sharey="row", sharex="col" if share_x else False)
@@ -73,7 +73,7 @@ def add_legend(figure: Figure, panel: Axes, *, title: str | None = None) -> None
 
 
 def save(drawing: Drawing, folder: Path) -> bytes:
-    """Write a figure as NAME.png and NAME.pdf and return the content of the PNG file.
+    """Write a figure as NAME.png and NAME.pdf; return the content of the PNG file.
 
     Raises:
         InputError: if they cannot be written.
@@ -89,7 +89,7 @@ def save(drawing: Drawing, folder: Path) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as the content of a PNG file."""
+    """Render a figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     return content.getvalue()
@@ -97,7 +97,7 @@ def png(figure: Figure) -> bytes:
 
 def _pdf(figure: Figure) -> bytes:
     content = io.BytesIO()
-    # TrueType fonts: journals refuse matplotlib's own default; no date: equal results give equal files.
+    # TrueType fonts, since journals refuse matplotlib's own default; no date, so that equal results give equal files.
     with matplotlib.rc_context({"pdf.fonttype": 42}):
         figure.savefig(content, format="pdf", metadata={"CreationDate": None})
     return content.getvalue()

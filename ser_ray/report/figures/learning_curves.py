@@ -31,7 +31,7 @@ BEST = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."))
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial's epochs [n], counted from 1, with devel CCC and training loss, NaN where there is none."""
+    """One trial's epochs [n], counted from 1, with devel CCC and training loss; NaN for a missing value."""
 
     key: str
     epochs: NDArray[np.float64]
@@ -50,9 +50,9 @@ class Curve:
 
 
 def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> tuple[list[Curve], str]:
-    """Return the curve of every trial, or every planned one, that has ended an epoch, the best first.
+    """Read the curve of every trial, or every planned one, that has ended an epoch, the best first.
 
-    The second value is the target of their CCC: "mean", or the only one that networks predict.
+    The second value is the target of their CCC: "mean", or the only target that the networks predict.
     """
     scores = {target: f"ccc_devel_{target}" for target in (*TARGETS, "mean")}
     columns = ["key", "epoch", "train_loss", *scores.values()]
@@ -72,9 +72,9 @@ def read_curves(folder: SweepFolder, planned: Collection[str] | None = None) -> 
 def median_curve(
     epochs: Sequence[NDArray[np.float64]], values: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return epochs and medians over trials, [n] each, of the epochs that at least half of them have reached.
+    """Compute medians over trials at the epochs that at least half of them have reached; return epochs and medians.
 
-    Both arguments hold one array per trial; NaN counts as no value.
+    Both results are [n]. Both arguments contain one array per trial; NaN counts as no value.
     """
     all_epochs, all_values = np.concatenate(epochs), np.concatenate(values)
     known = ~np.isnan(all_values)
@@ -84,7 +84,7 @@ def median_curve(
 
 
 def draw_curves(sweep: SweepTables) -> Drawing | None:
-    """Return devel CCC above training loss per epoch; None if no trial has ended an epoch."""
+    """Draw devel CCC per epoch, with training loss below it; None if no trial has ended an epoch."""
     curves, target = read_curves(sweep.folder, sweep.planned)
     if not curves:
         return None
@@ -115,7 +115,7 @@ def _draw_curve(top: Axes, bottom: Axes, curve: Curve, *, style: tuple[str, str,
 
 
 def _names(sweep: SweepTables) -> Mapping[str, str]:
-    """Return a name for each trial: its varying fields and seed."""
+    """Name each trial by its varying fields and seed."""
     columns = [column for column in varying_columns(sweep.configurations) if column.label != "overlap"]
     names = {}
     for configuration in sweep.configurations:

@@ -1,4 +1,4 @@
-"""Figure search_surface: devel CCC of one trial over shift and median window, with the chains that searches chose."""
+"""Figure search_surface: devel CCC of one trial over shift and median window, with the chains of its searches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from ser_ray.report.one_trial import read_chain_rows, read_recording_traces, sho
 from ser_ray.report.terminal import MISSING
 
 COLOURS = "viridis"
-"""Perceptually uniform, also in grey and to the colour-blind."""
+"""Perceptually uniform, also in grey and for colour-blind readers."""
 FLOOR_PERCENT = 25.0
-"""So much of a surface has the darkest colour; else its low parts would take most of the colours."""
+"""Share of a surface with the darkest colour; otherwise its low parts would take most of the colours."""
 FLAT = 1e-9
 """A surface with a smaller range is constant but for rounding."""
 LOSSES = (0.3, 0.1, 0.03, 0.01)
-"""Contour lines are drawn at the maximum less these CCC."""
+"""Contour lines are drawn at the maximum minus these CCCs."""
 LABEL_DISTANCE = 0.08
-"""Least distance between a label and the next, as a share of the panel; a label without space is left out."""
+"""Least distance between two labels, as a share of the panel; a label without space is left out."""
 MARKS = {"raw": ("^", 6.0), "greedy": ("o", 9.0), "exhaustive": ("*", 8.0)}
-"""Marker and size: where both searches chose the same, the star lies in the circle."""
+"""Marker and size: if both searches chose the same chain, the star lies in the circle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +51,14 @@ class Surface:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, lower and upper edge: half a cell, one frame wide and two high, beyond the outermost places."""
+        """Left, right, lower and upper edge: half a cell (one frame wide, two high) beyond the outermost positions."""
         frame_s = float(self.windows_s[0])
         left, right = float(self.shifts_s[0]) - frame_s / 2, float(self.shifts_s[-1]) + frame_s / 2
         return left, right, float(self.windows_s[0]) - frame_s, float(self.windows_s[-1]) + frame_s
 
 
 def read_surfaces(sweep: SweepTables, key: str) -> list[Surface]:
-    """Return the surface of each target that a trial was searched for, computed from its predictions of devel.
+    """Compute the surface of each target for which a trial was searched, from its devel predictions.
 
     A target whose CCC is the same everywhere, as with constant predictions, has none.
     """
@@ -93,7 +93,7 @@ def read_surfaces(sweep: SweepTables, key: str) -> list[Surface]:
 
 
 def draw_surface(sweep: SweepTables, key: str | None = None) -> Drawing | None:
-    """Return the surfaces of a trial, by default the best, a panel per target; None if it has none."""
+    """Draw the surfaces of a trial, by default the best, with a panel per target; None if it has none."""
     shown, called = shown_trial(sweep, key)
     surfaces = read_surfaces(sweep, shown) if shown is not None else []
     if not surfaces:
@@ -124,7 +124,7 @@ def _draw_map(panel: Axes, surface: Surface) -> None:
 
 
 def _draw_lines(panel: Axes, surface: Surface, low: float) -> None:
-    """Draw contour lines, each with one label where it hides neither a mark nor another label, if there is space."""
+    """Draw contour lines; each gets a label if there is space that hides neither a mark nor another label."""
     high = float(surface.ccc.max())
     levels = {high - loss: f"−{loss:g}" for loss in LOSSES if high - loss > surface.ccc.min()}
     if min(surface.ccc.shape) < 2 or not levels:
@@ -147,7 +147,7 @@ def _draw_lines(panel: Axes, surface: Surface, low: float) -> None:
 
 
 def _draw_marks(panel: Axes, surface: Surface) -> None:
-    """Mark raw prediction and chosen chains, with the CCC of each in a legend below the panel."""
+    """Mark the raw prediction and the chosen chains, with the CCC of each in a legend below the panel."""
     for name, (x, y, ccc) in surface.places.items():
         marker, size = MARKS[name]
         panel.plot(

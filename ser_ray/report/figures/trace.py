@@ -22,19 +22,19 @@ from ser_ray.report.one_trial import Trace, read_chain_rows, read_recording_trac
 
 
 def typical(traces: list[Trace]) -> Trace:
-    """Return the recording with the median CCC, the lower of two in the middle."""
+    """Choose the recording with the median CCC, the lower one if two are in the middle."""
     ordered = sorted(traces, key=lambda trace: np.nan_to_num(trace.mean_ccc, nan=-2.0))
     return ordered[(len(ordered) - 1) // 2]
 
 
 def draw_trace(sweep: SweepTables, key: str | None = None) -> Drawing | None:
-    """Return gold and prediction of a trial, by default the best; None if it keeps no predictions with gold."""
+    """Draw gold and prediction of a trial, by default the best; None if it has no predictions with gold."""
     shown, called = shown_trial(sweep, key)
     traces = read_recording_traces(sweep, shown) if shown is not None else []
     if shown is None or not traces:
         return None
     trace = typical(traces)
-    # the chain of the more thorough search: exhaustive, or greedy where that is all there is
+    # the chain of the more thorough search: exhaustive, or greedy if there is no other
     chains = {t: list(methods.values())[-1] for t, methods in read_chain_rows(sweep, shown).items() if t in trace.gold}
     heading = f"{sweep.title}: recording {escaped_name(trace.recording)} ({trace.partition}), trial {shown}"
     figure, panels = new_figure(heading, len(trace.gold), 1, 0.8 + 1.7 * len(trace.gold), share_x=True)
