@@ -168,7 +168,7 @@ def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: 
         return None
     if not len(gold):
         where = f"{source.label_files[0]}: " if source.label_files else ""
-        lag = f" once they are moved ahead by the rater lag of {framing.lag_s:g} s" if framing.lag_s else ""
+        lag = f" once they are moved earlier by the rater lag of {framing.lag_s:g} s" if framing.lag_s else ""
         raise InputError(f"{where}no frame of recording {source.name} has labels of {' and '.join(targets)}{lag}")
     cut = {
         target: {rater: _stretch(trace, first, len(gold)) for rater, trace in by_rater.items()}
