@@ -6,7 +6,7 @@ on from those files alone, whatever version, host or order it is started with.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,22 +165,27 @@ def _scheduler(schedule: "Schedule", most_epochs: int, scheduling: Scheduling) -
 
 def _noting(scheduler: TrialScheduler, scheduling: Scheduling) -> TrialScheduler:
     """Make a scheduler record the keys of trials that it stops, since Tune gives no reason for the end of a trial."""
-    decide, trials = scheduler.on_trial_result, scheduling.queue.given
+    scheduler.on_trial_result = _NotedDecision(scheduler.on_trial_result, scheduling)  # type: ignore[method-assign, assignment]
+    return scheduler
 
-    def decide_and_note(controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+
+class _NotedDecision(_Unsaved):
+    """Decides as a scheduler does whether a trial goes on, and records the keys of trials that it stops."""
+
+    def __init__(self, decide: Callable[..., str], scheduling: Scheduling) -> None:
+        self._decide, self._scheduling = decide, scheduling
+
+    def __call__(self, controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         if not result.keys().isdisjoint((PLACE, UNWRITABLE, FAULT, ALTERED)):
             return TrialScheduler.CONTINUE
-        decision = str(decide(controller, trial, result))
+        decision = str(self._decide(controller, trial, result))
         key = _key_of(trial)
         # once all epochs are trained, only the predictions are still to be written
-        if decision == TrialScheduler.STOP and result["epoch"] >= trials[key].config.training.epochs:
+        if decision == TrialScheduler.STOP and result["epoch"] >= trial.config["trial"].config.training.epochs:
             return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
-            scheduling.stopped.add(key)
+            self._scheduling.stopped.add(key)
         return decision
-
-    scheduler.on_trial_result = decide_and_note  # type: ignore[method-assign, assignment]
-    return scheduler
 
 
 class _Reporter(_Unsaved, tune.Callback):

@@ -204,8 +204,8 @@ def test_a_lag_longer_than_the_labels(table_source, tmp_path, rate):
         str(caught.value)
         .splitlines()[1]
         .endswith(
-            "labels/a.csv: no frame of recording a has labels of arousal and valence once they are moved earlier by the "
-            "rater lag of 19 s"
+            "labels/a.csv: no frame of recording a has labels of arousal and valence once they are moved earlier by "
+            "the rater lag of 19 s"
         )
     )
 

@@ -1,8 +1,10 @@
 """What Tune is told, and what is made of what it tells, without a cluster."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
+from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayTaskError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
@@ -68,6 +70,14 @@ def test_early_stopping_is_what_the_schedule_says_with_its_grace(scheduling, ear
         assert scheduler._brackets[0]._rungs[-1][0] == grace
     if kind is MedianStoppingRule:
         assert scheduler._grace_period == grace
+
+
+@pytest.mark.parametrize("early_stopping", ["none", "asha", "median"])
+def test_tune_can_save_its_own_state_without_ours(scheduling, early_stopping):
+    scheduling.events = SimpleNamespace(lock=threading.RLock())  # which cannot be saved, as progress has
+    schedule = Schedule(early_stopping=early_stopping)
+    saved = [tune._QueueSearcher(scheduling), tune._RequestStopper(scheduling), tune._Reporter(scheduling)]
+    assert len(cloudpickle.dumps([*saved, tune._scheduler(schedule, 10, scheduling)])) < 20_000
 
 
 def test_the_searcher_is_finished_when_no_trial_is_left_or_a_proposal_cannot_be_recorded(scheduling, monkeypatch):
