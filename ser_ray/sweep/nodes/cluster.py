@@ -176,7 +176,10 @@ class _Connection(threading.Thread):
 
 def _not_in_time(error: Exception) -> bool:
     """Check whether Ray gave up waiting for a node manager, for which it has no exception class of its own."""
-    return any(words in str(error) for words in NOT_IN_TIME)
+    chain: list[BaseException] = [error]  # at an address Ray wraps the error that says so in a ConnectionError
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return any(words in str(one) for one in chain for words in NOT_IN_TIME)
 
 
 def _not_up(address: str) -> str:

@@ -1,5 +1,6 @@
 """Watch the cluster of a run: detect its loss, and log nodes that come and go."""
 
+import math
 import socket
 import threading
 import time
@@ -29,6 +30,7 @@ class NodeWatch:
     ) -> None:
         self._on_lost, self._log = on_lost, log
         self._nodes: dict[str, str] | None = None
+        self._logged_since = math.inf
         self._over = threading.Event()
         self._poll = _NodePoll(self._over)
         self._servers = servers()
@@ -55,9 +57,11 @@ class NodeWatch:
     def log_changes(self) -> None:
         """Begin to log the nodes that come and go."""
         self._nodes = live_nodes()
+        self._logged_since = time.monotonic()
 
     def _log_changes(self, live: dict[str, str]) -> None:
-        if self._nodes is None:
+        # a poll that was under way when the logging began may know of fewer nodes than there were
+        if self._nodes is None or self._poll.began_at < self._logged_since:
             return
         for gone in self._nodes.keys() - live.keys():
             self._log(f"NODE      {self._nodes[gone]} was lost: its trials go on elsewhere, from what they saved")
@@ -92,7 +96,7 @@ class _NodePoll:
     def __init__(self, over: threading.Event) -> None:
         self._over = over
         self.live: dict[str, str] | None = None
-        self.answered_at = time.monotonic()
+        self.began_at = self.answered_at = time.monotonic()
 
     def run(self) -> None:
         """Poll until the watch is over."""
@@ -101,9 +105,10 @@ class _NodePoll:
 
     def ask(self) -> None:
         """Poll once."""
+        began_at = time.monotonic()
         live = live_nodes()
         if live is not None:
-            self.live = live
+            self.live, self.began_at = live, began_at
         self.answered_at = time.monotonic()
 
 

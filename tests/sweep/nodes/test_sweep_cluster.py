@@ -112,7 +112,8 @@ def test_a_cluster_elsewhere_whose_node_here_is_not_up_is_tried_again_and_then_n
 
     def none(**options):
         tries.append(options["address"])
-        raise RuntimeError("No node info found matching attributes: '' when trying to resolve node to connect to.")
+        reason = RuntimeError("No node info found matching attributes: '' when trying to resolve node to connect to.")
+        raise ConnectionError(f"Failed to connect to Ray cluster at {options['address']}") from reason  # as Ray does
 
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"

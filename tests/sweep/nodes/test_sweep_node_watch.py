@@ -43,6 +43,18 @@ def test_nodes_that_come_and_go_are_logged_in_a_line_each(live):
     assert len(said) == 2
 
 
+def test_a_poll_from_before_the_last_node_came_logs_no_loss(live):
+    said = []
+    watch = NodeWatch(lambda: None, log=said.append)
+    del live["b"]
+    watch._poll.ask()
+    live["b"] = "n2"
+    watch.log_changes()
+    assert not watch._lost()
+    assert not lost(watch)
+    assert said == []
+
+
 def test_a_driver_whose_own_node_is_gone_is_lost(live):
     watch = NodeWatch(lambda: None)
     del live["a"]
