@@ -38,8 +38,8 @@ IN_RAY_S = 5.0
 """Give threads that use Ray so long to come out of it, once it is to be left."""
 SHUTDOWN_S = 20.0
 """How long it may take to leave a cluster; one in trouble would hold this process up, also at its exit."""
-NODES_S = 120.0
-"""How long nodes may take to join, once the head is there."""
+NODES_S = 240.0
+"""How long nodes may take to join, once the head is there: longer than one try of their node managers to come up."""
 NOT_IN_TIME = ("timed out during startup", "No node info found")
 """Recognise by these words of Ray that its node manager is not up, here or on this host of a cluster elsewhere."""
 START_WAITS_S = (30.0, 60.0, 120.0)
