@@ -37,8 +37,8 @@ IN_RAY_S = 5.0
 """How long threads may take to finish their calls of Ray before this process disconnects from it."""
 SHUTDOWN_S = 20.0
 """How long disconnecting may take; a cluster in trouble would block this process, also at its exit."""
-NODES_S = 120.0
-"""How long nodes may take to join, once the head is up."""
+NODES_S = 240.0
+"""How long nodes may take to join, once the head is up: longer than one try of their node managers to start."""
 NOT_IN_TIME = ("timed out during startup", "No node info found")
 """Parts of Ray's messages about a node manager that is not up: of a cluster started here, or this host's of another."""
 START_WAITS_S = (30.0, 60.0, 120.0)
