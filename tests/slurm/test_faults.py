@@ -129,7 +129,9 @@ def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm,
 
 def test_another_job_on_one_of_its_nodes_comes_to_its_end(storm, calm, slurm):
     with storm.standing_still("n1", "n2"):
-        slurm.wait_for(calm.job, "COMPLETED", seconds=800)
+        job = slurm.wait_for(calm.job, "COMPLETED", seconds=800)
+    assert (job["ExitCode"], job["NodeList"]) == ("0:0", "n2")
+    assert len(calm.folder.keys("trials")) == len(RATES)
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(storm, slurm):
