@@ -28,9 +28,9 @@ import numpy as np
 
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.ray_folder import prepare_environment
+from ser_ray.sweep.planning.explore import TrialFactory
 from ser_ray.sweep.planning.plan import Plan, make_plan
-from ser_ray.sweep.planning.trials import TrialFactory
 from ser_ray.sweep.running.options import RunOptions, WorkerOptions
 from ser_ray.sweep.running.run import run_sweep
 from ser_ray.sweep.spec.config import SweepConfig, read_sweep

@@ -21,7 +21,7 @@ import pyarrow as pa
 from scipy.ndimage import gaussian_filter1d
 
 from ser_ray.results import PREDICTIONS, SweepFolder, write_part
-from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.trial import search_trial
 
 RECORDINGS, FRAMES, LABEL_RATE = 15, 7500, 25.0

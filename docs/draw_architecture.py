@@ -18,9 +18,7 @@ NESTED = ("sweep",)
 BASE = (
     "errors",
     "files",
-    "signals",
     "plain_text",
-    "unwritable",
     "provenance",
     "allocation",
     "process",

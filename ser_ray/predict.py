@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ser_ray.corpus.importing.audio import decode
 from ser_ray.corpus.source.channels import channel_named
 from ser_ray.corpus.source.problems import Problems
-from ser_ray.corpus.store.batches import moments
 from ser_ray.corpus.store.reader import normalised
 from ser_ray.corpus.store.schema import SAMPLE_RATE
+from ser_ray.corpus.store.shards import moments
 from ser_ray.errors import InputError
 from ser_ray.files import whole_file
 from ser_ray.plain_text import escaped, escaped_name, spreadsheet_cell

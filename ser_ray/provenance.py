@@ -55,6 +55,11 @@ def git_changes(folder: Path = Path(__file__).parent) -> str | None:
     return patch.decode(errors="surrogateescape") or None
 
 
+def changes_name(changes: str | None) -> str | None:
+    """Return the name of stored changes, 12 hexadecimal digits of their SHA-256; None if there are none."""
+    return None if changes is None else sha256(changes.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
 def _patch(folder: Path) -> bytes:
     # overrides the user's settings: colours, other prefixes or external programs would not give a patch
     plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")

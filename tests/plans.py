@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.planning import plan
-from ser_ray.sweep.planning.trials import TrialFactory
+from ser_ray.sweep.planning.explore import TrialFactory
 
 
 def factory(config, corpus, path=Path("no/such/folder")):

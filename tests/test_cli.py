@@ -12,7 +12,7 @@ import pytest
 
 from ser_ray import __version__, cli, process
 from ser_ray.errors import InputError
-from ser_ray.signals import handle_signals
+from ser_ray.process import handle_signals
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 """As users run it: what is printed goes out in blocks, the last at the end."""

@@ -11,11 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "ser_ray"
 
 FLOORS = {
     "errors": 0,
-    "signals": 0,
     "plain_text": 0,
     "shadows": 0,
     "files": 0,
-    "unwritable": 1,
     "allocation": 1,
     "provenance": 1,
     "metrics": 1,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ser_ray.signals import SCHEDULER, handle_signals
+from ser_ray.process import SCHEDULER, handle_signals
 
 NAMES = ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"]
 DOOR = """
@@ -57,7 +57,7 @@ def test_signals_close_to_each_other_are_one():
 def test_a_later_signal_ends_what_is_cleared_up():
     body = "\n    ".join(
         (
-            "from ser_ray import signals; signals.TOGETHER_S = 0.0",
+            "from ser_ray import process; process.TOGETHER_S = 0.0",
             "try: os.kill(os.getpid(), number); time.sleep(30)",
             "except KeyboardInterrupt: time.sleep(0.01); os.kill(os.getpid(), signal.SIGUSR1); print('cleared up')",
         )
@@ -113,7 +113,7 @@ def test_the_sweep_takes_signals_before_it_loads_anything(argv, tmp_path):
 BELOW = """
 import ctypes, os, signal, time
 
-from ser_ray.signals import restore_handlers, handle_signals
+from ser_ray.process import restore_handlers, handle_signals
 seen = []
 with handle_signals(lambda number, frame: seen.append(number)):
     ctypes.CDLL(None).signal(signal.SIGTERM, 1)  # SIG_IGN, as C code would put it in

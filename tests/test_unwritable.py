@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_ray.unwritable import is_unwritable, names_place_in, results_cannot_be_written
+from ser_ray.errors import is_unwritable, names_place_in, results_cannot_be_written
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "ESTALE", "EIO"])

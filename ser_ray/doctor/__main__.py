@@ -13,9 +13,8 @@ from ser_ray.doctor import corpus, gpus, machine, results, software, temporary
 from ser_ray.doctor.finding import Finding, in_one_line
 from ser_ray.errors import InputError
 from ser_ray.files import write_text
-from ser_ray.gpus.nvidia_smi import list_gpus
 from ser_ray.gpus.run_python import PythonOutput, run_python
-from ser_ray.gpus.visible import VisibleGpus, probe, visible_gpus
+from ser_ray.gpus.visible import VisibleGpus, list_gpus, probe, visible_gpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,7 @@ from ser_ray import allocation, provenance, triton_host
 from ser_ray.doctor.file_systems import SHARED, file_system, nearest_existing
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
 from ser_ray.doctor.software import CUDA_12_INSTALL
-from ser_ray.gpus.nvidia_smi import EXCLUSIVE
-from ser_ray.gpus.visible import Gpu, ProbeResult
+from ser_ray.gpus.visible import EXCLUSIVE, Gpu, ProbeResult
 
 OWN_BYTES = 0.8e9
 """Memory that CUDA itself takes on a large GPU for the probing process."""

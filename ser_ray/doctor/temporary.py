@@ -10,8 +10,7 @@ from pathlib import Path
 from ser_ray import allocation
 from ser_ray.doctor.file_systems import SHARED, FreeSpace, file_system, space
 from ser_ray.doctor.finding import Finding, fail, ok, size, warn
-from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES
-from ser_ray.sweep.nodes.ray_folder import LONGEST
+from ser_ray.sweep.nodes.ray_folder import LONGEST, OBJECT_STORE_BYTES
 
 RAY_FULL = 0.95
 """Used fraction of a disk above which Ray spills no more objects to it (ray.exceptions.OutOfDiskError)."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.gpus import visible
-from ser_ray.gpus.nvidia_smi import ListedGpu, list_gpus
 from ser_ray.gpus.run_python import PythonOutput
+from ser_ray.gpus.visible import ListedGpu, list_gpus
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Find the GPUs and MIG slices of this node that PyTorch sees, with their names for CUDA_VISIBLE_DEVICES.
+"""List the GPUs and MIG slices of this node, by nvidia-smi and as PyTorch sees them, with their names in CUDA.
 
 A CUDA process sees at most one MIG slice: the first one named, or the first slice of a partitioned GPU that is named as
 a whole. So each slice is probed by a separate process, under its UUID.
@@ -7,13 +7,76 @@ a whole. So each slice is probed by a separate process, under its UUID.
 import dataclasses
 import json
 import os
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ser_ray import allocation
-from ser_ray.gpus.nvidia_smi import PROHIBITED, ListedGpu, select_visible
 from ser_ray.gpus.run_python import PythonOutput, run_python
+
+PROGRAM = "nvidia-smi"
+TIMEOUT_S = 30.0
+EXCLUSIVE, PROHIBITED = "Exclusive_Process", "Prohibited"
+"""Compute modes that allow one process at a time, and none at all. In any other mode, processes share a GPU."""
+
+
+@dataclass(frozen=True)
+class ListedGpu:
+    """A GPU in the list of nvidia-smi."""
+
+    index: str  # also in CUDA_VISIBLE_DEVICES
+    uuid: str  # such as GPU-8f2a...
+    mode: str = ""  # compute mode; empty where it is not known
+    slices: tuple[str, ...] = ()  # UUIDs of its MIG slices, such as MIG-5b1c...; empty if it is not partitioned
+
+    def is_named(self, name: str) -> bool:
+        """Return whether a name in CUDA_VISIBLE_DEVICES refers to this GPU: its number or a prefix of its UUID."""
+        return name == self.index or (name.startswith("GPU-") and self.uuid.startswith(name))
+
+
+def list_gpus() -> tuple[ListedGpu, ...]:
+    """List the GPUs that nvidia-smi reports; none where it is not installed or does not answer."""
+    if shutil.which(PROGRAM) is None:
+        return ()
+    modes = dict(
+        re.findall(r"^(GPU-[^,\s]+), *(\S+)", _output("--query-gpu=uuid,compute_mode", "--format=csv,noheader"), re.M)
+    )
+    found: list[ListedGpu] = []
+    for line in _output("-L").splitlines():
+        gpu = re.match(r"GPU (\d+):.*\(UUID: (GPU-[^)]+)\)", line)
+        mig_slice = re.match(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)", line)
+        if gpu:
+            found.append(ListedGpu(gpu[1], gpu[2], modes.get(gpu[2], "")))
+        elif mig_slice and found:
+            last = found.pop()
+            found.append(ListedGpu(last.index, last.uuid, last.mode, (*last.slices, mig_slice[1])))
+    return tuple(found)
+
+
+def select_visible(listed: Sequence[ListedGpu], visible: Sequence[str] | None) -> list[ListedGpu]:
+    """Select the GPUs that CUDA_VISIBLE_DEVICES names, entirely or by a slice; all where it is not set."""
+    if visible is None:
+        return list(listed)
+    return [gpu for gpu in listed if any(gpu.is_named(name) or name in gpu.slices for name in visible)]
+
+
+def _output(*arguments: str) -> str:
+    try:
+        return subprocess.run(
+            [PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
 
 PARALLEL_PROBES = 4
 """Slices probed at the same time; each process imports PyTorch and temporarily takes a gigabyte of memory."""

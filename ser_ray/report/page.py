@@ -15,8 +15,7 @@ from ser_ray.report.figures.drawing import Drawing
 from ser_ray.report.leaderboard import footnote, reliability_warnings, sorted_target
 from ser_ray.report.progress import SweepProgress, counts_line, left_out_line
 from ser_ray.report.status import under_way_cells
-from ser_ray.report.terminal import MISSING
-from ser_ray.report.times import format_age
+from ser_ray.report.terminal import MISSING, format_age
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 80rem; margin: 2rem auto;

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from ser_ray.report.logs import last_lines
 from ser_ray.report.progress import SweepProgress, UnderWay, counts_line, left_out_line, read_progress
-from ser_ray.report.terminal import MISSING, open_console
-from ser_ray.report.times import format_age, format_moment
+from ser_ray.report.terminal import MISSING, format_age, format_moment, open_console
 from ser_ray.results import DriverStatus, SweepFolder, open_sweep, read_planned
 
 FAILED_SHOWN = 20

@@ -20,11 +20,9 @@ from ser_ray.errors import InputError
 from ser_ray.files import write_text
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
-from ser_ray.process import EXIT_INTERRUPTED
+from ser_ray.process import EXIT_INTERRUPTED, handle_signals
 from ser_ray.reproduce.comparison import TOLERANCE, compare
 from ser_ray.results import SweepFolder, open_sweep, read_table
-from ser_ray.signals import handle_signals
-from ser_ray.sweep.planning.changes import changes_file, changes_name
 from ser_ray.sweep.planning.reuse import searched_with
 from ser_ray.sweep.spec.document import read_document
 from ser_ray.training.config import TrainingConfig
@@ -167,8 +165,8 @@ def _code_lines(folder: SweepFolder, row: Row) -> list[str]:
     lines = [
         f"commit: {clean}" + (", as here" if clean == here.rstrip("+") else f"; here: {here}; git checkout {clean}")
     ]
-    patch = changes_name(provenance.git_changes())
-    kept = changes_file(folder, row["git_diff"] or "")
+    patch = provenance.changes_name(provenance.git_changes())
+    kept = folder.changes(row["git_diff"] or "")
     if row["git_diff"] and row["git_diff"] == patch:
         lines.append("uncommitted changes: as here")
     elif row["git_diff"]:

@@ -6,9 +6,8 @@ contain nothing else: pandas, polars and duckdb read `trials/*.parquet` in one l
 
 from ser_ray.results.damaged import Damage, find_damaged, set_damaged_aside
 from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
-from ser_ray.results.folder import SweepFolder, find_key, open_sweep
+from ser_ray.results.folder import SweepFolder, find_key, open_sweep, read_planned, write_planned
 from ser_ray.results.parts import DamagedPartError, make_table, read_metadata, read_trial, write_part
-from ser_ray.results.planned import read_planned, write_planned
 from ser_ray.results.schemas import (
     CCC_COLUMNS,
     CROSSFIT_COLUMNS,

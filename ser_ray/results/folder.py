@@ -1,12 +1,15 @@
 """The folder of one sweep's results, and the paths of its files."""
 
 import difflib
+import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ser_ray.errors import InputError
+from ser_ray.files import irregular, write_text
 from ser_ray.results.schemas import SCHEMAS
 
 PART = ".parquet"
@@ -44,6 +47,10 @@ class SweepFolder:
     def driver(self, name: str) -> Path:
         """Return the path of the status file of one process that runs the sweep."""
         return self.drivers / f"{name}.json"
+
+    def changes(self, name: str) -> Path:
+        """Return the path of uncommitted changes of the code, a patch for `git apply`; rows name it in git_diff."""
+        return self.path / "provenance" / f"{name}.diff"
 
     def damaged(self, table: str, key: str) -> Path:
         """Return the path to which a damaged part is moved."""
@@ -138,3 +145,38 @@ def find_key(folder: SweepFolder, key: str) -> str:
             f"{', ...' if len(matching) > 5 else ''}; give more of the key"
         )
     return matching[0]
+
+
+def write_planned(folder: SweepFolder, keys: Iterable[str]) -> None:
+    """Write the keys of the trials that a sweep plans, in place of those of an earlier run."""
+    write_text(folder.plan_file, json.dumps({"trials": sorted(set(keys))}) + "\n", temporary_dir=folder.tmp)
+
+
+def read_planned(folder: SweepFolder) -> frozenset[str] | None:
+    """Read the keys of the trials that the last run planned; None if there is no plan.json.
+
+    Raises:
+        InputError: if plan.json is damaged.
+    """
+    path = folder.plan_file
+    reason = irregular(path)
+    if reason is None:
+        try:
+            return _parse(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = f"{error.strerror or error}"
+        except ValueError as error:
+            reason = f"{error}"
+    raise InputError(
+        f"{path} cannot be read ({reason}); delete it, or run the sweep again, which writes it anew: without it the "
+        "trials of all plans are shown"
+    )
+
+
+def _parse(values: object) -> frozenset[str]:
+    keys = values.get("trials") if isinstance(values, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError('no object with a list of keys, {"trials": ["..."]}')
+    return frozenset(keys)

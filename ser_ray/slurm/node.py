@@ -17,11 +17,10 @@ from pathlib import Path
 from ser_ray import allocation, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import limit_to_job
-from ser_ray.signals import handle_signals
+from ser_ray.process import handle_signals
 from ser_ray.slurm.address import free_port, own_address
-from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES, prepare_environment
 from ser_ray.sweep.nodes.mps import shared_gpus
-from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
+from ser_ray.sweep.nodes.ray_folder import OBJECT_STORE_BYTES, prepare_environment, ray_temp_dir
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.nodes.stop import hold_signals
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ser_ray.errors import InputError
-from ser_ray.report.times import format_age
+from ser_ray.report.terminal import format_age
 from ser_ray.slurm.estimate import START_H, Estimate, estimate, limit_s, trials_of_jobs, wall_hours
 from ser_ray.slurm.pending import Pending, read_pending
 from ser_ray.slurm.request import Request, add_options, format_time, read_request, read_time

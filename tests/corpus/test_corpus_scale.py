@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.store import reader as shards
-from ser_ray.corpus.store.maps import ShardMap
 from ser_ray.corpus.store.schema import Recording, Shard, fingerprint, index_fingerprint, index_recordings, index_table
+from ser_ray.corpus.store.shards import ShardMap
 from ser_ray.corpus.synthetic.generate import built_in
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped_name

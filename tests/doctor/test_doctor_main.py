@@ -11,8 +11,8 @@ import pytest
 from ser_ray import allocation, process
 from ser_ray.doctor import __main__ as doctor
 from ser_ray.doctor.finding import fail, ok, warn
-from ser_ray.gpus.nvidia_smi import ListedGpu
 from ser_ray.gpus.run_python import PythonOutput
+from ser_ray.gpus.visible import ListedGpu
 
 IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
 NO_GPU = PythonOutput((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ser_ray.gpus.nvidia_smi import ListedGpu, list_gpus, select_visible
+from ser_ray.gpus.visible import ListedGpu, list_gpus, select_visible
 
 LISTED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa-1)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb-2)

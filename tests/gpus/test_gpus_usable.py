@@ -6,9 +6,9 @@ import os
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.gpus.nvidia_smi import ListedGpu
 from ser_ray.gpus.run_python import PythonOutput
 from ser_ray.gpus.usable import UsableGpus, limit_to_job, only_visible, usable_gpus, wrong_with
+from ser_ray.gpus.visible import ListedGpu
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 

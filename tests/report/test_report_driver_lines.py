@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ser_ray.report.status import driver_lines
-from ser_ray.report.times import format_moment
+from ser_ray.report.terminal import format_moment
 from ser_ray.results import DriverStatus
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

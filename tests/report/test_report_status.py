@@ -8,7 +8,7 @@ from rich.console import Console
 from ser_ray.errors import InputError
 from ser_ray.report.progress import counts_line, failure_line, read_progress
 from ser_ray.report.status import main, print_status
-from ser_ray.report.times import format_age
+from ser_ray.report.terminal import format_age
 from ser_ray.results import DriverStatus, read_table, write_driver
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -5,8 +5,6 @@ import itertools
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -17,9 +15,7 @@ from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.reproduce import command as reproduce
-from ser_ray.results import SweepFolder, make_table, open_sweep, read_table, write_part
-from ser_ray.sweep.planning import changes
-from ser_ray.sweep.planning.changes import changes_file, changes_name, keep_changes
+from ser_ray.results import SweepFolder, make_table, read_table, write_part
 from ser_ray.sweep.spec.config import load_sweep
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key, write_unfinished
 
@@ -64,7 +60,7 @@ def make_trial(folder, tiny_corpus, tiny_config):
             sweep="tiny",
             folder=folder,
             git_commit=provenance.git_commit(),
-            git_diff=changes_name(provenance.git_changes()),
+            git_diff=provenance.changes_name(provenance.git_changes()),
         )
 
     return make
@@ -84,7 +80,7 @@ def without_ray(monkeypatch):
         again = SweepFolder(reproduce.Path(out) / config.name)
         if planned.key in again.keys("trials"):
             return 0
-        commit, diff = provenance.git_commit(), changes_name(provenance.git_changes())
+        commit, diff = provenance.git_commit(), provenance.changes_name(provenance.git_changes())
         trial = Trial(
             key=planned.key, config=planned.config, corpus=opened, sweep=config.name, folder=again,
             git_commit=commit, git_diff=diff,
@@ -326,7 +322,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
 def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_trial, here):
     trial = make_trial()
     train(trial)
-    kept = changes_file(folder, changes_name("the patch"))
+    kept = folder.changes(provenance.changes_name("the patch"))
 
     def said(commit, diff=None):
         put_row(folder, trial.key, git_commit=commit, git_diff=diff)
@@ -338,7 +334,7 @@ def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_t
     assert said("def") == ["commit: def; here: abc; git checkout def"]
     assert said(None) == ["commit: not known; here: abc; git checkout not known"]
     assert said("abc+") == ["commit: abc, as here", "uncommitted changes: there were some, which were not kept"]
-    name = changes_name("the patch")
+    name = provenance.changes_name("the patch")
     assert said("abc+", name)[1] == f"uncommitted changes: git apply {kept}, which is not there any more"
     kept.parent.mkdir()
     kept.write_text("the patch")
@@ -361,43 +357,3 @@ def test_other_versions_and_devices_are_printed(folder, make_trial):
     put_row(folder, trial.key, device=f"cpu: {provenance.cpu_name()}")
     lines = reproduce.conditions(folder, reproduce.prepare(folder, trial.key, None, folder.path))
     assert f"device: cpu: {provenance.cpu_name()}, as here" in lines
-
-
-def test_changes_are_kept_once_and_whole(folder, here, monkeypatch):
-    here("abc+", "patch \udce9 1")
-    name = keep_changes(folder)
-    assert changes_file(folder, name) == folder.path / "provenance" / f"{name}.diff"
-    assert changes_file(folder, name).read_bytes() == b"patch \xe9 1"
-    monkeypatch.setattr(changes, "whole_file", lambda *_, **__: pytest.fail("kept already"))
-    assert keep_changes(folder) == name
-    here("abc")
-    assert keep_changes(folder) is None
-    assert len(list((folder.path / "provenance").iterdir())) == 1
-    assert open_sweep(folder.path) == folder
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
-def test_signals_reach_the_sweep(tmp_path, name):
-    """A scheduler asks this process to end; the sweep under it saves and says 75."""
-    script = tmp_path / "parent.py"
-    handler = f"signal.signal(signal.{name}, lambda *a: sys.exit(75))"
-    child = f"import signal, sys, time; {handler}; print(1, flush=True); time.sleep(60)"
-    script.write_text(
-        f"import sys\nfrom ser_ray.reproduce import command\nsys.exit(command._run(['python', '-c', {child!r}]))"
-    )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"1\n"
-        process.send_signal(getattr(reproduce.signal, name))
-        assert process.wait(timeout=30) == 75
-
-
-def test_a_signal_that_the_sweep_could_not_take_yet_is_an_interruption(tmp_path):
-    script = tmp_path / "parent.py"
-    child = "import time; print(1, flush=True); time.sleep(60)"
-    script.write_text(
-        f"import sys\nfrom ser_ray.reproduce import command\nsys.exit(command._run(['python', '-c', {child!r}]))"
-    )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"1\n"
-        process.send_signal(reproduce.signal.SIGTERM)
-        assert process.wait(timeout=30) == 75

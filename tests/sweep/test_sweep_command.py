@@ -3,8 +3,7 @@
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.process import guarded
-from ser_ray.signals import SignalInterrupt
+from ser_ray.process import SignalInterrupt, guarded
 from ser_ray.sweep import command
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.running import run

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus.store.files import AlteredError, altered, check_size, missing_corpus, reading_file, sha256_of
 from ser_ray.corpus.store.manifest import read_manifest
-from ser_ray.corpus.store.maps import ShardMap
 from ser_ray.corpus.store.schema import (
     INDEX,
     MANIFEST,
@@ -27,6 +26,7 @@ from ser_ray.corpus.store.schema import (
     index_recordings,
     samples_per_frame,
 )
+from ser_ray.corpus.store.shards import ShardMap
 from ser_ray.errors import InputError
 
 __all__ = ["Corpus", "check_size", "normalised", "open_corpus", "sha256_of"]

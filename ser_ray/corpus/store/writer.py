@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.batches import moments, record_batch, shard_schema
 from ser_ray.corpus.store.files import sha256_of
 from ser_ray.corpus.store.manifest import manifest_text
 from ser_ray.corpus.store.partial import Entry, Partial, partial_folder, whole_batches
@@ -32,6 +31,7 @@ from ser_ray.corpus.store.schema import (
     index_table,
     samples_per_frame,
 )
+from ser_ray.corpus.store.shards import moments, record_batch, shard_schema
 from ser_ray.errors import InputError
 from ser_ray.files import sync
 

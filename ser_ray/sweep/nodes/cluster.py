@@ -19,9 +19,8 @@ import ray
 from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.gpus.node_gpus import NodeGpus
-from ser_ray.signals import restore_handlers
-from ser_ray.sweep.nodes.environment import OBJECT_STORE_BYTES
-from ser_ray.sweep.nodes.ray_folder import ray_temp_dir
+from ser_ray.process import restore_handlers
+from ser_ray.sweep.nodes.ray_folder import OBJECT_STORE_BYTES, ray_temp_dir
 from ser_ray.sweep.nodes.ray_thread import ray_is_used
 from ser_ray.sweep.nodes.stop import hold_signals
 from ser_ray.sweep.planning.slots import slots

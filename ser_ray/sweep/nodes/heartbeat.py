@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from ser_ray import provenance
-from ser_ray.errors import InputError
+from ser_ray.errors import InputError, is_unwritable
 from ser_ray.results import SweepFolder
 from ser_ray.results.drivers import LOST_AFTER, DriverStatus, read_drivers, write_driver
-from ser_ray.unwritable import is_unwritable
 
 BEAT_S = 5.0
 

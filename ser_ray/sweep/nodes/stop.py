@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 from ser_ray import provenance
-from ser_ray.signals import SCHEDULER, TOGETHER_S, handle_signals
-from ser_ray.unwritable import is_unwritable
+from ser_ray.errors import is_unwritable
+from ser_ray.process import SCHEDULER, TOGETHER_S, handle_signals
 
 MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
 RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not answer any more"

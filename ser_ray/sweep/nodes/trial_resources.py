@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ser_ray import allocation, provenance, triton_host
 from ser_ray.errors import InputError
-from ser_ray.gpus.nvidia_smi import EXCLUSIVE, list_gpus, select_visible
+from ser_ray.gpus.visible import EXCLUSIVE, list_gpus, select_visible
 from ser_ray.sweep.nodes import mps
 from ser_ray.sweep.planning.slots import taken
 from ser_ray.sweep.spec.config import Resources

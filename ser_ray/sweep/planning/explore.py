@@ -1,5 +1,6 @@
 """Expand a sweep into its configurations: items multiply, lists within one item go together."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -10,16 +11,18 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ser_ray.corpus import Corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.overlap import designs, nearest_pools
 from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results import SweepFolder
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.sweep.spec.items import Design, GuidedSearch, Item, RandomSearch
 from ser_ray.sweep.spec.reading import plain_message
 from ser_ray.sweep.spec.space import MOST_CONFIGURATIONS
 from ser_ray.training.config import TrainingConfig
-from ser_ray.trial import TrialConfig
+from ser_ray.trial import Trial, TrialConfig, trial_key
 
 T = TypeVar("T")
 
@@ -177,3 +180,39 @@ def _place_of(sweep: SweepConfig, section: str, settings: tuple[Setting, ...], m
             return setting.place
     given = (field for field in sweep.trial.get(section, {}) if field in words)
     return sweep.source.where(("trial", section, *itertools.islice(given, 1)))
+
+
+@dataclass(frozen=True)
+class TrialFactory:
+    """Creates the trials of a sweep, from what they all share.
+
+    Args:
+        corpus: what they train on.
+        sweep: name of the sweep.
+        folder: of its results, absolute, since trials run in other processes.
+        git_commit: of the code, if known.
+        git_diff: name of the code's uncommitted changes, if any are stored.
+    """
+
+    corpus: Corpus
+    sweep: str
+    folder: SweepFolder
+    git_commit: str | None = None
+    git_diff: str | None = None
+
+    def trial(self, configuration: Configuration, replicate: int = 0) -> Trial:
+        """Create a configuration's trial; `replicate` is the number of its seed, from 0."""
+        config = configuration.trial
+        if replicate:
+            training = dataclasses.replace(config.training, seed=config.training.seed + replicate)
+            config = dataclasses.replace(config, training=training)
+        return Trial(
+            key=trial_key(config, self.corpus.fingerprint),
+            config=config,
+            corpus=self.corpus,
+            sweep=self.sweep,
+            folder=self.folder,
+            explored=tuple((setting.path, setting.value) for setting in configuration.settings),
+            git_commit=self.git_commit,
+            git_diff=self.git_diff,
+        )

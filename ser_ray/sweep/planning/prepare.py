@@ -6,15 +6,14 @@ from pathlib import Path
 
 from ser_ray import provenance
 from ser_ray.corpus import Corpus, open_corpus
-from ser_ray.errors import InputError
+from ser_ray.errors import InputError, results_unwritable
+from ser_ray.files import whole_file
 from ser_ray.results import SweepFolder, is_kept, open_sweep
-from ser_ray.sweep.planning.changes import keep_changes
-from ser_ray.sweep.planning.gold_check import check_gold, gold_warnings
+from ser_ray.sweep.planning.explore import TrialFactory
+from ser_ray.sweep.planning.fit import check_gold, gold_warnings
 from ser_ray.sweep.planning.plan import Plan, make_plan
-from ser_ray.sweep.planning.trials import TrialFactory
 from ser_ray.sweep.spec.config import SweepConfig, load_sweep
 from ser_ray.sweep.spec.quick import shrink
-from ser_ray.unwritable import results_unwritable
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +69,7 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
             f"{folder.path} holds the kept rows of a sweep that ran elsewhere; choose another folder with --results DIR"
         )
     commit = provenance.git_commit()
-    plan = make_plan(config, TrialFactory(corpus, config.name, folder, commit, _kept_changes(folder) if keep else None))
+    plan = make_plan(config, TrialFactory(corpus, config.name, folder, commit, keep_changes(folder) if keep else None))
     check_gold(config, [trial.config for trial in plan.trials], corpus)
     return dataclasses.replace(
         plan,
@@ -87,8 +86,15 @@ def _open(config: SweepConfig, results: Path) -> Corpus:
     return open_corpus(path.resolve())
 
 
-def _kept_changes(folder: SweepFolder) -> str | None:
+def keep_changes(folder: SweepFolder) -> str | None:
+    """Store the code's uncommitted changes in a sweep's folder, equal ones once, and return their name, if any."""
+    changes = provenance.git_changes()
+    name = provenance.changes_name(changes)
+    if changes is None or name is None or folder.changes(name).exists():
+        return name
     try:
-        return keep_changes(folder)
+        with whole_file(folder.changes(name), temporary_dir=folder.tmp) as temporary:
+            temporary.write_bytes(changes.encode(errors="surrogateescape"))
+        return name
     except OSError as error:
         raise results_unwritable(folder.path, error) from error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from ser_ray.errors import InputError
+from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.results import SweepFolder, compact_tables, read_table, read_trial
 from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
@@ -16,7 +16,6 @@ from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.watchdog import Watchdog
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
-from ser_ray.unwritable import results_cannot_be_written
 
 if TYPE_CHECKING:
     from ser_ray.sweep.running.tensorboard import TensorBoard

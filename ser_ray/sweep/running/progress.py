@@ -16,11 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ser_ray.errors import is_unwritable
 from ser_ray.plain_text import escaped
 from ser_ray.report.terminal import PlainConsole
 from ser_ray.sweep.nodes.heartbeat import Pace
 from ser_ray.sweep.running.tally import RunningTrial, Tally
-from ser_ray.unwritable import is_unwritable
 
 SHOWN_TRIALS = 12
 

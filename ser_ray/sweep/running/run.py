@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ser_ray.errors import is_unwritable, names_place_in, results_unwritable
 from ser_ray.files import write_text
 from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, compact_tables
-from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.heartbeat import Share, refuse_second_driver
+from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.planning.repair import repair
@@ -20,7 +21,6 @@ from ser_ray.sweep.planning.reuse import searched_with, take_over
 from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states
 from ser_ray.sweep.running.options import RunOptions
 from ser_ray.trial import Trial
-from ser_ray.unwritable import is_unwritable, names_place_in, results_unwritable
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 75
 LEFT_FOR_GOOD_S = 7 * 86400.0

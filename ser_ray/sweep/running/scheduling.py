@@ -3,38 +3,21 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ser_ray.results import read_table
 from ser_ray.sweep.nodes.device_faults import FAULTS_IN_A_ROW, DeviceFault, DeviceFaults
 from ser_ray.sweep.nodes.gpu_shares import GpuShares
-from ser_ray.sweep.nodes.stop import MAKE_ROOM
+from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
+from ser_ray.sweep.nodes.trial_resources import TrialResources
+from ser_ray.sweep.running.events import TrialEvents
+from ser_ray.sweep.running.queue import TrialQueue
+from ser_ray.sweep.running.trainable import ALTERED, FAULT, PLACE, UNWRITABLE, Assignment
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import Place
 
-if TYPE_CHECKING:
-    # workers import this file too, and should not wait for imports that they do not need
-    from ser_ray.sweep.nodes.stop import StopRequest
-    from ser_ray.sweep.nodes.trial_resources import TrialResources
-    from ser_ray.sweep.running.events import TrialEvents
-    from ser_ray.sweep.running.queue import TrialQueue
-
 NODES_S = 5.0
 """Interval at which the cluster is polled for its nodes."""
-
-METRIC = "ccc_devel_mean"
-# Fields of a worker's report that is not about an epoch:
-UNWRITABLE = "unwritable"
-"""Reason why results cannot be written."""
-FAULT = "fault"
-"""A fault of the GPU, as fields of a DeviceFault."""
-PLACE = "place"
-"""Where the trial runs, as fields of a Place; the first report of each process."""
-ALTERED = "altered"
-"""How the corpus differs from its manifest."""
-
-Assignment = dict[str, Any]
-"""Input of a worker: the trial ("trial"), its share of a GPU ("gpus"), and the places of GPUs to avoid ("avoid")."""
 
 
 class Scheduling:
@@ -55,10 +38,10 @@ class Scheduling:
 
     def __init__(
         self,
-        queue: "TrialQueue",
-        events: "TrialEvents",
-        stop: "StopRequest",
-        resources: "TrialResources",
+        queue: TrialQueue,
+        events: TrialEvents,
+        stop: StopRequest,
+        resources: TrialResources,
         nodes: Callable[[], Sequence[tuple[float, float]]],
         *,
         verify_corpus: bool,

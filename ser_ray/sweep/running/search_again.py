@@ -13,18 +13,17 @@ from typing import Any
 
 from ser_ray import kernel_cache, provenance
 from ser_ray.corpus.progress import Bar
-from ser_ray.errors import InputError
+from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.files import write_text
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, compact_tables, crossfit_column, open_sweep, read_table
-from ser_ray.sweep.nodes.environment import prepare_environment
 from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, refuse_second_driver
+from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, StopRequest, announce_stop, on_signals
 from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.running.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.spec.config import read_sweep
 from ser_ray.sweep.spec.document import Document, read_document
-from ser_ray.unwritable import results_cannot_be_written
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,6 @@ from ser_ray.gpus.usable import wrong_with
 from ser_ray.sweep.nodes.cluster import own_gpus
 from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.scheduling import ALTERED, FAULT, METRIC, PLACE, UNWRITABLE
 from ser_ray.sweep.running.worker import DeviceFaultError, run_trial
 from ser_ray.trial import Trial
 from ser_ray.trial.place import Place
@@ -21,6 +20,20 @@ if TYPE_CHECKING:
     from ser_ray.training.state import EpochReport
 
 Report = Callable[[dict[str, Any]], None]
+
+METRIC = "ccc_devel_mean"
+# Fields of a worker's report that is not about an epoch:
+UNWRITABLE = "unwritable"
+"""Reason why results cannot be written."""
+FAULT = "fault"
+"""A fault of the GPU, as fields of a DeviceFault."""
+PLACE = "place"
+"""Where the trial runs, as fields of a Place; the first report of each process."""
+ALTERED = "altered"
+"""How the corpus differs from its manifest."""
+
+Assignment = dict[str, Any]
+"""Input of a worker: the trial ("trial"), its share of a GPU ("gpus"), and the places of GPUs to avoid ("avoid")."""
 
 
 def train_one(config: Mapping[str, Any], options: WorkerOptions, report: Report) -> None:

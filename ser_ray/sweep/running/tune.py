@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
@@ -21,19 +21,16 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from ser_ray.sweep.nodes.cluster import present_cluster
-from ser_ray.sweep.running.scheduling import ALTERED, FAULT, METRIC, PLACE, UNWRITABLE, Scheduling
-from ser_ray.sweep.running.trainable import train_one
+from ser_ray.sweep.nodes.stop import StopRequest
+from ser_ray.sweep.nodes.trial_resources import TrialResources
+from ser_ray.sweep.running.events import TrialEvents
+from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.queue import TrialQueue
+from ser_ray.sweep.running.scheduling import Scheduling
+from ser_ray.sweep.running.trainable import ALTERED, FAULT, METRIC, PLACE, UNWRITABLE, train_one
 from ser_ray.sweep.running.worker import one_line, was_hung
+from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial import Trial
-
-if TYPE_CHECKING:
-    # workers import this file too, and should not wait for imports that they do not need
-    from ser_ray.sweep.nodes.stop import StopRequest
-    from ser_ray.sweep.nodes.trial_resources import TrialResources
-    from ser_ray.sweep.running.events import TrialEvents
-    from ser_ray.sweep.running.options import WorkerOptions
-    from ser_ray.sweep.running.queue import TrialQueue
-    from ser_ray.sweep.spec.config import Schedule
 
 CRASHES_ALLOWED = 2
 """How often a trial whose process was lost is started again, from its last checkpoint."""
@@ -43,14 +40,14 @@ CRASHES_ALLOWED = 2
 class TuneOptions:
     """Options of training by Tune."""
 
-    schedule: "Schedule"
+    schedule: Schedule
     most_epochs: int  # of any trial
-    resources: "TrialResources"
-    worker: "WorkerOptions"
+    resources: TrialResources
+    worker: WorkerOptions
     folder: Path  # for Tune's own files
 
 
-def train_trials(queue: "TrialQueue", events: "TrialEvents", stop: "StopRequest", options: TuneOptions) -> None:
+def train_trials(queue: TrialQueue, events: TrialEvents, stop: StopRequest, options: TuneOptions) -> None:
     """Train trials on the connected cluster, and return when all have ended.
 
     Call it outside the main thread, where Tune would install its own signal handlers.
@@ -67,7 +64,7 @@ def train_trials(queue: "TrialQueue", events: "TrialEvents", stop: "StopRequest"
         lambda: present_cluster().nodes,
         verify_corpus=options.worker.verify_corpus,
     )
-    trainable = tune.with_parameters(_train_one, options=options.worker)
+    trainable = tune.with_parameters(train_one, options=options.worker, report=tune.report)
 
     def resources(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": config["gpus"]}])
@@ -95,10 +92,6 @@ def train_trials(queue: "TrialQueue", events: "TrialEvents", stop: "StopRequest"
         ),
     )
     tuner.fit()
-
-
-def _train_one(config: Mapping[str, Any], options: "WorkerOptions") -> None:
-    train_one(config, options, tune.report)
 
 
 def _key_of(trial: TuneTrial) -> str:
@@ -151,7 +144,7 @@ class _RequestStopper(_Unsaved, Stopper):
         return self._stop.now or (self._stop.requested and not self._running)
 
 
-def _scheduler(schedule: "Schedule", most_epochs: int, scheduling: Scheduling) -> TrialScheduler:
+def _scheduler(schedule: Schedule, most_epochs: int, scheduling: Scheduling) -> TrialScheduler:
     """Create Tune's scheduler, which records the trials that it stops."""
     grace = min(schedule.grace_epochs, most_epochs)
     if schedule.early_stopping == "asha":

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser_ray import provenance
 from ser_ray.corpus.store.files import AlteredError
-from ser_ray.errors import InputError
+from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.sweep.running.local_corpus import local_corpus, verify_corpus
 from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import epoch_line, opening, starts
 from ser_ray.trial.place import Place, place_here
-from ser_ray.unwritable import results_cannot_be_written
 
 if TYPE_CHECKING:
     import torch

@@ -11,10 +11,9 @@ from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
 from ser_ray.models.config import Backend, Count
-from ser_ray.sweep.spec.document import Document, KeyPath, read_document, shortened
+from ser_ray.sweep.spec.document import Document, KeyPath, override, read_document, shortened
 from ser_ray.sweep.spec.fields import dotted_types, empty_if_null, field_types, mapping_of
 from ser_ray.sweep.spec.items import ITEM_FORMS, GuidedSearch, Item
-from ser_ray.sweep.spec.overrides import override
 from ser_ray.sweep.spec.reading import input_error, validate
 from ser_ray.training.config import Number
 from ser_ray.trial import TrialConfig

@@ -69,7 +69,7 @@ import sys, time
 from ser_ray.process import run
 
 def command(argv):
-    from ser_ray.sweep.nodes.environment import prepare_environment
+    from ser_ray.sweep.nodes.ray_folder import prepare_environment
     prepare_environment()
     import ray
     from ser_ray.sweep.nodes import cluster

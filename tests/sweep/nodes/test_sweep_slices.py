@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 CODE = """
 import json
-from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.ray_folder import prepare_environment
 
 prepare_environment()
 

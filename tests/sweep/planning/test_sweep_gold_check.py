@@ -6,7 +6,7 @@ import pytest
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
-from ser_ray.sweep.planning.gold_check import check_gold, constant_targets, gold_warnings, targets_beyond_scale
+from ser_ray.sweep.planning.fit import check_gold, constant_targets, gold_warnings, targets_beyond_scale
 from ser_ray.sweep.spec.config import read_sweep
 from ser_ray.sweep.spec.document import parse_document
 from ser_ray.training.config import TrainingConfig

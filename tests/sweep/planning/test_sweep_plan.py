@@ -222,7 +222,7 @@ explore:
 replicates: 2
 """
     keyed, models, trainings = Mock(wraps=trial_key), Mock(wraps=ModelConfig), Mock(wraps=TrainingConfig)
-    monkeypatch.setattr("ser_ray.sweep.planning.trials.trial_key", keyed)
+    monkeypatch.setattr("ser_ray.sweep.planning.explore.trial_key", keyed)
     monkeypatch.setattr("ser_ray.sweep.planning.explore.ModelConfig", models)
     monkeypatch.setattr("ser_ray.sweep.planning.explore.TrainingConfig", trainings)
     plan = make_plan(read(text), corpus)

@@ -7,10 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.results import make_table
-from ser_ray.sweep.planning import prepare as module
+from ser_ray.results import SweepFolder, make_table
 from ser_ray.sweep.planning.listing import describe_plan
-from ser_ray.sweep.planning.prepare import add_options, prepare, read_config
+from ser_ray.sweep.planning.prepare import add_options, keep_changes, prepare, read_config
 from ser_ray.trial import trial_key
 
 SWEEP = """
@@ -66,13 +65,26 @@ def test_planning_writes_nothing_and_running_keeps_the_changes_of_the_code(asked
     assert (tmp_path / "results" / "tiny" / "provenance" / f"{kept}.diff").read_text() == "a patch"
 
 
-def test_changes_that_cannot_be_kept_are_results_that_cannot_be_written(asked, monkeypatch):
-    def full(*_):
-        raise OSError(28, os.strerror(28))
+def test_changes_are_kept_once_and_whole(tmp_path, monkeypatch):
+    folder = SweepFolder(tmp_path / "sweep")
+    monkeypatch.setattr("ser_ray.provenance.git_changes", lambda: "patch \udce9 1")
+    name = keep_changes(folder)
+    kept = folder.path / "provenance" / f"{name}.diff"
+    assert kept.read_bytes() == b"patch \xe9 1"
+    written = kept.stat().st_mtime_ns
+    assert keep_changes(folder) == name
+    assert kept.stat().st_mtime_ns == written
+    monkeypatch.setattr("ser_ray.provenance.git_changes", lambda: None)
+    assert keep_changes(folder) is None
+    assert list(kept.parent.iterdir()) == [kept]
 
-    monkeypatch.setattr(module, "keep_changes", full)
+
+def test_changes_that_cannot_be_kept_are_results_that_cannot_be_written(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("ser_ray.provenance.git_changes", lambda: "a patch")
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    (tmp_path / "results" / "tiny" / "provenance").write_text("in the way")
     options = asked()
-    with pytest.raises(InputError, match=r"results cannot be written to .*tiny: No space left .*--results DIR"):
+    with pytest.raises(InputError, match=r"results cannot be written to .*tiny: .*--results DIR"):
         prepare(options, read_config(options)[0], keep=True)
 
 

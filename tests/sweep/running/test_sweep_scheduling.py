@@ -7,7 +7,8 @@ from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running.queue import TrialQueue
-from ser_ray.sweep.running.scheduling import ALTERED, FAULT, PLACE, UNWRITABLE, Scheduling
+from ser_ray.sweep.running.scheduling import Scheduling
+from ser_ray.sweep.running.trainable import ALTERED, FAULT, PLACE, UNWRITABLE
 from ser_ray.trial import write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 

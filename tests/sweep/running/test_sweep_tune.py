@@ -13,7 +13,8 @@ from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running import tune
 from ser_ray.sweep.running.queue import TrialQueue
-from ser_ray.sweep.running.scheduling import UNWRITABLE, Scheduling
+from ser_ray.sweep.running.scheduling import Scheduling
+from ser_ray.sweep.running.trainable import UNWRITABLE
 from ser_ray.sweep.spec.config import Schedule
 
 

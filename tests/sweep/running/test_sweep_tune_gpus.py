@@ -18,7 +18,7 @@ import ray
 from ray import cloudpickle
 
 from ser_ray.sweep.nodes.cluster import OWN_CHOICE
-from ser_ray.sweep.nodes.environment import prepare_environment
+from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running import trainable, tune

@@ -17,8 +17,7 @@ from ser_ray.results import SweepFolder, read_table
 from ser_ray.sweep.running import local_corpus
 from ser_ray.sweep.running.local_corpus import CorpusVerification, verify_corpus
 from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.scheduling import ALTERED, PLACE, UNWRITABLE
-from ser_ray.sweep.running.trainable import train_one
+from ser_ray.sweep.running.trainable import ALTERED, PLACE, UNWRITABLE, train_one
 from ser_ray.sweep.running.worker import run_trial
 from ser_ray.sweep.spec.config import Resources
 from ser_ray.trial import search_trial

@@ -2,8 +2,7 @@ import pytest
 
 from ser_ray.errors import InputError
 from ser_ray.sweep.spec.config import load_sweep, read_sweep, settable_keys
-from ser_ray.sweep.spec.document import parse_document
-from ser_ray.sweep.spec.overrides import override
+from ser_ray.sweep.spec.document import override, parse_document
 
 TEXT = "name: x\ntrial: {model: {hidden: 64}}\nexplore: [{training.sequence_s: [6, 20]}]"
 
