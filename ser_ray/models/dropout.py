@@ -96,3 +96,11 @@ def keep_mask(dropout: Dropout, rows: int, frames: int, channels: int, device: t
     )
     words = torch.cat([word.expand(rows, frames, n) for word in philox(counter, dropout.key)], dim=-1)
     return words[..., :channels] >= dropout.threshold
+
+
+def drop(x: Tensor, dropout: Dropout | None) -> Tensor:
+    """Drop values of a layer's output [B, T, C] and scale the others; None drops nothing."""
+    if dropout is None:
+        return x
+    rows, frames, channels = x.shape
+    return torch.where(keep_mask(dropout, rows, frames, channels, x.device), x * dropout.scale, 0)

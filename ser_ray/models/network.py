@@ -1,26 +1,37 @@
-"""The paper's network in plain PyTorch: convolutional blocks on the raw waveform, LSTM layers, one linear head.
+"""The networks in plain PyTorch: front end, convolutional blocks, temporal part, one linear head.
 
-Source: Tzirakis et al. 2018, Section 3.1 and Fig. 1. What the paper leaves open follows its authors' published code:
-'same' padding, dropout only after the pools, a linear head without squashing, both targets at once, and a CNN that
-runs over the whole sequence, not frame by frame. The LSTM's peepholes and clipping, which the paper does not mention,
-are left out.
+The paper's network: Tzirakis et al. 2018, Section 3.1 and Fig. 1. What the paper leaves open follows its authors'
+published code: 'same' padding, dropout only after the pools, a linear head without squashing, both targets at once, and
+a CNN that runs over the whole sequence, not frame by frame. The LSTM's peepholes and clipping, which the paper does not
+mention, are left out.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from ser_ray.errors import InputError
-from ser_ray.models.config import Backend, ModelConfig, Pooling
+from ser_ray.models.config import Backend, ModelConfig
 from ser_ray.models.conv_pool import choose, reference
 from ser_ray.models.dropout import Draw, Dropout
+from ser_ray.models.front_ends.front_end import FrontEnd, FrontEndReader, Read
+from ser_ray.models.layers import Average, Block, Layer
+from ser_ray.models.streaming import BLOCK_FRAMES, Steps, layered
+from ser_ray.models.tcn import tcn_layers
 
 LstmState = tuple[Tensor, Tensor]
-Read = Callable[[int, int], Tensor]
-"""Reads the samples [B, stop - start] from a start to a stop."""
+
+
+@runtime_checkable
+class Features(Protocol):
+    """The input of the recurrent part over one recording, read from its start to its end."""
+
+    def between(self, start: int, stop: int) -> Float[Tensor, "1 {stop-start} channels"]:
+        """Return the frames from a start, which never goes back, to a stop."""
 
 
 def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
@@ -32,104 +43,129 @@ def build(config: ModelConfig, backend: Backend = "auto") -> "Network":
     return Network(config, backend)
 
 
-class Block(nn.Module):
-    """Convolution, ReLU, pool and dropout: [B, T, channels in] -> [B, T / pool, channels out].
-
-    `pool` is the stride where pooling is "stride". Only "max" pooling has a fused back end.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        *,
-        kernel: int,
-        pool: int,
-        pooling: Pooling,
-        backend: Backend = "auto",
-    ) -> None:
-        super().__init__()
-        self.pool, self.pooling, self.backend = pool, pooling, backend
-        # 'same' by hand, the odd zero on the right as in the authors' framework; PyTorch's own warns on even kernels
-        self.pad_left = (kernel - 1) // 2
-        self.pad_right = kernel - 1 - self.pad_left
-        self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride=pool if pooling == "stride" else 1)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch steps inputs"],
-        *,
-        padding: tuple[int, int] | None = None,
-        dropout: Dropout | None = None,
-    ) -> Float[Tensor, "batch pooled channels"]:
-        """Compute the block's output.
-
-        `padding` are the zeros before and after; None pads a whole input, so that the output has T / pool steps.
-        """
-        if padding is None:
-            padding = self.pad_left, self.pad_right
-        weight, bias = self.conv.weight, self.conv.bias
-        assert bias is not None
-        if self.pooling != "max":
-            return reference.conv_pool(
-                x, weight, bias, pool=self.pool, padding=padding, dropout=dropout, pooling=self.pooling
-            )
-        conv_pool = choose(self.backend, x.device, x.dtype)
-        return conv_pool(x, weight, bias, pool=self.pool, padding=padding, dropout=dropout)
-
-
 class Network(nn.Module):
-    """Convolutional blocks, LSTM layers and a linear head; see `build`."""
+    """Front end, convolutional blocks, temporal part and a linear head; see `build`."""
 
     def __init__(self, config: ModelConfig, backend: Backend = "auto"):
         super().__init__()
         self.config, self.backend = config, backend
-        widths = (1, *config.channels)
+        self.front = FrontEnd(config, backend) if config.prepares else None
+        # the first block is the front end's where there is more to it than the block
+        own = 1 if self.front is not None and config.front_end == "conv" else 0
+        first = config.filters if config.front_end == "filterbank" else 1
+        widths = (first, *config.channels)
         self.blocks = nn.ModuleList(
             Block(widths[i], widths[i + 1], kernel=kernel, pool=pool, pooling=config.pooling, backend=backend)
             for i, (kernel, pool) in enumerate(zip(config.kernels, config.pools, strict=True))
+            if i >= own
         )
-        self.lstm = nn.LSTM(config.channels[-1], config.hidden, config.lstm_layers, batch_first=True)
-        self.head = nn.Linear(config.hidden, len(config.targets))
+        outputs = config.hidden
+        self.tcn = nn.ModuleList()
+        self.lstm: nn.LSTM | None = None
+        if config.temporal == "tcn":
+            self.tcn.extend(
+                tcn_layers(config.features, config.hidden, config.tcn_kernel, config.dilations, causal=config.causal)
+            )
+        else:
+            both = config.temporal == "bilstm"
+            outputs *= 2 if both else 1
+            self.lstm = nn.LSTM(
+                config.features, config.hidden, config.lstm_layers, batch_first=True, bidirectional=both
+            )
+        self.head = nn.Linear(outputs, len(config.targets))
 
     def forward(
-        self, waveform: Shaped[Tensor, "batch samples"], draw: Draw | None = None
+        self,
+        waveform: Shaped[Tensor, "batch samples"],
+        draw: Draw | None = None,
+        mask: Bool[Tensor, "batch frames"] | None = None,
     ) -> Float[Tensor, "batch frames targets"]:
         """Predict samples / hop frames for each waveform, with the LSTM's state starting at zero.
 
-        `draw` determines the dropout masks in train mode; None lets PyTorch's global generator choose. Raises
-        InputError if the samples are no whole number of frames.
+        In train mode, `draw` determines the dropout masks (None lets PyTorch's global generator choose), and frames
+        where `mask` is False have no share in the statistics of a normalisation. Raises InputError if the samples are
+        no whole number of frames.
         """
-        predictions, _ = self.recur(self.features(waveform, draw))
+        predictions, _ = self.recur(self.features(waveform, draw, mask))
         return predictions
 
     def features(
-        self, waveform: Shaped[Tensor, "batch samples"], draw: Draw | None = None
+        self,
+        waveform: Shaped[Tensor, "batch samples"],
+        draw: Draw | None = None,
+        mask: Bool[Tensor, "batch frames"] | None = None,
     ) -> Float[Tensor, "batch frames channels"]:
-        """Compute the output of the convolutional part."""
+        """Compute the input of the recurrent part: the output of the convolutional part, a TCN included."""
         hop, samples = self.config.hop, waveform.shape[-1]
         if samples % hop:
             raise InputError(
                 f"{samples} samples are no whole number of frames of {hop} samples "
-                f"(the product of the pools {list(self.config.pools)}); cut or pad the waveform"
+                f"({self.config.design}, average {self.config.average}); cut or pad the waveform"
             )
-        drops = self.training and self.config.dropout > 0
-        if drops and draw is None:
-            draw = Draw(seed=int(torch.randint(2**63 - 1, ())), step=0)
-        x = waveform.unsqueeze(-1).to(self.head.weight.dtype)  # [B, samples, 1]
-        for layer, block in enumerate(self.blocks):
-            dropout = Dropout(self.config.dropout, layer, draw) if drops and draw is not None else None
-            x = block(x, dropout=dropout)
+        x = waveform.to(self.head.weight.dtype)
+        if not self.training and not self._is_stateless:
+            return torch.cat([self._whole(row[None]) for row in x])
+        drops = self._drops(draw)
+        if self.front is None:
+            x = x.unsqueeze(-1)  # [B, samples, 1]
+        else:
+            counted = None if mask is None else mask.repeat_interleave(hop // self.front.hop, dim=1)
+            x = self.front(x, counted, next(drops))
+        for layer in self._layers_above():
+            x = layer(x, dropout=next(drops) if layer.drops else None)
         return x
+
+    @property
+    def _is_stateless(self) -> bool:
+        """Whether the convolutional part has blocks alone, as the paper's."""
+        return self.front is None and self.config.average == 1 and not self.tcn
+
+    def _whole(self, waveform: Float[Tensor, "1 samples"]) -> Float[Tensor, "1 frames channels"]:
+        frames = waveform.shape[1] // self.config.hop
+        return self.stream(lambda start, stop: waveform[:, start:stop], frames).between(0, frames)
+
+    def _layers_above(self) -> list[Layer]:
+        """List the layers above the front end, or above the waveform: blocks, average, TCN."""
+        averages = [Average(self.config.average)] if self.config.average > 1 else []
+        return [layer for layer in (*self.blocks, *averages, *self.tcn) if isinstance(layer, Layer)]
+
+    def _drops(self, draw: Draw | None) -> Iterator[Dropout | None]:
+        """Yield the dropout of each part that has one, in their order: front end or first block, blocks, TCN layers."""
+        config = self.config
+        rates = [*config.layer_dropouts, *(config.temporal_dropout for _ in config.dilations)]
+        if self.training and draw is None and any(rates):
+            draw = Draw(seed=int(torch.randint(2**63 - 1, ())), step=0)
+        for layer, rate in enumerate(rates):
+            yield Dropout(rate, layer, draw) if self.training and rate and draw is not None else None
 
     def recur(
         self, features: Float[Tensor, "batch frames channels"], state: LstmState | None = None
-    ) -> tuple[Float[Tensor, "batch frames targets"], LstmState]:
-        """Compute predictions from features; return them and the LSTM's last state."""
-        outputs, state = self.lstm(features, state)
+    ) -> tuple[Float[Tensor, "batch frames targets"], LstmState | None]:
+        """Compute predictions from features; return them and the LSTM's last state, if there is an LSTM."""
+        outputs = features
+        if self.lstm is not None:
+            outputs, state = self.lstm(features, state)
         # the head is small and its output is scored, so it computes in full precision, also inside autocast
         with torch.autocast(outputs.device.type, enabled=False):
             return self.head(outputs.to(self.head.weight.dtype)), state
+
+    def stream(self, read: Read, frames: int) -> Features:
+        """Read the features of one recording of `frames` frames in pieces, in eval mode, in bounded memory.
+
+        The values are those of one pass over the whole recording: `features` of all its samples.
+        """
+        layers, hop = self._layers_above(), self.config.hop
+        if self._is_stateless:
+            return _StatelessFeatures(self, read, frames)
+
+        def read_samples(start: int, stop: int) -> Tensor:
+            return read(start, stop).to(self.head.weight.dtype)
+
+        first = 1 if self.front is None else self.front.hop
+        block, total = BLOCK_FRAMES * hop // first, frames * hop // first
+        if self.front is None:
+            return layered(Steps(lambda start, stop: read_samples(start, stop)[..., None], block, total), layers, block)
+        return layered(Steps(FrontEndReader(self.front, read_samples, total, block).block, block, total), layers, block)
 
     def features_between(
         self, read: Read, frames: int, start_frame: int, end_frame: int
@@ -157,3 +193,23 @@ class Network(nn.Module):
         """Return the back end of the blocks on a device, "reference" or "fused", in the current state of autocast."""
         chosen = choose(self.backend, device, self.head.weight.dtype)
         return "fused" if self.config.fusible and chosen is not reference.conv_pool else "reference"
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Return the groups of weights for an optimiser: filters of a filterbank learn at their own rate, undecayed."""
+        own = self.front is not None and self.config.front_end == "filterbank"
+        filters = self.front.analysis.weight if own and self.front is not None else None
+        groups: list[dict[str, Any]] = [{"params": [weight for weight in self.parameters() if weight is not filters]}]
+        if filters is not None and self.config.filter_rate:
+            rate = self.config.filter_rate * learning_rate
+            groups.append({"params": [filters], "lr": rate, "weight_decay": 0.0})
+        return groups
+
+
+class _StatelessFeatures:
+    """Features of a network whose layers keep no state: computed anew for each piece, with what they depend on."""
+
+    def __init__(self, network: Network, read: Read, frames: int) -> None:
+        self._network, self._read, self._frames = network, read, frames
+
+    def between(self, start: int, stop: int) -> Float[Tensor, "1 {stop-start} channels"]:
+        return self._network.features_between(self._read, self._frames, start, stop)

@@ -102,7 +102,7 @@ def _kernels_and_pools(configuration: ConfigurationResults) -> str:
 
 def format_value(value: Any) -> str:
     """Format a value of a configuration for printing."""
-    if value is None:
+    if value is None or (isinstance(value, list | tuple) and not value):
         return "none"
     if isinstance(value, list | tuple):
         return " ".join(format_value(item) for item in value)

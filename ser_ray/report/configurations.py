@@ -14,6 +14,7 @@ from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped_name
 from ser_ray.report.attributes import Attribute, Fields, Row, filter_trials, resolve_number
 from ser_ray.results import TARGETS, SweepFolder, ccc_column, read_table
+from ser_ray.results.added_fields import fill_in_added
 
 SEED_FIELD = "training.seed"
 
@@ -141,7 +142,7 @@ def read_sweep_tables(
         InputError: if a column is unknown, a condition cannot be parsed, or a part cannot be read.
     """
     rows = read_table(folder, "trials", keys=planned).to_pylist()
-    pairs = [(row, _fields(row)) for row in rows]
+    pairs = _with_fields(rows)
     attribute = None if sort is None else resolve_number(sort, pairs, "--sort")
     kept = filter_trials(pairs, where)
     groups = _grouped(kept)
@@ -167,7 +168,7 @@ def group(rows: Iterable[Row]) -> list[ConfigurationResults]:
     Raises:
         InputError: if a row's configuration is no JSON.
     """
-    return _grouped([(row, _fields(row)) for row in rows])
+    return _grouped(_with_fields(rows))
 
 
 def _grouped(rows: Iterable[tuple[Row, Fields]]) -> list[ConfigurationResults]:
@@ -177,6 +178,12 @@ def _grouped(rows: Iterable[tuple[Row, Fields]]) -> list[ConfigurationResults]:
         identity = json.dumps(fields, sort_keys=True)
         groups.setdefault(identity, (fields, []))[1].append(row)
     return [ConfigurationResults(fields, tuple(members)) for fields, members in groups.values()]
+
+
+def _with_fields(rows: Iterable[Row]) -> list[tuple[Row, dict[str, Any]]]:
+    pairs = [(row, _fields(row)) for row in rows]
+    fill_in_added([fields for _, fields in pairs])
+    return pairs
 
 
 def _fields(row: Row) -> dict[str, Any]:

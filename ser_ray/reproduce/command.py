@@ -23,6 +23,7 @@ from ser_ray.postprocess.config import SearchConfig
 from ser_ray.process import EXIT_INTERRUPTED, handle_signals
 from ser_ray.reproduce.comparison import TOLERANCE, compare
 from ser_ray.results import SweepFolder, open_sweep, read_table
+from ser_ray.results.added_fields import ADDED_FIELDS
 from ser_ray.sweep.planning.reuse import searched_with
 from ser_ray.sweep.spec.document import read_document
 from ser_ray.training.config import TrainingConfig
@@ -213,7 +214,8 @@ def _config(folder: SweepFolder, row: Row) -> TrialConfig:
             f"{TRIAL_VERSION}: an equal configuration gives other numbers; {checkout}"
         )
     for section, kind in (("model", ModelConfig), ("training", TrainingConfig)):
-        other = set(config[section]) ^ {field.name for field in fields(kind)}
+        own = {field.name for field in fields(kind)}
+        other = (set(config[section]) - own) | (own - set(config[section]) - set(ADDED_FIELDS[section]))
         if other:
             raise InputError(
                 f"trial {row['key']} was trained by a version of ser_ray with other settings ({section}: "

@@ -46,6 +46,8 @@ class TrainingConfig:
             float32, with "float64" float64.
         deterministic: on a GPU, use only algorithms that give the same bits each time; False lets cuDNN choose by
             timing. A CPU is always deterministic.
+        clip_norm: a step's gradients are scaled down to this norm, over all weights, where theirs is larger; None never
+            is the paper's setting.
         seed: of the weights, the segments and their order, and the dropout.
         limit_recordings: use at most this many recordings of each partition.
         limit_s: use only this many seconds from the start of each recording.
@@ -68,6 +70,7 @@ class TrainingConfig:
     seed: Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)] = 0
     limit_recordings: Count | None = None
     limit_s: Positive | None = None
+    clip_norm: Positive | None = None
 
 
 def whole_frames(seconds: float, label_rate: float, name: str) -> int:
@@ -105,7 +108,8 @@ def segment_bytes(model: ModelConfig, samples: int) -> int:
     The audio and the output of each block, which the backward pass needs, in float32.
     """
     values = steps = samples
-    for filters, pool in zip(model.channels, model.pools, strict=True):
+    filterbank = [model.filters] if model.front_end == "filterbank" else []
+    for filters, (_, pool) in zip([*filterbank, *model.channels], model.layers, strict=True):
         steps //= pool
         values += steps * filters
     return 4 * values

@@ -8,7 +8,7 @@ are those of one pass over each whole recording.
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ser_ray.corpus import Corpus, Recording
 from ser_ray.metrics import ccc_per_recording, ccc_pooled
-from ser_ray.models.network import LstmState, Network
+from ser_ray.models.network import Features, LstmState, Network
 
 CHUNK_SAMPLES = 327_680
 """Approximate number of samples of a recording that are computed at a time: 20 s."""
@@ -91,49 +91,80 @@ def predict_waveforms(
         rows: number of recordings that go through the LSTM together; None for CPU_ROWS or GPU_ROWS.
         on_chunk: called after each chunk.
     """
-    weights, config = model.head.weight, model.config
-    device = weights.device
-    rows = rows or (CPU_ROWS if device.type == "cpu" else GPU_ROWS)
+    config = model.config
+    rows = rows or (CPU_ROWS if model.head.weight.device.type == "cpu" else GPU_ROWS)
     chunk_frames = chunk_frames or max(1, CHUNK_SAMPLES // config.hop // ALIGNED_FRAMES) * ALIGNED_FRAMES
     traces = [_Trace(source, np.empty((source.frames, len(config.targets)), np.float32)) for source in sources]
-    waiting, in_rows = deque(traces), dict[int, _Trace]()
-    hidden, cell = torch.zeros(2, config.lstm_layers, rows, config.hidden, device=device, dtype=weights.dtype)
     was_training = model.training
     model.eval()
     try:
-        while waiting or in_rows:
-            for row in range(rows):
-                if row not in in_rows and waiting:
-                    in_rows[row] = waiting.popleft()
-                    hidden[:, row], cell[:, row] = 0, 0
-            hidden, cell = _advance(model, in_rows, (hidden, cell), chunk_frames)
-            in_rows = {row: trace for row, trace in in_rows.items() if trace.left}
-            on_chunk()
+        if config.temporal == "lstm":
+            _predict_in_rows(model, traces, chunk_frames, rows, on_chunk)
+        else:
+            for trace in traces:
+                _predict_whole(model, trace, chunk_frames, on_chunk)
     finally:
         model.train(was_training)
     return [trace.prediction for trace in traces]
 
 
+def _predict_in_rows(
+    model: Network, traces: Sequence["_Trace"], chunk_frames: int, rows: int, on_chunk: Callable[[], None]
+) -> None:
+    """Predict recordings by an LSTM that carries its state from chunk to chunk, `rows` of them together."""
+    weights, config = model.head.weight, model.config
+    waiting, in_rows = deque(traces), dict[int, _Trace]()
+    hidden, cell = torch.zeros(2, config.lstm_layers, rows, config.hidden, device=weights.device, dtype=weights.dtype)
+    while waiting or in_rows:
+        for row in range(rows):
+            if row not in in_rows and waiting:
+                in_rows[row] = waiting.popleft()
+                in_rows[row].begin(model)
+                hidden[:, row], cell[:, row] = 0, 0
+        hidden, cell = _advance(model, in_rows, (hidden, cell), chunk_frames)
+        in_rows = {row: trace for row, trace in in_rows.items() if trace.left}
+        on_chunk()
+
+
+def _predict_whole(model: Network, trace: "_Trace", chunk_frames: int, on_chunk: Callable[[], None]) -> None:
+    """Predict a recording whose features, one vector per frame, are kept as a whole for the last layers.
+
+    A bidirectional LSTM needs the last frame for the first; a head's product over all frames has one rounding.
+    """
+    trace.begin(model)
+    pieces = []
+    for start in range(0, trace.source.frames, chunk_frames):
+        pieces.append(trace.features.between(start, min(start + chunk_frames, trace.source.frames)))
+        on_chunk()
+    outputs, _ = model.recur(torch.cat(pieces, dim=1))
+    trace.take(outputs[0].cpu().numpy())
+
+
 @dataclass
 class _Trace:
-    """A recording's prediction and the number of its frames that are done."""
+    """A recording's prediction, the number of its frames that are done, and its features from there on."""
 
     source: WaveformSource
     prediction: NDArray[np.float32]
     done: int = 0
+    features: Features = field(init=False)
 
     @property
     def left(self) -> int:
         return self.source.frames - self.done
 
-    def features(self, model: Network, steps: int) -> Float[torch.Tensor, "frames channels"]:
-        """Compute the convolutional part's output for the next frames, at most `steps`."""
+    def begin(self, model: Network) -> None:
+        """Open the recording's features; a normalisation over the recording reads it once for its statistics."""
         device, source = model.head.weight.device, self.source
 
         def read(start: int, stop: int) -> torch.Tensor:
             return torch.from_numpy(source.read(start, stop))[None].to(device)
 
-        return model.features_between(read, source.frames, self.done, min(self.done + steps, source.frames))[0]
+        self.features = model.stream(read, source.frames)
+
+    def next_features(self, steps: int) -> Float[torch.Tensor, "frames channels"]:
+        """Compute the input of the LSTM for the next frames, at most `steps`."""
+        return self.features.between(self.done, min(self.done + steps, self.source.frames))[0]
 
     def take(self, output: Float[NDArray[np.floating], "steps targets"]) -> None:
         """Store the next frames of an output, which may extend beyond the recording's end."""
@@ -149,14 +180,15 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
     # a last frame is never computed alone: a product with one row is rounded differently from one with several
     steps = longest if longest <= chunk_frames + 1 else chunk_frames
     # rows without a recording, or after its end, are padded; a unidirectional LSTM meets padding only after all frames
-    features = hidden.new_zeros(hidden.shape[1], steps, model.config.channels[-1])
+    features = hidden.new_zeros(hidden.shape[1], steps, model.config.features)
     for row, trace in in_rows.items():
-        own = trace.features(model, steps)
+        own = trace.next_features(steps)
         features[row, : len(own)] = own
-    outputs, state = model.recur(features, state)
+    outputs, after = model.recur(features, state)
+    assert after is not None
     for row, trace in in_rows.items():
         trace.take(outputs[row].cpu().numpy())
-    return state
+    return after
 
 
 def delay(

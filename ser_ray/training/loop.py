@@ -135,7 +135,7 @@ class _Run:
         self.devel_gold = gold_of(corpus, self.devel, self.targets)
         torch.manual_seed(config.seed)
         self.model = build(model_config, backend).to(device, weights_dtype(config.precision))
-        self.optimizer = make_optimizer(config, self.model.parameters())
+        self.optimizer = make_optimizer(config, self.model.parameter_groups(config.learning_rate))
         self.loss = LOSSES[config.loss]
         gold = (gold_of(corpus, [recording], self.targets)[0] for recording in recordings if recording.labelled)
         self.largest_loss = largest_loss(config.loss, gold)
@@ -198,9 +198,11 @@ class _Run:
             batch = self.batches.batch(segments)
             self.optimizer.zero_grad(set_to_none=True)
             with in_precision(config.precision, self.device):
-                prediction = self.model(batch.waveform, draw)
+                prediction = self.model(batch.waveform, draw, batch.mask)
             loss = self.loss(prediction, batch.gold, batch.mask)
             loss.backward()  # type: ignore[no-untyped-call]
+            if config.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
             self.optimizer.step()
             self.losses.append(loss.item())
             if not self.losses[-1] <= self.largest_loss:

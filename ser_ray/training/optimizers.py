@@ -19,7 +19,7 @@ class RMSpropTF(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         learning_rate: float,
         decay: float = 0.9,
         momentum: float = 0.0,
@@ -73,8 +73,10 @@ class RMSpropTF(torch.optim.Optimizer):
         torch._foreach_sub_(weights, momenta)
 
 
-def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Make the optimiser that a configuration names, with its settings."""
+def make_optimizer(
+    config: TrainingConfig, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """Make the optimiser that a configuration names, with its settings; groups of weights may have their own."""
     rate, weight_decay = config.learning_rate, config.weight_decay
     match config.optimizer:
         case "rmsprop":

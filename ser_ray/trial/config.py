@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
+from ser_ray.results.added_fields import without_added
 from ser_ray.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ class Trial:
 def keyed_config(config: TrialConfig, corpus_fingerprint: str) -> dict[str, Any]:
     """Collect the contents of a trial's key: model, training, the corpus's fingerprint and TRIAL_VERSION.
 
-    The search is left out: its result can be computed again from stored predictions.
+    The search is left out: its result can be computed again from stored predictions. So are added fields with the value
+    that reproduces what was before them.
     """
     return {
         "trial_version": TRIAL_VERSION,
         "corpus_fingerprint": corpus_fingerprint,
-        **{section: _fields(part) for section, part in (("model", config.model), ("training", config.training))},
+        "model": without_added("model", _fields(config.model)),
+        "training": without_added("training", _fields(config.training)),
     }
 
 

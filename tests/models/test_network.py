@@ -11,7 +11,7 @@ from torch import nn
 
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig, build
-from ser_ray.models.network import Block
+from ser_ray.models.layers import Block
 from ser_ray.overlap import receptive_field
 
 small_layers = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)), min_size=1, max_size=3)

@@ -2,13 +2,12 @@
 
 from typing import assert_never
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from ser_ray.models.config import Pooling
-from ser_ray.models.dropout import Dropout, keep_mask
+from ser_ray.models.dropout import Dropout, drop
 
 
 def conv_pool(
@@ -44,9 +43,4 @@ def conv_pool(
             x = F.relu(x)
         case _:
             assert_never(pooling)
-    x = x.transpose(1, 2)
-    if dropout is None:
-        return x
-    rows, frames, channels = x.shape
-    kept = keep_mask(dropout, rows, frames, channels, x.device)
-    return torch.where(kept, x * dropout.scale, 0)
+    return drop(x.transpose(1, 2), dropout)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ser_ray.corpus import Corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
+from ser_ray.models.config import SAMPLES_PER_MS
 from ser_ray.overlap import designs, nearest_pools
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import SweepFolder
@@ -120,9 +121,11 @@ def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple
     if isinstance(item, Design):
         place = where(("explore", index, "design"))
         _check_layers(sweep, item, index, place)
+        average = sweep.given("model.average", 1)
+        filterbank = sweep.given("model.front_end") == "filterbank"
         return [
-            (Setting("model.kernels", kernels, place), Setting("model.pools", pools, place))
-            for kernels, pools in _designed(item, item.hop or hop, index, place)
+            tuple(Setting(path, value, place) for path, value in _design_fields(*design, filterbank=filterbank).items())
+            for design in _designed(item, (item.hop or hop) // average, index, place)
         ]
     if isinstance(item, GuidedSearch):
         return []
@@ -134,6 +137,18 @@ def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple
         for path, values in item.values.items()
     ]
     return list(zip(*columns, strict=True))
+
+
+def _design_fields(kernels: tuple[int, ...], pools: tuple[int, ...], *, filterbank: bool) -> dict[str, Any]:
+    """Return the values of a design's fields; the first kernel and pool may be those of a filterbank."""
+    if not filterbank:
+        return {"model.kernels": kernels, "model.pools": pools}
+    return {
+        "model.width_ms": (kernels[0] + pools[0] - 1) / SAMPLES_PER_MS,
+        "model.hop_ms": pools[0] / SAMPLES_PER_MS,
+        "model.kernels": kernels[1:],
+        "model.pools": pools[1:],
+    }
 
 
 def _designed(design: Design, hop: int, index: int, place: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -161,10 +176,13 @@ def _check_layers(sweep: SweepConfig, design: Design, index: int, place: str) ->
     if any("model.channels" in item.paths for item in sweep.explore):
         return
     channels = sweep.given("model.channels", ModelConfig().channels)
-    if len(channels) != design.layers:
+    filterbank = sweep.given("model.front_end") == "filterbank"
+    blocks = design.layers - 1 if filterbank else design.layers
+    if len(channels) != blocks:
+        first = ", the first of them the filterbank," if filterbank else ","
         raise InputError(
-            f"{place}: explore[{index}].design has {design.layers} layers, but trial.model.channels "
-            f"{list(channels)} has {len(channels)}; give trial.model.channels {design.layers} numbers"
+            f"{place}: explore[{index}].design has {design.layers} layers{first or ','} but trial.model.channels "
+            f"{list(channels)} has {len(channels)}; give trial.model.channels {blocks} numbers"
         )
 
 

@@ -57,7 +57,7 @@ class CorpusFit:
 
     def _check_model(self, model: ModelConfig, place: Callable[[str], str]) -> None:
         try:
-            check_pools(model.pools, self._corpus.hop)
+            _check_hop(model, self._corpus.hop)
         except InputError as error:
             raise InputError(f"{place('model.pools')}: {error}") from None
         for target in model.targets:
@@ -115,6 +115,19 @@ NEEDED_BY = {
     "train": "a network learns from it",
     "devel": "it chooses a training's epoch, and the post-processing",
 }
+
+
+def _check_hop(model: ModelConfig, hop: int) -> None:
+    """Refuse a network whose frames are not those of the corpus, of `hop` samples."""
+    if model.front_end == "conv" and model.average == 1:
+        check_pools(model.pools, hop)
+    if model.hop == hop:
+        return
+    parts = [f"hop_ms {model.hop_ms:g}"] if model.front_end == "filterbank" else []
+    parts += [f"pools {list(model.pools)}", f"average {model.average}"]
+    rest = model.hop // model.average
+    fix = f"average {hop // rest} fits" if hop % rest == 0 else "change hop_ms or the pools"
+    raise InputError(f"{', '.join(parts)} make frames of {model.hop} samples, but this corpus has {hop}; {fix}")
 
 
 def check_gold(sweep: SweepConfig, configs: Sequence[TrialConfig], corpus: Corpus) -> None:

@@ -13,6 +13,7 @@ from ser_ray.sweep.planning.measured import sweeps_beside
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.planning.reuse import reusable
 from ser_ray.sweep.planning.states import read_states
+from ser_ray.sweep.spec.items import DESIGN_FIELDS
 from ser_ray.trial import Trial
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ Row = tuple[Trial, float, str]
 def label_of(trial: Trial) -> str:
     """Label a trial by its differences in the sweep, such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0"."""
     model = trial.config.model
-    design = f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"
+    parts = [f"filterbank {model.width_ms:g}/{model.hop_ms:g} ms"] if model.front_end == "filterbank" else []
+    parts += [f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"] if model.kernels else []
     others = [
         f"{path.split('.')[-1]} {_plain(value)}"
         for path, value in trial.explored
-        if path not in ("model.kernels", "model.pools", "training.seed")
+        if path not in (*DESIGN_FIELDS, "training.seed")
     ]
-    return ", ".join([design, *others, f"seed {trial.config.training.seed}"])
+    return ", ".join([" ".join(parts), *others, f"seed {trial.config.training.seed}"])
 
 
 def describe_plan(plan: Plan, shown: Path) -> str:

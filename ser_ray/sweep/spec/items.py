@@ -50,9 +50,16 @@ Ratios = Annotated[tuple[Ratio, ...], Field(min_length=1), BeforeValidator(_list
 _End = Annotated[float, Strict(), Field(allow_inf_nan=False), WrapValidator(_unchanged)]  # keeps whole numbers whole
 
 
+DESIGN_FIELDS = ("model.kernels", "model.pools", "model.width_ms", "model.hop_ms")
+"""The fields that a design may set."""
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Design:
-    """Networks under the overlap rule: all pools that multiply to the hop, kernels from the ratio (Eq. 2)."""
+    """Networks under the overlap rule: all pools that multiply to the hop, kernels from the ratio (Eq. 2).
+
+    The first layer is the front end: of a filterbank the pool is the hop, and the rule's window the width.
+    """
 
     hop: Count | None = None  # samples of one output frame; None takes the corpus's
     layers: Count = 3
@@ -64,7 +71,7 @@ class Design:
     @property
     def paths(self) -> tuple[str, ...]:
         """The fields of a trial that it sets."""
-        return ("model.kernels", "model.pools")
+        return DESIGN_FIELDS
 
     def place(self, path: str) -> KeyPath:
         """Return the path of one of its fields within the item."""

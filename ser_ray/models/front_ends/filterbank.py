@@ -1,0 +1,67 @@
+"""A filterbank on the waveform: the energy of pairs of a cosine and a sine filter, learned from where they start."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ser_ray.models.config import FilterStart
+
+LOWEST_HZ, HIGHEST_SHARE = 60.0, 0.95
+"""Centres of the first and the last filter; the last as a share of half the sample rate: 7,600 Hz at 16 kHz."""
+
+
+class Filterbank(nn.Module):
+    """Energies of filters: [B, T, 1] -> [B, T / hop, filters], the window of each step centred on its hop.
+
+    With filters c and s of a pair, its energy is (c * x)^2 + (s * x)^2, a sum over the pair's squared outputs.
+    """
+
+    def __init__(self, filters: int, width: int, hop: int, sample_rate_hz: float, start: FilterStart) -> None:
+        super().__init__()
+        self.pool = hop
+        self.pad_left = (width - hop) // 2
+        self.pad_right = width - hop - self.pad_left
+        weight = mel_filters(filters, width, sample_rate_hz) if start == "mel" else torch.randn(2 * filters, width)
+        # of unit energy, so that white noise of unit power has the energy 2 in each pair
+        self.weight = nn.Parameter(weight / weight.square().sum(dim=1, keepdim=True).sqrt())  # [2 filters, width]
+
+    def forward(
+        self, x: Float[Tensor, "batch samples 1"], *, padding: tuple[int, int] | None = None
+    ) -> Float[Tensor, "batch steps filters"]:
+        """Compute the energies; `padding` are the zeros before and after, None pads a whole waveform."""
+        before, after = (self.pad_left, self.pad_right) if padding is None else padding
+        windows = nn.functional.pad(x[..., 0], (before, after)).unfold(-1, self.weight.shape[1], self.pool)
+        cosine, sine = (windows @ self.weight.T).chunk(2, dim=-1)
+        return cosine.square() + sine.square()
+
+
+def mel_centres(filters: int, sample_rate_hz: float) -> Float[Tensor, " filters+2"]:
+    """Compute the centres of filters in Hz, evenly spaced in mel, and those that would precede and follow them.
+
+    mel = 2595 log10(1 + f / 700), float64. A single filter is at the lowest centre.
+    """
+    low, high = (_mel(hz) for hz in (LOWEST_HZ, HIGHEST_SHARE * sample_rate_hz / 2))
+    step = (high - low) / max(1, filters - 1)
+    mels = low + step * torch.arange(-1, filters + 1, dtype=torch.float64)
+    return 700 * (10 ** (mels / 2595) - 1)
+
+
+def _mel(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def mel_filters(filters: int, width: int, sample_rate_hz: float) -> Float[Tensor, "two_filters width"]:
+    """Make pairs of windowed tones, the cosines first: a Hann window as long as the filter's band is narrow.
+
+    A Hann window of n samples has half its amplitude at 1 / n of the sample rate on either side of the tone. The band
+    of a filter reaches to halfway the neighbouring centres, and the window has at most `width` samples.
+    """
+    centres = mel_centres(filters, sample_rate_hz)
+    bands_hz = (centres[2:] - centres[:-2]) / 2
+    time = torch.arange(width, dtype=torch.float64) - (width - 1) / 2  # in samples, from the middle
+    lengths = (2 * sample_rate_hz / bands_hz).clamp(max=width)[:, None]
+    window = torch.where(time.abs() < lengths / 2, 0.5 + 0.5 * torch.cos(2 * math.pi * time / lengths), 0)
+    phase = 2 * math.pi * centres[1:-1, None] / sample_rate_hz * time
+    return torch.cat([window * torch.cos(phase), window * torch.sin(phase)]).float()
