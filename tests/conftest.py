@@ -24,9 +24,15 @@ LONGEST = (
     "test_sweep_overlap_quick.py",
     "test_sweep_run_share.py",
     "test_sweep_run.py",
+    "test_loop.py",
+    "test_conv_pool_cuda.py",
+    "test_sweep_search_pool.py",
+    "test_sweep_search_again.py",
+    "test_reference.py",
     "test_faults.py",
 )
-"""Files that wait for processes for a minute and more begin first, lest one of two workers has nothing at the end."""
+"""Files that take half a minute and more begin first, lest one of two workers has nothing at the end. Those that wait
+for a Ray and those that compute take turns, so that two of one kind seldom run at once."""
 
 
 @pytest.hookimpl(trylast=True)
