@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -198,7 +199,7 @@ def with_a_large_shard(corpus, gigabytes):
 
 
 def test_what_on_block_raises_ends_it_and_leaves_no_thread(corpus):
-    manifest = with_a_large_shard(corpus, 500)  # whose reading takes minutes
+    manifest = with_a_large_shard(corpus, 40)  # whose reading takes half a minute
 
     def stop():
         raise KeyboardInterrupt
@@ -228,17 +229,18 @@ def test_a_shard_that_is_written_to_meanwhile_is_refused(corpus):
 
 
 def test_a_long_verification_is_told(corpus, monkeypatch):
-    said = []
+    said, blocks = [], itertools.count()
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
 
     def stop():
-        if len(said) > 2:
+        if len(said) > 2 or next(blocks) > 50:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verify_shards(corpus.path, with_a_large_shard(corpus, 500), on_block=stop, log=said.append)
-    assert said[0] == "verifying corpus c (500 GB), once on this host"
-    assert all(line.startswith("verified ") and " of 500 GB, " in line for line in said[1:])
+        verify_shards(corpus.path, with_a_large_shard(corpus, 40), on_block=stop, log=said.append)
+    assert said[0] == "verifying corpus c (40 GB), once on this host"
+    assert len(said) == 3
+    assert all(line.startswith("verified ") and " of 40 GB, " in line for line in said[1:])
 
 
 def test_a_short_one_is_not(corpus):

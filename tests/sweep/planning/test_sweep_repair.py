@@ -11,7 +11,7 @@ from part_damage import UNOPENED, finished_trial, flip, kinds
 
 from ser_ray.errors import InputError
 from ser_ray.results import SCHEMA_VERSION, SCHEMAS, SweepFolder, compact, find_damaged, read_table, write_part
-from ser_ray.sweep.planning.repair import repair
+from ser_ray.sweep.planning.repair import MOST_TOLD, repair
 from ser_ray.sweep.planning.states import read_states
 from ser_ray.trial import Trial, search_trial, train_trial
 
@@ -160,12 +160,11 @@ def test_a_part_of_no_trial_of_this_plan_is_set_aside_too(folder, finished):
     assert len(rows(folder, "trials")) == 1
 
 
-def test_of_very_many_damaged_parts_the_first_are_told(folder, finished, monkeypatch):
-    monkeypatch.setattr("ser_ray.sweep.planning.repair.MOST_TOLD", 2)
-    for number in range(5):
+def test_of_very_many_damaged_parts_the_first_are_told(folder, finished):
+    for number in range(MOST_TOLD + 3):
         put(folder, f"stranger{number}", "trials", b"PAR1")
     said = repaired(folder, finished.key)
-    assert len(said) == 3
+    assert len(said) == MOST_TOLD + 1
     assert said[-1] == "DAMAGED   and 3 further parts, set aside in damaged/ as well"
     assert find_damaged(folder) == ()
 
