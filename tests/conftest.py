@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.models import ModelConfig
 from ser_ray.results import SweepFolder
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial, TrialConfig, trial_key
+
+settings.register_profile("ser_ray", deadline=None)  # machines are shared, and no test asserts a time
+settings.load_profile("ser_ray")
 
 TINY_HOP = 64  # 250 labels a second: the fewest samples for a frame, so that tests are quick
 TINY_LENGTHS = {"train": (60, 45, 37), "devel": (50, 33), "test": (40, 28)}

@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
-from ser_ray.process import TOGETHER_S
 
+from ser_ray.process import TOGETHER_S
 from ser_ray.sweep.nodes.stop import SAVE_S, StopRequest, announce_stop, on_signals
 
 
