@@ -27,6 +27,9 @@ demo: env
 	$(BIN)/python -m ser_ray.sweep sweeps/demo.yaml --results $(RESULTS)
 	$(BIN)/python -m ser_ray report $(RESULTS)/demo
 
+# tests start hundreds of processes: where the environment forbids to keep bytecode, each would compile Ray and PyTorch
+test slow slurm: export PYTHONDONTWRITEBYTECODE =
+
 # every test that this machine can run in minutes; the end says what was skipped and why
 test: env
 	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm"

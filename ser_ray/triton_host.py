@@ -28,20 +28,21 @@ CODE = "#include <Python.h>\n#include <dlfcn.h>\n#include <stdlib.h>\nint launch
 @cache
 def missing_for_launchers() -> str | None:
     """Check this host for the requirements of Triton's launchers, once per process; return what is missing, or None."""
-    return _missing(os.environ, Path(sysconfig.get_paths(scheme=_scheme())["include"]))
+    return missing(os.environ, Path(sysconfig.get_paths(scheme=_scheme())["include"]))
 
 
 def refuse_fused() -> None:
     """Raise InputError if this host lacks a requirement of the fused back end on GPUs."""
-    missing = missing_for_launchers()
-    if missing is not None:
+    lacking = missing_for_launchers()
+    if lacking is not None:
         raise InputError(
-            f"resources.backend is 'fused', which on a GPU compiles C code, but on {provenance.host_name()} {missing}; "
+            f"resources.backend is 'fused', which on a GPU compiles C code, but on {provenance.host_name()} {lacking}; "
             f"take auto or reference (--set resources.backend=auto), or {FIX}"
         )
 
 
-def _missing(environment: Mapping[str, str], headers: Path) -> str | None:
+def missing(environment: Mapping[str, str], headers: Path) -> str | None:
+    """Return what Triton's launchers lack with an environment and a folder of Python's headers; None if nothing."""
     named = environment.get("CC")  # Triton takes CC as it is; without it, gcc before clang
     path = environment.get("PATH")
     compiler = named if named is not None else shutil.which("gcc", path=path) or shutil.which("clang", path=path)

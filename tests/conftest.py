@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from ser_ray.corpus import Corpus, CorpusWriter, open_corpus
 from ser_ray.models import ModelConfig
 from ser_ray.results import SweepFolder
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial, TrialConfig, trial_key
+
+settings.register_profile("ser_ray", deadline=None)  # machines are shared, and no test asserts a time
+settings.load_profile("ser_ray")
 
 TINY_HOP = 64  # 250 labels a second: the fewest samples for a frame, so that tests are quick
 TINY_LENGTHS = {"train": (60, 45, 37), "devel": (50, 33), "test": (40, 28)}
@@ -24,9 +28,15 @@ LONGEST = (
     "test_sweep_overlap_quick.py",
     "test_sweep_run_share.py",
     "test_sweep_run.py",
+    "test_loop.py",
+    "test_conv_pool_cuda.py",
+    "test_sweep_search_pool.py",
+    "test_sweep_search_again.py",
+    "test_reference.py",
     "test_faults.py",
 )
-"""Files that wait for processes for a minute and more begin first, lest one of two workers has nothing at the end."""
+"""Files that take half a minute and more begin first, lest one of two workers has nothing at the end. Those that wait
+for a Ray and those that compute take turns, so that two of one kind seldom run at once."""
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,4 +1,4 @@
-"""What can have become of a part of a table: each kind of damage as a function of the part's path."""
+"""A trial that is finished, and what can have become of its parts: each kind of damage as a function of the path."""
 
 import json
 import os
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
-from ser_ray.results import PREDICTIONS, make_table
+from ser_ray.corpus import Corpus
+from ser_ray.results import PREDICTIONS, SweepFolder, make_table
+from ser_ray.trial import Trial, TrialConfig, search_trial, train_trial, trial_key
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -136,3 +139,12 @@ VERSIONS: dict[str, Callable[[Path], None]] = {
 def kinds(table: str) -> dict[str, Callable[[Path], None]]:
     """Return the kinds of damage that a part of a table may have."""
     return UNOPENED | OPENED | (VERSIONS if table != "predictions" else {})
+
+
+def finished_trial(path: Path, corpus: Corpus, config: TrialConfig) -> Trial:
+    """Train and search a trial in the folder of a sweep, whose parts a test may damage in a copy."""
+    key = trial_key(config, corpus.fingerprint)
+    trial = Trial(key=key, config=config, corpus=corpus, sweep="tiny", folder=SweepFolder(path))
+    train_trial(trial, torch.device("cpu"))
+    search_trial(trial.folder, key)
+    return trial

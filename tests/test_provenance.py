@@ -128,17 +128,22 @@ def test_a_change_of_the_second_in_which_the_index_was_written_is_one(package):
 
 
 @needs_git
-def test_changes_without_end_are_cut_and_say_so(package, monkeypatch):
-    (package / "code.py").write_text("".join(f"x = {n}\n" for n in range(10_000)))
-    whole = provenance.git_changes(package)
-    monkeypatch.setattr(provenance, "MOST_CHANGES_BYTES", 1000)
-    cut = provenance.git_changes(package)
-    assert cut[:1000] == whole[:1000]
-    assert cut[1000:] == (
-        f"\n# cut after 1000 of {len(whole)} bytes; SHA-256 of all: {hashlib.sha256(whole.encode()).hexdigest()}\n"
-    )
-    monkeypatch.setattr(provenance, "MOST_CHANGES_BYTES", len(whole))
+def test_changes_without_end_are_cut_and_say_so(package):
+    file, most = package / "code.py", provenance.MOST_CHANGES_BYTES
+    body = "x = 12345\n" * ((most - 1000) // len("+x = 12345\n"))
+    file.write_text(f"{body}y = 1\n")
+    lacking = most - len(provenance.git_changes(package))
+    file.write_text(f"{body}y = 1{'1' * lacking}\n")
+    whole = git(package, "diff", "HEAD") + "\n"
+    assert len(whole) == most
     assert provenance.git_changes(package) == whole
+    file.write_text(file.read_text()[:-1] + "1\n")
+    longer = git(package, "diff", "HEAD") + "\n"
+    cut = provenance.git_changes(package)
+    assert cut[:most] == longer[:most]
+    assert cut[most:] == (
+        f"\n# cut after {most} of {most + 1} bytes; SHA-256 of all: {hashlib.sha256(longer.encode()).hexdigest()}\n"
+    )
 
 
 @needs_git

@@ -10,8 +10,6 @@ import pytest
 
 from ser_ray import triton_host
 
-HEADERS = Path(triton_host.sysconfig.get_paths(scheme=triton_host._scheme())["include"])
-
 
 def program(path, text):
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -47,25 +45,23 @@ def test_it_agrees_with_triton_itself(tmp_path):
 
 
 def test_no_compiler(tmp_path, headers):
-    said = triton_host._missing({"PATH": str(tmp_path)}, headers)
+    said = triton_host.missing({"PATH": str(tmp_path)}, headers)
     assert said == "there is no C compiler (no gcc or clang on PATH, CC is not set)"
 
 
 def test_a_compiler_that_is_named_and_not_there(tmp_path, headers):
     program(tmp_path / "gcc", "exit 0")
-    assert (
-        triton_host._missing({"PATH": str(tmp_path), "CC": "icx"}, headers) == "CC is 'icx', which is no program here"
-    )
+    assert triton_host.missing({"PATH": str(tmp_path), "CC": "icx"}, headers) == "CC is 'icx', which is no program here"
 
 
 def test_headers_that_are_missing(tmp_path):
     program(tmp_path / "clang", "exit 0")
-    assert triton_host._missing({"PATH": str(tmp_path)}, tmp_path) == f"{tmp_path}/Python.h is missing"
+    assert triton_host.missing({"PATH": str(tmp_path)}, tmp_path) == f"{tmp_path}/Python.h is missing"
 
 
 def test_a_compiler_without_the_c_library_is_found_out(tmp_path, headers):
     program(tmp_path / "gcc", 'echo "x.c:2:10: fatal error: dlfcn.h: No such file or directory" >&2; exit 1')
-    said = triton_host._missing({"PATH": f"{tmp_path}:/usr/bin:/bin"}, headers)
+    said = triton_host.missing({"PATH": f"{tmp_path}:/usr/bin:/bin"}, headers)
     assert said == (
         f"{tmp_path}/gcc compiles nothing with Python.h (x.c:2:10: fatal error: dlfcn.h: No such file or directory)"
     )
@@ -74,7 +70,7 @@ def test_a_compiler_without_the_c_library_is_found_out(tmp_path, headers):
 def test_a_compiler_that_works_is_called_as_triton_calls_it(tmp_path, headers):
     calls = tmp_path / "calls"
     program(tmp_path / "gcc", f'echo "$@" > {calls}')
-    assert triton_host._missing({"PATH": f"{tmp_path}:/usr/bin:/bin"}, headers) is None
+    assert triton_host.missing({"PATH": f"{tmp_path}:/usr/bin:/bin"}, headers) is None
     assert f"-I{headers}" in calls.read_text().split()
     assert "-shared" in calls.read_text().split()
 

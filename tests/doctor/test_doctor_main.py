@@ -2,31 +2,47 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ser_ray import allocation, process
 from ser_ray.doctor import __main__ as doctor
 from ser_ray.doctor.finding import fail, ok, warn
-from ser_ray.gpus.run_python import PythonOutput
-from ser_ray.gpus.visible import ListedGpu
 
 IMPORTED = '{"torch": "2.11.0", "torchaudio": "2.11.0", "cuda": null, "seconds": 1.0}'
-NO_GPU = PythonOutput((IMPORTED, '{"gpus": [], "reason": null}'), None, 2.0)
+NO_GPU = '{"gpus": [], "reason": null}'
 T4 = {"name": "T4", "total": 9, "free": 9}
 ONE_BAD = json.dumps({"gpus": [{**T4, "wrong": "why"}, {**T4, "wrong": None}], "reason": None})
-RAY = PythonOutput(("2.60.0",), None, 1.0)
+PYTHON = sys.executable
 
 
 @pytest.fixture(autouse=True)
-def known(monkeypatch):
-    """Stands for the slow imports, and for being outside of a job."""
+def outside_of_a_job(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "RAY_", "SER_RAY_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(doctor, "_imports", lambda: (NO_GPU, RAY))
+
+
+@pytest.fixture(autouse=True)
+def python(tmp_path_factory, monkeypatch):
+    """A program in the place of Python, which would import PyTorch and Ray: a test may say what comes of PyTorch."""
+    path = tmp_path_factory.mktemp("bin") / "python"
+
+    def becomes(pytorch):
+        path.write_text(f'#!/bin/sh\ncase "$*" in\n*ray.__version__*) echo 2.60.0 ;;\n*) {pytorch} ;;\nesac\n')
+        path.chmod(0o755)
+
+    becomes(prints(IMPORTED, NO_GPU))
+    monkeypatch.setattr(sys, "executable", str(path))
+    return becomes
+
+
+def prints(*lines):
+    return f"printf '%s\\n' {shlex.join(lines)}"
 
 
 def test_a_machine_that_is_fit(tmp_path, capsys):
@@ -62,8 +78,8 @@ def test_a_machine_that_is_not(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r", "record.json"]
 
 
-def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((IMPORTED, ONE_BAD), None, 1.0), RAY))
+def test_gpus_that_work_are_counted(tmp_path, python, capsys):
+    python(prints(IMPORTED, ONE_BAD))
     assert doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")]) == 0
     found = json.loads((tmp_path / "record.json").read_text())
     assert (found["gpus"], found["gpu_ids"], found["problems"]) == (1, ["1"], [])
@@ -72,18 +88,20 @@ def test_gpus_that_work_are_counted(tmp_path, monkeypatch, capsys):
     assert "  triton      " in out, "what the fused operation needs on them"
 
 
-def test_gpus_that_work_have_the_names_of_the_job(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((IMPORTED, ONE_BAD), None, 1.0), RAY))
+def test_gpus_that_work_have_the_names_of_the_job(tmp_path, python, monkeypatch):
+    python(prints(IMPORTED, ONE_BAD))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5a")
     doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
     assert json.loads((tmp_path / "record.json").read_text())["gpu_ids"] == ["GPU-5a"]
 
 
-def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, monkeypatch, capsys):
-    one = PythonOutput((IMPORTED, json.dumps({"gpus": [{**T4, "wrong": None}], "reason": None})), None, 1.0)
-    monkeypatch.setattr(doctor, "_imports", lambda: (one, RAY))
-    monkeypatch.setattr(doctor, "list_gpus", lambda: (ListedGpu("0", "GPU-a", "Default", ("MIG-0", "MIG-1")),))
-    monkeypatch.setattr("ser_ray.gpus.visible.run_python", lambda *_, variables: one)
+def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, python, monkeypatch, capsys):
+    python(prints(IMPORTED, json.dumps({"gpus": [{**T4, "wrong": None}], "reason": None})))
+    listing = "GPU 0: A100 (UUID: GPU-a)\n  MIG 3g (UUID: MIG-0)\n  MIG 3g (UUID: MIG-1)"
+    smi = Path(sys.executable).with_name("nvidia-smi")
+    smi.write_text(f"#!/bin/sh\n[ $1 = -L ] && echo '{listing}'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{smi.parent}:{os.environ['PATH']}")
     for name, value in {"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": "1", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
     doctor.main(["--results", str(tmp_path), "--record", str(tmp_path / "record.json")])
@@ -92,11 +110,12 @@ def test_slices_of_a_gpu_are_recorded_one_by_one(tmp_path, monkeypatch, capsys):
     assert "SLURM gave" not in capsys.readouterr().out.replace("(SLURM gave", "")
 
 
-def test_without_pytorch_there_is_no_finding_on_gpus(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_imports", lambda: (PythonOutput((), "ended by SIGILL", 1.0), RAY))
+def test_without_pytorch_there_is_no_finding_on_gpus(tmp_path, python, capsys):
+    python("kill -ILL $$")
     assert doctor.main(["--results", str(tmp_path)]) == 1
-    names = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
-    assert "pytorch" in names
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[1] for line in lines]
+    assert "ended by SIGILL" in lines[names.index("pytorch")]
     assert "gpu" not in names
 
 
@@ -127,7 +146,7 @@ def test_a_record_that_cannot_be_written_is_the_users_mistake(tmp_path, capsys):
 
 
 def test_the_command_as_it_is_run(tmp_path):
-    command = [sys.executable, "-m", "ser_ray.doctor", "--results", str(tmp_path)]
+    command = [PYTHON, "-m", "ser_ray.doctor", "--results", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = {line.split()[1]: line for line in done.stdout.splitlines()}

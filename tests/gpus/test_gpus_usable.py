@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import sys
 
 import pytest
 
@@ -120,16 +122,15 @@ def test_what_is_not_usable_is_hidden_from_processes_meanwhile(monkeypatch, befo
         (PythonOutput((), "ended by SIGBUS", 1.0), "PyTorch does not see it"),
     ],
 )
-def test_one_gpu_is_tried_by_itself(monkeypatch, seen, wrong):
-    visible = []
-
-    def ask(*_, variables):
-        visible.append(variables["CUDA_VISIBLE_DEVICES"])
-        return seen
-
-    monkeypatch.setattr("ser_ray.gpus.visible.run_python", ask)
+def test_one_gpu_is_tried_by_itself(monkeypatch, tmp_path, seen, wrong):
+    """A program in the place of Python says what it was told to, of that GPU alone."""
+    said = "".join(f"echo {shlex.quote(line)}\n" for line in seen.lines)
+    end = "kill -BUS $$" if seen.error else "exit 0"
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\n[ "$CUDA_VISIBLE_DEVICES" = GPU-b ] || exit 1\n{said}{end}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
     assert wrong_with("GPU-b") == wrong
-    assert visible == ["GPU-b"]
 
 
 A100 = ListedGpu("0", "GPU-aa", "Default", ("MIG-a0", "MIG-a1", "MIG-a2"))

@@ -52,14 +52,14 @@ class Case:
 
 CASES = {
     "first layer, two tiles of windows": Case(2, 650, 1, 20, 8, 10, (3, 4), 0.5),
-    "two tiles of everything": Case(2, 40, 66, 70, 6, 8, (2, 3), 0.5),
+    "two tiles of everything": Case(2, 40, 66, 70, 2, 8, (0, 1), 0.5),
     "odd kernel, few taps": Case(2, 103, 3, 26, 9, 5, (4, 4), 0.2),
     "kernel longer than the pool, no padding": Case(2, 53, 5, 7, 7, 3, (0, 0), None),
     "few taps, kernel longer than the pool": Case(1, 33, 2, 3, 12, 2, (5, 6), 0.5),
     "more padding than kernel": Case(3, 21, 2, 17, 3, 4, (7, 2), 0.2),
     "nothing pooled, several shares": Case(2, 600, 1, 2, 1, 1, (0, 0), 0.5),
     "largest pool of a byte": Case(1, 256, 1, 2, 1, 256, (0, 0), None),
-    "pool beyond a byte": Case(1, 620, 3, 8, 2, 300, (0, 1), None),
+    "pool beyond a byte": Case(1, 600, 1, 16, 2, 300, (0, 1), None),
     "shorter than a pool": Case(2, 9, 2, 3, 4, 8, (1, 2), 0.5),
 }
 

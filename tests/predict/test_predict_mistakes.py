@@ -1,6 +1,7 @@
 """`ser-ray predict`: mistakes in the model, the audio and the options, and the two ways in."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -12,28 +13,35 @@ from predict_cases import add_trials, read, run
 
 from ser_ray import cli, predict
 from ser_ray.errors import InputError
-from ser_ray.models import network
+from ser_ray.models import ModelConfig
 
 
-def refused(case, model, message, **options):
-    with pytest.raises(InputError, match=message):
-        run(model, case.wav(), "--out", case.audio, **options)
-    assert [p.name for p in case.audio.iterdir()] == ["a.wav"]
+def refusal(case, model):
+    """Have a model predict a file beside its audio; return the message of the InputError, and what was written."""
+    with pytest.raises(InputError) as caught:
+        run(model, case.wav(), "--out", case.audio)
+    return str(caught.value), {path.name for path in case.audio.iterdir()} - {"a.wav"}
 
 
 def test_a_missing_model(case):
-    refused(case, "nowhere.pt", r"^nowhere.pt does not exist; MODEL is a best.pt, a folder that holds one, or a sweep")
+    message, written = refusal(case, "nowhere.pt")
+    assert re.search(r"^nowhere.pt does not exist; MODEL is a best.pt, a folder that holds one, or a sweep", message)
+    assert not written
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"(lp0\n.", b"PK\x03\x04 and no more"])
 def test_a_file_that_is_no_checkpoint(case, content):
     case.model.write_bytes(content)
-    refused(case, case.model, r"best.pt is (damaged, or )?no checkpoint of ser_ray; MODEL is")
+    message, written = refusal(case, case.model)
+    assert re.search(r"best.pt is (damaged, or )?no checkpoint of ser_ray; MODEL is", message)
+    assert not written
 
 
 def test_a_checkpoint_of_another_project(case):
     torch.save({"state_dict": {}}, case.model)
-    refused(case, case.model, "best.pt is no checkpoint of ser_ray; MODEL is")
+    message, written = refusal(case, case.model)
+    assert re.search("best.pt is no checkpoint of ser_ray; MODEL is", message)
+    assert not written
 
 
 class Bomb:
@@ -44,17 +52,23 @@ class Bomb:
 def test_code_in_a_model_is_not_run(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Bomb(), "model_config": {}}, case.model)
-    refused(case, case.model, "no checkpoint of ser_ray")
+    message, written = refusal(case, case.model)
+    assert re.search("no checkpoint of ser_ray", message)
+    assert not written
     assert not (tmp_path / "exploded").exists()
 
 
 def test_last_pt_points_to_best_pt(case):
-    refused(case, case.model.with_name("last.pt"), "last.pt is what a training goes on from; give the best.pt beside")
+    message, written = refusal(case, case.model.with_name("last.pt"))
+    assert re.search("last.pt is what a training goes on from; give the best.pt beside", message)
+    assert not written
 
 
 def test_a_best_pt_without_description(case):
     case.edit(model_config=None, label_rate=None, sample_rate=None, label_shift_s=None)
-    refused(case, case.model, r"best.pt does not describe its network, as an older version .* wrote it; train again$")
+    message, written = refusal(case, case.model)
+    assert re.search(r"best.pt does not describe its network, as an older version .* wrote it; train again$", message)
+    assert not written
 
 
 @pytest.mark.parametrize(
@@ -73,9 +87,11 @@ def test_a_best_pt_without_description(case):
 )
 def test_a_description_that_cannot_be_right(case, changes):
     case.edit(**changes)
-    refused(
-        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
+    message, written = refusal(case, case.model)
+    assert re.search(
+        r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again", message
     )
+    assert not written
 
 
 @pytest.mark.parametrize(
@@ -84,16 +100,22 @@ def test_a_description_that_cannot_be_right(case, changes):
 def test_a_description_that_no_memory_holds_is_refused_before_it_is_built(case, absurd):
     described = torch.load(case.model, weights_only=True)["model_config"]
     case.edit(model_config=described | absurd)
-    refused(
-        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
+    message, written = refusal(case, case.model)
+    assert re.search(
+        r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again", message
     )
+    assert not written
 
 
-def test_a_value_that_is_stretched_to_a_network_is_refused_before_it_is_built(case, monkeypatch):
-    monkeypatch.setattr(network, "build", lambda config: pytest.fail("built"))
-    weights = torch.load(case.model, weights_only=True)["model"]
-    case.edit(model={name: torch.zeros(1).expand(weight.shape) for name, weight in weights.items()})
-    refused(case, case.model, r"best.pt describes a network .* cannot build \(its weights lie in the same memory\)")
+def test_a_value_that_is_stretched_to_a_network_is_refused_before_it_is_built(case):
+    """As many weights as it says, in one value of the file; in memory they would take terabytes."""
+    described = torch.load(case.model, weights_only=True)["model_config"] | {"hidden": 10**6}
+    parameters = ModelConfig(**described).parameters
+    assert parameters > 10**12
+    case.edit(model_config=described, model={"weights": torch.zeros(1).expand(parameters)})
+    message, written = refusal(case, case.model)
+    assert re.search(r"best.pt describes a network .* cannot build \(its weights lie in the same memory\)", message)
+    assert not written
 
 
 def test_weights_that_lie_in_one_memory_side_by_side_are_read(case):
@@ -124,7 +146,9 @@ def test_weights_that_are_no_numbers(case, value):
     weights = torch.load(case.model, weights_only=True)["model"]
     weights["head.weight"][0, 0] = value
     case.edit(model=weights)
-    refused(case, case.model, r"best.pt holds weights that are NaN or infinite \(head.weight\); train again")
+    message, written = refusal(case, case.model)
+    assert re.search(r"best.pt holds weights that are NaN or infinite \(head.weight\); train again", message)
+    assert not written
 
 
 @pytest.mark.parametrize(
@@ -134,22 +158,34 @@ def test_weights_that_are_no_numbers(case, value):
 def test_what_is_no_file_is_not_waited_for(case, make, says):
     case.model.unlink()
     make(case.model)
-    refused(case, case.model, rf"best.pt cannot be read \({says}\)")
+    message, written = refusal(case, case.model)
+    assert re.search(rf"best.pt cannot be read \({says}\)", message)
+    assert not written
 
 
 def test_a_folder_without_a_model(case, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(case, tmp_path / "empty", "empty holds neither a best.pt nor a sweep; MODEL is")
-    refused(case, case.model.parents[1], r"checkpoints holds neither a best.pt nor a sweep; in it there are .*/abc;")
+    message, written = refusal(case, tmp_path / "empty")
+    assert re.search("empty holds neither a best.pt nor a sweep; MODEL is", message)
+    assert not written
+    message, written = refusal(case, case.model.parents[1])
+    assert re.search(r"checkpoints holds neither a best.pt nor a sweep; in it there are .*/abc;", message)
+    assert not written
     add_trials(case.sweep)
-    refused(case, tmp_path / "results", r"results holds neither a best.pt nor a sweep; in it there are .*/tiny; MODEL")
+    message, written = refusal(case, tmp_path / "results")
+    assert re.search(r"results holds neither a best.pt nor a sweep; in it there are .*/tiny; MODEL", message)
+    assert not written
 
 
 def test_a_sweep_without_a_model(case):
     add_trials(case.sweep, ("abc", "stopped", 0.2), ("odd", "finished", None))
-    refused(case, case.sweep.path, "tiny has no finished trial with a ccc_devel_mean yet; wait for one, or give")
+    message, written = refusal(case, case.sweep.path)
+    assert re.search("tiny has no finished trial with a ccc_devel_mean yet; wait for one, or give", message)
+    assert not written
     add_trials(case.sweep, ("gone", "finished", 0.1))
-    refused(case, case.sweep.path, r"checkpoints/gone/best.pt is gone, of the trial with the highest ccc_devel_mean")
+    message, written = refusal(case, case.sweep.path)
+    assert re.search(r"checkpoints/gone/best.pt is gone, of the trial with the highest ccc_devel_mean", message)
+    assert not written
 
 
 # mistakes in the audio and the output

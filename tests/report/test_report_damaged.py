@@ -1,11 +1,9 @@
 """Damaged parts met by what reads alone: named in one line, never a traceback, and never waited for."""
 
 import shutil
-import signal
 
 import pytest
-import torch
-from part_damage import kinds
+from part_damage import finished_trial, kinds
 
 from ser_ray.errors import InputError
 from ser_ray.report import __main__ as report
@@ -15,7 +13,8 @@ from ser_ray.results import SCHEMAS, DamagedPartError, SweepFolder
 from ser_ray.sweep.planning.reuse import reusable, take_over
 from ser_ray.sweep.planning.states import read_states
 from ser_ray.trained import find_checkpoint, read_chains
-from ser_ray.trial import Trial, search_trial, train_trial, trial_key
+
+pytestmark = pytest.mark.timeout(60, func_only=True)  # what waits for what never comes is ended
 
 TABLES = tuple(SCHEMAS)
 CASES = [(table, kind) for table in TABLES for kind in kinds(table)]
@@ -24,14 +23,10 @@ CASES = [(table, kind) for table in TABLES for kind in kinds(table)]
 @pytest.fixture(scope="module")
 def finished(tiny_corpus, tiny_config, tmp_path_factory):
     """A trial that is trained and searched, in a sweep."""
-    folder, config = SweepFolder(tmp_path_factory.mktemp("finished") / "sweep"), tiny_config(epochs=2)
-    key = trial_key(config, tiny_corpus.fingerprint)
-    trial = Trial(key=key, config=config, corpus=tiny_corpus, sweep="tiny", folder=folder)
-    train_trial(trial, torch.device("cpu"))
-    search_trial(folder, key)
-    folder.sweep_file.write_text("name: tiny\n")
-    folder.log(key).parent.mkdir()
-    folder.log(key).write_text("a line\n")
+    trial = finished_trial(tmp_path_factory.mktemp("finished") / "sweep", tiny_corpus, tiny_config(epochs=2))
+    trial.folder.sweep_file.write_text("name: tiny\n")
+    trial.folder.log(trial.key).parent.mkdir()
+    trial.folder.log(trial.key).write_text("a line\n")
     return trial
 
 
@@ -39,18 +34,6 @@ def finished(tiny_corpus, tiny_config, tmp_path_factory):
 def folder(finished, tmp_path):
     """A copy of it."""
     return SweepFolder(shutil.copytree(finished.folder.path, tmp_path / "sweep"))
-
-
-@pytest.fixture(autouse=True)
-def nothing_hangs():
-    def hung(*_):
-        raise AssertionError("it waits for what never comes")
-
-    before = signal.signal(signal.SIGALRM, hung)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def taken_over(folder, trial):
@@ -86,26 +69,34 @@ NEEDS = {
 """What each reads in full."""
 
 
+def refusals(folder, trial):
+    """Return for each that reads the InputError that it raised, or None."""
+    raised = dict.fromkeys(READERS)
+    for name, read in READERS.items():
+        try:
+            read(folder, trial)
+        except InputError as error:
+            raised[name] = error
+    return raised
+
+
 def test_all_of_them_read_a_sound_sweep(folder, finished):
-    for read in READERS.values():
-        read(folder, finished)
+    assert refusals(folder, finished) == dict.fromkeys(READERS)
 
 
 @pytest.mark.parametrize(("table", "kind"), CASES, ids=[f"{table}: {kind}" for table, kind in CASES])
 def test_a_reader_names_a_damaged_part_or_does_not_need_it(folder, finished, table, kind):
     path = folder.part(table, finished.key)
     kinds(table)[kind](path)
-    for name, read in READERS.items():
-        try:
-            read(folder, finished)
-        except InputError as error:
-            assert isinstance(error, DamagedPartError), (name, error)  # noqa: PT017 - it need not be raised
-            assert str(error).startswith(f"{path} cannot be read ("), name  # noqa: PT017
-            assert "\n" not in str(error), name  # noqa: PT017
-        else:
-            # which are taken over, and set aside there
-            empty = kind == "without rows" and table in ("epochs", "predictions")
-            assert table not in NEEDS[name] or empty, f"{name} has not noticed"
+    raised = refusals(folder, finished)
+    # parts without rows are taken over, and set aside there
+    empty = kind == "without rows" and table in ("epochs", "predictions")
+    unnoticed = {name for name, error in raised.items() if error is None}
+    assert empty or {name for name in unnoticed if table in NEEDS[name]} == set()
+    named = [error for error in raised.values() if error is not None]
+    assert [type(error) for error in named] == [DamagedPartError] * len(named)
+    assert all(str(error).startswith(f"{path} cannot be read (") for error in named), named
+    assert all("\n" not in str(error) for error in named), named
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -1,117 +1,20 @@
 """A trial trained again by the one command that its row tells, and compared."""
 
 import dataclasses
-import itertools
-import json
 import shlex
-import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
-import torch
 from plans import make_plan
+from reproduce_cases import program, put_row, run, train, wrong
 
-from ser_ray import cli, provenance
-from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
-from ser_ray.postprocess.config import SearchConfig
 from ser_ray.reproduce import command as reproduce
 from ser_ray.results import SweepFolder, make_table, read_table, write_part
 from ser_ray.sweep.spec.config import load_sweep
-from ser_ray.trial import Trial, search_trial, train_trial, trial_key, write_unfinished
-
-CPU = torch.device("cpu")
-
-
-class StoppedError(Exception):
-    """Stands for the schedule, which ends a trial after some epoch."""
-
-
-def train(trial, *, stop_after=None, backend="auto"):
-    def on_epoch(report):
-        if report.epoch == stop_after:
-            raise StoppedError
-
-    try:
-        train_trial(trial, CPU, on_epoch, backend=backend)
-    except StoppedError:
-        write_unfinished(trial, "stopped", None)
-    else:
-        search_trial(trial.folder, trial.key)
-
-
-@pytest.fixture
-def folder(tmp_path, tiny_corpus):
-    folder = SweepFolder(tmp_path / "results" / "tiny sweep")
-    folder.path.mkdir(parents=True)
-    folder.sweep_file.write_text(f"# command: x\n# corpus: tiny in {tiny_corpus.path}\nname: tiny\ncorpus: elsewhere\n")
-    return folder
-
-
-@pytest.fixture
-def make_trial(folder, tiny_corpus, tiny_config):
-    """Make a trial of the sweep."""
-
-    def make(methods=("greedy", "exhaustive"), **training):
-        config = dataclasses.replace(tiny_config(**training), search=SearchConfig(methods=methods))
-        return Trial(
-            key=trial_key(config, tiny_corpus.fingerprint),
-            config=config,
-            corpus=tiny_corpus,
-            sweep="tiny",
-            folder=folder,
-            git_commit=provenance.git_commit(),
-            git_diff=provenance.changes_name(provenance.git_changes()),
-        )
-
-    return make
-
-
-@pytest.fixture
-def without_ray(monkeypatch):
-    """The command run in this process; `change` may alter the sweep's trial. Collects the commands."""
-    commands = []
-
-    def run(command, change=lambda trial: trial):
-        commands.append(command)
-        *_, file, option, corpus, other, out = command
-        assert (command[:3], option, other) == (["python", "-m", "ser_ray.sweep"], "--corpus", "--results")
-        config, opened = load_sweep(file, corpus=corpus), open_corpus(corpus)
-        (planned,) = make_plan(config, opened).trials
-        again = SweepFolder(reproduce.Path(out) / config.name)
-        if planned.key in again.keys("trials"):
-            return 0
-        commit, diff = provenance.git_commit(), provenance.changes_name(provenance.git_changes())
-        trial = Trial(
-            key=planned.key, config=planned.config, corpus=opened, sweep=config.name, folder=again,
-            git_commit=commit, git_diff=diff,
-        )  # fmt: skip
-        train(change(trial), backend=config.resources.backend)
-        return 0
-
-    monkeypatch.setattr(reproduce, "_run", run)
-    run.commands = commands
-    return run
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """The state of the code as git would tell it."""
-
-    def set_to(commit, patch=None):
-        monkeypatch.setattr(provenance, "git_commit", lambda: commit)
-        monkeypatch.setattr(provenance, "git_changes", lambda: patch)
-
-    return set_to
-
-
-def run(folder, key, *options):
-    return cli.main(["reproduce", str(folder.path), key, *options])
-
-
-def put_row(folder, key, **columns):
-    """Change a row that stands."""
-    (row,) = read_table(folder, "trials", keys=[key]).to_pylist()
-    write_part(folder, "trials", key, make_table("trials", [{**row, **columns}]))
+from ser_ray.trial import write_unfinished
 
 
 @pytest.mark.slow
@@ -217,97 +120,18 @@ def test_another_result_is_reported_and_exits_1(folder, make_trial, without_ray,
     assert run(folder, trial.key, "--tolerance", "1e-4") == 1
 
 
-def test_a_training_that_fails_or_is_interrupted_is_no_agreement(folder, make_trial, monkeypatch, capsys):
+def test_a_training_that_fails_or_is_interrupted_is_no_agreement(folder, make_trial, monkeypatch, tmp_path, capsys):
     trial = make_trial()
     train(trial)
-    for code, expected in ((75, 75), (2, 2), (-9, -9), (0, 75)):
-        monkeypatch.setattr(reproduce, "_run", lambda command, code=code: code)
-        assert run(folder, trial.key) == expected
+    ends = {"exit 75": 75, "exit 2": 2, "kill -9 $$": -9, "exit 0": 75}
+    for does, code in ends.items():
+        monkeypatch.setattr(sys, "executable", program(tmp_path, f"#!/bin/sh\n{does}\n"))
+        assert run(folder, trial.key) == code
     again = SweepFolder(folder.path / "reproduce" / f"reproduce-{trial.key}")
-    failed = dataclasses.replace(trial, folder=again)
-
-    def fail(command):
-        write_unfinished(failed, "failed", "no memory")
-        return 1
-
-    monkeypatch.setattr(reproduce, "_run", fail)
+    write_unfinished(dataclasses.replace(trial, folder=again), "failed", "no memory")
+    monkeypatch.setattr(sys, "executable", program(tmp_path, "#!/bin/sh\nexit 1\n"))
     assert run(folder, trial.key) == 1
     assert "trained again it failed: no memory; log: " in capsys.readouterr().out
-
-
-def wrong(folder, key, *options):
-    with pytest.raises(InputError) as raised:
-        reproduce.main([str(folder.path), key, *options])
-    return str(raised.value)
-
-
-def test_keys_that_name_no_trial_are_refused(folder, make_trial, without_ray):
-    assert "has no row of a trial 'abc'; it has none yet" in wrong(folder, "abc")
-    for seed in range(20):  # sixteen beginnings: two trials share one
-        put = make_trial(seed=seed)
-        write_part(
-            folder, "trials", put.key, make_table("trials", [{"key": put.key, "status": "failed", "error": "why"}])
-        )
-    known = sorted(folder.keys("trials"))
-    shared = next(a[0] for a, b in itertools.pairwise(known) if a[0] == b[0])
-    assert f"{shared!r} begins the keys of " in wrong(folder, shared)
-    assert "has no row of a trial 'xyz'; trials there are: " in wrong(folder, "xyz")
-    assert "has no row of a trial ''" in wrong(folder, "")
-    assert f"trial {known[0]} failed (why)" in wrong(folder, known[0])
-    assert run(folder, known[0]) == 2
-    assert without_ray.commands == []
-
-
-def test_a_trial_that_this_version_would_train_otherwise_is_refused(folder, make_trial, monkeypatch):
-    trial = make_trial()
-    train(trial)
-    (row,) = read_table(folder, "trials").to_pylist()
-    config = json.loads(row["config"])
-    put_row(folder, trial.key, config=json.dumps({**config, "trial_version": 1}), git_commit="c0ffee")
-    said = wrong(folder, trial.key)
-    assert "trained with TRIAL_VERSION 1, but here it is" in said
-    assert "check out the commit that trained it (c0ffee)" in said
-    for training in (
-        {**config["training"], "warmup": 3},
-        {k: v for k, v in config["training"].items() if k != "decay"},
-    ):
-        put_row(folder, trial.key, config=json.dumps({**config, "training": training}))
-        assert "with other settings (training: " in wrong(folder, trial.key)
-    put_row(folder, trial.key, config=json.dumps({**config, "training": {**config["training"], "seed": 9}}))
-    assert "holds a configuration of another key" in wrong(folder, trial.key)
-
-
-def test_another_corpus_is_refused_by_name(folder, make_trial, tiny_corpus, tmp_path, without_ray):
-    trial = make_trial()
-    train(trial)
-    with CorpusWriter(tmp_path / "other", name="other", label_rate=250.0, targets=tiny_corpus.targets) as writer:
-        for recording in (*tiny_corpus.recordings("train"), *tiny_corpus.recordings("devel")):
-            audio, gold = tiny_corpus.audio(recording), tiny_corpus.gold(recording)
-            writer.add(recording.name, recording.partition, recording.speaker, audio, gold)
-    other = open_corpus(tmp_path / "other")
-    said = wrong(folder, trial.key, "--corpus", str(other.path))
-    assert other.fingerprint in said
-    assert tiny_corpus.fingerprint in said
-    assert "--corpus DIR" in said
-    moved = tmp_path / "moved"
-    shutil.copytree(tiny_corpus.path, moved)
-    assert run(folder, trial.key, "--corpus", str(moved)) == 0
-    folder.sweep_file.write_text("# corpus: tiny in /no/such folder in here\nname: tiny\ncorpus: x\n")
-    assert "in /no/such folder in here, which is not there; name the corpus with" in wrong(folder, trial.key)
-    folder.sweep_file.write_text("name: tiny\n")
-    assert "no corpus is named" in wrong(folder, trial.key)
-
-
-def test_a_built_in_corpus_is_made_again_where_it_is_gone(folder, tmp_path, monkeypatch):
-    from ser_ray.corpus.synthetic import generate as synthetic
-
-    asked = []
-    monkeypatch.setattr(synthetic, "built_in", lambda name, place: asked.append((name, place)) or tmp_path / "none")
-    write_part(folder, "trials", "a", make_table("trials", [{"key": "a", "status": "finished"}]))
-    folder.sweep_file.write_text("# corpus: synthetic-demo in /gone\nname: tiny\ncorpus: synthetic-demo\n")
-    with pytest.raises(InputError, match="does not exist: no corpus"):
-        reproduce._corpus(folder, {"key": "a"}, None, tmp_path / "out")
-    assert asked == [("synthetic-demo", tmp_path / "out" / ".corpora")]
 
 
 def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
@@ -319,41 +143,39 @@ def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
         reproduce.main([str(tmp_path), trial.key])
 
 
-def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_trial, here):
-    trial = make_trial()
-    train(trial)
-    kept = folder.changes(provenance.changes_name("the patch"))
+@pytest.fixture
+def reproduced(folder, make_trial, tmp_path):
+    """Returns the command in a process of its own, whose sweep is a program that prints 1 and then waits."""
 
-    def said(commit, diff=None):
-        put_row(folder, trial.key, git_commit=commit, git_diff=diff)
-        again = reproduce.prepare(folder, trial.key, None, folder.path)
-        return [line for line in reproduce.conditions(folder, again) if "commit" in line]
+    def begin(prepared=""):
+        trial = make_trial()
+        train(trial)
+        sweep = f"#!{sys.executable}\nimport signal, sys, time\n{prepared}\nprint(1, flush=True)\ntime.sleep(60)\n"
+        code = f"import sys; sys.executable = {program(tmp_path, sweep)!r}; from ser_ray import cli; cli.start()"
+        command = [sys.executable, "-c", code, "reproduce", str(folder.path), trial.key]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        begun.append(process)
+        assert "1\n" in process.stdout
+        return process
 
-    here("abc")
-    assert said("abc") == ["commit: abc, as here"]
-    assert said("def") == ["commit: def; here: abc; git checkout def"]
-    assert said(None) == ["commit: not known; here: abc; git checkout not known"]
-    assert said("abc+") == ["commit: abc, as here", "uncommitted changes: there were some, which were not kept"]
-    name = provenance.changes_name("the patch")
-    assert said("abc+", name)[1] == f"uncommitted changes: git apply {kept}, which is not there any more"
-    kept.parent.mkdir()
-    kept.write_text("the patch")
-    assert said("def+", name) == [
-        "commit: def; here: abc; git checkout def",
-        f"uncommitted changes: git apply {shlex.quote(str(kept))}",
-    ]
-    here("abc+", "the patch")
-    assert said("abc+", name) == ["commit: abc, as here", "uncommitted changes: as here"]
-    assert said("abc")[1] == "uncommitted changes: none, but here there are some; git stash"
+    begun = []
+    yield begin
+    for process in begun:
+        process.kill()
+        process.stdout.close()
+        process.wait()
 
 
-def test_other_versions_and_devices_are_printed(folder, make_trial):
-    trial = make_trial()
-    train(trial)
-    put_row(folder, trial.key, versions=json.dumps({"numpy": "0.1"}), device="cpu: an old one")
-    lines = reproduce.conditions(folder, reproduce.prepare(folder, trial.key, None, folder.path))
-    assert f"versions: numpy 0.1 (here {json.loads(provenance.versions())['numpy']})" in lines
-    assert f"device: cpu: an old one; here: cpu: {provenance.cpu_name()}" in lines
-    put_row(folder, trial.key, device=f"cpu: {provenance.cpu_name()}")
-    lines = reproduce.conditions(folder, reproduce.prepare(folder, trial.key, None, folder.path))
-    assert f"device: cpu: {provenance.cpu_name()}, as here" in lines
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
+def test_signals_reach_the_sweep(reproduced, name):
+    """A scheduler asks this process to end; the sweep under it saves and says 75."""
+    process = reproduced(f"signal.signal(signal.{name}, lambda *_: (print('saved', flush=True), sys.exit(75)))")
+    process.send_signal(getattr(signal, name))
+    assert process.wait(timeout=30) == 75
+    assert process.stdout.read() == "saved\n"
+
+
+def test_a_signal_that_the_sweep_could_not_take_yet_is_an_interruption(reproduced):
+    process = reproduced()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 75

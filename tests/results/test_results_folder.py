@@ -1,9 +1,9 @@
-"""The trial that a user names by its key, or by the beginning of it."""
+"""The sweep that a user names by its folder, and the trial by its key or the beginning of it."""
 
 import pytest
 
 from ser_ray.errors import InputError
-from ser_ray.results import SCHEMAS, SweepFolder, find_key
+from ser_ray.results import SCHEMAS, SweepFolder, find_key, open_sweep
 
 KEYS = {
     "trials": "20cd03ef0123",
@@ -39,3 +39,19 @@ def test_a_beginning_of_several_is_refused_with_their_number(folder):
 def test_a_wrong_key_names_near_ones(folder):
     with pytest.raises(InputError, match=r"no trial '20cd03ef0124'; trials there are: 20cd03ef0123"):
         find_key(folder, "20cd03ef0124")
+
+
+def test_a_sweep_is_found_by_its_file(tmp_path):
+    for name in ("overlap", "demo"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "sweep.yaml").write_text("name: x")
+    assert open_sweep(tmp_path / "results" / "demo") == SweepFolder(tmp_path / "results" / "demo")
+    near = f"sweeps nearby: {tmp_path / 'results' / 'demo'}, {tmp_path / 'results' / 'overlap'}"
+    for wrong in ("results", "results/overlapp"):
+        with pytest.raises(InputError) as raised:
+            open_sweep(tmp_path / wrong)
+        assert str(raised.value) == (
+            f"{tmp_path / wrong} holds no sweep (a folder with sweep.yaml, such as results/overlap); {near}"
+        )
+    with pytest.raises(InputError, match=r"holds no sweep \(a folder with sweep.yaml, such as results/overlap\)$"):
+        open_sweep(tmp_path / "nowhere" / "at" / "all")

@@ -1,65 +1,36 @@
-"""One file that holds the rows of many parts: whatever it holds, a table reads as its parts do."""
+"""Tables read from parts, or from one file with the rows of many: whatever it holds, they read as the parts do."""
 
-import errno
 import json
 import os
 import random
 import shutil
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from epoch_cases import KEYS, fill, parts_alone, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_ray.errors import InputError
-from ser_ray.results import SCHEMAS, SweepFolder, compact, compact_if_worth, make_table, read_table, tables, write_part
-from ser_ray.results.parts import read_part
-
-LONG_AGO_NS = 1_700_000_000_000_000_000
-KEYS = [f"key{number:02d}" for number in range(14)]
+from ser_ray.results import SCHEMA_VERSION, SCHEMAS, SweepFolder, compact, read_table
+from ser_ray.results.tables import FEW, compacted_keys
 
 
-def write(folder: SweepFolder, key: str, *, epochs: int = 1, loss: float = 0.5, at: int = 0) -> Path:
-    """Write a part of `epochs` as if long ago, at a time of its own."""
-    rows = [{"key": key, "epoch": number, "train_loss": loss, "best": None} for number in range(epochs)]
-    path = write_part(folder, "epochs", key, make_table("epochs", rows))
-    os.utime(path, ns=(LONG_AGO_NS + at, LONG_AGO_NS + at))
-    return path
-
-
-def fill(folder: SweepFolder, count: int = 12) -> None:
-    for number in range(count):
-        write(folder, f"key{number:02d}", epochs=number % 3 + 1, at=number)
-
-
-def parts_alone(folder: SweepFolder, keys: list[str], columns: list[str] | None = None) -> pa.Table:
-    read = [read_part(folder.part("epochs", key), "epochs", columns) for key in sorted(set(keys))]
-    there = [part for part in read if part is not None]
-    schema = SCHEMAS["epochs"]
-    empty = (schema if columns is None else pa.schema([schema.field(c) for c in columns])).empty_table()
-    return pa.concat_tables([empty, *there])
-
-
-def opened_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that the keys of parts that are opened go to."""
-    opened: list[str] = []
-
-    def spy(path: Path, *arguments: Any, **options: Any) -> pa.Table | None:
-        opened.append(path.stem)
-        return read_part(path, *arguments, **options)
-
-    monkeypatch.setattr(tables, "read_part", spy)
-    return opened
+def spoil(folder: SweepFolder, key: str) -> None:
+    """Overwrite a part so that whoever opens it is told, and keep its stamp."""
+    path = folder.part("epochs", key)
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 WRITES = st.tuples(st.just("write"), st.sampled_from(KEYS), st.integers(0, 3), st.floats(0, 1))
+MANY_KEYS = st.lists(st.sampled_from([*KEYS, "other"]), min_size=FEW + 1, unique=True)
 STEPS = st.lists(
     st.one_of(WRITES, WRITES, st.tuples(st.just("delete"), st.sampled_from(KEYS)), st.tuples(st.just("compact"))),
     max_size=40,
@@ -69,93 +40,46 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(
     steps=STEPS,
-    few=st.sampled_from([0, 8]),
-    keys=st.none() | st.lists(st.sampled_from([*KEYS, "other"])),
+    keys=st.none() | st.lists(st.sampled_from([*KEYS, "other"]), max_size=FEW) | MANY_KEYS,
     columns=st.none() | st.lists(st.sampled_from(["key", "epoch", "train_loss", "best"]), min_size=1, unique=True),
 )
 def test_a_table_reads_as_its_parts_whatever_was_written_deleted_and_compacted(
     steps: list[tuple[Any, ...]],
-    few: int,
     keys: list[str] | None,
     columns: list[str] | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "FEW", few)
-        for at, step in enumerate([*[("write", key, 2, 0.25) for key in KEYS[::2]], *steps]):
-            if step[0] == "write":
-                write(folder, step[1], epochs=step[2], loss=step[3], at=at)
-            elif step[0] == "delete":
-                folder.part("epochs", step[1]).unlink(missing_ok=True)
-            else:
-                compact(folder, "epochs")
-        read = read_table(folder, "epochs", keys=keys, columns=columns)
+    for at, step in enumerate([*[("write", key, 2, 0.25) for key in KEYS[::2]], *steps]):
+        if step[0] == "write":
+            write(folder, step[1], epochs=step[2], loss=step[3], at=at)
+        elif step[0] == "delete":
+            folder.part("epochs", step[1]).unlink(missing_ok=True)
+        else:
+            compact(folder, "epochs")
+    read = read_table(folder, "epochs", keys=keys, columns=columns)
     expected = parts_alone(folder, KEYS if keys is None else keys, columns)
     assert read.equals(expected)
     assert read.schema.equals(expected.schema, check_metadata=True)
 
 
-def test_only_parts_that_the_file_lacks_are_opened(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_parts_that_the_file_lacks_are_opened(folder: SweepFolder) -> None:
     fill(folder)
     assert compact(folder, "epochs") == 12
     write(folder, "key03", epochs=1, loss=0.1, at=100)
     write(folder, "new", at=101)
     folder.part("epochs", "key05").unlink()
-    opened = opened_parts(monkeypatch)
-    rows = read_table(folder, "epochs")
-    assert opened == ["key03", "new"]
-    assert "key05" not in rows["key"].to_pylist()
-    opened.clear()
-    compact(folder, "epochs")
-    assert opened == ["key03", "new"], "what the earlier file holds is taken from it"
-    opened.clear()
-    assert read_table(folder, "epochs").equals(rows)
-    assert opened == []
-
-
-def test_the_parts_stay_and_the_file_reads_with_pandas_polars_and_duckdb(folder: SweepFolder) -> None:
-    fill(folder)
-    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (folder.path / "epochs").iterdir()}
-    compact(folder, "epochs")
-    file = folder.compacted("epochs")
-    assert file == folder.path / "epochs.parquet"
-    assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in (folder.path / "epochs").iterdir()} == before
-    expected = parts_alone(folder, KEYS)
-    assert pq.read_table(file).replace_schema_metadata(None).equals(expected)
-    assert len(pd.read_parquet(file)) == len(expected)
-    assert pl.read_parquet(file)["key"].to_list() == expected["key"].to_pylist()
-    assert duckdb.sql(f"select count(*) from '{file}'").fetchall() == [(len(expected),)]
-    assert list(folder.tmp.iterdir()) == []
-
-
-def test_a_part_of_this_moment_is_not_taken_in(folder: SweepFolder) -> None:
-    """Written again at once, with as many bytes, within the tick of a coarse clock, it would look the same."""
-    fill(folder)
-    now = write_part(folder, "epochs", "now", make_table("epochs", [{"key": "now", "train_loss": 0.5}]))
-    stamp = now.stat()
-    assert compact(folder, "epochs") == 12
-    write_part(folder, "epochs", "now", make_table("epochs", [{"key": "now", "train_loss": 0.25}]))
-    os.utime(now, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert now.stat().st_size == stamp.st_size
-    assert read_table(folder, "epochs")["train_loss"].to_pylist()[-1] == 0.25
-
-
-def test_a_part_written_while_the_file_is_made_is_read_anew(
-    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(folder)
-
-    def slow(path: Path, *arguments: Any) -> pa.Table | None:
-        part = read_part(path, *arguments)
-        if path.stem in ("key03", "key05"):
-            write(folder, path.stem, loss=0.125, at=1000)
-        return part
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tables, "read_part", slow)
-        compact(folder, "epochs")
-    assert read_table(folder, "epochs").equals(parts_alone(folder, KEYS))
+    expected = parts_alone(folder, [*KEYS, "new"])
+    others = [key for key in KEYS[:12] if key not in ("key03", "key05")]
+    for key in others:
+        spoil(folder, key)
+    assert read_table(folder, "epochs").equals(expected)
+    assert compact(folder, "epochs") == 12, "what the earlier file holds is taken from it"
+    for key in ("key03", "new"):
+        spoil(folder, key)
+    assert read_table(folder, "epochs").equals(expected)
+    with pytest.raises(InputError, match=r"key03\.parquet cannot be read"):
+        read_table(folder, "epochs", keys=["key03"])  # a few are read from their parts
 
 
 def _cut(path: Path) -> None:
@@ -237,80 +161,17 @@ def test_a_flipped_byte_in_the_data_is_never_read_as_a_number(folder: SweepFolde
         assert read_table(folder, "epochs").equals(expected)
 
 
-def test_a_file_of_another_schema_version_is_passed_over(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(tables, "SCHEMA_VERSION", 99)
-        compact(folder, "epochs")
-    opened = opened_parts(monkeypatch)
-    read_table(folder, "epochs")
-    assert len(opened) == 12
-
-
-def test_a_damaged_part_is_left_out_of_the_file_and_named_by_the_reader(folder: SweepFolder) -> None:
-    fill(folder)
-    damaged = folder.part("epochs", "key04")
-    damaged.write_bytes(b"PAR1 nonsense")
-    os.utime(damaged, ns=(LONG_AGO_NS, LONG_AGO_NS))
-    assert compact(folder, "epochs") == 11
-    with pytest.raises(InputError, match=r"key04\.parquet cannot be read"):
-        read_table(folder, "epochs")
-
-
-def test_a_full_disk_leaves_the_earlier_file(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_schema_version_is_passed_over(folder: SweepFolder) -> None:
     fill(folder)
     compact(folder, "epochs")
-    earlier = folder.compacted("epochs").read_bytes()
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        compact(folder, "epochs")
-    assert folder.compacted("epochs").read_bytes() == earlier
-    assert list(folder.tmp.iterdir()) == []
-
-
-def test_no_parts_make_a_file_without_rows(folder: SweepFolder) -> None:
-    assert compact(folder) == 0
-    assert read_table(folder, "trials").num_rows == 0
-    assert pq.read_table(folder.compacted("trials")).schema.remove_metadata() == SCHEMAS["trials"]
-
-
-def test_it_is_worth_it_when_enough_parts_are_not_in_the_file(
-    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "WORTH_LEAST", 3)
-    monkeypatch.setattr(tables, "WORTH_PARTS", 5)
-    monkeypatch.setattr(tables, "WORTH_SHARE", 0.3)
-    fill(folder, 2)
-    assert not compact_if_worth(folder, "epochs"), "two parts are read as they are"
-    fill(folder, 3)
-    assert compact_if_worth(folder, "epochs")
-    assert not compact_if_worth(folder, "epochs"), "it holds them all"
-    fill(folder, 12)
-    assert compact_if_worth(folder, "epochs")
-    for at, key in enumerate(KEYS[:3]):
-        write(folder, key, at=100 + at)
-    assert not compact_if_worth(folder, "epochs"), "three of twelve are less than 30 %"
-    write(folder, KEYS[3], at=103)
-    assert compact_if_worth(folder, "epochs")
-    for number in range(100, 140):
-        write(folder, f"key{number}", at=number)
-    compact(folder, "epochs")
-    for at, key in enumerate(KEYS[:5]):
-        write(folder, key, at=200 + at)
-    assert compact_if_worth(folder, "epochs"), "five parts are enough, whatever their share"
-
-
-def test_parts_of_this_moment_alone_are_not_worth_it(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a runner that ends many trials a second would write the file at every check."""
-    monkeypatch.setattr(tables, "WORTH_LEAST", 3)
-    for key in KEYS:
-        write_part(folder, "epochs", key, make_table("epochs", [{"key": key}]))
-    assert not compact_if_worth(folder, "epochs")
-    assert not folder.compacted("epochs").exists()
+    file = folder.compacted("epochs")
+    table, packed = pq.read_table(file), pq.read_metadata(file).metadata[b"ser_ray.parts.1"]
+    for version in (SCHEMA_VERSION, SCHEMA_VERSION + 1):
+        listing = json.dumps(json.loads(packed[8:]) | {"schema_version": version})
+        with pq.ParquetWriter(file, table.schema.remove_metadata()) as writer:
+            writer.write_table(table.replace_schema_metadata(None))
+            writer.add_key_value_metadata({"ser_ray.parts.1": f"{zlib.crc32(listing.encode()):08x}{listing}"})
+        assert compacted_keys(folder, "epochs") == (set(KEYS[:12]) if version == SCHEMA_VERSION else set())
 
 
 def test_readers_see_whole_tables_while_others_write_and_compact(folder: SweepFolder) -> None:
@@ -342,17 +203,6 @@ def test_readers_see_whole_tables_while_others_write_and_compact(folder: SweepFo
             thread.join()
     assert errors == []
     assert read_table(folder, "epochs").equals(parts_alone(folder, KEYS))
-
-
-def test_the_listing_has_parts_stamps_and_numbers_of_rows(folder: SweepFolder) -> None:
-    fill(folder, 2)
-    compact(folder, "epochs")
-    packed = pq.read_metadata(folder.compacted("epochs")).metadata[b"ser_ray.parts.1"]
-    sizes = [folder.part("epochs", key).stat().st_size for key in KEYS[:2]]
-    assert json.loads(packed[8:])["parts"] == [
-        ["key00", LONG_AGO_NS, sizes[0], 1],
-        ["key01", LONG_AGO_NS + 1, sizes[1], 2],
-    ]
 
 
 @pytest.fixture
@@ -387,13 +237,6 @@ def test_a_table_without_parts_is_read_from_its_file(
 def test_a_table_of_which_there_are_parts_is_read_from_them_alone(kept: SweepFolder) -> None:
     write(kept, "another")
     assert read_table(kept, "epochs")["key"].to_pylist() == ["another"]
-
-
-def test_the_compacted_file_alone_brings_no_deleted_part_back(folder: SweepFolder) -> None:
-    fill(folder)
-    compact(folder, "epochs")
-    shutil.rmtree(folder.path / "epochs")
-    assert read_table(folder, "epochs").num_rows == 0
 
 
 def test_a_kept_table_that_cannot_be_read_is_named(kept: SweepFolder) -> None:

@@ -184,14 +184,14 @@ def test_the_blocks_are_computed_as_asked(tiny_corpus, tiny_config, tmp_path, mo
 def test_the_fused_blocks_train_as_the_reference_does(
     tmp_path, monkeypatch, optimizer, learning_rate, precision, tolerance
 ):
-    """From the same weights, segments and masks: each of 30 steps has the same loss, but for rounding.
+    """From the same weights, segments and masks: each of 31 steps has the same loss, but for rounding.
 
     At these rates Adam makes 1e-5 of float32's rounding within 30 steps, on some kinds of CPU.
     """
     corpus = open_corpus(built_in("synthetic-demo", tmp_path / "corpora"))
     model = ModelConfig(channels=(16, 32, 64), hidden=64)
     config = TrainingConfig(
-        epochs=2, sequence_s=7.0, optimizer=optimizer, learning_rate=learning_rate, precision=precision
+        epochs=1, sequence_s=3.2, optimizer=optimizer, learning_rate=learning_rate, precision=precision
     )
     losses = {"reference": [], "fused": []}
     for backend, own in losses.items():
@@ -203,7 +203,7 @@ def test_the_fused_blocks_train_as_the_reference_does(
 
         monkeypatch.setitem(LOSSES, "ccc", noted)
         train(model, config, corpus, tmp_path / backend, device=CPU, on_epoch=lambda reports: None, backend=backend)
-    assert len(losses["fused"]) == 30
+    assert len(losses["fused"]) == 31
     assert losses["fused"] == pytest.approx(losses["reference"], rel=0, abs=tolerance)
     assert losses["fused"][-1] < losses["fused"][0]
 
@@ -278,7 +278,7 @@ def _train_and_report(path, config, folder, epochs):
 
 @pytest.mark.parametrize(
     ("when", "options"),
-    [(1, {}), (2, {}), (2, {"optimizer": "adamw", "weight_decay": 0.1, "segments": "random"})],
+    [(1, {}), (2, {"optimizer": "adamw", "weight_decay": 0.1, "segments": "random"})],
     ids=str,
 )
 def test_a_killed_process_started_again_ends_with_the_same_weights(tiny_corpus, tiny_config, tmp_path, when, options):
@@ -347,10 +347,10 @@ def test_labels_on_another_scale_are_no_divergence(corpus_of_hundred, tiny_confi
         run(corpus_of_hundred, tiny_config(loss="mse", learning_rate=1e6, epochs=50), tmp_path / "b")
 
 
-def test_a_nan_loss_ends_the_training(tiny_corpus, tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setitem(LOSSES, "ccc", lambda p, g, m: p.sum() * float("nan"))
-    with pytest.raises(TrainingDivergedError, match="the ccc loss is nan in epoch 1, batch 1"):
-        run(tiny_corpus, tiny_config(), tmp_path)
+def test_a_nan_loss_ends_the_training(tiny_corpus, tiny_config, tmp_path):
+    """One step this large makes weights of which no prediction is a number."""
+    with pytest.raises(TrainingDivergedError, match="the ccc loss is nan in epoch 1, batch 2"):
+        run(tiny_corpus, tiny_config(learning_rate=1e38), tmp_path)
 
 
 def test_a_single_target_trains_on_its_own_column(tiny_corpus, tiny_config, tmp_path):

@@ -1,7 +1,6 @@
 """Checkpoints that can be read and do not fit their training: the one before is gone on from, and nothing is lost."""
 
 import os
-import signal
 
 import pytest
 import torch
@@ -10,17 +9,7 @@ from training_cases import run, stop_after
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint, save_last
 from ser_ray.training.loop import Supervision, TrainingInterruptedError
 
-
-@pytest.fixture(autouse=True)
-def nothing_hangs():
-    def hung(*_):
-        raise AssertionError("it waits for what never comes")
-
-    before = signal.signal(signal.SIGALRM, hung)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.timeout(60, func_only=True)  # what waits for what never comes is ended
 
 
 @pytest.fixture(scope="module")

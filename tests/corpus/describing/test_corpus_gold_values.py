@@ -8,6 +8,7 @@ from corpus_cases import noise
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.describing.gold_values import constant_warnings, is_constant, range_beyond
 from ser_ray.corpus.importing.ingest import import_corpus
+from ser_ray.errors import InputError
 
 
 @pytest.fixture
@@ -63,21 +64,11 @@ def test_recordings_that_stand_still_apart_move_together(labelled):
     assert len(constant_warnings(corpus)) == 1
 
 
-def test_an_interrupted_import_says_it_of_recordings_that_it_had_written(labelled, table_source, monkeypatch):
-    from ser_ray.corpus.importing import ingest
-
-    convert = ingest._convert
-
-    def broken(targets, framing, method, source):
-        if source.name == "d":
-            raise KeyboardInterrupt
-        return convert(targets, framing, method, source)
-
-    change = still("c", columns=[1])
-    monkeypatch.setattr(ingest, "_convert", broken)
-    with pytest.raises(KeyboardInterrupt):
-        labelled(change)
-    monkeypatch.setattr(ingest, "_convert", convert)
+def test_an_import_that_goes_on_says_it_of_recordings_that_it_had_written(labelled, table_source):
+    table_source.audio("d", np.zeros(32000, np.int16))
+    with pytest.raises(InputError, match=r"3 of 4 recordings are kept"):
+        labelled(still("c", columns=[1]))
+    table_source.audio("d", noise(32000))
     made = import_corpus("table", table_source.folder, table_source.folder.parent / "out")
     assert made.kept == 3
     assert "gold of valence is constant in devel" in made.warnings[0]

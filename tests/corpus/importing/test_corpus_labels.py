@@ -143,7 +143,6 @@ def test_options_that_no_import_has(options, message):
 
 def test_jobs_change_nothing(table_source, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_ray.corpus.importing.ingest.ALONE_S", 0.0)
-    monkeypatch.setattr("ser_ray.corpus.importing.preview.ALONE", 0)
     one = import_corpus("table", table_source.folder, tmp_path / "one", jobs=1)
     two = import_corpus("table", table_source.folder, tmp_path / "two", jobs=2)
     assert open_corpus(one.path).fingerprint == open_corpus(two.path).fingerprint

@@ -47,11 +47,20 @@ def test_what_recordings_have_in_common(previewed, table_source):
     assert previewed(framing=Framing(400, resample=True)).hop == 400
 
 
-def test_several_processes_see_the_same(previewed, table_source, monkeypatch):
+def test_several_processes_see_the_same(previewed, table_source):
+    """Of as many recordings as are not left to one process; two of them in audio of their own."""
+    names = [f"r{number}" for number in range(preview.ALONE + 1)]
+    audio = {"r1": "b", "r100": "c"}
     table_source.audio("b", noise(30_000))
-    alone = previewed()
-    monkeypatch.setattr(preview, "ALONE", 0)
-    assert previewed(jobs=2) == alone
+    table_source.audio("c", noise(88_200), 44_100)
+    rows = [f"{name},{'devel' if name == 'r0' else 'train'},S,{audio.get(name, 'a')}.wav" for name in names]
+    table_source.table(rows, "name,partition,speaker,audio")
+    for name in names:
+        table_source.labels(name, *table_source.traces())
+    seen = previewed(jobs=2)
+    assert seen == previewed()
+    assert (seen.seconds.count(1.875), len(seen.seconds)) == (1, len(names))
+    assert len(seen.warnings) == 1
 
 
 def test_raters_alone(previewed, table_source):

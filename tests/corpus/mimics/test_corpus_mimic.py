@@ -1,7 +1,6 @@
 """`ser-ray corpus mimic`: the same for the same seed, said to be made up, and refused with a message."""
 
-import errno
-import os
+import resource
 
 import pytest
 import soundfile
@@ -84,16 +83,17 @@ def test_a_layout_that_is_not_there(capsys):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), soundfile.LibsndfileError(2)], ids=["table", "audio"]
+    ("largest", "said"), [(10, r"\[Errno 27\] .+"), (10_000, "System error.")], ids=["text", "audio"]
 )
-def test_a_disk_that_is_full(tmp_path, monkeypatch, error):
-    def failing(out, seconds, seed):
-        (out / "NOTICE").write_text("begun")
-        raise error
-
-    monkeypatch.setitem(MIMICS, "table", failing)
-    with pytest.raises(InputError, match=r"out cannot be written \(.+\): make room, or choose another place"):
-        main(["mimic", "table", str(tmp_path / "out")])
+def test_files_that_find_no_room(tmp_path, largest, said):
+    """As on a disk that is full: a notice does not fit, or the audio does not."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
+    try:
+        with pytest.raises(InputError, match=rf"out cannot be written \({said}\): make room, or choose another place"):
+            main(["mimic", "table", str(tmp_path / "out")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "out").exists()
 
 

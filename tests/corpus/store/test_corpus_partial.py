@@ -14,50 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 from corpus_cases import TableSource, noise
+from partial_cases import content, interrupted
 
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.importing import ingest
-from ser_ray.corpus.importing.ingest import ImportConfig, import_corpus
-from ser_ray.corpus.store import writer
+from ser_ray.corpus.importing.ingest import import_corpus
 from ser_ray.corpus.store.writer import ImportPlan
 from ser_ray.errors import InputError
-
-NAMES = {name: "devel" if name == "f" else "train" for name in "abcdef"}
-
-
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-    """Six recordings, of which two fill a shard."""
-    monkeypatch.setattr(writer, "SHARD_BYTES", 160_000)
-    source = TableSource(tmp_path / "source", partitions=dict(NAMES))
-    source.write()
-    times = np.arange(51) / 25
-    for number, name in enumerate(NAMES):
-        traces = np.random.default_rng(number).uniform(-1, 1, (2, 51))
-        source.raters(name, times, arousal_R1=traces[0], arousal_R2=traces[1])
-    return source
-
-
-def content(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def interrupted(source, out, after, monkeypatch, error, raised=None):
-    """Import, and raise an error when so many recordings are written."""
-    add = CorpusWriter.add
-
-    def failing(self, *arguments, **options):
-        if self.written == after:
-            raise error
-        return add(self, *arguments, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(CorpusWriter, "add", failing)
-        with pytest.raises(raised or type(error)) as caught:
-            import_corpus("table", source.folder, out, name="n")
-    assert not out.exists()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("after", range(1, 6))
@@ -82,23 +45,6 @@ def test_it_goes_on_twice(source, tmp_path, monkeypatch):
 def test_before_the_first_recording_nothing_is_left(source, tmp_path, monkeypatch):
     interrupted(source, tmp_path / "out", 0, monkeypatch, KeyboardInterrupt())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
-
-
-@pytest.mark.parametrize(("changed", "kept"), [("a", 0), ("b", 1), ("d", 3), ("f", 5)])
-def test_what_comes_behind_a_changed_file_is_made_anew(source, tmp_path, monkeypatch, changed, kept):
-    interrupted(source, tmp_path / "out", 5, monkeypatch, KeyboardInterrupt())
-    source.audio(changed, noise(32000, 99))
-    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == kept
-    import_corpus("table", source.folder, tmp_path / "whole", name="n")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-def test_other_options_begin_anew(source, tmp_path, monkeypatch):
-    interrupted(source, tmp_path / "out", 3, monkeypatch, KeyboardInterrupt())
-    config = ImportConfig(rater_lag_s=0.2)
-    assert import_corpus("table", source.folder, tmp_path / "out", config, name="n").kept == 0
-    import_corpus("table", source.folder, tmp_path / "whole", config, name="n")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
@@ -234,42 +180,6 @@ def test_the_journal_says_what_is_imported(source, tmp_path, monkeypatch):
     assert [json.loads(line)["recording"]["name"] for line in lines[1:]] == ["a", "b"]
 
 
-@pytest.mark.parametrize("targets", [("arousal", "valence"), ("valence", "arousal")])
-def test_other_targets_begin_anew(source, tmp_path, monkeypatch, targets):
-    """Also where all shards were closed, and only the end was missing."""
-
-    def interrupt(path, rows):
-        raise KeyboardInterrupt
-
-    first = ImportConfig(targets=("valence",) if targets[0] == "arousal" else ("arousal", "valence"))
-    with monkeypatch.context() as patched:
-        patched.setattr(writer, "write_raters", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            import_corpus("table", source.folder, tmp_path / "out", first, name="n")
-    config = ImportConfig(targets=targets)
-    assert import_corpus("table", source.folder, tmp_path / "out", config, name="n").kept == 0
-    import_corpus("table", source.folder, tmp_path / "whole", config, name="n")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("after", [3, 5])
-def test_what_an_import_of_more_has_left_is_removed(source, tmp_path, monkeypatch, after):
-    interrupted(source, tmp_path / "out", after, monkeypatch, KeyboardInterrupt())
-    for name in ("raters.parquet", "index.parquet", "corpus.json"):
-        (tmp_path / ".out.partial" / name).write_text("as far as the disk had room")
-    shutil.rmtree(source.folder / "raters")
-    source.table(["a,train,S", "f,devel,T"])
-    import_corpus("table", source.folder, tmp_path / "out", name="n")
-    import_corpus("table", source.folder, tmp_path / "whole", name="n")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == [
-        "00000.arrow",
-        "corpus.json",
-        "index.parquet",
-        "shards",
-    ]
-
-
 def test_a_journal_that_holds_what_was_on_the_disk_before(source, tmp_path, monkeypatch):
     interrupted(source, tmp_path / "out", 4, monkeypatch, KeyboardInterrupt())
     journal = tmp_path / ".out.partial" / "progress.jsonl"
@@ -307,104 +217,23 @@ def test_a_shard_is_on_the_disk_before_the_journal_says_so(source, tmp_path, mon
     assert synced == [(shard.stat().st_ino, number) for number, shard in enumerate(shards)]
 
 
-def test_a_shard_that_nothing_is_written_to_any_more_is_removed(source, tmp_path, monkeypatch):
-    rows = ["a,train,S", "b,devel,T", *(f"{name},train,S" for name in "cdef")]
-    source.table(rows)
-    interrupted(source, tmp_path / "out", 3, monkeypatch, KeyboardInterrupt())
-    source.table(rows[:2])
-    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 2
-    assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["00000.arrow"]
-
-
-def test_another_label_rate_begins_anew_also_where_nothing_is_labelled(source, tmp_path, monkeypatch):
-    source.table(["a,test,S", *(f"{name},{partition},S" for name, partition in NAMES.items() if name != "a")])
-    for folder in ("labels", "raters"):
-        (source.folder / folder / "a.csv").unlink()
-    shutil.rmtree(source.folder / "raters")
-    interrupted(source, tmp_path / "out", 1, monkeypatch, KeyboardInterrupt())
-    for name in "bcdef":
-        source.labels(name, np.arange(21) / 10, np.zeros((21, 2)))
-    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 0
-    corpus = open_corpus(tmp_path / "out")
-    assert {r.samples // r.frames for p in ("train", "devel", "test") for r in corpus.recordings(p)} == {1600}
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("start", "0.04"),
-        ("end", "1.96"),
-        ("channel", "1"),
-        ("channel", "mean"),
-        ("partition", "test"),
-        ("speaker", "T"),
-        ("sex", "f"),
-        ("audio", "b.wav"),
-    ],
-)
-def test_a_recording_of_which_the_table_says_something_else_is_made_anew(source, tmp_path, monkeypatch, column, value):
-    def write(**changes):
-        columns = ("name", "partition", "speaker", "start", "end", "channel", "sex", "audio")
-        rows = [
-            {**dict.fromkeys(columns, ""), "name": name, "partition": partition, "speaker": "S"}
-            for name, partition in NAMES.items()
-        ]
-        rows[0] |= changes
-        source.table([",".join(row.values()) for row in rows], ",".join(columns))
-
-    write()
-    interrupted(source, tmp_path / "out", 2, monkeypatch, KeyboardInterrupt())
-    assert interrupted_again(source, tmp_path / "out", monkeypatch) == 2
-    write(**{column: value})
-    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 0
-
-
-def interrupted_again(source, out, monkeypatch):
-    """How many recordings an import goes on with that is interrupted at once."""
-    found = []
-
-    def failing(self, *arguments, **options):
-        found.append(self.written)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(CorpusWriter, "add", failing)
-        with pytest.raises(KeyboardInterrupt):
-            import_corpus("table", source.folder, out, name="n")
-    return found[0]
-
-
-def test_a_recording_without_one_of_its_label_files_is_made_anew(source, tmp_path, monkeypatch):
-    interrupted(source, tmp_path / "out", 2, monkeypatch, KeyboardInterrupt())
-    (source.folder / "raters" / "a.csv").unlink()
-    assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 0
-
-
-def test_after_some_mistakes_no_more_is_converted(source, tmp_path, monkeypatch):
+def test_after_some_mistakes_no_more_is_converted(source, tmp_path):
     """The recordings before the first mistake are kept; those behind it are looked at for more mistakes alone."""
     names = ["a", "f", *(f"n{i}" for i in range(9))]
     source.table([f"{name},{'devel' if name == 'f' else 'train'},S" for name in names])
     for name in names[2:]:
         source.audio(name, np.zeros(32000, np.int16) if name != "n3" else noise(32000))
         source.labels(name, *source.traces())
-    converted = []
-    convert = ingest._convert
-
-    def noted(targets, framing, method, one):
-        converted.append(one.name)
-        return convert(targets, framing, method, one)
-
     broken = ("n0", "n1", "n2", "n4", "n5", "n6", "n7", "n8")
     for name in broken:
         rows = [f"{i / 25:.2f},nan,0" for i in range(51)]
         source.label_text(name, "\n".join(["time,arousal,valence", *rows]))
-    monkeypatch.setattr(ingest, "_convert", noted)
     with pytest.raises(InputError) as caught:
         import_corpus("table", source.folder, tmp_path / "out", name="n")
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("source: 5 mistakes")
     assert lines[-1] == (f"2 of 11 recordings are kept in {tmp_path}/.out.partial: the same command goes on there")
-    assert converted == ["a", "f", "n0", "n1", "n2", "n3", "n4", "n5"]
+    assert [name for name in names if f"labels/{name}.csv" in str(caught.value)] == ["n0", "n1", "n2", "n4", "n5"]
 
 
 def test_what_was_written_before_is_no_part_of_the_rate(source, tmp_path, monkeypatch):

@@ -5,8 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ser_ray.corpus.gold.consensus import agreement, cronbach_alpha, ewe_weights
-from ser_ray.corpus.store import raters
-from ser_ray.corpus.store.raters import RATERS_FILE, RATERS_SCHEMA, rater_lines, rater_rows, write_raters
+from ser_ray.corpus.store.raters import RATERS_FILE, RATERS_SCHEMA, ROWS, rater_lines, rater_rows, write_raters
 from ser_ray.metrics import ccc
 
 
@@ -63,15 +62,14 @@ def test_a_single_rater_agrees_with_nobody():
     assert (single["weight"], single["ccc"], single["alpha"]) == (pytest.approx(1.0), None, None)
 
 
-@pytest.mark.parametrize("number", [1, 5, 6, 11])
-def test_rows_are_written_some_at_a_time(tmp_path, monkeypatch, number):
-    monkeypatch.setattr(raters, "ROWS", 5)
+@pytest.mark.parametrize("number", [1, ROWS, ROWS + 1, 2 * ROWS + 1])
+def test_rows_are_written_some_at_a_time(tmp_path, number):
     rows = [row(rater=f"R{i}", weight=i / 10) for i in range(number)]
     write_raters(tmp_path / RATERS_FILE, iter(rows))
     file = pq.ParquetFile(tmp_path / RATERS_FILE)
     assert file.schema_arrow == RATERS_SCHEMA
     assert file.read().to_pylist() == rows
-    assert file.num_row_groups == -(-number // 5)
+    assert file.num_row_groups == -(-number // ROWS)
 
 
 def test_without_rows_there_is_no_file(tmp_path):

@@ -1,3 +1,4 @@
+import shutil
 import threading
 
 import numpy as np
@@ -159,11 +160,10 @@ def test_two_processes_may_make_the_same_corpus(tmp_path, monkeypatch):
     assert len(open_corpus(paths[0]).recordings("train")) == 1
 
 
-def test_a_place_without_a_whole_corpus_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "BUILT_IN", {"small": synthetic.SyntheticConfig(recordings=(1, 1, 0), seconds=2.0)})
-    (built_in("small", tmp_path) / "corpus.json").unlink()
-    with pytest.raises(InputError, match=r"small-\w{8} exists and is not empty"):
-        built_in("small", tmp_path)
+def test_a_place_without_a_whole_corpus_is_refused(demo, tmp_path):
+    shutil.copytree(demo, tmp_path / demo.name, ignore=shutil.ignore_patterns("corpus.json"))
+    with pytest.raises(InputError, match=r"synthetic-demo-\w{8} exists and is not empty"):
+        built_in("synthetic-demo", tmp_path)
 
 
 def test_mistakes(tmp_path):

@@ -16,6 +16,7 @@ from ser_ray.models import conv_pool
 from ser_ray.models.config import Backend
 from ser_ray.sweep.nodes import cluster as module
 from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster
+from ser_ray.sweep.planning.slots import slots
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
@@ -146,21 +147,9 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
             pass
 
 
-@pytest.mark.parametrize(
-    ("nodes", "cpus", "gpus", "slots"),
-    [
-        ([(8, 0)], 1, 0, 8),
-        ([(8, 2), (8, 2)], 4, 1.0, 4),
-        ([(8, 2)], 2, 0.25, 4),
-        ([(8, 2)], 1, 0.3, 6),
-        ([(8, 1)], 9, 1.0, 0),
-        ([(8, 2)], 1, 3.0, 0),
-        ([(8, 2), (4, 4)], 2, 2.0, 3),
-    ],
-)
-def test_trials_fit_into_nodes_each_by_itself(nodes, cpus, gpus, slots):
-    machines = Cluster(sum(c for c, _ in nodes), sum(g for _, g in nodes), tuple(nodes))
-    assert machines.slots(cpus, gpus) == slots
+def test_a_cluster_has_the_slots_of_its_nodes():
+    nodes = ((8, 2), (4, 4))
+    assert Cluster(12, 6, nodes).slots(2, 2.0) == slots(nodes, 2, 2.0) == 3
 
 
 def test_a_sweep_may_ask_for_every_back_end_there_is():

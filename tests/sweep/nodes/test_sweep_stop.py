@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import time
 
 import pytest
 
-from ser_ray.sweep.nodes import stop as module
-from ser_ray.sweep.nodes.stop import StopRequest, announce_stop, on_signals
+from ser_ray.process import TOGETHER_S
+from ser_ray.sweep.nodes.stop import SAVE_S, StopRequest, announce_stop, on_signals
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def nothing_ignored():
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
-def test_one_signal_asks_and_a_later_one_ends_at_once(stop, name, monkeypatch):
+def test_one_signal_asks_and_a_later_one_ends_at_once(stop, name):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     with on_signals(stop):
@@ -54,8 +55,7 @@ def test_one_signal_asks_and_a_later_one_ends_at_once(stop, name, monkeypatch):
         assert stop.reason == f"asked to end by {name}"
         os.kill(os.getpid(), number)  # so soon after, it is the same request
         assert not stop.now
-        monkeypatch.setattr("ser_ray.sweep.nodes.stop.TOGETHER_S", 0.0)
-        time.sleep(0.01)
+        stop.requested_at -= TOGETHER_S  # as if it had been a while ago
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
         assert stop.now
@@ -102,12 +102,6 @@ def in_process(code, job=None):
     return done.returncode, done.stdout
 
 
-@pytest.fixture
-def lines(stop, monkeypatch):
-    monkeypatch.setattr(module, "POLL_S", 0.01)
-    return []
-
-
 def wait_for(lines, count):
     deadline = time.monotonic() + 20
     while len(lines) < count:
@@ -115,7 +109,8 @@ def wait_for(lines, count):
         time.sleep(0.005)
 
 
-def test_a_request_is_announced_while_the_run_does_whatever_it_does(stop, lines):
+def test_a_request_is_announced_while_the_run_does_whatever_it_does(stop):
+    lines = []
     doing = ["no trial has begun"]
     with announce_stop(stop, lines.append, lambda: doing[0]):
         doing[0] = "trials save"
@@ -129,30 +124,35 @@ def test_a_request_is_announced_while_the_run_does_whatever_it_does(stop, lines)
     ]
 
 
-def test_a_request_to_stop_at_once_is_announced_once(stop, lines):
+def test_a_request_to_stop_at_once_is_announced_once(stop):
+    lines = []
     with announce_stop(stop, lines.append, lambda: ""):
         stop.request("Ray was lost", now=True)
         wait_for(lines, 1)
     assert lines == ["ending    Ray was lost: at once"]
 
 
-def test_a_request_is_announced_though_the_run_is_over_already(stop, lines, monkeypatch):
-    monkeypatch.setattr(module, "POLL_S", 60.0)
+def test_a_request_is_announced_though_the_run_is_over_already(stop):
+    lines = []
     with announce_stop(stop, lines.append, lambda: "it saves"):
         stop.request("asked to end by SIGHUP")
     assert lines == ["ending    asked to end by SIGHUP: it saves; once more (Ctrl-C) ends at once"]
 
 
-def test_without_a_request_nothing_is_announced(stop, lines):
+def test_without_a_request_nothing_is_announced(stop):
+    lines = []
     with announce_stop(stop, lines.append, lambda: ""):
         pass
     assert lines == []
 
 
-def test_what_is_not_done_in_time_ends_at_once(stop, lines, monkeypatch):
-    monkeypatch.setattr(module, "SAVE_S", 0.1)
+def test_what_is_not_done_in_time_ends_at_once(stop):
+    lines = []
     with announce_stop(stop, lines.append, lambda: "it saves"):
         stop.request("asked to end by SIGTERM")
+        wait_for(lines, 1)
+        assert not stop.now
+        stop.requested_at -= SAVE_S  # as if it had been so long ago
         wait_for(lines, 2)
     assert stop.now
     assert lines[1] == "ending    at once"
@@ -178,10 +178,10 @@ def test_a_stop_file_that_cannot_be_removed_ends_the_run_at_once(stop, name, mon
     stop.close()
 
 
-def test_another_error_of_a_stop_file_is_raised(stop, monkeypatch):
-    def unlink(path, missing_ok=False):
-        raise OSError(errno.EMFILE, "too many", str(path))
-
-    monkeypatch.setattr("pathlib.Path.unlink", unlink)
-    with pytest.raises(OSError, match="too many"):
+def test_another_error_of_a_stop_file_is_raised(tmp_path):
+    (tmp_path / "folder").mkdir()
+    stop = StopRequest(tmp_path / "folder" / "go")
+    shutil.rmtree(tmp_path / "folder")
+    (tmp_path / "folder").touch()  # in whose place no file can be
+    with pytest.raises(NotADirectoryError):
         stop.request("why not")

@@ -7,6 +7,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_fields import OTHER_MODEL, OTHER_TRAINING
 from plans import make_plan
 
 from ser_ray.errors import InputError
@@ -14,37 +15,6 @@ from ser_ray.models import ModelConfig
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import TrialConfig, trial_key
-
-OTHER_MODEL = {
-    "channels": (64, 128, 255),
-    "kernels": (8, 6, 7),
-    "pools": (8, 10, 8),
-    "pooling": "average",
-    "dropout": 0.4,
-    "hidden": 255,
-    "lstm_layers": 1,
-    "targets": ("valence", "arousal"),
-}
-OTHER_TRAINING = {
-    "epochs": 99,
-    "patience": 3,
-    "batch_size": 4,
-    "sequence_s": 19.0,
-    "loss": "mse",
-    "optimizer": "adam",
-    "learning_rate": 2e-4,
-    "decay": 0.8,
-    "momentum": 0.2,
-    "weight_decay": 1e-4,
-    "segments": "random",
-    "precision": "bf16",
-    "deterministic": False,
-    "label_shift_s": 0.4,
-    "seed": 1,
-    "limit_recordings": 3,
-    "limit_s": 30.0,
-}
-
 
 KNOWN = ["aee5000c05bc", "721cbdf5fd9d", "5049f66c0251", "46b657ed3881"]
 

@@ -2,27 +2,20 @@
 
 import os
 import shutil
-import signal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from part_damage import UNOPENED, flip, kinds
+from part_damage import UNOPENED, finished_trial, flip, kinds
 
 from ser_ray.errors import InputError
-from ser_ray.results import (
-    SCHEMA_VERSION,
-    SCHEMAS,
-    SweepFolder,
-    compact,
-    find_damaged,
-    read_table,
-    write_part,
-)
-from ser_ray.sweep.planning.repair import repair
+from ser_ray.results import SCHEMA_VERSION, SCHEMAS, SweepFolder, compact, find_damaged, read_table, write_part
+from ser_ray.sweep.planning.repair import MOST_TOLD, repair
 from ser_ray.sweep.planning.states import read_states
-from ser_ray.trial import Trial, search_trial, train_trial, trial_key
+from ser_ray.trial import Trial, search_trial, train_trial
+
+pytestmark = pytest.mark.timeout(30, func_only=True)  # what waits for what never comes is ended
 
 TABLES = tuple(SCHEMAS)
 CASES = [(table, kind) for table in TABLES for kind in kinds(table)]
@@ -33,30 +26,13 @@ VOLATILE = {"search_seconds", "seconds", "ended_at"}
 @pytest.fixture(scope="module")
 def finished(tiny_corpus, tiny_config, tmp_path_factory):
     """A trial that is trained and searched."""
-    folder, config = SweepFolder(tmp_path_factory.mktemp("finished") / "sweep"), tiny_config(epochs=2)
-    key = trial_key(config, tiny_corpus.fingerprint)
-    trial = Trial(key=key, config=config, corpus=tiny_corpus, sweep="tiny", folder=folder)
-    train_trial(trial, torch.device("cpu"))
-    search_trial(folder, key)
-    return trial
+    return finished_trial(tmp_path_factory.mktemp("finished") / "sweep", tiny_corpus, tiny_config(epochs=2))
 
 
 @pytest.fixture
 def folder(finished, tmp_path):
     """A copy of its sweep."""
     return SweepFolder(shutil.copytree(finished.folder.path, tmp_path / "sweep"))
-
-
-@pytest.fixture(autouse=True)
-def nothing_hangs():
-    def hung(*_):
-        raise AssertionError("it waits for what never comes")
-
-    before = signal.signal(signal.SIGALRM, hung)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def rows(folder, table):
@@ -184,12 +160,11 @@ def test_a_part_of_no_trial_of_this_plan_is_set_aside_too(folder, finished):
     assert len(rows(folder, "trials")) == 1
 
 
-def test_of_very_many_damaged_parts_the_first_are_told(folder, finished, monkeypatch):
-    monkeypatch.setattr("ser_ray.sweep.planning.repair.MOST_TOLD", 2)
-    for number in range(5):
+def test_of_very_many_damaged_parts_the_first_are_told(folder, finished):
+    for number in range(MOST_TOLD + 3):
         put(folder, f"stranger{number}", "trials", b"PAR1")
     said = repaired(folder, finished.key)
-    assert len(said) == 3
+    assert len(said) == MOST_TOLD + 1
     assert said[-1] == "DAMAGED   and 3 further parts, set aside in damaged/ as well"
     assert find_damaged(folder) == ()
 

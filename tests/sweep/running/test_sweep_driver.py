@@ -58,15 +58,22 @@ def test_on_several_nodes_mps_is_the_sites_to_say(run, make_plan, tmp_path, monk
         run(make_plan(resources=Resources(mps=True)), RunOptions(rendezvous=Rendezvous(tmp_path, 3)))
 
 
+class Impatient(StopRequest):
+    """A request whose hours last a few seconds."""
+
+    @property
+    def elapsed_s(self):
+        return 1000 * super().elapsed_s
+
+
 @pytest.fixture
 def stop(tmp_path):
     return StopRequest(tmp_path / "go")
 
 
 @pytest.fixture
-def stuck(monkeypatch):
+def stuck():
     """A training that ends when it is told."""
-    monkeypatch.setattr(module, "POLL_S", 0.01)
     over = threading.Event()
     thread = RayThread(over.wait, "training")
     thread.start()
@@ -85,10 +92,8 @@ def test_hours_that_are_over_end_the_run_and_it_waits_for_what_is_saved(stop, st
     assert "trials save what they have" in lines[0]
 
 
-def test_what_does_not_save_in_time_is_left(stop, stuck, monkeypatch):
-    monkeypatch.setattr(stopping, "SAVE_S", 0.05)
-    monkeypatch.setattr(module, "LEAVE_S", 0.05)
-    training, _ = stuck
+def test_what_does_not_save_in_time_is_left(tmp_path, stuck):
+    (training, _), stop = stuck, Impatient(tmp_path / "go")
     begun = time.monotonic()
     with announce_stop(stop, print, lambda: SAVING):
         wait_for_training(training, stop, 1e-9)
@@ -190,8 +195,7 @@ class SlowPool(NoPool):
 
 
 def test_a_request_to_stop_is_announced_and_kept_while_only_searches_are_left(run, started, monkeypatch, capsys):
-    monkeypatch.setattr(stopping, "POLL_S", 0.01)
-    monkeypatch.setattr(stopping, "SAVE_S", 0.1)
+    monkeypatch.setattr(stopping, "SAVE_S", 1.0)
     monkeypatch.setattr(module, "SearchPool", SlowPool)
     run(trained=True)
     assert SlowPool.ended_by_request

@@ -12,8 +12,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from ser_ray.corpus import Corpus
 from ser_ray.results import read_table
-from ser_ray.sweep.running import worker
 from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.worker import DeviceFaultError, one_line, run_trial, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
@@ -40,16 +40,28 @@ def row_of(trial):
     return row
 
 
-def raising(error, times=10**9):
-    left = [times]
+class TroubledCorpus(Corpus):
+    """A corpus whose recordings are not to be had at once: to ask for them raises an error, as often as it is told."""
 
-    def train(trial, device, report, **options):
-        left[0] -= 1
-        if left[0] >= 0:
-            raise error
-        (trial.folder.path / "trained").mkdir(parents=True)
+    def __init__(self, corpus, error, times=10**9):
+        super().__init__(corpus.path, corpus.manifest, None)
+        self.error, self.times, self.asked = error, times, 0
 
-    return train
+    def recordings(self, partition):
+        self.asked += 1
+        if self.asked <= self.times:
+            raise self.error
+        return super().recordings(partition)
+
+
+@pytest.fixture
+def troubled(make_trial, tiny_config, tiny_corpus):
+    """Returns a trial whose training raises an error as often as it is told."""
+
+    def make(error, times=10**9):
+        return make_trial(tiny_config(), TroubledCorpus(tiny_corpus, error, times))
+
+    return make
 
 
 def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, options):
@@ -61,8 +73,8 @@ def test_a_trial_that_trains_leaves_its_predictions_and_a_log(trial, options):
     assert re.match(rf"trial {trial.key} on cpu \(\S+, process {os.getpid()}\)\n  model:\n", start)
 
 
-def test_what_a_trial_raises_is_its_own_failure(trial, options, monkeypatch):
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no\nframes")))
+def test_what_a_trial_raises_is_its_own_failure(troubled, options):
+    trial = troubled(ZeroDivisionError("no\nframes"))
     assert run_trial(trial, 0.0, options, print) is None
     row = row_of(trial)
     assert (row["status"], row["error"], row["restarts"]) == ("failed", "ZeroDivisionError: no frames", 0)
@@ -90,22 +102,22 @@ def test_a_trials_log_tells_its_configuration_as_yaml_and_a_line_per_epoch(trial
     )
 
 
-def test_every_start_is_counted(trial, options, monkeypatch):
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
+def test_every_start_is_counted(troubled, options):
+    trial = troubled(ZeroDivisionError("no"))
     for _ in range(3):
         run_trial(trial, 0.0, options, print)
     assert row_of(trial)["restarts"] == 2
 
 
-def test_a_full_disk_is_no_failure_of_the_trial(trial, options, monkeypatch):
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(NO_SPACE))
+def test_a_full_disk_is_no_failure_of_the_trial(troubled, options):
+    trial = troubled(NO_SPACE)
     assert run_trial(trial, 0.0, options, print) == f"No space left on device ({trial.folder.path})"
     assert not trial.folder.part("trials", trial.key).exists()
 
 
-def test_a_disk_that_fills_up_while_a_failure_is_written_is_told_as_well(trial, options, monkeypatch):
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ZeroDivisionError("no")))
-    monkeypatch.setattr("ser_ray.files.os.fsync", lambda _: (_ for _ in ()).throw(NO_SPACE))
+def test_a_disk_that_fills_up_while_a_failure_is_written_is_told_as_well(troubled, options, monkeypatch):
+    trial = troubled(ZeroDivisionError("no"))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(NO_SPACE))
     assert "No space left" in run_trial(trial, 0.0, options, print)
     assert not trial.folder.part("trials", trial.key).exists()
 
@@ -117,33 +129,27 @@ def test_a_log_on_a_full_disk_does_not_hide_that_it_is_full(trial, options):
     assert "No space left" in run_trial(trial, 0.0, options, print)
 
 
-def test_what_cannot_be_read_elsewhere_is_the_trials_own_trouble(trial, options, monkeypatch):
-    denied = PermissionError(errno.EACCES, "Permission denied", "/corpora/shards/0.arrow")
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(denied))
+def test_what_cannot_be_read_elsewhere_is_the_trials_own_trouble(troubled, options):
+    trial = troubled(PermissionError(errno.EACCES, "Permission denied", "/corpora/shards/0.arrow"))
     assert run_trial(trial, 0.0, options, print) is None
     assert "Permission denied" in row_of(trial)["error"]
     ours = PermissionError(errno.EACCES, "Permission denied", str(trial.folder.path / "epochs"))
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(ours))
-    assert "Permission denied" in run_trial(trial, 0.0, options, print)
+    assert "Permission denied" in run_trial(troubled(ours), 0.0, options, print)
 
 
-def allocate(gigabytes):
-    return torch.empty(gigabytes * 2**30, dtype=torch.uint8)
+def error_of_allocating(gigabytes):
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(gigabytes * 2**30, dtype=torch.uint8)
+    return raised.value
 
 
-def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(trial, options, monkeypatch):
-    tries = []
-
-    def train(trial, device, report, **options):
-        tries.append(1)
-        allocate(2**25)
-
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", train)
+def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(troubled, options):
+    trial = troubled(error_of_allocating(2**25))
     assert run_trial(trial, 0.0, options, print) is None
     error = row_of(trial)["error"]
     assert error.startswith("out of memory on this host's CPU, with batches of 3 x 0.08 s and ")
     assert "try a smaller training.batch_size or training.sequence_s, or fewer trials at once" in error
-    assert len(tries) == 2
+    assert trial.corpus.asked == 2
     assert "trying once more from the last checkpoint" in trial.folder.log(trial.key).read_text()
 
 
@@ -157,20 +163,22 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_memory_that_is_there_the_second_time_is_no_failure(trial, options, monkeypatch, error):
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(error, times=1))
-    assert run_trial(trial, 0.0, options, print) is None
-    assert (trial.folder.path / "trained").is_dir()
+def test_memory_that_is_there_the_second_time_is_no_failure(troubled, options, error):
+    trial = troubled(error, times=1)
+    assert run_trial(trial, 0.0, options, lambda report: None) is None
+    assert trial.folder.part("predictions", trial.key).exists()
     assert not trial.folder.part("trials", trial.key).exists()
 
 
-@pytest.mark.parametrize(("device", "gpus", "held"), [("cuda:0", 0.25, [0.25]), ("cuda:0", 1.0, []), ("cpu", 0.0, [])])
-def test_a_trial_that_shares_a_gpu_is_held_to_its_share_of_the_memory(trial, monkeypatch, device, gpus, held):
+@pytest.mark.parametrize(("gpus", "held"), [(0.25, [(0.25, "cuda:0")]), (1.0, []), (0.0, [])])
+def test_a_trial_that_shares_a_gpu_is_held_to_its_share_of_the_memory(troubled, options, monkeypatch, gpus, held):
     fractions = []
-    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda share, device: fractions.append(share))
-    done = []
-    worker._with_memory(trial, torch.device(device), gpus, lambda: done.append(1))
-    assert (fractions, done) == (held, [1])
+    monkeypatch.setattr(
+        "torch.cuda.set_per_process_memory_fraction", lambda share, device: fractions.append((share, str(device)))
+    )
+    trial = troubled(ZeroDivisionError("it trained"))
+    run_trial(trial, gpus, options, print)
+    assert (fractions, trial.corpus.asked) == (held, 1)
 
 
 def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, options, monkeypatch):
@@ -185,9 +193,8 @@ def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, option
     )
 
 
-def test_a_fault_of_the_gpu_is_no_failure_of_the_trial(trial, options, monkeypatch):
-    fault = RuntimeError("CUDA error: an illegal memory access was encountered\nadvice")
-    monkeypatch.setattr("ser_ray.trial.train.train_trial", raising(fault))
+def test_a_fault_of_the_gpu_is_no_failure_of_the_trial(troubled, options):
+    trial = troubled(RuntimeError("CUDA error: an illegal memory access was encountered\nadvice"))
     with pytest.raises(DeviceFaultError, match="illegal memory access was encountered advice"):
         run_trial(trial, 1.0, options, print)
     assert not trial.folder.part("trials", trial.key).exists()
@@ -274,10 +281,9 @@ def test_an_error_is_one_line_and_its_kind_unless_it_speaks_for_itself():
     assert one_line(ValueError("a\nb")) == "ValueError: a b"
 
 
-def test_a_file_system_in_trouble_is_no_wish_to_end(tmp_path, monkeypatch):
-    def stale(*_):
-        raise OSError(errno.ESTALE, "Stale file handle")
-
-    assert worker._is_gone(tmp_path / "gone")
-    monkeypatch.setattr(os, "open", stale)
-    assert not worker._is_gone(tmp_path / "gone")
+def test_a_file_system_in_trouble_is_no_wish_to_end(trial, options):
+    """A loop of links cannot be opened either, and is there all the same."""
+    options.go_file.unlink()
+    options.go_file.symlink_to(options.go_file.name)
+    assert run_trial(trial, 0.0, options, lambda report: None) is None
+    assert trial.folder.part("predictions", trial.key).exists()
