@@ -39,7 +39,7 @@ def _path(key: str, option: str, keys: Sequence[str]) -> KeyPath:
         raise InputError(f"{option}: {key} is a section; set one of its keys, such as {inner[0]}")
     if key.startswith("explore"):
         raise InputError(
-            f"{option}: explore is a list and set as a whole, such as "
+            f"{option}: explore is a list and can only be set as a whole, such as "
             "--set 'explore=[{training.sequence_s: [6, 20]}]'; to plan fewer trials, set schedule.max_configurations"
         )
     meant = closest_path(key, short)
@@ -53,6 +53,6 @@ def _put(data: dict[str, Any], path: KeyPath, value: Any, option: str) -> None:
             inner = data[str(step)] = {}
         if not isinstance(inner, dict):
             section = ".".join(map(str, path[: depth + 1]))
-            raise InputError(f"{option}: {section} is no mapping in the sweep file; mend that first")
+            raise InputError(f"{option}: {section} is not a mapping in the sweep file; correct that first")
         data = inner
     data[str(path[-1])] = value
