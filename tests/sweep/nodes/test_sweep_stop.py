@@ -51,7 +51,7 @@ def test_one_signal_asks_and_a_later_one_ends_at_once(stop, name, monkeypatch):
     before = signal.getsignal(number)
     with on_signals(stop):
         os.kill(os.getpid(), number)
-        assert stop.reason == f"asked to end by {name}"
+        assert stop.reason == f"received {name}"
         os.kill(os.getpid(), number)  # so soon after, it is the same request
         assert not stop.now
         monkeypatch.setattr("ser_ray.sweep.nodes.stop.TOGETHER_S", 0.0)
@@ -119,13 +119,13 @@ def test_a_request_is_announced_while_the_run_does_whatever_it_does(stop, lines)
     doing = ["no trial has begun"]
     with announce_stop(stop, lines.append, lambda: doing[0]):
         doing[0] = "trials save"
-        stop.request("asked to end by SIGTERM")
+        stop.request("received SIGTERM")
         wait_for(lines, 1)
         stop.request("", now=True)
         wait_for(lines, 2)
     assert lines == [
-        "ending    asked to end by SIGTERM: trials save; once more (Ctrl-C) ends at once",
-        "ending    at once",
+        "ending    received SIGTERM: trials save; a second Ctrl-C stops immediately",
+        "ending    immediately",
     ]
 
 
@@ -133,14 +133,14 @@ def test_a_request_to_stop_at_once_is_announced_once(stop, lines):
     with announce_stop(stop, lines.append, lambda: ""):
         stop.request("Ray was lost", now=True)
         wait_for(lines, 1)
-    assert lines == ["ending    Ray was lost: at once"]
+    assert lines == ["ending    Ray was lost: immediately"]
 
 
 def test_a_request_is_announced_though_the_run_is_over_already(stop, lines, monkeypatch):
     monkeypatch.setattr(module, "POLL_S", 60.0)
     with announce_stop(stop, lines.append, lambda: "it saves"):
-        stop.request("asked to end by SIGHUP")
-    assert lines == ["ending    asked to end by SIGHUP: it saves; once more (Ctrl-C) ends at once"]
+        stop.request("received SIGHUP")
+    assert lines == ["ending    received SIGHUP: it saves; a second Ctrl-C stops immediately"]
 
 
 def test_without_a_request_nothing_is_announced(stop, lines):
@@ -152,10 +152,10 @@ def test_without_a_request_nothing_is_announced(stop, lines):
 def test_what_is_not_done_in_time_ends_at_once(stop, lines, monkeypatch):
     monkeypatch.setattr(module, "SAVE_S", 0.1)
     with announce_stop(stop, lines.append, lambda: "it saves"):
-        stop.request("asked to end by SIGTERM")
+        stop.request("received SIGTERM")
         wait_for(lines, 2)
     assert stop.now
-    assert lines[1] == "ending    at once"
+    assert lines[1] == "ending    immediately"
 
 
 def test_in_a_job_processes_do_not_notice_the_schedulers_signals():
