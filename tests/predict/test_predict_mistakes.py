@@ -22,18 +22,23 @@ def refused(case, model, message, **options):
 
 
 def test_a_missing_model(case):
-    refused(case, "nowhere.pt", r"^nowhere.pt does not exist; MODEL is a best.pt, a folder that holds one, or a sweep")
+    refused(
+        case,
+        "nowhere.pt",
+        r"^nowhere.pt does not exist; MODEL must be a best.pt, a folder that contains one, or "
+        "a sweep",
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"(lp0\n.", b"PK\x03\x04 and no more"])
 def test_a_file_that_is_no_checkpoint(case, content):
     case.model.write_bytes(content)
-    refused(case, case.model, r"best.pt is (damaged, or )?no checkpoint of ser_ray; MODEL is")
+    refused(case, case.model, r"best.pt is (damaged, or is )?not a checkpoint of ser_ray; MODEL must be")
 
 
 def test_a_checkpoint_of_another_project(case):
     torch.save({"state_dict": {}}, case.model)
-    refused(case, case.model, "best.pt is no checkpoint of ser_ray; MODEL is")
+    refused(case, case.model, "best.pt is not a checkpoint of ser_ray; MODEL must be")
 
 
 class Bomb:
@@ -44,17 +49,24 @@ class Bomb:
 def test_code_in_a_model_is_not_run(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Bomb(), "model_config": {}}, case.model)
-    refused(case, case.model, "no checkpoint of ser_ray")
+    refused(case, case.model, "not a checkpoint of ser_ray")
     assert not (tmp_path / "exploded").exists()
 
 
 def test_last_pt_points_to_best_pt(case):
-    refused(case, case.model.with_name("last.pt"), "last.pt is what a training goes on from; give the best.pt beside")
+    refused(
+        case, case.model.with_name("last.pt"), "last.pt is a checkpoint to resume training from; use the best.pt in"
+    )
 
 
 def test_a_best_pt_without_description(case):
     case.edit(model_config=None, label_rate=None, sample_rate=None, label_shift_s=None)
-    refused(case, case.model, r"best.pt does not describe its network, as an older version .* wrote it; train again$")
+    refused(
+        case,
+        case.model,
+        r"best.pt does not describe its network, since an older version .* wrote it; train it "
+        "again$",
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def test_a_best_pt_without_description(case):
 def test_a_description_that_cannot_be_right(case, changes):
     case.edit(**changes)
     refused(
-        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
+        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train it again"
     )
 
 
@@ -85,7 +97,7 @@ def test_a_description_that_no_memory_holds_is_refused_before_it_is_built(case, 
     described = torch.load(case.model, weights_only=True)["model_config"]
     case.edit(model_config=described | absurd)
     refused(
-        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again"
+        case, case.model, r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train it again"
     )
 
 
@@ -93,7 +105,7 @@ def test_a_value_that_is_stretched_to_a_network_is_refused_before_it_is_built(ca
     monkeypatch.setattr(network, "build", lambda config: pytest.fail("built"))
     weights = torch.load(case.model, weights_only=True)["model"]
     case.edit(model={name: torch.zeros(1).expand(weight.shape) for name, weight in weights.items()})
-    refused(case, case.model, r"best.pt describes a network .* cannot build \(its weights lie in the same memory\)")
+    refused(case, case.model, r"best.pt describes a network .* cannot build \(its weights share memory\)")
 
 
 def test_weights_that_lie_in_one_memory_side_by_side_are_read(case):
@@ -124,7 +136,7 @@ def test_weights_that_are_no_numbers(case, value):
     weights = torch.load(case.model, weights_only=True)["model"]
     weights["head.weight"][0, 0] = value
     case.edit(model=weights)
-    refused(case, case.model, r"best.pt holds weights that are NaN or infinite \(head.weight\); train again")
+    refused(case, case.model, r"best.pt has weights that are NaN or infinite \(head.weight\); train it again")
 
 
 @pytest.mark.parametrize(
@@ -139,17 +151,22 @@ def test_what_is_no_file_is_not_waited_for(case, make, says):
 
 def test_a_folder_without_a_model(case, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(case, tmp_path / "empty", "empty holds neither a best.pt nor a sweep; MODEL is")
-    refused(case, case.model.parents[1], r"checkpoints holds neither a best.pt nor a sweep; in it there are .*/abc;")
+    refused(case, tmp_path / "empty", "empty contains neither a best.pt nor a sweep; MODEL must")
+    refused(case, case.model.parents[1], r"checkpoints contains neither a best.pt nor a sweep; it contains .*/abc;")
     add_trials(case.sweep)
-    refused(case, tmp_path / "results", r"results holds neither a best.pt nor a sweep; in it there are .*/tiny; MODEL")
+    refused(case, tmp_path / "results", r"results contains neither a best.pt nor a sweep; it contains .*/tiny; MODEL")
 
 
 def test_a_sweep_without_a_model(case):
     add_trials(case.sweep, ("abc", "stopped", 0.2), ("odd", "finished", None))
-    refused(case, case.sweep.path, "tiny has no finished trial with a ccc_devel_mean yet; wait for one, or give")
+    refused(case, case.sweep.path, "tiny has no finished trial with a ccc_devel_mean yet; wait for one, or name")
     add_trials(case.sweep, ("gone", "finished", 0.1))
-    refused(case, case.sweep.path, r"checkpoints/gone/best.pt is gone, of the trial with the highest ccc_devel_mean")
+    refused(
+        case,
+        case.sweep.path,
+        r"checkpoints/gone/best.pt does not exist; it belongs to the trial with the highest "
+        "ccc_devel_mean",
+    )
 
 
 # mistakes in the audio and the output
@@ -167,8 +184,9 @@ def test_all_mistakes_in_names_are_found_before_anything_is_done(case, tmp_path)
         "audio: 4 mistakes",
         "  missing.wav does not exist",
         f"  {case.audio} is a folder; name the audio files in it, such as {case.audio}/*.wav",
-        f"  {wav} and {other} would both be written to {out}/a.csv; predict them with another --out DIR each",
-        f"  {out}/a.csv exists; --overwrite replaces it, --out DIR writes elsewhere",
+        f"  {wav} and {other} would both be written to {out}/a.csv; predict them separately, each with its own --out "
+        "DIR",
+        f"  {out}/a.csv exists; replace it with --overwrite, or choose another folder with --out DIR",
     ]
     assert (out / "a.csv").read_text() == "mine"
 
@@ -191,7 +209,7 @@ def test_audio_that_cannot_be_predicted_is_named_and_the_rest_done(case, tmp_pat
     assert first == "audio: 3 mistakes"
     assert lines[:2] == [
         f"  {silent} is silent: all its samples are 7",
-        f"  {short} has 63 samples at 16000 Hz: less than one frame of 64",
+        f"  {short} has 63 samples at 16000 Hz, fewer than one frame of 64",
     ]
     assert lines[2].startswith(f"  {text} cannot be read as audio (")
     assert [p.name for p in tmp_path.glob("*.csv")] == ["a.csv"]
@@ -202,11 +220,11 @@ def test_audio_that_cannot_be_predicted_is_named_and_the_rest_done(case, tmp_pat
     ("samples", "message"),
     [
         (np.zeros(640, np.float32), "^the audio is silent: all its samples are 0.0"),
-        (np.ones(0, np.int16), "^the audio has 0 samples at 16000 Hz: less than one frame of 64"),
+        (np.ones(0, np.int16), "^the audio has 0 samples at 16000 Hz, fewer than one frame of 64"),
         (np.zeros((2, 640), np.int16), r"^the audio is int16 \[2, 640\], but must be int16 or float32 \[samples\]"),
         (np.zeros(640), r"^the audio is float64 \[640\], but must be"),
-        (np.r_[np.nan, np.arange(639)].astype(np.float32), "^the audio holds samples that are not numbers"),
-        (np.r_[np.arange(639), -np.inf].astype(np.float32), "^the audio holds samples that are not numbers"),
+        (np.r_[np.nan, np.arange(639)].astype(np.float32), "^the audio contains samples that are NaN or infinite"),
+        (np.r_[np.arange(639), -np.inf].astype(np.float32), "^the audio contains samples that are NaN or infinite"),
     ],
 )
 def test_samples_that_cannot_be_predicted(case, samples, message):
@@ -216,7 +234,7 @@ def test_samples_that_cannot_be_predicted(case, samples, message):
 
 def test_an_output_folder_that_cannot_be(case, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"--out .*file cannot be made a folder \(File exists\); choose another"):
+    with pytest.raises(InputError, match=r"--out .*file cannot be created \(File exists\); choose another folder"):
         run(case.model, case.wav(), "--out", tmp_path / "file")
 
 
@@ -228,7 +246,11 @@ def test_a_full_disk_leaves_what_was_there(case, tmp_path, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*step, full_disk)
-    with pytest.raises(InputError, match=r"a.csv cannot be written \(No space left on device\); --out DIR writes"):
+    with pytest.raises(
+        InputError,
+        match=r"a\.csv cannot be written \(No space left on device\); choose another folder "
+        "with --out DIR",
+    ):
         run(case.model, case.wav(), "--out", tmp_path, "--overwrite")
     assert (tmp_path / "a.csv").read_text() == "mine"
     assert not list(tmp_path.glob(".a.csv*"))
@@ -243,7 +265,10 @@ def test_through_ser_ray(case, tmp_path, monkeypatch, capsys):
     assert cli.main(["predict", str(case.model), str(wav)]) == 0
     np.testing.assert_allclose(read("a.csv"), case.expected(), atol=1e-6)
     assert cli.main(["predict", str(case.model), str(wav)]) == 2
-    assert capsys.readouterr().err == "error: a.csv exists; --overwrite replaces it, --out DIR writes elsewhere\n"
+    assert (
+        capsys.readouterr().err
+        == "error: a.csv exists; replace it with --overwrite, or choose another folder with --out DIR\n"
+    )
 
 
 def test_as_a_module(tmp_path):
@@ -255,11 +280,16 @@ def test_as_a_module(tmp_path):
 @pytest.mark.parametrize(
     ("device", "gpus", "message"),
     [
-        ("gpu", 2, r"^--device is 'gpu', but it must be auto, cpu, cuda or cuda:N$"),
-        ("cuda:-1", 2, r"^--device is 'cuda:-1', but it must be"),
-        ("cuda", 0, r"^--device is cuda, but PyTorch sees no GPU; take --device cpu, or see ser-ray doctor$"),
-        ("cuda:2", 2, r"^--device is cuda:2, but PyTorch sees 2 GPUs, cuda:0 to cuda:1; take --device cpu"),
-        ("cuda:1", 2, r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); take another, or --device cpu$"),
+        ("gpu", 2, r"^--device is 'gpu', but must be auto, cpu, cuda or cuda:N$"),
+        ("cuda:-1", 2, r"^--device is 'cuda:-1', but must be"),
+        ("cuda", 0, r"^--device is cuda, but PyTorch sees no GPU; use --device cpu, or run ser-ray doctor$"),
+        ("cuda:2", 2, r"^--device is cuda:2, but PyTorch sees 2 GPUs, cuda:0 to cuda:1; use --device cpu"),
+        (
+            "cuda:1",
+            2,
+            r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); use another device, or --device "
+            "cpu$",
+        ),
         ("auto", 1, r"^cuda cannot be used \(CUDA error: busy or unavailable\)"),
     ],
 )

@@ -125,7 +125,7 @@ def test_the_whole_command_trains_the_same_numbers(folder, make_trial, capfd):
     code = run(folder, trial.key[:4])
     out = capfd.readouterr().out
     assert code == 0, out
-    assert out.splitlines()[-1] == "equal bit for bit"
+    assert out.splitlines()[-1] == "bit-identical"
     assert any(line.split()[:1] == ["ccc_test_exhaustive_mean"] for line in out.splitlines())
     again = SweepFolder(folder.path / "reproduce" / f"reproduce-{trial.key}")
     assert again.keys("trials") == {trial.key}
@@ -197,7 +197,7 @@ def test_a_stopped_trial_is_trained_as_far_as_it_came(folder, make_trial, withou
     train(trial, stop_after=2)
     assert run(folder, trial.key) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "equal bit for bit"
+    assert out.splitlines()[-1] == "bit-identical"
     assert "stopped at " in out
     again = SweepFolder(folder.path / "reproduce" / f"reproduce-{trial.key}")
     (row,) = read_table(again, "trials").to_pylist()
@@ -217,7 +217,7 @@ def test_another_result_is_reported_and_exits_1(folder, make_trial, without_ray,
     assert "CCC differ by at most 0.0005" in capsys.readouterr().out
     put_row(folder, trial.key, device="cpu: another", ccc_devel_mean=row["ccc_devel_mean"] + 5e-4)
     assert run(folder, trial.key) == 0
-    assert "it stands already since " in capsys.readouterr().out
+    assert "it was already trained again at " in capsys.readouterr().out
     assert run(folder, trial.key, "--tolerance", "1e-4") == 1
 
 
@@ -246,7 +246,7 @@ def wrong(folder, key, *options):
 
 
 def test_keys_that_name_no_trial_are_refused(folder, make_trial, without_ray):
-    assert "has no row of a trial 'abc'; it has none yet" in wrong(folder, "abc")
+    assert "has no row of a trial 'abc'; it has no trials yet" in wrong(folder, "abc")
     for seed in range(20):  # sixteen beginnings: two trials share one
         put = make_trial(seed=seed)
         write_part(
@@ -337,9 +337,9 @@ def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_t
     assert said("abc") == ["commit: abc, as here"]
     assert said("def") == ["commit: def; here: abc; git checkout def"]
     assert said(None) == ["commit: not known; here: abc; git checkout not known"]
-    assert said("abc+") == ["commit: abc, as here", "uncommitted changes: there were some, which were not kept"]
+    assert said("abc+") == ["commit: abc, as here", "uncommitted changes: some, which were not recorded"]
     name = changes_name("the patch")
-    assert said("abc+", name)[1] == f"uncommitted changes: git apply {kept}, which is not there any more"
+    assert said("abc+", name)[1] == f"uncommitted changes: git apply {kept}, which no longer exists"
     kept.parent.mkdir()
     kept.write_text("the patch")
     assert said("def+", name) == [
