@@ -117,7 +117,7 @@ def open_sweep(path: str | Path) -> SweepFolder:
     if not near and Path(path).parent.is_dir():
         near = sorted(str(p.parent) for p in Path(path).parent.glob("*/sweep.yaml"))
     found = f"; sweeps nearby: {', '.join(near)}" if near else ""
-    raise InputError(f"{path} holds no sweep (a folder with sweep.yaml, such as results/overlap){found}")
+    raise InputError(f"{path} is not a sweep's folder (with sweep.yaml, such as results/overlap){found}")
 
 
 def find_key(folder: SweepFolder, key: str) -> str:
@@ -135,6 +135,6 @@ def find_key(folder: SweepFolder, key: str) -> str:
     if len(matching) > 1:
         raise InputError(
             f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}"
-            f"{', ...' if len(matching) > 5 else ''}; give more of the key"
+            f"{', ...' if len(matching) > 5 else ''}; give more characters of the key"
         )
     return matching[0]

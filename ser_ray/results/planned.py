@@ -31,13 +31,13 @@ def read_planned(folder: SweepFolder) -> frozenset[str] | None:
         except ValueError as error:
             reason = f"{error}"
     raise InputError(
-        f"{path} cannot be read ({reason}); delete it, or run the sweep again, which writes it anew: without it the "
-        "trials of all plans are shown"
+        f"{path} cannot be read ({reason}); run the sweep again to rewrite it, or delete it to show the trials of all "
+        "plans"
     )
 
 
 def _parse(values: object) -> frozenset[str]:
     keys = values.get("trials") if isinstance(values, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ValueError('no object with a list of keys, {"trials": ["..."]}')
+        raise ValueError('it is not an object with a list of keys, {"trials": ["..."]}')
     return frozenset(keys)

@@ -319,7 +319,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
     train(trial)
     (tmp_path / "file").write_text("in the way")
     assert "choose another folder with --out DIR" in wrong(folder, trial.key, "--out", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="holds no sweep"):
+    with pytest.raises(InputError, match="is not a sweep's folder"):
         reproduce.main([str(tmp_path), trial.key])
 
 

@@ -32,7 +32,11 @@ def test_every_key_is_found_by_its_beginning_whatever_files_the_trial_has(folder
 
 
 def test_a_beginning_of_several_is_refused_with_their_number(folder):
-    with pytest.raises(InputError, match=r"'2' begins the keys of 3 trials: 20cd03ef0123, .*; give more of the key"):
+    with pytest.raises(
+        InputError,
+        match=r"'2' begins the keys of 3 trials: 20cd03ef0123, .*; give more characters of "
+        r"the key",
+    ):
         find_key(folder, "2")
 
 

@@ -250,7 +250,7 @@ def test_damaged_predictions_are_named_with_what_makes_them_again(folder):
     with pytest.raises(InputError) as raised:
         read_table(folder, "predictions", keys=["a b"])
     files = shlex.join([str(path), str(folder.part("trials", "a b"))])
-    assert str(raised.value).endswith(f"to have it again from its checkpoint: rm -f {files}, and run again")
+    assert str(raised.value).endswith(f"to restore it from its checkpoint: rm -f {files}, and run the sweep again")
 
 
 @pytest.mark.parametrize("length", [0, 3, 0.5, 0.99], ids=["empty", "three bytes", "half", "nearly whole"])
@@ -262,7 +262,7 @@ def test_a_part_cut_short_is_named_with_the_way_out(folder, length):
     with pytest.raises(InputError) as raised:
         read_table(folder, "trials")
     assert str(raised.value).startswith(f"{path} cannot be read (")
-    assert str(raised.value).endswith("running the sweep again sets it aside and makes it anew")
+    assert str(raised.value).endswith("run the sweep again to set it aside and restore it")
     with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
         read_metadata(path)
     path.unlink()
@@ -318,7 +318,7 @@ def replaced(column, values):
     return lambda table: table.set_column(table.schema.get_field_index(column), column, pa.array(values))
 
 
-OTHER_COLUMNS = f"it does not have the columns of trials in schema version {SCHEMA_VERSION}"
+OTHER_COLUMNS = f"its columns are not those of trials in schema version {SCHEMA_VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ OTHER_COLUMNS = f"it does not have the columns of trials in schema version {SCHE
         (replaced("schema_version", [None]), "its column schema_version is not one number"),
         (replaced("seed", ["one"]), OTHER_COLUMNS),
         (replaced("kernels", ["8-6-6"]), OTHER_COLUMNS),
-        (replaced("key", ["b"]), "it holds rows of b"),
-        (replaced("key", [None]), "it holds rows of None"),
+        (replaced("key", ["b"]), "it has rows of b"),
+        (replaced("key", [None]), "it has rows of None"),
     ],
     ids=[
         "one less",
@@ -369,8 +369,9 @@ def test_another_version_is_refused_and_no_damage_whatever_columns_are_read(fold
         read_table(folder, name, columns=columns)
     assert not isinstance(raised.value, DamagedPartError)
     assert str(raised.value) == (
-        f"{path} has schema version {version}, of another version of ser_ray; this one reads version {SCHEMA_VERSION}: "
-        "run the sweep again in another folder (--results DIR), which trains it anew"
+        f"{path} has schema version {version}, which another version of ser_ray wrote; this version reads "
+        f"{SCHEMA_VERSION}: "
+        "run the sweep again in another folder (--results DIR), where its trials are trained again"
     )
 
 
@@ -386,7 +387,7 @@ def test_a_file_system_in_trouble_is_no_damage(folder, monkeypatch, number):
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(pq, "ParquetFile", fail)
-    with pytest.raises(InputError, match="see to its file system") as raised:
+    with pytest.raises(InputError, match="check its file system") as raised:
         read_table(folder, "trials")
     assert not isinstance(raised.value, DamagedPartError)
     assert str(path) in str(raised.value)
@@ -402,9 +403,9 @@ def test_a_sweep_is_found_by_its_file(tmp_path):
         with pytest.raises(InputError) as raised:
             open_sweep(tmp_path / wrong)
         assert str(raised.value) == (
-            f"{tmp_path / wrong} holds no sweep (a folder with sweep.yaml, such as results/overlap); {near}"
+            f"{tmp_path / wrong} is not a sweep's folder (with sweep.yaml, such as results/overlap); {near}"
         )
-    with pytest.raises(InputError, match=r"holds no sweep \(a folder with sweep.yaml, such as results/overlap\)$"):
+    with pytest.raises(InputError, match=r"is not a sweep's folder \(with sweep\.yaml, such as results/overlap\)$"):
         open_sweep(tmp_path / "nowhere" / "at" / "all")
 
 

@@ -163,7 +163,7 @@ def test_a_trial_that_hangs_is_started_again_and_goes_on(tiny_corpus, tmp_path):
     os.kill(worker, signal.SIGSTOP)
     code, out = end(process)
     assert code == 0, out
-    assert re.search("HUNG      .* gave no sign of life: its process is ended and started again", out)
+    assert re.search("HUNG      .* reported no progress: its process is killed and restarted", out)
     (row,) = trials(tmp_path)
     assert (row["status"], row["restarts"], row["epochs"]) == ("finished", 1, 400)
 

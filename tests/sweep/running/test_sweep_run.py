@@ -193,7 +193,7 @@ def test_another_sweep_takes_over_what_is_finished_and_trains_nothing_again(swep
             assert {c: mine[c] for c in scores} == {c: row[c] for c in scores}
     code, out = run(file, tmp_path, "--reuse", str(tmp_path))
     assert code == 2
-    assert "holds no sweep" in out
+    assert "is not a sweep's folder" in out
 
 
 @pytest.mark.slow

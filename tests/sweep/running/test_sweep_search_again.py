@@ -275,7 +275,7 @@ def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
     folder.sweep_file.write_text(FILE)
     with pytest.raises(InputError, match="has no trial with predictions: run the sweep first"):
         search_again.main([str(folder.path)])
-    with pytest.raises(InputError, match="holds no sweep"):
+    with pytest.raises(InputError, match="is not a sweep's folder"):
         search_again.main([str(tmp_path / "nothing")])
 
 
