@@ -184,10 +184,10 @@ def _not_in_time(error: Exception) -> bool:
 def _not_up(address: str) -> str:
     """Return the user's message about a node manager that is not up in time."""
     if address == "local":
-        return "Ray did not start in time: this machine has too much to do; run again when it has less"
+        return "Ray did not start in time: this machine is overloaded; run again when its load is lower"
     return (
-        f"no node of the cluster at {address} came up on this host in time: run again when it has less to do; where "
-        f"none was started here, ray start --address={address}"
+        f"no node of the cluster at {address} started on this host in time: run again when its load is lower; if none "
+        f"was started here, run ray start --address={address}"
     )
 
 
@@ -304,7 +304,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"RAY_ADDRESS is {address!r}, but nothing answers there ({error}); {legal}") from error
+        raise InputError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({error}); {legal}") from error
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Share:
     def __post_init__(self) -> None:
         """Refuse a number that is not from 1 to `of`."""
         if not 1 <= self.number <= self.of:
-            raise ValueError(f"there is no share {self.number} of {self.of}")
+            raise ValueError(f"share {self.number} of {self.of} does not exist")
 
     def __str__(self) -> str:
         """Format the share as on the command line, such as 3/8."""
@@ -102,8 +102,9 @@ def refuse_second_driver(
     if first:
         files = ", ".join(str(folder.driver(name)) for name in sorted(first))
         log(
-            f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life, at most "
-            f"{LOST_AFTER.total_seconds():.0f} s; to skip this once nothing runs there, delete {files}"
+            f"{', '.join(sorted(first))} may still be running this sweep: waiting at most "
+            f"{LOST_AFTER.total_seconds():.0f} s for a heartbeat; if nothing runs there any more, delete {files} to "
+            "skip the wait"
         )
     began = time.monotonic()
     while others := _others(folder, share):
@@ -113,10 +114,10 @@ def refuse_second_driver(
                 end = f"scancel {driver.job_id}" if driver.job_id else f"kill {driver.pid} there"
                 raise InputError(
                     f"{folder.path} is being run by process {driver.pid} on {driver.host}{part}, last seen "
-                    f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it ({end}) and run again"
+                    f"{driver.seen_at:%H:%M:%S} UTC; wait until it ends, or stop it ({end}) and run again"
                 )
         if time.monotonic() - began > LOST_AFTER.total_seconds():
-            log(f"{', '.join(sorted(driver.name for driver in others))} gave no sign of life: taken for lost")
+            log(f"{', '.join(sorted(driver.name for driver in others))} sent no heartbeat: considered lost")
             return
         time.sleep(poll_s)
 

@@ -64,9 +64,12 @@ class NodeWatch:
         if self._nodes is None or self._poll.began_at < self._logged_since:
             return
         for gone in self._nodes.keys() - live.keys():
-            self._log(f"NODE      {self._nodes[gone]} was lost: its trials go on elsewhere, from what they saved")
+            self._log(
+                f"NODE      {self._nodes[gone]} was lost: its trials continue on other nodes from their last "
+                "checkpoints"
+            )
         for new in live.keys() - self._nodes.keys():
-            self._log(f"NODE      {live[new]} has come")
+            self._log(f"NODE      {live[new]} joined the cluster")
         self._nodes = live
 
     def _lost_server(self) -> bool:

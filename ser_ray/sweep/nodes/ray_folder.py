@@ -60,7 +60,8 @@ def ray_temp_dir(parent: Path | None = None) -> Iterator[Path]:
     parent = allocation.temporary() if parent is None else parent
     if len(os.fsencode(parent)) > LONGEST:
         raise InputError(
-            f"SER_RAY_TMP is {parent}, but Ray's sockets need a path of at most {LONGEST} bytes; name a shorter one"
+            f"SER_RAY_TMP is {parent}, but Ray's sockets need a path of at most {LONGEST} bytes; set it to a shorter "
+            "one"
         )
     try:
         for left in parent.glob(f"{PREFIX}*"):
@@ -68,7 +69,8 @@ def ray_temp_dir(parent: Path | None = None) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
     except OSError as error:
         raise InputError(
-            f"no folder can be made in {parent} ({error.strerror or error}); name another local disk by SER_RAY_TMP"
+            f"no folder can be created in {parent} ({error.strerror or error}); set SER_RAY_TMP to a folder on another "
+            "local disk"
         ) from error
     unlocked = folder / f"{LOCK}.new"
     with open(unlocked, "w", encoding="utf-8") as lock:

@@ -12,8 +12,8 @@ from ser_ray import provenance
 from ser_ray.errors import is_unwritable
 from ser_ray.process import SCHEDULER, TOGETHER_S, handle_signals
 
-MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
-RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not answer any more"
+MAKE_ROOM = "results cannot be written: free disk space or get write permission, and run the same command again"
+RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not respond"
 
 SAVE_S = 120.0
 """How long trials may take to save, and searches to finish, once the run is to end."""
@@ -93,7 +93,7 @@ def on_signals(stop: StopRequest) -> Iterator[None]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if not stop.requested:
-            stop.request(f"asked to end by {signal.Signals(number).name}")
+            stop.request(f"received {signal.Signals(number).name}")
         elif time.monotonic() - stop.requested_at > TOGETHER_S:
             stop.request("", now=True)
             raise KeyboardInterrupt
@@ -114,11 +114,11 @@ def announce_stop(stop: StopRequest, log: Callable[[str], None], doing: Callable
         nonlocal logged, logged_now
         if stop.requested and not logged:
             logged, logged_now = True, stop.now
-            how = "at once" if stop.now else f"{doing()}; once more (Ctrl-C) ends at once"
+            how = "immediately" if stop.now else f"{doing()}; a second Ctrl-C stops immediately"
             log(f"ending    {stop.reason}: {how}")
         elif stop.now and not logged_now:
             logged_now = True
-            log("ending    at once")
+            log("ending    immediately")
 
     def watch() -> None:
         while not over.wait(POLL_S):

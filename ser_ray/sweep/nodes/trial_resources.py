@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ser_ray import allocation, provenance, triton_host
 from ser_ray.errors import InputError
 from ser_ray.gpus.visible import EXCLUSIVE, list_gpus, select_visible
+from ser_ray.plain_text import counted
 from ser_ray.sweep.nodes import mps
 from ser_ray.sweep.planning.slots import taken
 from ser_ray.sweep.spec.config import Resources
@@ -54,9 +55,8 @@ def trial_resources(
         triton_host.refuse_fused()
     if asked.gpus < 1 and exclusive():
         log(
-            "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
-            f"not {asked.gpus:g} of it; resources.mps: true lets trials share, as does the default mode "
-            "(nvidia-smi -c 0)"
+            f"GPU       in exclusive process mode, which allows one process: each trial gets a whole GPU instead of "
+            f"{asked.gpus:g}; to share GPUs, set resources.mps: true or the default mode (nvidia-smi -c 0)"
         )
         asked = dataclasses.replace(asked, gpus=1.0)
     most = max((int(cpus) for cpus, gpus in machines.nodes if gpus >= asked.gpus), default=0)
@@ -65,18 +65,17 @@ def trial_resources(
     at_once, by_gpus = machines.slots(cpus, asked.gpus), machines.slots(1e-9, asked.gpus)
     if not at_once:
         raise InputError(
-            f"resources: a trial asks for cpus {asked.cpus} and gpus {asked.gpus:g}, but no node has "
-            f"as much (nodes have {_in_words(machines.nodes)}); ask for less, with --set resources.cpus=N or "
-            "resources.gpus=N"
+            f"resources: a trial requests cpus {asked.cpus} and gpus {asked.gpus:g}, but no node has as many (nodes "
+            f"have {_in_words(machines.nodes)}); request fewer, with --set resources.cpus=N or --set resources.gpus=N"
         )
     if at_once < by_gpus:
         log(
-            f"CPUS      {at_once} trials run at once, though there is room on the GPUs for {by_gpus}: the nodes have "
-            f"{_in_words(machines.nodes)}, a trial is given {cpus:g} of {asked.cpus} CPUs that it asks for; ask for "
-            "more CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
+            f"CPUS      {counted(at_once, 'trial')} can run in parallel, although the GPUs have room for {by_gpus}: "
+            f"the nodes have {_in_words(machines.nodes)}, and a trial gets {cpus:g} of the {asked.cpus} CPUs it "
+            "requests; request more CPUs (sbatch --cpus-per-task=N), or use --set resources.cpus=1"
         )
     return TrialResources(cpus, float(asked.gpus))
 
 
 def _in_words(nodes: Sequence[tuple[float, float]]) -> str:
-    return ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(nodes)))
+    return ", ".join(f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}" for cpus, gpus in sorted(set(nodes)))

@@ -61,8 +61,8 @@ def configurations(sweep: SweepConfig, hop: int) -> list[Configuration]:
     if total * sweep.replicates > MOST_CONFIGURATIONS:
         raise InputError(
             f"{sweep.source.where(('explore',))}: {' x '.join(str(len(axis)) for axis in axes)} configurations "
-            f"with {sweep.replicates} seeds each are {total * sweep.replicates} trials; "
-            f"at most {MOST_CONFIGURATIONS} are planned, so explore less"
+            f"with {sweep.replicates} seeds each are {total * sweep.replicates} trials; at most {MOST_CONFIGURATIONS} "
+            "are allowed: explore fewer values"
         )
     build = resolver(sweep)
     return [build(tuple(itertools.chain(*choices))) for choices in itertools.product(*axes)]
@@ -152,7 +152,7 @@ def _designed(design: Design, hop: int, index: int, place: str) -> list[tuple[tu
         near = ", ".join(str(list(pools)) for pools in nearest_pools(even, hop))
         raise InputError(
             f"{place}: explore[{index}].design: no {design.layers} pools of {design.smallest_pool}{largest} multiply "
-            f"to the hop of {hop} samples; such pools are, for instance, {near}"
+            f"to the hop of {hop} samples; examples of pools that do: {near}"
         )
     return list(dict.fromkeys(found))
 

@@ -112,8 +112,8 @@ class CorpusFit:
 
 
 NEEDED_BY = {
-    "train": "a network learns from it",
-    "devel": "it chooses a training's epoch, and the post-processing",
+    "train": "networks are trained on it",
+    "devel": "the best epoch and the post-processing are chosen by it",
 }
 
 
@@ -147,8 +147,9 @@ def constant_targets(configs: Sequence[TrialConfig], corpus: Corpus) -> list[str
     """List warnings about targets with constant gold in train or devel: their CCC is 0/0 and counts 0."""
     used = list(dict.fromkeys((t, c.training.limit_recordings) for c in configs for t in c.model.targets))
     return [
-        f"warning: gold of {target} is constant in {partition}: its CCC counts 0 and lowers the mean that chooses "
-        "epochs; name the other targets in the sweep file, such as trial: {model: {targets: [arousal]}}"
+        f"warning: gold of {target} is constant in {partition}: its CCC counts as 0 and lowers the mean CCC that "
+        f"chooses the best epoch; list only the other targets in the sweep file, such as "
+        "trial: {model: {targets: [arousal]}}"
         for target, limit in used
         for partition in NEEDED_BY
         if is_constant(corpus, partition, target, limit)
@@ -164,8 +165,8 @@ def targets_beyond_scale(configs: Sequence[TrialConfig], corpus: Corpus) -> list
             if found is not None:
                 lines.append(
                     f"warning: gold of {target} goes from {found[0]:.4g} to {found[1]:.4g} in a recording of "
-                    f"{partition}: learning rates are made for labels from -1 to 1; bring them there before the "
-                    "import, such as those from 0 to 100 by (label - 50) / 50"
+                    f"{partition}: learning rates are chosen for labels from -1 to 1; rescale the labels before the "
+                    "import, for example labels from 0 to 100 by (label - 50) / 50"
                 )
                 break
     return list(dict.fromkeys(lines))
@@ -176,8 +177,8 @@ def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], lim
     recordings, why = corpus.recordings(partition)[:limit], NEEDED_BY[partition]
     if not recordings:
         raise InputError(
-            f"{corpus.path}: partition {partition} has no recordings, but {why}: import the corpus with some in "
-            f"{partition}"
+            f"{corpus.path}: partition {partition} has no recordings, but {why}: import the corpus again with "
+            f"recordings in {partition}"
         )
     columns = [corpus.targets.index(target) for target in targets]
     seen: NDArray[np.bool_] = np.zeros(len(targets), bool)
@@ -188,9 +189,9 @@ def _check_partition(corpus: Corpus, partition: str, targets: Sequence[str], lim
         if seen.all():
             return
     missing = targets if partition == "devel" else [t for t, found in zip(targets, seen, strict=True) if not found]
-    used = f"the {limit} recordings of {partition} that are used" if limit else f"all {len(recordings)} of {partition}"
-    labelled = "labelled" if partition == "train" else "labelled throughout"
+    used = f"the first {limit} recordings of {partition}" if limit else f"all {len(recordings)} of {partition}"
+    labelled = "labelled" if partition == "train" else "labelled in all frames"
     raise InputError(
-        f"{corpus.path}: of {used}, none is {labelled} for {' and '.join(missing)}, but {why}: label one, or set "
-        "trial.model.targets to what is labelled"
+        f"{corpus.path}: of {used}, none is {labelled} for {' and '.join(missing)}, but {why}: add the labels, or set "
+        "trial.model.targets to targets that have them"
     )

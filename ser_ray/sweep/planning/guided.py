@@ -114,11 +114,11 @@ class Guided:
         for proposal in inside[: self._most]:
             self._take(proposal)
         counts = {
-            "outside the space now": len(recorded) - len(inside),
-            "above the count now": len(inside[self._most :]),
+            "they are outside the present space": len(recorded) - len(inside),
+            "there are more than the present count": len(inside[self._most :]),
         }
         return tuple(
-            f"proposed before, but {why} and left out: {count} of {len(recorded)}"
+            f"{count} of {len(recorded)} earlier proposals are not used: {why}"
             for why, count in counts.items()
             if count
         )
@@ -224,7 +224,7 @@ def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
     if schedule.max_trials is not None and schedule.max_trials < config.replicates:
         raise InputError(
             f"{config.source.where(('schedule', 'max_trials'))}: schedule.max_trials is {schedule.max_trials}, but "
-            f"each configuration has replicates: {config.replicates}; allow for at least one configuration"
+            f"each configuration has {config.replicates} replicates; set it to at least that number"
         )
     trials = None if schedule.max_trials is None else schedule.max_trials // config.replicates
     return min(bound for bound in (search.count, schedule.max_configurations, trials) if bound is not None)

@@ -157,7 +157,7 @@ def estimate_hours(
     missing = {identity: trial for identity, trial in zip(identities, trials, strict=True) if identity not in known}
     console = Console(stderr=True)
     if missing:
-        note = f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time"
+        note = f"measuring a training step of {len(missing)} designs on this host; the result is cached"
         console.print(note, soft_wrap=True)
     for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
         known[identity] = _measure(missing[identity], audio.largest_batch(missing[identity]), here.device, backend)
@@ -165,7 +165,7 @@ def estimate_hours(
         try:
             write_text(path, json.dumps(known, indent=1, sort_keys=True))
         except OSError as error:
-            console.print(f"the measured steps are not kept: {error}", markup=False)
+            console.print(f"the measured steps cannot be cached: {error}", markup=False)
     return [
         audio.of(trial).hours(known[identity], trial.config.training.epochs, padded=True)
         for identity, trial in zip(identities, trials, strict=True)

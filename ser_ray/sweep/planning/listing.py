@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
+from ser_ray.plain_text import counted
 from ser_ray.report.terminal import natural_width, open_console
 from ser_ray.sweep.planning.measured import sweeps_beside
 from ser_ray.sweep.planning.plan import Plan
@@ -43,13 +44,15 @@ def describe_plan(plan: Plan, shown: Path) -> str:
     corpus = plan.corpus
     recordings = {partition: len(corpus.recordings(partition)) for partition in ("train", "devel", "test")}
     parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
-    extra = f"; {plan.collapsed} equal ones are planned once" if plan.collapsed else ""
-    extra += f"; {plan.left_out} configurations are left out" if plan.left_out else ""
-    proposed = f" and {plan.to_propose} trials still to be proposed" if plan.to_propose else ""
+    extra = f"; {counted(plan.collapsed, 'duplicate')} left out" if plan.collapsed else ""
+    if plan.left_out:
+        extra += f"; {counted(plan.left_out, 'configuration')} left out by schedule.max_configurations"
+    proposed = f" and {counted(plan.to_propose, 'trial')} still to be proposed" if plan.to_propose else ""
     notes = "".join(f"\n{note}" for note in plan.notes)
     return (
-        f"sweep {plan.config.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
-        f"x {plan.config.replicates} seeds{extra}){proposed} -> {shown}\n"
+        f"sweep {plan.config.name}: {counted(len(plan.trials), 'trial')} ("
+        f"{counted(plan.configurations, 'configuration')} x {counted(plan.config.replicates, 'seed')}{extra})"
+        f"{proposed} -> {shown}\n"
         f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz{notes}"
     )
 
@@ -79,9 +82,9 @@ def list_trials(plan: Plan, steps_dir: Path, *, everything: bool = False) -> Non
     else:
         _print_rows([*rows[:SHOWN_AT_ENDS], None, *rows[-SHOWN_AT_ENDS:]])
         left_out = len(rows) - 2 * SHOWN_AT_ENDS
-        print(f"{left_out} of {len(rows)} trials are left out where the dots are (--all shows them)")
+        print(f"{left_out} of {counted(len(rows), 'trial')} are omitted at the dots (--all shows them)")
     if not to_do:
-        print("nothing is to be trained")
+        print("no trial is to be trained")
         return
     print(f"{len(to_do)} to do, on one device at most (patience and early stopping shorten it):")
     _print_devices(found.devices)

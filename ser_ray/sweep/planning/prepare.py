@@ -19,19 +19,29 @@ from ser_ray.sweep.spec.quick import shrink
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command-line options that say what to run, for `read_config` and `prepare`."""
     parser.add_argument("file", type=Path, metavar="FILE.yaml", help="the sweep file")
-    parser.add_argument("--corpus", metavar="DIR", help="corpus to use instead of the file's")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--corpus", metavar="DIR", help="corpus to use instead of the one in the sweep file")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key, such as training.epochs=10"
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="the results go to DIR/NAME; default: results",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of the sweep file, such as training.epochs=10 (repeatable)",
     )
     parser.add_argument("--quick", action="store_true", help="shrink the sweep to minutes on a laptop")
-    parser.add_argument("--retry-failed", action="store_true", help="run trials again that failed before")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     parser.add_argument(
         "--reuse",
         action="append",
         default=[],
         metavar="DIR",
-        help="take over trials that another sweep, such as results/other, has finished (repeatable)",
+        help="reuse the finished trials of another sweep, such as results/other (repeatable)",
     )
     parser.add_argument(
         "--tensorboard", action="store_true", help="write files for TensorBoard to DIR/NAME/tensorboard"
@@ -66,7 +76,8 @@ def prepare(options: argparse.Namespace, config: SweepConfig, *, keep: bool) -> 
     folder = SweepFolder((options.results / config.name).resolve())
     if is_kept(folder):  # its rows would count as finished here
         raise InputError(
-            f"{folder.path} holds the kept rows of a sweep that ran elsewhere; choose another folder with --results DIR"
+            f"{folder.path} contains the stored rows of a sweep that ran elsewhere; choose another folder with "
+            "--results DIR"
         )
     commit = provenance.git_commit()
     plan = make_plan(config, TrialFactory(corpus, config.name, folder, commit, keep_changes(folder) if keep else None))

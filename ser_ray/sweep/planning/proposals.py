@@ -36,7 +36,7 @@ class ProposalLog:
             proposal = _parsed(line)
             if proposal is None and number < len(lines):
                 raise InputError(
-                    f"{self.file}:{number}: no proposal, {line[:60]!r}; delete the line and run the sweep again"
+                    f"{self.file}:{number}: not a proposal: {line[:60]!r}; delete the line and run the sweep again"
                 )
             if proposal is not None:
                 proposals.append(proposal)

@@ -39,7 +39,7 @@ def repair(folder: SweepFolder, planned: Collection[str], say: Callable[[str], N
         if number < MOST_TOLD:
             say(f"DAMAGED   {damage.table}/{damage.key}{PART}: {damage.reason}; set aside as {place}; {then}")
     if len(aside) > MOST_TOLD:
-        say(f"DAMAGED   and {len(aside) - MOST_TOLD} further parts, set aside in damaged/ as well")
+        say(f"DAMAGED   and {len(aside) - MOST_TOLD} more parts, also set aside in damaged/")
     _put_compacted_aside(folder, say)
 
 
@@ -52,17 +52,17 @@ def _made_again(folder: SweepFolder, damage: Damage, planned: bool) -> str:
 
         source = write_epochs_again(folder, key)
         if source is not None:
-            return f"written again from {source}"
+            return f"restored from {source}"
     if row and damage.table == "epochs":
-        return "no checkpoint holds its epochs any more, its row stands"
+        return "no checkpoint has its epochs any more; the row is kept"
     if row and not (damage.table == "postprocessing" and predictions):
         path = shlex.quote(str(folder.part("trials", key)))
-        return f"its row stands; to have it again from its checkpoint: rm {path}, and run again"
+        return f"the row is kept; to restore the part from the checkpoint, delete the row (rm {path}) and run again"
     if not planned:
-        return "its trial is not of this plan, so that nothing makes it again"
+        return "it is not restored, since its trial is not in this plan"
     if predictions:
-        return "its search is done again"
-    return "it is trained on"
+        return "its post-processing is searched again"
+    return "its training continues"
 
 
 def _put_compacted_aside(folder: SweepFolder, say: Callable[[str], None]) -> None:
@@ -76,4 +76,7 @@ def _put_compacted_aside(folder: SweepFolder, say: Callable[[str], None]) -> Non
             continue
         except DamagedPartError:
             place = set_aside(path, folder.path / "damaged" / path.name)
-            say(f"DAMAGED   {path.name}: set aside as {place.relative_to(folder.path)}; its parts hold all that it did")
+            say(
+                f"DAMAGED   {path.name}: set aside as {place.relative_to(folder.path)}; the parts contain all of its "
+                "rows"
+            )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ser_ray import allocation, kernel_cache, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
+from ser_ray.plain_text import counted
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.nodes.cluster import RayNotUpError, cluster
 from ser_ray.sweep.nodes.heartbeat import Heartbeat, Share
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 NOT_BEGUN = "no trial has begun"
-SAVING = "trials save what they have"
-SEARCHING = "what is trained is searched, for two minutes at most"
+SAVING = "trials save a checkpoint"
+SEARCHING = "trained trials are searched, for at most two minutes"
 LEAVE_S = 15.0
 """How long Tune may take to end at once; after that it is left behind."""
 
@@ -91,7 +92,9 @@ class Driver:
             stack.enter_context(announce_stop(self._stop, self._progress.log, lambda: self._doing))
             adopted = adopt_checkpoints(self._folder, self._states.to_train, self._plan.source_sweeps)
             for key, source in adopted.items():
-                self._progress.log(f"longer    {key}  goes on from {source}, which has fewer epochs")
+                self._progress.log(
+                    f"longer    {key}  continues from the checkpoint of {source}, which has fewer epochs"
+                )
             try:
                 self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
             except RayNotUpError as error:  # no trial has begun: all stay open
@@ -114,7 +117,7 @@ class Driver:
         log, resources, rendezvous = self._progress.log, self._config.resources, self._options.rendezvous
         if resources.mps and rendezvous is not None and rendezvous.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
             raise InputError(
-                "resources.mps is true, but on several nodes each starts CUDA MPS before it knows of the sweep: write "
+                "resources.mps is true, but on several nodes CUDA MPS is started before the sweep file is read: write "
                 "export SER_RAY_MPS=1 in slurm/site.env, or set resources.mps to false"
             )
         log("starting Ray")
@@ -143,8 +146,9 @@ class Driver:
                 raise gpus_unusable(given, None)  # on several nodes the doctor has reported the reason there
             each = trial_resources(resources, machines, log)
             log(
-                f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
-                f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
+                f"Ray has {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}, "
+                f"{counted(len(machines.nodes), 'node')}; a trial gets {counted(each.cpus, 'CPU')}"
+                + (f" and {each.gpus:g} GPU" if each.gpus else "")
             )
             self._wait_for(compiled)
             verification.wait(lambda: self._stop.requested)
@@ -177,7 +181,7 @@ class Driver:
 
     def _wait_for(self, compiled: "Future[None]") -> None:
         if not compiled.done():
-            self._progress.log("compiling the kernels of training, once for this kind of CPU")
+            self._progress.log("compiling the training kernels, once for this kind of CPU")
         compiled.result()
         note = kernel_cache.describe_private_folder()
         if note is not None:
@@ -234,7 +238,7 @@ def wait_for_training(training: RayThread, stop: StopRequest, max_hours: float |
     try:
         while not training.wait(POLL_S) and not (stop.now and stop.elapsed_s > LEAVE_S):
             if max_hours is not None and time.monotonic() - began > 3600 * max_hours:
-                stop.request(f"schedule.max_hours ({max_hours:g}) is over")
+                stop.request(f"schedule.max_hours ({max_hours:g}) is reached")
     except KeyboardInterrupt:
         training.wait(LEAVE_S)
     if not training.running:

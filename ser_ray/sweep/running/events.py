@@ -76,7 +76,9 @@ class TrialEvents:
         self._gpu_seconds += figures["seconds"] * figures["gpus"]
         if most is not None and self._gpu_seconds >= 3600 * most:
             spent = self._gpu_seconds / 3600
-            self._stop.request(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
+            self._stop.request(
+                f"schedule.max_gpu_hours ({most:g}) is reached ({spent:.3g} GPU hours used); raise it to continue"
+            )
 
     def trained(self, key: str) -> None:
         """Submit a trained trial for its search."""
@@ -109,9 +111,9 @@ class TrialEvents:
     def faulted(self, key: str, fault: DeviceFault) -> None:
         """Show that a trial met a fault of its GPU; the trial is still open."""
         self._watchdog.forget(key)
-        self._progress.log(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
+        self._progress.log(f"GPU       {key}  hit a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
         if fault.set_aside is not None:
-            self._progress.log(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
+            self._progress.log(f"GPU       GPU {fault.gpu} on {fault.host} is no longer used: {fault.set_aside}")
 
     def unwritable(self, key: str, reason: str) -> None:
         """Stop the run, since the results of a trial cannot be written."""
@@ -122,7 +124,7 @@ class TrialEvents:
         """Stop the run, since a trial found that the corpus does not match its manifest."""
         self._progress.log(f"CORPUS    {key}  {reason}")
         self.corpus_altered = self.corpus_altered or reason
-        self._stop.request("the corpus is not what its manifest says")
+        self._stop.request("the corpus does not match its manifest")
 
     def searched(self, trial: Trial, error: Exception | None) -> None:
         """Record that a trial's search is done, or the error that ended it."""
@@ -137,7 +139,7 @@ class TrialEvents:
         else:
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
             if self._folder.part("trials", key).is_file():  # it was searched again for its chains, which had been lost
-                self._progress.log(f"FAILED    {key}  {reason}; its row stands as it was")
+                self._progress.log(f"FAILED    {key}  {reason}; its row is unchanged")
                 return
             try:
                 write_unfinished(trial, "failed", reason, self.place(key))
@@ -153,7 +155,7 @@ class TrialEvents:
     def maintain(self) -> None:
         """End hung processes, and bring the compacted tables up to date."""
         for key in self._watchdog.check():
-            self._progress.log(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
+            self._progress.log(f"HUNG      {key}  reported no progress: its process is killed and restarted")
         with contextlib.suppress(OSError, InputError):  # if they cannot be written, the parts are enough
             compact_tables(self._folder)
 
@@ -168,7 +170,7 @@ class TrialEvents:
         try:
             draw(self._board)
         except OSError as error:
-            self._progress.log(f"DISK      no further files for TensorBoard: {error.strerror or error}")
+            self._progress.log(f"DISK      no more TensorBoard files are written: {error.strerror or error}")
             self._board = None
 
 

@@ -36,7 +36,7 @@ def _no_head(rendezvous: Rendezvous) -> str:
     """Explain why there is no cluster, by the nodes' own reports, or else by srun's messages on their steps."""
     unfit, ended = rendezvous.unfit(), rendezvous.ended()
     no_head = unfit or rendezvous.expected
-    what = "no head of a Ray cluster came up" if no_head else "all steps were over before Ray was up"
+    what = "the head node of the Ray cluster did not start" if no_head else "all job steps ended before Ray was up"
     reasons = "".join(f"\n  {node}: {reason}" for node, reason in sorted((unfit or ended).items()))
     return f"{what} on the {rendezvous.nodes} nodes of this job{reasons}"
 
@@ -49,7 +49,7 @@ def joined_nodes(
         return machines
     machines = wait_for_nodes(lambda: 0 if stop.requested else rendezvous.expected)
     for node, reason in sorted(rendezvous.unfit().items()):
-        log(f"NODE      {node} takes no part: {reason}")
+        log(f"NODE      {node} is not used: {reason}")
     if len(machines.nodes) < rendezvous.nodes:
-        log(f"NODE      going on with {len(machines.nodes)} of {rendezvous.nodes} nodes")
+        log(f"NODE      continuing with {len(machines.nodes)} of {rendezvous.nodes} nodes")
     return machines

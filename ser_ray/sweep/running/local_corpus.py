@@ -34,12 +34,15 @@ def local_corpus(
     given = os.path.expanduser(os.path.expandvars(staging))
     unset = re.search(r"\$\{?(\w+)", given)
     if unset or not os.path.isabs(given):
-        why = f"{unset[1]} is not set" if unset else f"that is {given}, no absolute path,"
+        why = f"{unset[1]} is not set" if unset else f"that is {given}, not an absolute path,"
         log(f"resources.staging is {staging}, but {why} on this node: the corpus is read from {path}")
         return corpus
     folder = Path(given)
     if _device(folder) == _device(path):
-        log(f"resources.staging is {folder}, on the file system where the corpus lies: it is read from {path}")
+        log(
+            f"resources.staging is {folder}, on the same file system as the corpus: no local copy is made, the corpus "
+            f"is read from {path}"
+        )
         return corpus
     copy = local_copy(path, folder, log, check)
     if copy == path:

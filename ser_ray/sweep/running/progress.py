@@ -164,7 +164,7 @@ class Progress:
         with self._lock:
             running = self.tally.running.pop(key, None)
             epoch = "" if running is None or not running.epoch else f" after epoch {running.epoch}"
-            self.log(f"left      {key}  saved{epoch}; it goes on when the sweep is run again")
+            self.log(f"left      {key}  saved{epoch}; continues when the sweep is run again")
 
     def failed(self, key: str, reason: str) -> None:
         """Show that a trial failed, and why."""

@@ -142,16 +142,16 @@ class Scheduling:
         if fault.set_aside is not None and self._shares is not None:
             self._shares.set_aside()
             if not self._shares.gpus:
-                self.stop.request("no GPU is left that works: look at them with ser-ray doctor")
+                self.stop.request("no working GPU is left: check them with ser-ray doctor")
         if self._faults.is_cause(key):
             places = self._faults.met_by(key)
-            self._fail(trial, f"its GPU was at fault {len(places)} times ({', '.join(places)}): {fault.message}")
+            self._fail(trial, f"GPU faults ended it {len(places)} times ({', '.join(places)}): {fault.message}")
         elif self.stop.requested:
             self.events.left(key)
         else:
             self.queue.again(key)
         if self._faults.too_many:
-            self.stop.request(f"{FAULTS_IN_A_ROW} faults of GPUs in a row, the last on {fault.place}: {fault.message}")
+            self.stop.request(f"{FAULTS_IN_A_ROW} GPU faults in a row, the last on {fault.place}: {fault.message}")
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self._write(trial, "failed", reason, lambda: self.events.failed(trial.key, reason))

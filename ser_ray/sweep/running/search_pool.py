@@ -259,6 +259,6 @@ def _is_lost(error: Exception) -> bool:
 def _failure(error: Exception) -> Exception:
     """Convert the error of a search to its trial's failure: a lost process, or the exception raised in it."""
     if _is_lost(error):
-        return SearchLostError(f"its process was lost {RETRIES + 1} times (killed, or out of memory?)")
+        return SearchLostError(f"its process died {RETRIES + 1} times (killed, or out of memory?)")
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else error

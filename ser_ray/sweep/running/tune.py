@@ -216,12 +216,12 @@ def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
     if isinstance(error, RayTaskError) and error.cause is not None:
         return f"{one_line(error.cause)} ({times})"
     if was_hung(trial.folder.log(trial.key)):
-        return f"it gave no sign of life for schedule.silence_minutes ({times}; its log shows where it stood)"
+        return f"it reported no progress for schedule.silence_minutes ({times}; its log has the stack of each thread)"
     training = trial.config.training
     batch = f"its batches are {training.batch_size} x {training.sequence_s:g} s"
     if isinstance(error, OutOfMemoryError):
-        return f"its node ran out of memory and Ray ended its process ({times}; {batch}: make them smaller)"
-    return f"its process was lost ({times}; killed, or out of memory? {batch})"
+        return f"its node ran out of memory and Ray killed its process ({times}; {batch}: use smaller ones)"
+    return f"its process died ({times}; killed, or out of memory? {batch})"
 
 
 class _Silent(TrialProgressCallback):

@@ -117,9 +117,9 @@ def _train_or_fail(
         verified = dataclasses.replace(place, corpus_verified=options.verify_corpus)
         _with_memory(trial, device, gpus, train)
     except TrainingInterruptedError as interruption:
-        print(f"asked to end: {interruption}", flush=True)
+        print(f"stop requested: {interruption}", flush=True)
     except AlteredError as error:
-        print(f"the corpus is not what it was: {error}", flush=True)
+        print(f"the corpus has changed: {error}", flush=True)
         raise
     except Exception as error:
         if results_cannot_be_written(error, trial.folder.path):
@@ -149,7 +149,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
             if not again:
                 raise failure from error
         # here, where the frames that reference the failed step's buffers are gone
-        print(f"{failure}; trying once more from the last checkpoint", flush=True)
+        print(f"{failure}; retrying once from the last checkpoint", flush=True)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -161,7 +161,7 @@ def _out_of_memory(trial: Trial, device: "torch.device", gpus: float, error: Bas
     model, training = trial.config.model, trial.config.training
     on_gpu = device.type == "cuda"
     name = _gpu_name(device) if on_gpu else "this host's CPU"
-    share = f", of which a trial has {gpus:g}" if on_gpu and gpus < 1 else ""
+    share = f", of which this trial may use {gpus:g}" if on_gpu and gpus < 1 else ""
     others = "a larger resources.gpus, so that fewer trials share a GPU" if on_gpu else "fewer trials at once"
     asked = " ".join(str(error).split())[:200]
     return OutOfMemoryError(

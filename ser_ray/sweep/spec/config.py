@@ -30,7 +30,8 @@ LocalFolder = Annotated[
     Field(
         pattern=r"^[/~$][^\x00-\x1f\x7f]*$",
         max_length=4095,
-        description="an absolute path, which may begin with ~ or with a variable of the nodes' environment as $TMPDIR",
+        description="an absolute path, which may begin with ~ or with a variable of the nodes' environment, such as "
+        "$TMPDIR",
     ),
 ]
 CorpusName = Annotated[
@@ -167,20 +168,20 @@ def _conflicts(sweep: SweepConfig) -> Iterator[tuple[KeyPath, str]]:
         if isinstance(item, GuidedSearch) and len(sweep.explore) > 1:
             yield (
                 ("explore", index, "guided"),
-                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; "
-                "give it the other keys too, or use random, which multiplies with other items",
+                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; move the "
+                "other keys into it, or use random, which combines with other items",
             )
         for path in item.paths:
             inner = ("explore", index, *item.place(path))
             if first.setdefault(path, index) != index:
-                yield inner, f"{path} is explored by explore[{first[path]}] already; explore each key once"
+                yield inner, f"{path} is already explored by explore[{first[path]}]; explore each key once"
             key = ("trial", *path.split("."))
             if sweep.source.origins.get(key, "").startswith("--set"):
                 place = sweep.source.where(inner)
-                yield key, f"{path} is explored in {place}, so that this would change nothing; set explore"
+                yield key, f"{path} is explored in {place}, so setting it has no effect; set explore instead"
             if path == "training.seed" and sweep.replicates > 1:
                 yield (
                     inner,
-                    f"training.seed is explored beside replicates: {sweep.replicates}; "
-                    "replicates are seeds, so keep one of the two",
+                    f"training.seed is explored although replicates is {sweep.replicates}; replicates are seeds, so "
+                    "use only one of the two",
                 )

@@ -48,7 +48,7 @@ def read_document(file: Path) -> Document:
     except FileNotFoundError:
         raise InputError(f"{file}: no such file{_files_near(file)}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not a text in UTF-8 (byte {error.start}: {error.reason})") from None
+        raise InputError(f"{file}: not valid UTF-8 (byte {error.start}: {error.reason})") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     return parse_document(text, str(file))
@@ -107,7 +107,7 @@ class _Constructor:
     def value(self, node: Node, path: KeyPath) -> Any:
         self.count += 1
         if id(node) in self.open or self.count > _MOST_VALUES:
-            raise self.error(node, f"aliases (*) make this endless or above {_MOST_VALUES} values")
+            raise self.error(node, f"aliases (*) make this recursive or larger than {_MOST_VALUES} values")
         self.open.add(id(node))
         data = self.contents(node, path)
         self.open.remove(id(node))
@@ -131,12 +131,12 @@ class _Constructor:
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _CORE + "merge":
-                raise self.error(key_node, "merge keys (<<) are not read; write the keys out")
+                raise self.error(key_node, "merge keys (<<) are not supported; write the keys out")
             key = self.value(key_node, path)
             if not isinstance(key, str):
-                raise self.error(key_node, f"key {shown(key)} is not a text")
+                raise self.error(key_node, f"key {shown(key)} is not a string")
             if key in data:
-                raise self.error(key_node, f"key {key} stands here and in line {lines[key]}; keep one of them")
+                raise self.error(key_node, f"key {key} is given here and in line {lines[key]}; keep one of them")
             lines[key] = _line(key_node)
             self.origins[(*path, key)] = self.place(key_node)
             data[key] = self.value(value_node, (*path, key))
@@ -155,14 +155,14 @@ class _Constructor:
         except (ValueError, KeyError):
             kind = _NUMBERS[node.tag]
             most = f" of at most {sys.get_int_max_str_digits()} digits" if len(node.value) > 80 else ""
-            raise self.error(node, f"{shortened(repr(node.value))} is no {kind}{most}") from None
+            raise self.error(node, f"{shortened(repr(node.value))} is not a valid {kind}{most}") from None
 
     def refused_tag(self, node: Node) -> InputError:
         tag = str(node.tag).replace(_CORE, "!!")
         return self.error(
             node,
-            f"tag {tag} is refused: a sweep file holds texts, numbers, lists and mappings, "
-            "and never names code or types to load; remove the tag",
+            f"tag {tag} is not allowed: a sweep file contains only strings, numbers, lists and mappings; remove the "
+            "tag",
         )
 
     def error(self, node: Node, text: str) -> InputError:
@@ -179,13 +179,13 @@ def _parse(text: str, name: str, place: Callable[[Node], str]) -> tuple[Any, dic
         raise InputError(_syntax_message(error, name, text)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise InputError(f"{name}:{line}: the character {text[error.position]!r} has no place in YAML") from None
+        raise InputError(f"{name}:{line}: the character {text[error.position]!r} is not allowed in YAML") from None
     except YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from None
     except RecursionError:
-        raise InputError(f"{name}: lists and mappings stand too deep in one another") from None
+        raise InputError(f"{name}: lists and mappings are nested too deeply") from None
     if len(nodes) > 1:
-        raise InputError(f"{place(nodes[1])}: a second document (---); a sweep file holds one")
+        raise InputError(f"{place(nodes[1])}: a second document (---); a sweep file contains only one")
     return data, constructor.origins
 
 
@@ -197,7 +197,7 @@ def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
     if "'\\t'" in problem:
         problem += "; indent with spaces, not tabs"
     if mark is None or name.startswith("--"):
-        return f"{name}: not valid YAML: {problem}; quote texts with special characters"
+        return f"{name}: not valid YAML: {problem}; quote strings with special characters"
     message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
     lines = text.splitlines()
     return f"{message}\n  {shortened(lines[mark.line].strip())}" if mark.line < len(lines) else message
@@ -256,7 +256,7 @@ def _path(key: str, option: str, keys: Sequence[str]) -> KeyPath:
         raise InputError(f"{option}: {key} is a section; set one of its keys, such as {inner[0]}")
     if key.startswith("explore"):
         raise InputError(
-            f"{option}: explore is a list and set as a whole, such as "
+            f"{option}: explore is a list and can only be set as a whole, such as "
             "--set 'explore=[{training.sequence_s: [6, 20]}]'; to plan fewer trials, set schedule.max_configurations"
         )
     meant = closest_path(key, short)
@@ -270,6 +270,6 @@ def _put(data: dict[str, Any], path: KeyPath, value: Any, option: str) -> None:
             inner = data[str(step)] = {}
         if not isinstance(inner, dict):
             section = ".".join(map(str, path[: depth + 1]))
-            raise InputError(f"{option}: {section} is no mapping in the sweep file; mend that first")
+            raise InputError(f"{option}: {section} is not a mapping in the sweep file; correct that first")
         data = inner
     data[str(path[-1])] = value

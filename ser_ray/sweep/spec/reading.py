@@ -144,11 +144,14 @@ class _Explanation:
         place = dotted(parent)
         alone = next((name for name in _value(self._document, parent) if name in options and name != key), None)
         if alone and len(parent) == 2:
-            return f"{place} has {key} beside {alone}; {alone} stands alone, give the rest an item of its own"
+            return (
+                f"{place} has both {key} and {alone}; {alone} must be the only key of its item, so move the rest to "
+                "another item"
+            )
         if key.startswith("search"):
             return (
-                f"{key} in {place} cannot be explored: every search runs on the same predictions; "
-                "name them all in trial.search.methods"
+                f"{key} in {place} cannot be explored: all searches use the same predictions; list them in "
+                "trial.search.methods"
             )
         first = key.split(".", maxsplit=1)[0]
         section = [name for name in fields if name.startswith(f"{first}.")]

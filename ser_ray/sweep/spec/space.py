@@ -94,15 +94,15 @@ class Span:
         if not self.low < self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}; a single value is a list: [{self.high}]")
         if self.log and self.step is not None:
-            raise ValueError("log and step do not go together; leave one of them out")
+            raise ValueError("log and step cannot be combined; remove one of them")
         if self.log and self.low <= 0:
             raise ValueError(f"low is {self.low}, but with log it must be above 0")
         if max(abs(self.low), abs(self.high)) > _MOST:
-            raise ValueError(f"it goes beyond {_MOST:g}, which no field needs")
+            raise ValueError(f"low and high must be between -{_MOST:g} and {_MOST:g}")
         if self.whole and self.step is not None and self.step != int(self.step):
             raise ValueError(f"step is {self.step:g}, but must be a whole number, as the field's values are")
         if self._grid is not None and self._count > _MOST:
-            raise ValueError(f"it has more than {_MOST:g} steps of {self.step:g}; take larger ones")
+            raise ValueError(f"it has more than {_MOST:g} steps of {self.step:g}; use a larger step")
         if self._grid is not None and (_decimal(self.high) - _decimal(self.low)) % self._grid:
             last = _decimal(self.low) + (self._count - 1) * self._grid
             near = " or ".join(f"{float(value):.15g}" for value in (last, last + self._grid))

@@ -23,7 +23,7 @@ def allowed(schema: Schema) -> str:
         return "one of " + ", ".join(map(str, schema["enum"]))
     if schema["type"] == "array":
         return f"a list{' of at least one' if schema.get('minItems') else ''}, each {allowed(schema['items'])}"
-    words = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+    words = {"integer": "a whole number", "number": "a number", "string": "a string", "boolean": "true or false"}
     return words.get(schema["type"], "null") + _bounds(schema)
 
 
@@ -66,11 +66,11 @@ def fix(value: Any, schema: Schema) -> str:
     words = [str(word) for part in parts for word in part.get("enum", [])]
     numeric = bool(types & {"integer", "number"})
     if isinstance(value, list):
-        return "; lists of values to try go under explore" if numeric else ""
+        return "; put lists of values to try under explore" if numeric else ""
     if value is None or isinstance(value, dict):
         return ""
     if numeric and isinstance(value, float) and not math.isfinite(value):
-        return "; infinite and undefined numbers are refused"
+        return "; infinity and NaN are not allowed"
     if words:
         return closest(value, words) if isinstance(value, str) else ""
     if isinstance(value, str) and numeric and _is_number(value):

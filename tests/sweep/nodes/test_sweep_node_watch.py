@@ -38,7 +38,10 @@ def test_nodes_that_come_and_go_are_logged_in_a_line_each(live):
     del live["b"]
     live["d"] = "n2"
     assert not lost(watch)
-    assert said == ["NODE      n2 was lost: its trials go on elsewhere, from what they saved", "NODE      n2 has come"]
+    assert said == [
+        "NODE      n2 was lost: its trials continue on other nodes from their last checkpoints",
+        "NODE      n2 joined the cluster",
+    ]
     assert not lost(watch)
     assert len(said) == 2
 

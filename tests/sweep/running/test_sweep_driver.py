@@ -87,9 +87,9 @@ def test_hours_that_are_over_end_the_run_and_it_waits_for_what_is_saved(stop, st
     with announce_stop(stop, lines.append, lambda: SAVING):
         wait_for_training(training, stop, 1e-9)
     assert not training.running
-    assert stop.reason == "schedule.max_hours (1e-09) is over"
+    assert stop.reason == "schedule.max_hours (1e-09) is reached"
     assert not stop.now
-    assert "trials save what they have" in lines[0]
+    assert "trials save a checkpoint" in lines[0]
 
 
 def test_what_does_not_save_in_time_is_left(tmp_path, stuck):
@@ -175,7 +175,7 @@ def test_a_lost_cluster_is_reported_at_the_rendezvous_and_ends_the_run_at_once(
     monkeypatch.setattr(module, "train_trials", lambda *_: pytest.fail("no cluster is left"))
     run(make_plan(resources=Resources(gpus=0)), RunOptions(rendezvous=Rendezvous(tmp_path, 1)))
     assert (tmp_path / "lost").exists()
-    assert f"ending    {stopping.RAY_LOST}: at once" in capsys.readouterr().out
+    assert f"ending    {stopping.RAY_LOST}: immediately" in capsys.readouterr().out
 
 
 class SlowPool(NoPool):
@@ -200,8 +200,8 @@ def test_a_request_to_stop_is_announced_and_kept_while_only_searches_are_left(ru
     run(trained=True)
     assert SlowPool.ended_by_request
     out = capsys.readouterr().out
-    assert "ending    asked to end by SIGTERM: what is trained is searched, for two minutes at most; once more" in out
-    assert "ending    at once" in out
+    assert "ending    received SIGTERM: trained trials are searched, for at most two minutes; a second Ctrl-C" in out
+    assert "ending    immediately" in out
 
 
 def test_ray_is_told_the_gpus_that_were_found_usable_and_the_others_are_said_and_hidden(
@@ -301,4 +301,4 @@ def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_a_job_begins_ag
     assert (tmp_path / "lost").exists()
     out = capsys.readouterr().out
     assert "RAY       Ray did not start in time" in out
-    assert "1 of 1 trials are open: run the same command again" in out
+    assert "1 of 1 trial not finished: run the same command again" in out

@@ -43,7 +43,9 @@ def test_a_job_of_one_node_starts_its_own(tmp_path, stop, monkeypatch):
 def test_where_no_node_is_fit_the_reasons_are_told(rendezvous, stop):
     for number in range(3):
         rendezvous.report_unfit(f"n{number}", f"reason {number}")
-    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  n0: reason 0\n  n1: reason 1"):
+    with pytest.raises(
+        InputError, match=r"the head node .* on the 3 nodes of this job\n  n0: reason 0\n  n1: reason 1"
+    ):
         cluster_address(rendezvous, stop)
 
 
@@ -51,7 +53,7 @@ def test_where_all_steps_are_over_sruns_words_are_told_at_once(rendezvous, stop)
     for number in range(3):
         (rendezvous.folder / f"ended-n{number}").write_text("srun: error: Unable to create step for job 7")
     with pytest.raises(
-        InputError, match=r"all steps were over .* on the 3 nodes of this job\n  n0: srun: error: Unable"
+        InputError, match=r"all job steps ended .* on the 3 nodes of this job\n  n0: srun: error: Unable"
     ):
         cluster_address(rendezvous, stop)
 
@@ -61,7 +63,7 @@ def test_what_a_node_says_itself_is_told_rather_than_that_its_step_is_over(rende
         (rendezvous.folder / f"ended-n{number}").write_text("srun: error: task 0: Exited with exit code 1")
         rendezvous.report_unfit(f"n{number}.cluster", "no disk")
     with pytest.raises(
-        InputError, match=r"no head .* on the 3 nodes of this job\n  n0.cluster: no disk\n  n1"
+        InputError, match=r"the head node .* on the 3 nodes of this job\n  n0.cluster: no disk\n  n1"
     ) as raised:
         cluster_address(rendezvous, stop)
     assert "srun" not in str(raised.value)
@@ -69,14 +71,14 @@ def test_what_a_node_says_itself_is_told_rather_than_that_its_step_is_over(rende
 
 def test_without_the_first_node_the_others_are_not_waited_for(rendezvous, stop):
     rendezvous.report_unfit(provenance.host_name(), "no disk")
-    with pytest.raises(InputError, match=r"no head .* on the 3 nodes of this job\n  .*: no disk$"):
+    with pytest.raises(InputError, match=r"the head node .* on the 3 nodes of this job\n  .*: no disk$"):
         cluster_address(rendezvous, stop)
 
 
 def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(rendezvous, stop, monkeypatch):
     monkeypatch.setattr(module, "POLL_S", 0.01)
     monkeypatch.setattr(module, "HEAD_S", 0.05)
-    with pytest.raises(InputError, match=r"no head of a Ray cluster came up on the 3 nodes of this job$"):
+    with pytest.raises(InputError, match=r"the head node of the Ray cluster did not start on the 3 nodes of this job$"):
         cluster_address(rendezvous, stop)
     stop.request("asked to end")
     assert cluster_address(rendezvous, stop) is None
@@ -88,4 +90,4 @@ def test_a_run_goes_on_with_fewer_nodes_and_says_which_and_why(rendezvous, stop,
     monkeypatch.setattr(module, "wait_for_nodes", lambda nodes: expected.append(nodes()) or machines((4, 0), (4, 0)))
     assert joined_nodes(rendezvous, machines((4, 0)), stop, lines.append) == machines((4, 0), (4, 0))
     assert expected == [2]
-    assert lines == ["NODE      n3 takes no part: no disk", "NODE      going on with 2 of 3 nodes"]
+    assert lines == ["NODE      n3 is not used: no disk", "NODE      continuing with 2 of 3 nodes"]

@@ -87,7 +87,7 @@ def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypa
     [
         ("$NOT_HERE/x", "NOT_HERE is not set on this node"),
         ("/x/${NOT_HERE}", "NOT_HERE is not set on this node"),
-        ("$RELATIVE", "that is here, no absolute path, on this node"),
+        ("$RELATIVE", "that is here, not an absolute path, on this node"),
     ],
 )
 def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, monkeypatch, given, why):
@@ -102,7 +102,8 @@ def test_on_the_file_system_of_the_corpus_nothing_is_copied(trial, disk):
     said = []
     assert local_corpus(trial.corpus, str(disk), lambda: None, said.append) is trial.corpus
     assert said == [
-        f"resources.staging is {disk}, on the file system where the corpus lies: it is read from {trial.corpus.path}"
+        f"resources.staging is {disk}, on the same file system as the corpus: no local copy is made, the corpus is "
+        f"read from {trial.corpus.path}"
     ]
     assert not disk.exists()
 
@@ -178,6 +179,6 @@ def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file
     given = options_of(tmp_path, str(disk))
     monkeypatch.setattr("ser_ray.sweep.running.worker._seldom", lambda condition: lambda: True)
     assert run_trial(trial, 0.0, given, lambda report: None) is None
-    assert "asked to end: before its first step, while its corpus was being copied" in log_of(trial)
+    assert "stop requested: before its first step, while its corpus was being copied" in log_of(trial)
     assert not trial.folder.part("trials", trial.key).exists()
     assert not list(disk.rglob("corpus.json"))

@@ -162,7 +162,7 @@ def test_a_faulty_gpu_is_set_aside_and_named_and_its_trials_go_on_elsewhere(trai
 def test_a_trial_that_faults_wherever_it_is_put_fails_alone(train):
     noted, told = train(4, bad=(2,))
     ((key, reason),) = told.failures.items()
-    assert reason.startswith("its GPU was at fault 3 times (")
+    assert reason.startswith("GPU faults ended it 3 times (")
     assert reason.endswith("): CUDA error: uncorrectable ECC error encountered")
     assert len({one["gpu"] for one in noted if one["key"] == key}) >= 2
     assert len(told.shares) == 3
@@ -170,7 +170,7 @@ def test_a_trial_that_faults_wherever_it_is_put_fails_alone(train):
 
 def test_without_a_gpu_that_works_the_run_ends_and_its_trials_stay_open(train):
     noted, told = train(8, bad=("0", "1", "2", "3"))
-    assert told.stop.reason == "no GPU is left that works: look at them with ser-ray doctor"
+    assert told.stop.reason == "no working GPU is left: check them with ser-ray doctor"
     aside = [fault for _, fault in told.faults if fault.set_aside]
     assert {fault.gpu for fault in aside} == {one["gpu"] for one in noted} == {"0", "1", "2", "3"}
     assert not told.shares
