@@ -25,7 +25,8 @@ def refusal(case, model):
 
 def test_a_missing_model(case):
     message, written = refusal(case, "nowhere.pt")
-    assert re.search(r"^nowhere.pt does not exist; MODEL is a best.pt, a folder that holds one, or a sweep", message)
+    wanted = r"^nowhere.pt does not exist; MODEL must be a best.pt, a folder that contains one, or a sweep"
+    assert re.search(wanted, message)
     assert not written
 
 
@@ -60,14 +61,15 @@ def test_code_in_a_model_is_not_run(case, tmp_path, monkeypatch):
 
 def test_last_pt_points_to_best_pt(case):
     message, written = refusal(case, case.model.with_name("last.pt"))
-    assert re.search("last.pt is what a training goes on from; give the best.pt beside", message)
+    assert re.search("last.pt is a checkpoint to resume training from; use the best.pt in", message)
     assert not written
 
 
 def test_a_best_pt_without_description(case):
     case.edit(model_config=None, label_rate=None, sample_rate=None, label_shift_s=None)
     message, written = refusal(case, case.model)
-    assert re.search(r"best.pt does not describe its network, as an older version .* wrote it; train again$", message)
+    wanted = r"best.pt does not describe its network, since an older version .* wrote it; train it again$"
+    assert re.search(wanted, message)
     assert not written
 
 
@@ -184,7 +186,8 @@ def test_a_sweep_without_a_model(case):
     assert not written
     add_trials(case.sweep, ("gone", "finished", 0.1))
     message, written = refusal(case, case.sweep.path)
-    assert re.search(r"checkpoints/gone/best.pt is gone, of the trial with the highest ccc_devel_mean", message)
+    wanted = r"checkpoints/gone/best.pt does not exist; it belongs to the trial with the highest ccc_devel_mean"
+    assert re.search(wanted, message)
     assert not written
 
 
@@ -203,8 +206,9 @@ def test_all_mistakes_in_names_are_found_before_anything_is_done(case, tmp_path)
         "audio: 4 mistakes",
         "  missing.wav does not exist",
         f"  {case.audio} is a folder; name the audio files in it, such as {case.audio}/*.wav",
-        f"  {wav} and {other} would both be written to {out}/a.csv; predict them with another --out DIR each",
-        f"  {out}/a.csv exists; --overwrite replaces it, --out DIR writes elsewhere",
+        f"  {wav} and {other} would both be written to {out}/a.csv; predict them separately, each with its own "
+        "--out DIR",
+        f"  {out}/a.csv exists; replace it with --overwrite, or choose another folder with --out DIR",
     ]
     assert (out / "a.csv").read_text() == "mine"
 
@@ -264,7 +268,7 @@ def test_a_full_disk_leaves_what_was_there(case, tmp_path, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*step, full_disk)
-    with pytest.raises(InputError, match=r"a.csv cannot be written \(No space left on device\); --out DIR writes"):
+    with pytest.raises(InputError, match=r"a.csv cannot be written \(No space left on device\); choose .* --out DIR"):
         run(case.model, case.wav(), "--out", tmp_path, "--overwrite")
     assert (tmp_path / "a.csv").read_text() == "mine"
     assert not list(tmp_path.glob(".a.csv*"))
@@ -298,7 +302,11 @@ def test_as_a_module(tmp_path):
         ("cuda:-1", 2, r"^--device is 'cuda:-1', but must be"),
         ("cuda", 0, r"^--device is cuda, but PyTorch sees no GPU; use --device cpu, or run ser-ray doctor$"),
         ("cuda:2", 2, r"^--device is cuda:2, but PyTorch sees 2 GPUs, cuda:0 to cuda:1; use --device cpu"),
-        ("cuda:1", 2, r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); take another, or --device cpu$"),
+        (
+            "cuda:1",
+            2,
+            r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); use another device, or --device cpu$",
+        ),
         ("auto", 1, r"^cuda cannot be used \(CUDA error: busy or unavailable\)"),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_training_that_fails_or_is_interrupted_is_no_agreement(folder, make_tr
     write_unfinished(dataclasses.replace(trial, folder=again), "failed", "no memory")
     monkeypatch.setattr(sys, "executable", program(tmp_path, "#!/bin/sh\nexit 1\n"))
     assert run(folder, trial.key) == 1
-    assert "trained again it failed: no memory; log: " in capsys.readouterr().out
+    assert "the repeated training failed: no memory; log: " in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):

@@ -47,7 +47,7 @@ def test_a_trial_that_this_version_would_train_otherwise_is_refused(folder, make
         put_row(folder, trial.key, config=json.dumps({**config, "training": training}))
         assert "with other settings (training: " in wrong(folder, trial.key)
     put_row(folder, trial.key, config=json.dumps({**config, "training": {**config["training"], "seed": 9}}))
-    assert "holds a configuration of another key" in wrong(folder, trial.key)
+    assert "has a configuration whose key is another" in wrong(folder, trial.key)
 
 
 def test_another_corpus_is_refused_by_name(folder, make_trial, tiny_corpus, tmp_path, without_ray):
@@ -66,7 +66,7 @@ def test_another_corpus_is_refused_by_name(folder, make_trial, tiny_corpus, tmp_
     shutil.copytree(tiny_corpus.path, moved)
     assert run(folder, trial.key, "--corpus", str(moved)) == 0
     folder.sweep_file.write_text("# corpus: tiny in /no/such folder in here\nname: tiny\ncorpus: x\n")
-    assert "in /no/such folder in here, which is not there; name the corpus with" in wrong(folder, trial.key)
+    assert "in /no/such folder in here, which does not exist; name the corpus with" in wrong(folder, trial.key)
     folder.sweep_file.write_text("name: tiny\n")
     assert "no corpus is named" in wrong(folder, trial.key)
 

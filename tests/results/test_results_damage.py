@@ -145,8 +145,8 @@ def test_another_version_is_refused_and_no_damage_whatever_columns_are_read(fold
         read_table(folder, name, columns=columns)
     assert not isinstance(raised.value, DamagedPartError)
     assert str(raised.value) == (
-        f"{path} has schema version {version}, of another version of ser_ray; this one reads version {SCHEMA_VERSION}: "
-        "run the sweep again in another folder (--results DIR), which trains it anew"
+        f"{path} has schema version {version}, which another version of ser_ray wrote; this version reads "
+        f"{SCHEMA_VERSION}: run the sweep again in another folder (--results DIR), where its trials are trained again"
     )
 
 
