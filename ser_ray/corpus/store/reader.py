@@ -12,8 +12,15 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Int16
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import AlteredError, altered, check_size, missing_corpus, reading_file, sha256_of
-from ser_ray.corpus.store.manifest import read_manifest
+from ser_ray.corpus.store.manifest import (
+    AlteredError,
+    altered,
+    check_size,
+    missing_corpus,
+    read_manifest,
+    reading_file,
+    sha256_of,
+)
 from ser_ray.corpus.store.schema import (
     INDEX,
     MANIFEST,

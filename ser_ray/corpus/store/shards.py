@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import reading_file
+from ser_ray.corpus.store.manifest import reading_file
 from ser_ray.errors import InputError
 
 RATERS_TYPE = pa.list_(

@@ -14,17 +14,21 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_ray import provenance
 from ser_ray.allocation import cpus, temporary
 from ser_ray.corpus.progress import ByteLog
-from ser_ray.corpus.store.files import AlteredError, altered, check_size, reading_file
+from ser_ray.corpus.store.manifest import AlteredError, altered, check_size, reading_file
 from ser_ray.corpus.store.node_disk import locked, node_folder
 from ser_ray.corpus.store.schema import SHARDS, Manifest, Shard
 from ser_ray.files import write_text
+
+if TYPE_CHECKING:
+    from ser_ray.corpus.store.reader import Corpus
 
 BLOCK_BYTES = 2**22
 """Bytes read and hashed at once. Both release Python's global lock, so threads hash in parallel."""
@@ -67,6 +71,46 @@ def verify_shards(
             memory.remember(manifest, {**known, **_hash_shards(folder, manifest, todo, on_block, log)})
 
 
+def verify_corpus(
+    corpus: "Corpus", log: Callable[[str], object], on_block: Callable[[], object] = lambda: None
+) -> None:
+    """Compare a corpus, which may be a local copy, with its hashes, unless this host has done so before.
+
+    `on_block` and exceptions are as in `verify_shards`.
+    """
+    verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), on_block=on_block, log=log)
+
+
+@contextlib.contextmanager
+def verification(
+    corpus: "Corpus | None", log: Callable[[str], object]
+) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """Verify a corpus, or none, beside other work; the end of the context stops that, done or not.
+
+    Yields:
+        A function that waits until the corpus is verified or its argument, called repeatedly, returns True. It raises
+        an AlteredError that names the shard that does not match the manifest.
+    """
+    over = threading.Event()
+
+    def check() -> None:
+        if over.is_set():
+            raise _StoppedError
+
+    def wait_for(leave: Callable[[], bool]) -> None:
+        while not verified.done() and not leave():
+            wait([verified], POLL_S)
+        if verified.done():
+            verified.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        verified = pool.submit(lambda: None if corpus is None else verify_corpus(corpus, log, check))
+        try:
+            yield wait_for
+        finally:
+            over.set()
+
+
 def _missing(folder: Path, manifest: Manifest, known: Mapping[str, Signature]) -> list[Shard]:
     """Return the shards that were never verified, or changed since."""
     missing = []
@@ -83,7 +127,7 @@ def signature(seen: os.stat_result) -> Signature:
 
 
 class _StoppedError(Exception):
-    """Raised in a hashing thread to end it."""
+    """Raised in a thread that hashes or verifies, to end it."""
 
 
 def _hash_shards(

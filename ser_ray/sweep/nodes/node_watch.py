@@ -1,19 +1,69 @@
-"""Watch the cluster of a run: detect its loss, and log nodes that come and go."""
+"""The nodes of a run: wait until those of a job have joined, then log who comes and goes, and detect a loss."""
 
 import math
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 
-from ser_ray.sweep.nodes.cluster import live_nodes, own_node, servers
-from ser_ray.sweep.nodes.ray_thread import RayThread
+from ser_ray import provenance
+from ser_ray.errors import InputError
+from ser_ray.sweep.nodes.cluster import Cluster, live_nodes, own_node, present_cluster, servers
+from ser_ray.sweep.nodes.ray_folder import RayThread
+from ser_ray.sweep.nodes.rendezvous import Rendezvous
+from ser_ray.sweep.nodes.stop import StopRequest
 
+POLL_S = 0.2
+HEAD_S = 300.0
+"""How long the head of a cluster may take to publish its address; its node is checked first."""
+NODES_S = 240.0
+"""How long nodes may take to join, once the head is up: longer than one try of their node managers to start."""
 WATCH_S = 1.0
 LOST_AFTER_REFUSALS = 3
 """A head that refuses this many connections in a row, a second apart, is gone."""
 UNANSWERED_S = 30.0
 """A cluster that has not answered for this long is lost; after a minute Ray ends this process without a message."""
+
+
+def cluster_address(rendezvous: Rendezvous | None, stop: StopRequest) -> str | None:
+    """Wait for the cluster's head to publish its address; return None to start one here, or on a stop request.
+
+    Raises:
+        InputError: if no head comes up, with the nodes' reports.
+    """
+    if rendezvous is None or rendezvous.nodes == 1:
+        return os.environ.get("RAY_ADDRESS") or None
+    deadline = time.monotonic() + HEAD_S
+    while (address := rendezvous.address()) is None and not stop.requested:
+        # the head runs on this node, and no other node can take its place
+        if rendezvous.expected < 1 or provenance.host_name() in rendezvous.unfit() or time.monotonic() > deadline:
+            unfit, ended = rendezvous.unfit(), rendezvous.ended()
+            no_head = unfit or rendezvous.expected
+            what = "no head of a Ray cluster came up" if no_head else "all steps were over before Ray was up"
+            # the nodes' own reports, or else srun's messages on their steps
+            reasons = "".join(f"\n  {node}: {reason}" for node, reason in sorted((unfit or ended).items()))
+            raise InputError(f"{what} on the {rendezvous.nodes} nodes of this job{reasons}")
+        time.sleep(POLL_S)
+    return address
+
+
+def joined_nodes(
+    rendezvous: Rendezvous | None, machines: Cluster, stop: StopRequest, log: Callable[[str], None]
+) -> Cluster:
+    """Wait until the nodes of the job have joined the cluster, or as many as will, and return it."""
+    if rendezvous is None or rendezvous.nodes == 1:
+        return machines
+    deadline = time.monotonic() + NODES_S
+    # some nodes may turn out not to come
+    while len(machines.nodes) < rendezvous.expected and not stop.requested and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        machines = present_cluster()
+    for node, reason in sorted(rendezvous.unfit().items()):
+        log(f"NODE      {node} takes no part: {reason}")
+    if len(machines.nodes) < rendezvous.nodes:
+        log(f"NODE      going on with {len(machines.nodes)} of {rendezvous.nodes} nodes")
+    return machines
 
 
 class NodeWatch:

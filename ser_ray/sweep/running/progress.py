@@ -226,7 +226,8 @@ class Progress:
 
     def _counts(self) -> str:
         pace = self.pace()
-        return f"[{pace.standing}/{pace.planned}{f', {_duration(pace.seconds_left)} left' if pace.seconds_left else ''}]"
+        left = f", {_duration(pace.seconds_left)} left" if pace.seconds_left else ""
+        return f"[{pace.standing}/{pace.planned}{left}]"
 
     def _view(self) -> Group:
         # Called under rich's lock, which `log` acquires while it has ours: acquiring ours here could deadlock. A view

@@ -4,6 +4,7 @@ import contextlib
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,7 +43,6 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
     folder, trials = plan.folder, _own_trials(plan, options.share)
     refuse_second_driver(folder, print, options.share)
     _prepare_folder(plan, trials, options)
-    _take_over(plan, trials)
     states = read_states(folder, trials)
     if options.retry_failed and states.failed:
         forget_failed(folder, states.failed)
@@ -86,8 +86,11 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
         # a write that is synced and renamed shows at once whether results can be written here
         write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
         plan.record()
+        taken = take_over(folder, trials, plan.source_sweeps)
     except OSError as error:
         raise results_unwritable(folder.path, error) from error
+    for source, count in sorted(Counter(taken.values()).items()):
+        print(f"{count} trials are taken over from {source}")
 
 
 def _remove_left(folder: Path, age_s: float) -> None:
@@ -100,15 +103,6 @@ def _remove_left(folder: Path, age_s: float) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
-
-
-def _take_over(plan: Plan, trials: Sequence[Trial]) -> None:
-    try:
-        taken = take_over(plan.folder, trials, plan.source_sweeps) if plan.source_sweeps else {}
-    except OSError as error:
-        raise results_unwritable(plan.folder.path, error) from error
-    for source in sorted(set(taken.values())):
-        print(f"{sum(one == source for one in taken.values())} trials are taken over from {source}")
 
 
 def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: TrialStates) -> None:

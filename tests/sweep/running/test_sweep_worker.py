@@ -14,8 +14,7 @@ from ruamel.yaml import YAML
 
 from ser_ray.results import read_table
 from ser_ray.sweep.running import worker
-from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.worker import DeviceFaultError, one_line, run_trial, was_hung
+from ser_ray.sweep.running.worker import DeviceFaultError, WorkerOptions, one_line, run_trial, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial import keyed_config
 from ser_ray.trial.log import starts
@@ -225,7 +224,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from types import SimpleNamespace
 from ser_ray.sweep.running import worker
-from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.worker import WorkerOptions
 from ser_ray.results import SweepFolder
 from ser_ray.trial import TrialConfig
 
@@ -272,12 +271,3 @@ def test_an_error_is_one_line_and_its_kind_unless_it_speaks_for_itself():
 
     assert one_line(InputError("a.yaml:\n  wrong")) == "a.yaml: wrong"
     assert one_line(ValueError("a\nb")) == "ValueError: a b"
-
-
-def test_a_file_system_in_trouble_is_no_wish_to_end(tmp_path, monkeypatch):
-    def stale(*_):
-        raise OSError(errno.ESTALE, "Stale file handle")
-
-    assert worker._is_gone(tmp_path / "gone")
-    monkeypatch.setattr(os, "open", stale)
-    assert not worker._is_gone(tmp_path / "gone")
