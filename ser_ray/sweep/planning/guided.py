@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.planning.explore import Setting, TrialFactory, resolver
-from ser_ray.sweep.planning.fit import CorpusFit
+from ser_ray.sweep.planning.explore import CorpusFit, Setting, TrialFactory, resolver
 from ser_ray.sweep.planning.proposals import Proposal, ProposalLog
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.sweep.spec.items import GuidedSearch

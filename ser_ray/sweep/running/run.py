@@ -16,10 +16,9 @@ from ser_ray.sweep.nodes.heartbeat import Share, refuse_second_driver
 from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM
 from ser_ray.sweep.planning.plan import Plan
-from ser_ray.sweep.planning.repair import repair
 from ser_ray.sweep.planning.resolved import resolved_yaml
 from ser_ray.sweep.planning.reuse import searched_with, take_over
-from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states
+from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states, repair
 from ser_ray.sweep.running.options import RunOptions
 from ser_ray.trial import Trial
 

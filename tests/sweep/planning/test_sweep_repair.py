@@ -20,8 +20,7 @@ from ser_ray.results import (
     read_table,
     write_part,
 )
-from ser_ray.sweep.planning.repair import repair
-from ser_ray.sweep.planning.states import read_states
+from ser_ray.sweep.planning.states import read_states, repair
 from ser_ray.trial import Trial, search_trial, train_trial, trial_key
 
 TABLES = tuple(SCHEMAS)
@@ -185,7 +184,7 @@ def test_a_part_of_no_trial_of_this_plan_is_set_aside_too(folder, finished):
 
 
 def test_of_very_many_damaged_parts_the_first_are_told(folder, finished, monkeypatch):
-    monkeypatch.setattr("ser_ray.sweep.planning.repair.MOST_TOLD", 2)
+    monkeypatch.setattr("ser_ray.sweep.planning.states.MOST_TOLD", 2)
     for number in range(5):
         put(folder, f"stranger{number}", "trials", b"PAR1")
     said = repaired(folder, finished.key)
@@ -224,6 +223,6 @@ def test_what_another_driver_has_made_sound_meanwhile_stays(folder, finished, mo
     path.write_bytes(b"")
     found = find_damaged(folder)
     path.write_bytes(sound)
-    monkeypatch.setattr("ser_ray.sweep.planning.repair.find_damaged", lambda folder: found)
+    monkeypatch.setattr("ser_ray.sweep.planning.states.find_damaged", lambda folder: found)
     assert repaired(folder, finished.key) == []
     assert path.read_bytes() == sound
