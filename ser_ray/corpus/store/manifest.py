@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import math
 import re
 import stat
 from collections.abc import Iterator
@@ -87,7 +86,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         if not isinstance(getattr(manifest, key), str):
             yield f"{key} is {_shown(getattr(manifest, key))}, but must be a text"
     rate = manifest.label_rate
-    if not _is_number(rate) or not 0 < rate <= SAMPLE_RATE:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= SAMPLE_RATE:
         yield f"label_rate is {_shown(rate)}, but must be a number above 0, at most {SAMPLE_RATE}"
     else:
         try:
@@ -130,12 +129,6 @@ def _shard_problems(where: str, shard: Shard, before: set[str]) -> Iterator[str]
 
 def _is_hex(value: object, digits: int) -> bool:
     return isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", value) is not None
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_integer(value: object, least: int, most: int | None = None) -> bool:

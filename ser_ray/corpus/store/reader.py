@@ -60,47 +60,28 @@ class Corpus:
     """A corpus on disk, read through memory maps; created by `open_corpus`.
 
     Its pickle is small: an unpickled copy reads the index and maps the shards when it needs them.
+
+    Attributes:
+        path: its folder.
+        manifest: contents of corpus.json, of which the others are copies.
+        name: of the corpus.
+        sample_rate: samples per second.
+        label_rate: frames per second.
+        hop: samples per frame.
+        targets: names of the targets, in the order of the columns of gold.
+        fingerprint: hash of the content, independent of the corpus's place.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: pa.Table | None) -> None:
-        self.path = path
-        self.manifest = manifest
-        self._index = index
+        self.path, self.manifest, self._index = path, manifest, index
+        self.name, self.targets, self.fingerprint = manifest.name, manifest.targets, manifest.fingerprint
+        self.sample_rate, self.label_rate = manifest.sample_rate, manifest.label_rate
+        self.hop = samples_per_frame(manifest.label_rate)
         self._shards = {shard.name: shard for shard in manifest.shards}
         self._recordings: dict[str, tuple[Recording, ...]] = {}
         self._maps: dict[str, ShardMap] = {}
         self._places: dict[str, _Place] = {}
         self._samples: dict[str, int] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the corpus."""
-        return self.manifest.name
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.manifest.sample_rate
-
-    @property
-    def label_rate(self) -> float:
-        """Frames per second."""
-        return self.manifest.label_rate
-
-    @property
-    def hop(self) -> int:
-        """Samples per frame."""
-        return samples_per_frame(self.manifest.label_rate)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the targets, in the order of the columns of gold."""
-        return self.manifest.targets
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the content, independent of the corpus's place."""
-        return self.manifest.fingerprint
 
     def recordings(self, partition: str) -> tuple[Recording, ...]:
         """Return the recordings of "train", "devel" or "test", in the order of the index.
@@ -146,7 +127,7 @@ class Corpus:
             )
         stop = start_frame + n_frames
         waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
-        return waveform, self._gold(recording, start_frame, stop)
+        return waveform, self.gold(recording, start_frame, stop)
 
     def waveform(self, recording: Recording, start: int, stop: int) -> Float32[NDArray[np.float32], " samples"]:
         """Return samples `start` to `stop` normalised by mean and standard deviation of the whole recording: a copy.
@@ -158,9 +139,17 @@ class Corpus:
         place.shard.announce(audio)
         return normalised(audio, recording.mean, recording.std)
 
-    def gold(self, recording: Recording) -> Float32[NDArray[np.float32], "frames targets"]:
-        """Return a recording's gold standard, NaN where labels are absent."""
-        return self._gold(recording, 0, recording.frames)
+    def gold(
+        self, recording: Recording, start: int = 0, stop: int | None = None
+    ) -> Float32[NDArray[np.float32], "frames targets"]:
+        """Return a recording's gold standard, or that of its frames `start` to `stop`: a copy, NaN without labels."""
+        stop = recording.frames if stop is None else stop
+        gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
+        for column, trace in enumerate(place.gold):
+            if trace is not None:
+                place.shard.announce(trace[start:stop])
+                gold[:, column] = trace[start:stop]
+        return gold
 
     def audio(self, recording: Recording) -> Int16[NDArray[np.int16], " samples"]:
         """Return a recording's samples: a read-only view of the mapped shard."""
@@ -178,15 +167,6 @@ class Corpus:
             shard.announce(values)
             traces.setdefault(entry["target"].as_py(), []).append(values)
         return {target: np.stack(rows) for target, rows in traces.items()}
-
-    def _gold(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
-        """Copy a stretch of gold, [stop - start, targets], NaN where labels are absent."""
-        gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
-        for column, trace in enumerate(place.gold):
-            if trace is not None:
-                place.shard.announce(trace[start:stop])
-                gold[:, column] = trace[start:stop]
-        return gold
 
     def _place(self, recording: Recording) -> _Place:
         return _kept(self._places, recording.name, MOST_VIEWED, lambda: self._found(recording))

@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,11 +194,11 @@ def hash_file(path: Path, progress: ByteLog, stop: threading.Event, *, afresh: b
     return digest.hexdigest(), after
 
 
+@dataclass(frozen=True)
 class VerifiedShards:
     """File in which this host records the verified shards of one corpus."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def known(self, manifest: Manifest) -> dict[str, Signature]:
         """Return the signatures of shards verified against this manifest; empty if the file cannot be read."""
@@ -226,24 +227,17 @@ class VerifiedShards:
 def verified_shards(folder: Path, environment: Mapping[str, str] = os.environ) -> VerifiedShards | None:
     """Return this host's record of verified shards for a corpus; None where neither place for it is writable."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    makers: tuple[Callable[[], Path], ...] = (
-        lambda: _cache(environment),
-        lambda: node_folder(temporary(environment)),
-    )
-    for make in makers:
+    given = environment.get("XDG_CACHE_HOME", "")
+    cache = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # a relative path counts as unset
+    for in_cache in (True, False):
+        if in_cache and not cache.is_absolute():  # this user has no home
+            continue
         try:
-            place = make() / "verified" / provenance.host_name()
+            base = cache / "ser_ray" if in_cache else node_folder(temporary(environment))
+            place = base / "verified" / provenance.host_name()
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             continue
         if os.access(place, os.W_OK | os.X_OK):
             return VerifiedShards(place / f"{name}.json")
     return None
-
-
-def _cache(environment: Mapping[str, str]) -> Path:
-    given = environment.get("XDG_CACHE_HOME", "")
-    base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # a relative path counts as unset
-    if not base.is_absolute():
-        raise FileNotFoundError("this user has no home")
-    return base / "ser_ray"

@@ -70,15 +70,12 @@ class StopRequest:
             self.requested_at, self.reason = time.monotonic(), reason
         if now and not self.now:
             self.requested_at, self.now = time.monotonic(), True
-        if not self._remove() and not self.now:
+        if not self.close() and not self.now:
             # workers do not see the request, and cannot save where not even this file can be removed
             self.requested_at, self.now = time.monotonic(), True
 
-    def close(self) -> None:
-        """Remove the file if possible; the run is over."""
-        self._remove()
-
-    def _remove(self) -> bool:
+    def close(self) -> bool:
+        """Remove the file, and return whether that was possible."""
         try:
             self.file.unlink(missing_ok=True)
         except OSError as error:
