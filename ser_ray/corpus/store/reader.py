@@ -19,7 +19,6 @@ from ser_ray.corpus.store.manifest import (
     missing_corpus,
     read_manifest,
     reading_file,
-    sha256_of,
 )
 from ser_ray.corpus.store.schema import (
     INDEX,
@@ -35,8 +34,6 @@ from ser_ray.corpus.store.schema import (
 )
 from ser_ray.corpus.store.shards import ShardMap
 from ser_ray.errors import InputError
-
-__all__ = ["Corpus", "check_size", "normalised", "open_corpus", "sha256_of"]
 
 MOST_MAPPED = 64
 """Most shards of which a process keeps the map; each takes one open file."""

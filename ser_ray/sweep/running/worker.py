@@ -27,6 +27,7 @@ from ser_ray.trial.place import Place, place_here
 if TYPE_CHECKING:
     import torch
 
+    from ser_ray.training.loop import Supervision
     from ser_ray.training.state import EpochReport
 
 POLL_S = 1.0
@@ -94,7 +95,20 @@ def run_trial(
     """
     try:
         with _output_in(trial.folder.log(trial.key)) as log, _watched(log, options.silence_s) as alive:
-            _train_or_fail(trial, gpus, options, on_epoch, on_place, alive)
+            import torch
+
+            from ser_ray.training.loop import Supervision
+
+            # by the trial's share, not by the GPUs that are visible: Ray leaves them visible to processes that got none
+            device = torch.device("cuda:0" if gpus else "cpu")
+            print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
+            stop = _stop_check(options.go_file)
+            if stop():
+                return None
+            place = place_here(device, options.cpus, gpus, corpus_verified=None if options.verify_corpus else False)
+            on_place(place)
+            supervision = Supervision(alive=alive, stop=stop, save_every_s=options.save_every_s)
+            _train_or_fail(trial, device, place, options, supervision, on_epoch)
     except OSError as error:
         if not results_cannot_be_written(error, trial.folder.path):
             raise
@@ -104,26 +118,16 @@ def run_trial(
 
 def _train_or_fail(
     trial: Trial,
-    gpus: float,
+    device: "torch.device",
+    place: Place,
     options: WorkerOptions,
+    supervision: "Supervision",
     on_epoch: Callable[["EpochReport"], None],
-    on_place: Callable[[Place], None],
-    alive: Callable[[], None],
 ) -> None:
-    import torch
-
+    """Train a trial; any exception of it ends that trial alone, with the reason in its row."""
     from ser_ray.training.device_errors import classify_error
-    from ser_ray.training.loop import Supervision, TrainingInterruptedError
+    from ser_ray.training.loop import TrainingInterruptedError
     from ser_ray.trial import train_trial
-
-    # by the trial's share, not by the GPUs that are visible: Ray leaves them visible to processes that got none
-    device = torch.device("cuda:0" if gpus else "cpu")
-    print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
-    supervision = Supervision(alive=alive, stop=_stop_check(options.go_file), save_every_s=options.save_every_s)
-    if supervision.stop():
-        return
-    place = place_here(device, options.cpus, gpus, corpus_verified=None if options.verify_corpus else False)
-    on_place(place)
 
     def check() -> None:
         supervision.alive()
@@ -139,13 +143,12 @@ def _train_or_fail(
             trial, device, log_epoch, place=verified, corpus=corpus, backend=options.backend, supervision=supervision
         )
 
-    # Any exception of a trial ends that trial alone, with the reason in its row.
     try:
         corpus = local_corpus(trial.corpus, options.local_copy, print, check)
         if options.verify_corpus:
             verify_corpus(corpus, print, check)
         verified = dataclasses.replace(place, corpus_verified=options.verify_corpus)
-        _with_memory(trial, device, gpus, train)
+        _with_memory(trial, device, place.gpus or 0.0, train)
     except TrainingInterruptedError as interruption:
         print(f"asked to end: {interruption}", flush=True)
     except AlteredError as error:
