@@ -198,9 +198,9 @@ class Corpus:
         check_size(self.path, self._shards[shard])
         return ShardMap(self.path / SHARDS / shard, self.targets)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Drop what belongs to this process, and what the copy can read again."""
-        return {**self.__dict__, "_index": None, "_recordings": {}, "_maps": {}, "_places": {}, "_samples": {}}
+        return Corpus, (self.path, self.manifest, None)
 
 
 def open_corpus(path: str | Path) -> Corpus:
