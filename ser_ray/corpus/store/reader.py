@@ -1,7 +1,6 @@
 """Read a corpus, whose recordings are in memory-mapped Arrow files."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +39,6 @@ MOST_MAPPED = 64
 MOST_VIEWED = 128
 """Most recordings of which a process keeps the views of a shard, and with them its map."""
 
-Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -166,9 +164,8 @@ class Corpus:
         return {target: np.stack(rows) for target, rows in traces.items()}
 
     def _place(self, recording: Recording) -> _Place:
-        return _kept(self._places, recording.name, MOST_VIEWED, lambda: self._found(recording))
-
-    def _found(self, recording: Recording) -> _Place:
+        if recording.name in self._places:
+            return _used(self._places, recording.name, MOST_VIEWED)
         shard = self._map(recording.shard)
         batch = shard.batch(recording.batch)
         audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
@@ -181,7 +178,8 @@ class Corpus:
                 f"shard {shard.path} has {said} in batch {recording.batch}, but {INDEX} says that recording "
                 f"{recording.name} has {whole}: copy it again or import the corpus again"
             )
-        return _Place(shard, audio, traces)
+        self._places[recording.name] = _Place(shard, audio, traces)
+        return _used(self._places, recording.name, MOST_VIEWED)
 
     def _whole_samples(self, recording: Recording) -> int:
         """Return a recording's number of samples in the index; a trial may use only its first seconds."""
@@ -190,13 +188,12 @@ class Corpus:
         return self._samples.get(recording.name, recording.samples)
 
     def _map(self, shard: str) -> ShardMap:
-        return _kept(self._maps, shard, MOST_MAPPED, lambda: self._open_shard(shard))
-
-    def _open_shard(self, shard: str) -> ShardMap:
-        if shard not in self._shards:
-            raise InputError(f"{self.path / INDEX} names shard {shard!r}, which {MANIFEST} does not list")
-        check_size(self.path, self._shards[shard])
-        return ShardMap(self.path / SHARDS / shard, self.targets)
+        if shard not in self._maps:
+            if shard not in self._shards:
+                raise InputError(f"{self.path / INDEX} names shard {shard!r}, which {MANIFEST} does not list")
+            check_size(self.path, self._shards[shard])
+            self._maps[shard] = ShardMap(self.path / SHARDS / shard, self.targets)
+        return _used(self._maps, shard, MOST_MAPPED)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Drop what belongs to this process, and what the copy can read again."""
@@ -243,10 +240,9 @@ def normalised(
     return waveform
 
 
-def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]) -> Value:
-    """Return the cached value of a key, created on first use; beyond `most`, drop the least recently used."""
-    value = kept.pop(key) if key in kept else make()
-    kept[key] = value  # a dict keeps the order of insertion
+def _used(kept: dict[str, Value], key: str, most: int) -> Value:
+    """Return a kept value, from now on the most recently used; beyond `most`, drop the least recently used."""
+    value = kept[key] = kept.pop(key)  # a dict keeps the order of insertion
     while len(kept) > most:
         del kept[next(iter(kept))]
     return value
