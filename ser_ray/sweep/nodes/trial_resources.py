@@ -51,13 +51,6 @@ def taken(resources: Resources, gpus: float) -> tuple[float, float]:
     return 1.0, 0.0
 
 
-def gpus_are_exclusive() -> bool:
-    """Check whether a GPU of this node admits one process at a time, so that trials cannot share it."""
-    if mps.is_running():  # all compute through one process, the service
-        return False
-    return any(gpu.mode == EXCLUSIVE for gpu in select_visible(list_gpus(), allocation.gpus_named()))
-
-
 @dataclass(frozen=True)
 class TrialResources:
     """A trial's cores, and its least share of a GPU or number of whole GPUs; 0 trains on the CPU."""
@@ -66,12 +59,7 @@ class TrialResources:
     gpus: float
 
 
-def trial_resources(
-    asked: Resources,
-    machines: "Cluster",
-    log: Callable[[str], None],
-    exclusive: Callable[[], bool] = gpus_are_exclusive,
-) -> TrialResources:
+def trial_resources(asked: Resources, machines: "Cluster", log: Callable[[str], None]) -> TrialResources:
     """Choose the cores and the share of a GPU that each trial gets.
 
     Without a GPU a trial gets one core, since it trains in one thread. In a scheduler's job with fewer cores than a GPU
@@ -87,7 +75,8 @@ def trial_resources(
         return TrialResources(cpus, share)
     if asked.backend == "fused":
         triton_host.refuse_fused()
-    if asked.gpus < 1 and exclusive():
+    # under the service, all trials compute through one process
+    if asked.gpus < 1 and not mps.is_running() and _gpus_are_exclusive():
         log(
             "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
             f"not {asked.gpus:g} of it; resources.mps: true lets trials share, as does the default mode "
@@ -111,6 +100,11 @@ def trial_resources(
             "more CPUs (sbatch --cpus-per-task=N), or --set resources.cpus=1"
         )
     return TrialResources(cpus, float(asked.gpus))
+
+
+def _gpus_are_exclusive() -> bool:
+    """Check whether a GPU of this node admits one process at a time, so that trials cannot share it."""
+    return any(gpu.mode == EXCLUSIVE for gpu in select_visible(list_gpus(), allocation.gpus_named()))
 
 
 def _in_words(nodes: Sequence[tuple[float, float]]) -> str:
