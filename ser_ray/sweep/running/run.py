@@ -85,7 +85,7 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
         # a write that is synced and renamed shows at once whether results can be written here
         write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
         plan.record()
-        taken = take_over(folder, trials, plan.source_sweeps)
+        taken = take_over(folder, trials, plan.source_sweeps) if plan.source_sweeps else {}
     except OSError as error:
         raise results_unwritable(folder.path, error) from error
     for source, count in sorted(Counter(taken.values()).items()):
