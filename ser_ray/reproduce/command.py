@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train one trial of a sweep again with the same settings, and compare the figures.",
     )
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("key", metavar="KEY", help="a trial's key, or the beginning of it")
+    parser.add_argument("key", metavar="KEY", help="key of the trial, or its first characters")
     parser.add_argument("--print", action="store_true", help="print the command; run nothing")
     parser.add_argument("--corpus", metavar="DIR", help="corpus of the trial; default: the path that the sweep used")
     parser.add_argument(

@@ -100,7 +100,7 @@ def read_part(
     if of_one_trial:
         _check_key(table, name, path)
         if not len(table) and name in ("trials", "postprocessing"):  # the others may have no rows: no epoch, no frame
-            raise DamagedPartError(path, "it holds no row")
+            raise DamagedPartError(path, "it has no row")
     table = table.drop_columns(
         [c for c in ("schema_version", "key") if c in table.column_names and c not in expected.names]
     )

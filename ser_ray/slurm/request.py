@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
-from ser_ray.sweep.planning.slots import slots, taken
+from ser_ray.sweep.nodes.trial_resources import GpuShares, slots, taken
 from ser_ray.sweep.spec.config import Resources
 
 MOST_CPUS = 16

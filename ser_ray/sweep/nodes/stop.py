@@ -1,6 +1,7 @@
 """Stop requests, which end a run before its plan is done: at once, or after its trials are saved."""
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -18,6 +19,20 @@ RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), 
 SAVE_S = 120.0
 """How long trials may take to save, and searches to finish, once the run is to end."""
 POLL_S = 0.2
+
+
+def is_gone(go_file: Path) -> bool:
+    """Check whether a file whose removal is a request to end is gone.
+
+    It is opened, which asks the server: network file systems answer a mere stat from their cache for up to a minute.
+    """
+    try:
+        os.close(os.open(go_file, os.O_RDONLY))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # a file system in trouble is no request
+    return False
 
 
 class StopRequest:
@@ -55,15 +70,12 @@ class StopRequest:
             self.requested_at, self.reason = time.monotonic(), reason
         if now and not self.now:
             self.requested_at, self.now = time.monotonic(), True
-        if not self._remove() and not self.now:
+        if not self.close() and not self.now:
             # workers do not see the request, and cannot save where not even this file can be removed
             self.requested_at, self.now = time.monotonic(), True
 
-    def close(self) -> None:
-        """Remove the file if possible; the run is over."""
-        self._remove()
-
-    def _remove(self) -> bool:
+    def close(self) -> bool:
+        """Remove the file, and return whether that was possible."""
         try:
             self.file.unlink(missing_ok=True)
         except OSError as error:

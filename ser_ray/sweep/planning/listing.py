@@ -30,7 +30,7 @@ Row = tuple[Trial, float, str]
 def label_of(trial: Trial) -> str:
     """Label a trial by its differences in the sweep, such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0"."""
     model = trial.config.model
-    design = f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"
+    design = f"kernels {_plain(model.kernels)} pools {_plain(model.pools)}"
     others = [
         f"{path.split('.')[-1]} {_plain(value)}"
         for path, value in trial.explored
@@ -130,7 +130,7 @@ def _print_devices(devices: "Sequence[DeviceHours]") -> None:
     table = Table(box=None, padding=(0, 1))
     table.add_column("device", overflow="fold")
     table.add_column("measured trials", justify="right")
-    table.add_column("at once", justify="right")
+    table.add_column("immediately", justify="right")
     table.add_column("hours", justify="right", no_wrap=True)
     for device in devices:
         measured = str(device.measured or "a step")
@@ -168,8 +168,8 @@ def _row(trial: Trial, hours: float) -> list[str]:
     varied = [f"{path} {_plain(value)}" for path, value in trial.explored if path not in shown]
     return [
         trial.key,
-        _sizes(model.kernels),
-        _sizes(model.pools),
+        _plain(model.kernels),
+        _plain(model.pools),
         " ".join(f"{ratio:.2f}" for ratio in model.overlap_ratios),
         f"{model.parameters:,}",
         f"{trial.receptive_field_ms:.1f}",
@@ -178,10 +178,6 @@ def _row(trial: Trial, hours: float) -> list[str]:
         f"{hours:.3g}",
         ", ".join(varied),
     ]
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    return "-".join(map(str, sizes))
 
 
 def _plain(value: Any) -> str:

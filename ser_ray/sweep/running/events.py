@@ -8,12 +8,12 @@ import pyarrow.compute as pc
 
 from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.results import SweepFolder, compact_tables, read_table, read_trial
-from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.watchdog import Watchdog
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 
@@ -28,6 +28,7 @@ class TrialEvents:
     trial that is to be searched.
 
     Attributes:
+        places: key -> where the trial runs, as reported by its process.
         corpus_altered: how the corpus differs from its manifest, once a trial has found that.
     """
 
@@ -44,7 +45,7 @@ class TrialEvents:
         self._progress, self._stop, self._queue, self._submit = progress, stop, queue, submit
         self._watchdog = Watchdog(60 * self._schedule.silence_minutes)
         self._too_late: set[str] = set()
-        self._places: dict[str, Place] = {}
+        self.places: dict[str, Place] = {}
         self.corpus_altered: str | None = None
         self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(plan.folder)
         self._board = board
@@ -57,16 +58,12 @@ class TrialEvents:
             self._progress.started(key)
         self._watchdog.watch(key, self._folder.log(key), kill)
 
-    def placed(self, key: str, place: Place) -> None:
-        """Record where a trial runs, as reported by its process."""
-        self._places[key] = place
-
     def place(self, key: str) -> Place:
         """Return where a trial ran last: as reported to this run, or as an earlier run recorded in its predictions."""
-        if key not in self._places:
+        if key not in self.places:
             with contextlib.suppress(InputError):  # then it is unknown
                 return Place.of_row(read_trial(self._folder.part("predictions", key)))
-        return self._places.get(key, NOWHERE)
+        return self.places.get(key, NOWHERE)
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
         """Show the figures of an epoch, and stop the run if its budget is spent."""

@@ -4,6 +4,7 @@ import contextlib
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from ser_ray.sweep.nodes.heartbeat import Share, refuse_second_driver
 from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM
 from ser_ray.sweep.planning.plan import Plan
-from ser_ray.sweep.planning.repair import repair
 from ser_ray.sweep.planning.resolved import resolved_yaml
 from ser_ray.sweep.planning.reuse import searched_with, take_over
-from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states
+from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states, repair
 from ser_ray.sweep.running.options import RunOptions
 from ser_ray.trial import Trial
 
@@ -43,7 +43,6 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
     folder, trials = plan.folder, _own_trials(plan, options.share)
     refuse_second_driver(folder, print, options.share)
     _prepare_folder(plan, trials, options)
-    _take_over(plan, trials)
     states = read_states(folder, trials)
     if options.retry_failed and states.failed:
         forget_failed(folder, states.failed)
@@ -87,8 +86,11 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
         # a write that is synced and renamed shows at once whether results can be written here
         write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
         plan.record()
+        taken = take_over(folder, trials, plan.source_sweeps) if plan.source_sweeps else {}
     except OSError as error:
         raise results_unwritable(folder.path, error) from error
+    for source, count in sorted(Counter(taken.values()).items()):
+        print(f"{count} trials are taken over from {source}")
 
 
 def _remove_left(folder: Path, age_s: float) -> None:
@@ -101,15 +103,6 @@ def _remove_left(folder: Path, age_s: float) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
-
-
-def _take_over(plan: Plan, trials: Sequence[Trial]) -> None:
-    try:
-        taken = take_over(plan.folder, trials, plan.source_sweeps) if plan.source_sweeps else {}
-    except OSError as error:
-        raise results_unwritable(plan.folder.path, error) from error
-    for source in sorted(set(taken.values())):
-        print(f"{counted(sum(one == source for one in taken.values()), 'trial')} reused from {source}")
 
 
 def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: TrialStates) -> None:

@@ -17,10 +17,9 @@ from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.files import write_text
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, compact_tables, crossfit_column, open_sweep, read_table
-from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, refuse_second_driver
+from ser_ray.sweep.nodes.heartbeat import Pace, beating, refuse_second_driver
 from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, StopRequest, announce_stop, on_signals
-from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.running.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.spec.config import read_sweep
 from ser_ray.sweep.spec.document import Document, read_document
@@ -88,11 +87,10 @@ class _Again:
         from ser_ray.sweep.running.search_pool import SearchPool
 
         stop = StopRequest(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")
-        heartbeat = Heartbeat(self._folder, self._pace, lambda: None)
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)
             stack.callback(stop.close)
-            stack.enter_context(heartbeat.beating(self._outcome))
+            stack.enter_context(beating(self._folder, self._pace, self._outcome))
             stack.enter_context(on_signals(stop))
             stack.enter_context(announce_stop(stop, print, lambda: "completed searches are kept"))
             warm()
@@ -118,7 +116,7 @@ class _Again:
                     self.failed[key] = error
                 bar.advance()
 
-            pool = SearchPool(self._folder, search_actors(actors, machines.cpus, 0.0), on_done, config=self._config)
+            pool = SearchPool(self._folder, actors or max(1, int(machines.cpus)), on_done, config=self._config)
             for key in self._keys:
                 pool.submit(key)
             pool.close(now=lambda: stop.requested)

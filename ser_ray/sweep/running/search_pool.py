@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.nodes.ray_thread import RayThread
+from ser_ray.sweep.nodes.ray_folder import RayThread
 
 if TYPE_CHECKING:
     from ser_ray.postprocess.config import SearchConfig

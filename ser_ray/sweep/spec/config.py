@@ -1,7 +1,6 @@
 """A validated sweep file: the trial, the explored fields, replicates, schedule and resources."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -127,6 +126,9 @@ class SweepConfig:
         return next((item for item in self.explore if isinstance(item, GuidedSearch)), None)
 
 
+_SWEEP = TypeAdapter(SweepConfig)  # built when it is used first
+
+
 def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | None = None) -> SweepConfig:
     """Read a sweep file, changed by texts KEY=VALUE (see `override`) and by --corpus.
 
@@ -142,7 +144,7 @@ def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | No
 
 def read_sweep(document: Document) -> SweepConfig:
     """Validate a document as a sweep; raise InputError like `load_sweep`."""
-    sweep = validate(_adapter(), {"source": document} | document.data, document)
+    sweep = validate(_SWEEP, {"source": document} | document.data, document)
     conflicts = list(_conflicts(sweep))
     if conflicts:
         raise input_error(document, conflicts)
@@ -154,11 +156,6 @@ def settable_keys() -> list[str]:
     parts = {"trial": TrialConfig, "schedule": Schedule, "resources": Resources}
     top = [key for key in field_types(SweepConfig) if key not in (*parts, "source")]
     return top + [key for part, owner in parts.items() for key in dotted_types(owner, f"{part}.")]
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[SweepConfig]:
-    return TypeAdapter(SweepConfig)
 
 
 def _conflicts(sweep: SweepConfig) -> Iterator[tuple[KeyPath, str]]:

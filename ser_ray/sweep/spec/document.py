@@ -3,7 +3,7 @@
 import copy
 import difflib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.spec.wording import closest_path
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a file down to a value."""
@@ -61,7 +60,7 @@ def parse_document(text: str, name: str) -> Document:
         InputError: naming line and column of the first mistake; tags that name types or code to load, merge keys and
             keys given twice are mistakes.
     """
-    data, origins = _parse(text, name, lambda node: f"{name}:{_line(node)}:{_column(node)}")
+    data, origins = _parse(text, name, lambda node: f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}")
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"holds {shown(data)}"
         raise InputError(f"{name}: {found}, but a sweep file is a mapping, such as\nname: my-sweep")
@@ -109,22 +108,20 @@ class _Constructor:
         if id(node) in self.open or self.count > _MOST_VALUES:
             raise self.error(node, f"aliases (*) make this recursive or larger than {_MOST_VALUES} values")
         self.open.add(id(node))
-        data = self.contents(node, path)
-        self.open.remove(id(node))
-        return data
-
-    def contents(self, node: Node, path: KeyPath) -> Any:
+        data: Any
         if isinstance(node, MappingNode) and node.tag == _CORE + "map":
-            return self.mapping(node, path)
-        if isinstance(node, SequenceNode) and node.tag == _CORE + "seq":
-            items = []
+            data = self.mapping(node, path)
+        elif isinstance(node, SequenceNode) and node.tag == _CORE + "seq":
+            data = []
             for index, item in enumerate(node.value):
                 self.origins[(*path, index)] = self.place(item)
-                items.append(self.value(item, (*path, index)))
-            return items
-        if isinstance(node, ScalarNode):
-            return self.scalar(node)
-        raise self.refused_tag(node)
+                data.append(self.value(item, (*path, index)))
+        elif isinstance(node, ScalarNode):
+            data = self.scalar(node)
+        else:
+            raise self.refused_tag(node)
+        self.open.remove(id(node))
+        return data
 
     def mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -137,7 +134,7 @@ class _Constructor:
                 raise self.error(key_node, f"key {shown(key)} is not a string")
             if key in data:
                 raise self.error(key_node, f"key {key} is given here and in line {lines[key]}; keep one of them")
-            lines[key] = _line(key_node)
+            lines[key] = key_node.start_mark.line + 1
             self.origins[(*path, key)] = self.place(key_node)
             data[key] = self.value(value_node, (*path, key))
         return data
@@ -203,14 +200,6 @@ def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
     return f"{message}\n  {shortened(lines[mark.line].strip())}" if mark.line < len(lines) else message
 
 
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
-
-
-def _column(node: Node) -> int:
-    return int(node.start_mark.column) + 1
-
-
 def _files_near(file: Path) -> str:
     """List in words the sweep files near a missing one: in its folder or in sweeps/."""
     folders = [folder for folder in (file.parent, Path("sweeps")) if folder.is_dir()]
@@ -273,3 +262,24 @@ def _put(data: dict[str, Any], path: KeyPath, value: Any, option: str) -> None:
             raise InputError(f"{option}: {section} is not a mapping in the sweep file; correct that first")
         data = inner
     data[str(path[-1])] = value
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word closest to one, as "; did you mean X?", or nothing if none is close."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def closest_path(key: str, known: Iterable[str]) -> str:
+    """Suggest the dotted key closest to one, as "; did you mean X?", or nothing if none is close.
+
+    The closest is the same name elsewhere, else the closest name in the same section, else the closest key.
+    """
+    *section, last = key.split(".")
+    names = [(path.split(".")[:-1], path.split(".")[-1], path) for path in known]
+    beside = {name: path for place, name, path in names if place == section}
+    near = [path for _, name, path in names if name == last]
+    near += [beside[name] for name in difflib.get_close_matches(last, beside, n=1, cutoff=0.55)]
+    if near or (section and beside):
+        return f"; did you mean {near[0]}?" if near else ""
+    return closest(key, [path for _, _, path in names])

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import typing
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
@@ -14,13 +15,11 @@ from ser_ray.sweep.spec.document import shown
 from ser_ray.sweep.spec.fields import (
     dotted_types,
     field_types,
-    is_whole,
-    list_of,
     mapping_of,
     number_type,
     one_of,
     problem,
-    takes_lists,
+    unannotated,
 )
 from ser_ray.training.config import Positive
 from ser_ray.trial import TrialConfig
@@ -192,7 +191,9 @@ def size_of(space: Space) -> int | None:
 
 def search_type(path: str, kind: Any) -> Any:
     """Create the type of the axis of a searched field, given the field's dotted name and type."""
-    choices: Any = Annotated[values_type(path, kind), AfterValidator(_choices)]
+    choices: Any = Annotated[
+        values_type(path, kind), AfterValidator(lambda values: Choices(values=tuple(dict.fromkeys(values))))
+    ]
     number = number_type(kind)
     if number is None:
         return choices
@@ -200,7 +201,7 @@ def search_type(path: str, kind: Any) -> Any:
     span = Annotated[
         Any,
         mapping_of({"low": number, "high": number} | options, required=("low", "high")),
-        AfterValidator(functools.partial(_span, path, is_whole(number))),
+        AfterValidator(functools.partial(_span, path, unannotated(number) is int)),
     ]
     return list_or_range(choices, span, "{low: ..., high: ..., step: ...}")
 
@@ -225,17 +226,14 @@ def values_type(path: str, kind: Any) -> Any:
             raise problem(f"is {shown(given)}, but each value of {path} is a list itself; write [{shown(given)}]")
         return given
 
-    listed = Annotated[Any, list_of(kind)]
-    return Annotated[listed, BeforeValidator(check)] if takes_lists(kind) else listed
+    listed = Annotated[tuple[kind, ...], Field(min_length=1)]
+    lists = typing.get_origin(unannotated(kind)) is tuple
+    return Annotated[listed, BeforeValidator(check)] if lists else listed
 
 
 def is_finite_number(value: Any) -> bool:
     """Check that a value is a number, and no boolean, infinity or NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _choices(values: tuple[Any, ...]) -> Choices:
-    return Choices(values=tuple(dict.fromkeys(values)))
 
 
 def _span(path: str, whole: bool, given: dict[str, Any]) -> Span:

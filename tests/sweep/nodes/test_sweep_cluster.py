@@ -15,8 +15,7 @@ from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.models.config import Backend
 from ser_ray.sweep.nodes import cluster as module
-from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster
-from ser_ray.sweep.planning.slots import slots
+from ser_ray.sweep.nodes.cluster import RayNotUpError, cluster
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
@@ -151,11 +150,6 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
             pass
 
 
-def test_a_cluster_has_the_slots_of_its_nodes():
-    nodes = ((8, 2), (4, 4))
-    assert Cluster(12, 6, nodes).slots(2, 2.0) == slots(nodes, 2, 2.0) == 3
-
-
 def test_a_sweep_may_ask_for_every_back_end_there_is():
     assert typing.get_args(Backend) == typing.get_args(conv_pool.Backend)
 
@@ -179,3 +173,12 @@ def test_a_cluster_has_the_gpus_that_it_is_told_whatever_ray_would_count(monkeyp
     monkeypatch.setattr("ray.shutdown", lambda: None)
     with cluster(gpus=gpus):
         assert started["num_gpus"] == gpus
+
+
+def test_what_ray_says_by_itself_goes_to_a_file(tmp_path, capsys):
+    before = ray._private.worker.print_to_stdstream
+    with module._messages_to(tmp_path / "ray.log"):
+        ray._private.worker.print_to_stdstream({"lines": ["a node", "is lost"], "is_err": False}, ignore_prefix=False)
+    assert (tmp_path / "ray.log").read_text() == "a node\nis lost\n"
+    assert capsys.readouterr().out == ""
+    assert ray._private.worker.print_to_stdstream is before

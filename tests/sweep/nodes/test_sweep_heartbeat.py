@@ -11,7 +11,7 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
 from ser_ray.sweep.nodes import heartbeat as module
-from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, Share, forget_old, read_share, refuse_second_driver
+from ser_ray.sweep.nodes.heartbeat import Pace, Share, beating, forget_old, read_share, refuse_second_driver
 
 
 def write(folder, driver):
@@ -47,7 +47,7 @@ def driver(**changes):
 def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
     monkeypatch.setattr("ser_ray.sweep.nodes.heartbeat.BEAT_S", 0.02)
     beats = []
-    with Heartbeat(folder, lambda: PACE, lambda: beats.append(1)).beating(lambda: "done"):
+    with beating(folder, lambda: PACE, lambda: "done", lambda: beats.append(1)):
         (shown,) = read_drivers(folder)
         first = shown.seen_at
         assert (shown.host, shown.pid, shown.ended) == (provenance.host_name(), os.getpid(), None)
@@ -62,7 +62,7 @@ def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
 
 
 def test_a_run_that_breaks_writes_its_outcome_too(folder):
-    with pytest.raises(ZeroDivisionError), Heartbeat(folder, lambda: PACE, list).beating(lambda: "interrupted"):
+    with pytest.raises(ZeroDivisionError), beating(folder, lambda: PACE, lambda: "interrupted"):
         raise ZeroDivisionError
     assert read_drivers(folder)[0].ended == "interrupted"
 
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_does_not_end_the_run(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ser_ray.files.os.fsync", full)
-    with Heartbeat(folder, lambda: PACE, list).beating(lambda: "done"):
+    with beating(folder, lambda: PACE, lambda: "done"):
         pass
     assert read_drivers(folder) == []
 
@@ -221,6 +221,6 @@ def test_a_driver_that_is_a_job_is_ended_by_the_scheduler(folder, monkeypatch):
 
 
 def test_a_run_tells_which_share_it_runs(folder):
-    with Heartbeat(folder, lambda: PACE, list, Share(2, 3)).beating(lambda: "done"):
+    with beating(folder, lambda: PACE, lambda: "done", share=Share(2, 3)):
         assert read_drivers(folder)[0].share == "2/3"
     assert read_drivers(folder)[0].share == "2/3"

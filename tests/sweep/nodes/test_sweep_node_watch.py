@@ -24,7 +24,7 @@ def live(monkeypatch):
 
 def lost(watch):
     """Return whether the cluster is lost, as one poll of it tells."""
-    watch._poll.ask()
+    watch._ask()
     return watch._lost()
 
 
@@ -50,7 +50,7 @@ def test_a_poll_from_before_the_last_node_came_logs_no_loss(live):
     said = []
     watch = NodeWatch(lambda: None, log=said.append)
     del live["b"]
-    watch._poll.ask()
+    watch._ask()
     live["b"] = "n2"
     watch.log_changes()
     assert not watch._lost()

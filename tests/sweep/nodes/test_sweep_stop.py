@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ser_ray.process import TOGETHER_S
-from ser_ray.sweep.nodes.stop import SAVE_S, StopRequest, announce_stop, on_signals
+from ser_ray.sweep.nodes.stop import SAVE_S, StopRequest, announce_stop, is_gone, on_signals
 
 
 @pytest.fixture
@@ -185,3 +185,12 @@ def test_another_error_of_a_stop_file_is_raised(tmp_path):
     (tmp_path / "folder").touch()  # in whose place no file can be
     with pytest.raises(NotADirectoryError):
         stop.request("why not")
+
+
+def test_a_file_system_in_trouble_is_no_wish_to_end(tmp_path, monkeypatch):
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    assert is_gone(tmp_path / "gone")
+    monkeypatch.setattr(os, "open", stale)
+    assert not is_gone(tmp_path / "gone")

@@ -7,7 +7,6 @@ import pytest
 from ser_ray import triton_host
 from ser_ray.errors import InputError
 from ser_ray.sweep.nodes.trial_resources import trial_resources
-from ser_ray.sweep.planning.slots import slots
 from ser_ray.sweep.spec.config import Resources
 
 
@@ -24,9 +23,6 @@ class Nodes:
     @property
     def gpus(self):
         return sum(gpus for _, gpus in self.nodes)
-
-    def slots(self, cpus, gpus):
-        return slots(self.nodes, cpus, gpus)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
-from ser_ray.sweep.planning.fit import check_gold, constant_targets, gold_warnings, targets_beyond_scale
+from ser_ray.sweep.planning.prepare import check_gold, gold_warnings
 from ser_ray.sweep.spec.config import read_sweep
 from ser_ray.sweep.spec.document import parse_document
 from ser_ray.training.config import TrainingConfig
@@ -120,12 +120,12 @@ def test_a_target_that_does_not_move_is_said(corpus_of, partition, count):
         return gold
 
     corpus = corpus_of(gold_of)
-    found = constant_targets([config(), config()], corpus)
+    found = gold_warnings([config(), config()], corpus)
     assert len(found) == count
     assert all(
         line.startswith(f"warning: gold of valence is constant in {partition}: its CCC counts as 0") for line in found
     )
-    assert constant_targets([config(targets=("arousal",))], corpus) == []
+    assert gold_warnings([config(targets=("arousal",))], corpus) == []
 
 
 @pytest.mark.parametrize(("partition", "value"), [("devel", 100.0), ("train", -1.5), ("train_1", 2.0), ("test", 9.0)])
@@ -137,7 +137,7 @@ def test_labels_outside_the_usual_scale_are_said(corpus_of, partition, value):
         return gold
 
     corpus = corpus_of(gold_of)
-    found = targets_beyond_scale([config(), config()], corpus)
+    found = gold_warnings([config(), config()], corpus)
     assert gold_warnings([config()], corpus) == found
     if partition == "test":
         assert found == []
@@ -145,9 +145,11 @@ def test_labels_outside_the_usual_scale_are_said(corpus_of, partition, value):
     (said,) = found
     assert said.startswith("warning: gold of valence goes from ")
     assert f"{value:.4g}" in said
-    assert f"in a recording of {partition.partition('_')[0]}: learning rates are chosen for labels from -1" in said
-    assert targets_beyond_scale([config(targets=("arousal",))], corpus) == []
-    assert (targets_beyond_scale([config(limit=1)], corpus) == []) == (partition == "train_1")
+    assert (
+        f"in a recording of {partition.partition('_')[0]}: learning rates are chosen for labels from -1 to 1;" in said
+    )
+    assert gold_warnings([config(targets=("arousal",))], corpus) == []
+    assert (gold_warnings([config(limit=1)], corpus) == []) == (partition == "train_1")
 
 
 def test_labels_on_the_usual_scale_are_not_mentioned(corpus_of):

@@ -11,8 +11,7 @@ from part_damage import UNOPENED, finished_trial, flip, kinds
 
 from ser_ray.errors import InputError
 from ser_ray.results import SCHEMA_VERSION, SCHEMAS, SweepFolder, compact, find_damaged, read_table, write_part
-from ser_ray.sweep.planning.repair import MOST_TOLD, repair
-from ser_ray.sweep.planning.states import read_states
+from ser_ray.sweep.planning.states import MOST_TOLD, read_states, repair
 from ser_ray.trial import Trial, search_trial, train_trial
 
 pytestmark = pytest.mark.timeout(30, func_only=True)  # what waits for what never comes is ended
@@ -199,6 +198,6 @@ def test_what_another_driver_has_made_sound_meanwhile_stays(folder, finished, mo
     path.write_bytes(b"")
     found = find_damaged(folder)
     path.write_bytes(sound)
-    monkeypatch.setattr("ser_ray.sweep.planning.repair.find_damaged", lambda folder: found)
+    monkeypatch.setattr("ser_ray.sweep.planning.states.find_damaged", lambda folder: found)
     assert repaired(folder, finished.key) == []
     assert path.read_bytes() == sound

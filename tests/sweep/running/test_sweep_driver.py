@@ -14,7 +14,7 @@ from ser_ray.gpus.usable import UsableGpus
 from ser_ray.results import read_planned
 from ser_ray.sweep.nodes import stop as stopping
 from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError
-from ser_ray.sweep.nodes.ray_thread import RayThread
+from ser_ray.sweep.nodes.ray_folder import RayThread
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.nodes.stop import StopRequest, announce_stop
 from ser_ray.sweep.planning.plan import Plan
@@ -176,6 +176,43 @@ def test_a_lost_cluster_is_reported_at_the_rendezvous_and_ends_the_run_at_once(
     run(make_plan(resources=Resources(gpus=0)), RunOptions(rendezvous=Rendezvous(tmp_path, 1)))
     assert (tmp_path / "lost").exists()
     assert f"ending    {stopping.RAY_LOST}: immediately" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "trained", "actors"),
+    [
+        (None, 2, False, 1),  # a laptop: one, beside the trials
+        (None, 64.5, True, 64),  # nothing is trained
+        (None, 0.5, True, 1),
+        (3, 64, False, 3),
+    ],
+)
+def test_searches_take_the_cores_that_trials_leave(run, make_plan, started, monkeypatch, asked, cpus, trained, actors):
+    @contextlib.contextmanager
+    def stand_in(*_, **__):
+        yield Cluster(cpus, 0, ((cpus, 0),))
+
+    class CountedPool(NoPool):
+        def __init__(self, folder, number, on_done):
+            given.append(number)
+
+        def submit(self, key):
+            pass
+
+    given = []
+    monkeypatch.setattr(module, "cluster", stand_in)
+    monkeypatch.setattr(module, "SearchPool", CountedPool)
+    run(make_plan(resources=Resources(gpus=0, search_actors=asked)), trained=trained)
+    assert given == [actors]
+
+
+def test_on_gpus_searches_take_the_cores_that_trials_have_no_share_for(run, started, monkeypatch):
+    given = []
+    monkeypatch.setattr(module, "usable_gpus", lambda: UsableGpus(("0",)))
+    monkeypatch.setattr(module, "cluster", lambda *_, **__: contextlib.nullcontext(Cluster(64, 8, ((64, 8),))))
+    monkeypatch.setattr(module, "SearchPool", lambda folder, number, on_done: given.append(number) or NoPool())
+    run()
+    assert given == [32]
 
 
 class SlowPool(NoPool):

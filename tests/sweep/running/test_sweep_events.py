@@ -9,11 +9,11 @@ import torch
 
 from ser_ray.provenance import host_name
 from ser_ray.results import make_table, read_table, write_part
-from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.running.events import TrialEvents
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.tensorboard import TensorBoard
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial import train_trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place, place_here
@@ -67,7 +67,7 @@ def test_a_corpus_that_was_altered_ends_the_run_by_the_first_reason(begin, trial
 def test_a_row_that_the_driver_writes_says_where_the_trial_ran(begin, trial):
     place = Place(host="n7", device="H100", cpus=8.0, gpus=0.25, gpu_driver="580.65.06", cuda_version="13.0")
     events, told = begin()
-    events.placed(trial.key, place)
+    events.places[trial.key] = place
     events.searched(trial, ValueError("a poisoned trial"))
     (row,) = read_table(trial.folder, "trials").to_pylist()
     assert (row["status"], Place.of_row(row)) == ("failed", place)

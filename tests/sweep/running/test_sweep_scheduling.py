@@ -3,12 +3,12 @@
 import pytest
 
 from ser_ray.results import make_table, read_table, write_part
-from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.scheduling import Scheduling
 from ser_ray.sweep.running.trainable import ALTERED, FAULT, PLACE, UNWRITABLE
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.trial import write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 
@@ -17,7 +17,7 @@ class Events:
     """Notes what happens to trials."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.places = [], {}
 
     def __getattr__(self, name):
         return lambda *arguments: self.seen.append((name, *arguments))
@@ -118,11 +118,11 @@ def test_what_a_worker_reports_goes_to_its_event(begin):
         scheduling.reported(key, report)
     assert events.seen == [
         ("started", key, print),
-        ("placed", key, place),
         ("unwritable", key, "full"),
         ("altered", key, "shard a"),
         ("epoch", key, {"epoch": 1}),
     ]
+    assert events.places == {key: place}
     assert scheduling.running == {key}
 
 
@@ -150,14 +150,14 @@ def test_the_end_of_a_trial_is_known_by_what_it_left(begin):
 def test_a_trial_that_is_lost_fails_unless_its_row_cannot_be_written(begin, monkeypatch):
     scheduling, _, events, _ = begin(gpus=0.0, nodes=((8, 0),))
     first, second = (scheduling.next(slot)["trial"] for slot in "ab")
-    scheduling.lost(first.key, "a", "its process died")
+    scheduling.ended(first.key, "a", lost="its process died")
     assert events.seen == [("failed", first.key, "its process died")]
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ser_ray.sweep.running.scheduling.write_unfinished", full)
-    scheduling.lost(second.key, "b", "its process died")
+    scheduling.ended(second.key, "b", lost="its process died")
     assert events.seen[1:] == [
         ("unwritable", second.key, f"No space left on device ({second.folder.path})"),
         ("left", second.key),
@@ -169,5 +169,5 @@ def test_nothing_is_handed_out_while_no_share_is_free_and_a_share_comes_back_wit
     assert scheduling.next("a")["trial"] == trials[0]
     assert scheduling.next("b") is None
     assert not scheduling.exhausted
-    scheduling.lost(trials[0].key, "a", "lost")
+    scheduling.ended(trials[0].key, "a", lost="lost")
     assert scheduling.next("b")["trial"] == trials[1]

@@ -30,9 +30,9 @@ def scheduling(make_trial, tiny_config, tmp_path):
     return made
 
 
-def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure(scheduling):
-    scheduler = SimpleNamespace(on_trial_result=lambda controller, trial, result: TrialScheduler.STOP)
-    decide = tune._noting(scheduler, scheduling).on_trial_result
+def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure(scheduling, monkeypatch):
+    monkeypatch.setattr(ASHAScheduler, "on_trial_result", lambda *_: TrialScheduler.STOP)
+    decide = tune._scheduler(Schedule(early_stopping="asha"), 20, scheduling).on_trial_result
     short, long = (SimpleNamespace(config={"trial": trial}) for trial in scheduling.queue.given.values())
     assert decide(None, short, {"epoch": 10}) == TrialScheduler.CONTINUE
     assert decide(None, long, {"epoch": 0, UNWRITABLE: "full"}) == TrialScheduler.CONTINUE

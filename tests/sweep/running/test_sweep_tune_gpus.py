@@ -22,9 +22,8 @@ from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running import trainable, tune
-from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.queue import TrialQueue
-from ser_ray.sweep.running.worker import DeviceFaultError
+from ser_ray.sweep.running.worker import DeviceFaultError, WorkerOptions
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial.place import NOWHERE
 
@@ -61,7 +60,7 @@ class Told:
     """In the place of what a run makes of its trials' ends."""
 
     def __init__(self):
-        self.faults, self.failures, self.lefts, self.shares = [], {}, [], {}
+        self.faults, self.failures, self.lefts, self.shares, self.places = [], {}, [], {}, {}
 
     def started(self, key, kill):
         pass

@@ -14,8 +14,7 @@ from ruamel.yaml import YAML
 
 from ser_ray.corpus import Corpus
 from ser_ray.results import read_table
-from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.worker import DeviceFaultError, one_line, run_trial, was_hung
+from ser_ray.sweep.running.worker import DeviceFaultError, WorkerOptions, one_line, run_trial, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial import keyed_config
 from ser_ray.trial.log import starts
@@ -232,7 +231,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from types import SimpleNamespace
 from ser_ray.sweep.running import worker
-from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.worker import WorkerOptions
 from ser_ray.results import SweepFolder
 from ser_ray.trial import TrialConfig
 

@@ -6,11 +6,11 @@ import pytest
 
 from ser_ray import provenance
 from ser_ray.errors import InputError
+from ser_ray.sweep.nodes import node_watch as module
 from ser_ray.sweep.nodes.cluster import Cluster
+from ser_ray.sweep.nodes.node_watch import cluster_address, joined_nodes
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.nodes.stop import StopRequest
-from ser_ray.sweep.running import job_nodes as module
-from ser_ray.sweep.running.job_nodes import cluster_address, joined_nodes
 
 
 def machines(*nodes):
@@ -84,10 +84,37 @@ def test_a_head_is_not_waited_for_for_ever_nor_by_a_run_that_is_to_end(rendezvou
     assert cluster_address(rendezvous, stop) is None
 
 
-def test_a_run_goes_on_with_fewer_nodes_and_says_which_and_why(rendezvous, stop, monkeypatch):
+@pytest.fixture
+def present(monkeypatch):
+    """Returns what has the cluster show these numbers of nodes, one after the other."""
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+
+    def show(*numbers):
+        seen = iter(numbers)
+        monkeypatch.setattr(module, "present_cluster", lambda: machines(*[(4, 0)] * next(seen)))
+        return seen
+
+    return show
+
+
+def test_nodes_are_waited_for_until_as_many_are_there_as_can_come(rendezvous, stop, present):
+    seen, lines = present(1, 2, 3, 3), []
+    assert joined_nodes(rendezvous, machines((4, 0)), stop, lines.append) == machines((4, 0), (4, 0), (4, 0))
+    assert (list(seen), lines) == ([3], [])
+
+
+def test_a_run_goes_on_with_fewer_nodes_and_says_which_and_why(rendezvous, stop, present):
     rendezvous.report_unfit("n3", "no disk")
-    expected, lines = [], []
-    monkeypatch.setattr(module, "wait_for_nodes", lambda nodes: expected.append(nodes()) or machines((4, 0), (4, 0)))
+    seen, lines = present(1, 2, 2), []
     assert joined_nodes(rendezvous, machines((4, 0)), stop, lines.append) == machines((4, 0), (4, 0))
-    assert expected == [2]
+    assert list(seen) == [2], "a third node is not waited for"
     assert lines == ["NODE      n3 is not used: no disk", "NODE      continuing with 2 of 3 nodes"]
+
+
+def test_the_wait_ends_with_what_there_is(rendezvous, stop, present, monkeypatch):
+    monkeypatch.setattr(module, "NODES_S", 0.05)
+    present(*[1] * 1000)
+    assert joined_nodes(rendezvous, machines((4, 0)), stop, print) == machines((4, 0))
+    monkeypatch.setattr(module, "NODES_S", 600.0)
+    stop.request("asked to end")
+    assert joined_nodes(rendezvous, machines((4, 0)), stop, print) == machines((4, 0))
