@@ -26,8 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_ray.corpus.store.files import sha256_of
-from ser_ray.corpus.store.manifest import manifest_text
+from ser_ray.corpus.store.manifest import manifest_text, sha256_of
 from ser_ray.corpus.store.reader import Corpus, open_corpus
 from ser_ray.corpus.store.schema import (
     INDEX,

@@ -31,8 +31,9 @@ from ser_ray.results import SweepFolder
 from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.planning.explore import TrialFactory
 from ser_ray.sweep.planning.plan import Plan, make_plan
-from ser_ray.sweep.running.options import RunOptions, WorkerOptions
+from ser_ray.sweep.running.options import RunOptions
 from ser_ray.sweep.running.run import run_sweep
+from ser_ray.sweep.running.worker import WorkerOptions
 from ser_ray.sweep.spec.config import SweepConfig, read_sweep
 from ser_ray.sweep.spec.document import parse_document
 from ser_ray.trial import Trial

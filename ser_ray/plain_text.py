@@ -1,4 +1,4 @@
-"""Escapes for texts from files, so that printing them moves no cursor and a name stays on one line."""
+"""What is printed: escapes for texts from files, so that they move no cursor, and numbers with their nouns."""
 
 import re
 
@@ -33,6 +33,12 @@ def spreadsheet_cell(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def counted(number: float, noun: str) -> str:
+    """Write a number with its noun, which has an s unless the number is 1."""
+    text = f"{number:g}" if isinstance(number, float) else f"{number}"
+    return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
 
 
 def _escape(found: re.Match[str]) -> str:

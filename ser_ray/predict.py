@@ -54,13 +54,13 @@ def predict_audio(
     hop = trained.config.hop
     frames = samples.size // hop
     if frames < 1:
-        raise InputError(f"{name} has {samples.size} samples at {SAMPLE_RATE} Hz: less than one frame of {hop}")
+        raise InputError(f"{name} has {samples.size} samples at {SAMPLE_RATE} Hz, fewer than one frame of {hop}")
     samples = samples[: frames * hop]
     lowest, highest = samples.min(), samples.max()
     if lowest == highest:
         raise InputError(f"{name} is silent: all its samples are {samples[0]}")
     if not np.isfinite([lowest, highest]).all():  # one NaN among the samples makes both NaN
-        raise InputError(f"{name} holds samples that are not numbers (NaN or infinity)")
+        raise InputError(f"{name} contains samples that are NaN or infinite")
     mean, std = moments(samples.astype(np.int16, copy=False)) if samples.dtype == np.int16 else (0.0, 1.0)
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
@@ -89,7 +89,9 @@ def write_predictions(path: Path, targets: Sequence[str], label_rate: float, pre
             csv.writer(file, lineterminator="\n").writerow(["time_s", *map(spreadsheet_cell, targets)])
             np.savetxt(file, rows, fmt="%.6f", delimiter=",")
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); --out DIR writes elsewhere") from error
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); choose another folder with --out DIR"
+        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,28 +130,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ser-ray predict", description="A trained model's predictions for audio files.")
-    parser.add_argument("model", metavar="MODEL", type=Path, help="best.pt, a folder with one, or results/<sweep>")
-    parser.add_argument("audio", metavar="AUDIO", type=Path, nargs="+", help="file of any format, rate and channels")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path(), help="where NAME.csv go; default: here")
+    parser = argparse.ArgumentParser(
+        "ser-ray predict", description="Predict the targets of a trained model for audio files."
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="a best.pt, a folder with one, or results/<sweep> (its best trial)"
+    )
+    parser.add_argument(
+        "audio", metavar="AUDIO", type=Path, nargs="+", help="audio file of any format, rate and number of channels"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path(),
+        help="folder of the output files NAME.csv; default: the working folder",
+    )
     parser.add_argument(
         "--device",
         metavar="DEVICE",
         default="auto",
-        help="auto, cpu, cuda or cuda:N; default: auto, a GPU where PyTorch can use one",
+        help="auto, cpu, cuda or cuda:N; default: auto, a GPU if PyTorch can use one",
     )
     parser.add_argument(
         "--channel",
         default="",
         metavar="CHANNEL",
-        help="of the audio: left, right, a number from 1, or mean; default: what suits each file",
+        help="of the audio: left, right, a number from 1, or mean; default: chosen for each file",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
     parser.add_argument(
         "--postprocess",
         choices=("none", "greedy", "exhaustive"),
         default="none",
-        help="apply the chain that the model's sweep found so; default: none, raw predictions",
+        help="apply the chain that this search of the model's sweep found; default: raw predictions",
     )
     return parser
 
@@ -167,9 +181,11 @@ def _outputs(audio: Sequence[Path], out: Path, *, overwrite: bool) -> Mapping[Pa
     for output, inputs in named.items():
         if len(inputs) > 1:
             same = " and ".join(map(str, inputs[:2]))
-            problems.add(f"{same} would both be written to {output}; predict them with another --out DIR each")
+            problems.add(
+                f"{same} would both be written to {output}; predict them separately, each with its own --out DIR"
+            )
         if output.exists() and not overwrite:
-            problems.add(f"{output} exists; --overwrite replaces it, --out DIR writes elsewhere")
+            problems.add(f"{output} exists; replace it with --overwrite, or choose another folder with --out DIR")
     problems.refuse()
     return {inputs[0]: output for output, inputs in named.items()}
 
@@ -181,11 +197,11 @@ def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
     from ser_ray.training.numerics import prepare_process
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-        raise InputError(f"--device is {device!r}, but it must be auto, cpu, cuda or cuda:N")
+        raise InputError(f"--device is {device!r}, but must be auto, cpu, cuda or cuda:N")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out} cannot be made a folder ({error.strerror}); choose another") from error
+        raise InputError(f"--out {out} cannot be created ({error.strerror}); choose another folder") from error
     prepare_process()
     available = torch.cuda.is_available()
     if device == "auto":
@@ -193,12 +209,12 @@ def _prepare(trained: TrainedModel, out: Path, device: str) -> None:
     count = torch.cuda.device_count() if available else 0
     if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
         visible = f"{count} GPU{'s' if count > 1 else ''}, cuda:0 to cuda:{count - 1}" if count else "no GPU"
-        raise InputError(f"--device is {device}, but PyTorch sees {visible}; take --device cpu, or see ser-ray doctor")
+        raise InputError(f"--device is {device}, but PyTorch sees {visible}; use --device cpu, or run ser-ray doctor")
     try:
         trained.model.to(device)
     except RuntimeError as error:  # raised for any device that is taken, full or broken
         reason = str(error).strip().splitlines()[0][:200]
-        raise InputError(f"{device} cannot be used ({reason}); take another, or --device cpu") from error
+        raise InputError(f"{device} cannot be used ({reason}); use another device, or --device cpu") from error
 
 
 def _tracked(outputs: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:

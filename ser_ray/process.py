@@ -23,7 +23,9 @@ Command = Callable[[Sequence[str] | None], int]
 
 def guarded(command: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; print an InputError (2) or an interruption (75) as one message."""
-    _escape_unencodable()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of characters that an ASCII or 8-bit terminal lacks
     try:
         try:
             return command(argv)
@@ -56,13 +58,6 @@ def run(command: Command, argv: Sequence[str] | None = None) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)  # a thread that is stuck in a library would hold up the exit, or break it
     sys.exit(code)
-
-
-def _escape_unencodable() -> None:
-    """Make stdout and stderr escape characters that an ASCII or 8-bit terminal lacks, instead of raising an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 KEYBOARD = signal.SIGINT

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ser_ray.postprocess import PostProcessing
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_LEGAL = "MODEL is a best.pt, a folder that holds one, or a sweep's folder such as results/overlap"
+_LEGAL = "MODEL must be a best.pt, a folder that contains one, or a sweep's folder such as results/overlap"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,23 +49,23 @@ def load_model(path: str | Path) -> TrainedModel:
     try:
         config = ModelConfig(**content["model_config"])
         if (content["sample_rate"], samples_per_frame(content["label_rate"])) != (SAMPLE_RATE, config.hop):
-            raise ValueError(f"frames of {config.hop} samples are not what its rates say")
+            raise ValueError(f"its frames of {config.hop} samples do not match its rates")
         shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
         held = sum(weight.numel() for weight in content["model"].values())
         if held != config.parameters:  # checked before building: the described network may fit in no memory
-            raise ValueError(f"of {config.parameters:,} parameters, but the file holds {held:,}")
+            raise ValueError(f"it has {config.parameters:,} parameters, but the file contains {held:,}")
         if _values(content["model"].values()) < held:  # a single value may be expanded to billions of weights
-            raise ValueError("its weights lie in the same memory")
+            raise ValueError("its weights share memory")
         model = build(config)
         model.load_state_dict(content["model"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise InputError(
-            f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train again"
+            f"{checkpoint} describes a network that this version of ser_ray cannot build ({reason}); train it again"
         ) from error
     not_finite = next((name for name, weight in model.state_dict().items() if not weight.isfinite().all()), None)
     if not_finite is not None:
-        raise InputError(f"{checkpoint} holds weights that are NaN or infinite ({not_finite}); train again")
+        raise InputError(f"{checkpoint} has weights that are NaN or infinite ({not_finite}); train it again")
     return TrainedModel(model.eval(), config, content["label_rate"], shift_frames)
 
 
@@ -88,14 +88,14 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{checkpoint} cannot be read ({error.strerror})") from error
     except InputError as error:
-        raise InputError(f"{checkpoint} is damaged, or no checkpoint of ser_ray; {_LEGAL}") from error
+        raise InputError(f"{checkpoint} is damaged, or is not a checkpoint of ser_ray; {_LEGAL}") from error
     if "model" not in content:
-        raise InputError(f"{checkpoint} is no checkpoint of ser_ray; {_LEGAL}")
+        raise InputError(f"{checkpoint} is not a checkpoint of ser_ray; {_LEGAL}")
     if "optimizer" in content:
-        raise InputError(f"{checkpoint} is what a training goes on from; give the best.pt beside it")
+        raise InputError(f"{checkpoint} is a checkpoint to resume training from; use the best.pt in the same folder")
     if "model_config" not in content:
         raise InputError(
-            f"{checkpoint} does not describe its network, as an older version of ser_ray wrote it; train again"
+            f"{checkpoint} does not describe its network, since an older version of ser_ray wrote it; train it again"
         )
     return content
 
@@ -115,8 +115,8 @@ def find_checkpoint(path: str | Path) -> Path:
         return given / "best.pt"
     if not SweepFolder(given).sweep_file.is_file():
         near = sorted([*given.glob("*/best.pt"), *given.glob("*/sweep.yaml")])[:3]
-        inside = f"; in it there are {', '.join(str(found.parent) for found in near)}" if near else ""
-        raise InputError(f"{given} holds neither a best.pt nor a sweep{inside}; {_LEGAL}")
+        inside = f"; it contains {', '.join(str(found.parent) for found in near)}" if near else ""
+        raise InputError(f"{given} contains neither a best.pt nor a sweep{inside}; {_LEGAL}")
     return _best_of(open_sweep(given))
 
 
@@ -125,12 +125,13 @@ def _best_of(folder: SweepFolder) -> Path:
     rows = read_table(folder, "trials", columns=["key", "status", score]).to_pylist()
     finished = [row for row in rows if row["status"] == "finished" and row[score] is not None]
     if not finished:
-        raise InputError(f"{folder.path} has no finished trial with a {score} yet; wait for one, or give a best.pt")
+        raise InputError(f"{folder.path} has no finished trial with a {score} yet; wait for one, or name a best.pt")
     best = max(finished, key=lambda row: float(row[score]))
     checkpoint = folder.checkpoints(best["key"]) / "best.pt"
     if not checkpoint.is_file():
         raise InputError(
-            f"{checkpoint} is gone, of the trial with the highest {score}; give the best.pt of another trial"
+            f"{checkpoint} does not exist; it belongs to the trial with the highest {score}; name the best.pt of "
+            "another trial"
         )
     return checkpoint
 
@@ -147,13 +148,15 @@ def read_chains(checkpoint: Path, method: str, targets: Sequence[str]) -> list["
     part = folder.part("postprocessing", key)
     if folder.checkpoints(key) != place or not os.path.lexists(part):
         raise InputError(
-            f"--postprocess {method}: {checkpoint} lies in no sweep that has searched its post-processing "
-            f"({part} does not exist); leave the option out for raw predictions"
+            f"--postprocess {method}: {checkpoint} belongs to no sweep with searched post-processing ({part} does not "
+            "exist); omit the option for raw predictions"
         )
     rows = read_table(folder, "postprocessing", keys=[key]).to_pylist()
     found = {row["target"]: row for row in rows if row["method"] == method}
     missing = [target for target in targets if target not in found]
     if missing:
         methods = ", ".join(sorted({row["method"] for row in rows})) or "none"
-        raise InputError(f"--postprocess {method}: {part} has no such chain of {missing[0]}; methods in it: {methods}")
+        raise InputError(
+            f"--postprocess {method}: {part} has no chain of this method for {missing[0]}; it has: {methods}"
+        )
     return [PostProcessing.of_row(found[target]) for target in targets]

@@ -205,7 +205,7 @@ for attempt in 0 1 2 3; do
     lost=''
     [[ $rc == 75 && -e $meeting/lost ]] && lost='Ray was lost'
     # a driver that ends on purpose removes that file; Ray's own code, for one, may end the process with 1
-    [[ $rc != 75 && -e $meeting/running ]] && lost="the process of the sweep ended without a word ($rc)"
+    [[ $rc != 75 && -e $meeting/running ]] && lost="the process of the sweep ended unexpectedly ($rc)"
     [[ $rc == 137 ]] && lost='the process of the sweep was killed'
     [[ -n $lost && -z $stop_signal && $attempt != 3 ]] || break
     say "$lost: beginning again in this job, from what was saved"

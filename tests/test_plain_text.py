@@ -8,7 +8,7 @@ import pytest
 
 from ser_ray import process
 from ser_ray.errors import InputError
-from ser_ray.plain_text import escaped, escaped_name, is_plain_name, spreadsheet_cell
+from ser_ray.plain_text import counted, escaped, escaped_name, is_plain_name, spreadsheet_cell
 from ser_ray.predict import write_predictions
 from ser_ray.report.logs import print_log
 from ser_ray.report.page import escape
@@ -75,3 +75,18 @@ def test_a_log_is_shown_so(tmp_path):
     out = io.StringIO()
     print_log(tmp_path / "log", out, until=lambda: True, pause=lambda: None)
     assert out.getvalue() == "epoch 1\n\\x1b]0;title\\x07\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 trials"),
+        (1, "1 trial"),
+        (2, "2 trials"),
+        (1.0, "1 trial"),
+        (0.5, "0.5 trials"),
+        (1234567, "1234567 trials"),
+    ],
+)
+def test_a_noun_agrees_with_its_number(number, text):
+    assert counted(number, "trial") == text

@@ -43,24 +43,26 @@ def summary(host: str, found: Sequence[Finding]) -> str:
     warnings = f" ({len(warned)} warning{'s' if len(warned) > 1 else ''})" if warned else ""
     if failed:
         names = ", ".join(dict.fromkeys(finding.name for finding in failed))
-        return f"{host} is not fit to run sweeps, because of: {names}{warnings}"
+        return f"{host} is not fit to run sweeps; failed checks: {names}{warnings}"
     return f"{host} is fit to run sweeps{warnings}"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ser-ray doctor", description="Is this machine fit to run sweeps.")
+    parser = argparse.ArgumentParser("ser-ray doctor", description="Check whether this machine is fit to run sweeps.")
     parser.add_argument(
-        "--results", metavar="DIR", type=Path, default=Path("results"), help="where results go; default: results"
+        "--results", metavar="DIR", type=Path, default=Path("results"), help="results folder to check; default: results"
     )
-    parser.add_argument("--corpus", metavar="DIR", type=Path, help="a folder of shards, to be read from here")
-    parser.add_argument("--record", metavar="FILE", type=Path, help="write what was found for programs, as JSON")
+    parser.add_argument(
+        "--corpus", metavar="DIR", type=Path, help="corpus (a folder of shards) to read from this machine"
+    )
+    parser.add_argument("--record", metavar="FILE", type=Path, help="write the findings as JSON, for programs")
     return parser
 
 
 def _imports() -> tuple[PythonOutput, PythonOutput]:
     """Import PyTorch and Ray in two separate processes at the same time; the one with PyTorch probes the GPUs."""
     if sys.stderr.isatty():
-        print("importing PyTorch and Ray, trying the GPUs ...", file=sys.stderr)
+        print("importing PyTorch and Ray, testing the GPUs ...", file=sys.stderr)
     with ThreadPoolExecutor() as pool:
         torch = pool.submit(probe)
         ray = pool.submit(run_python, "-c", "import ray; print(ray.__version__)")
@@ -89,7 +91,7 @@ def _write(path: Path, text: str) -> None:
         write_text(path, text)
     except OSError as error:
         raise InputError(
-            f"--record {path} cannot be written ({error.strerror}); name a file in a folder that can"
+            f"--record {path} cannot be written ({error.strerror}); name a file in a writable folder"
         ) from error
 
 

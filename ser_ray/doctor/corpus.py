@@ -18,7 +18,7 @@ def finding(folder: Path) -> Finding:
     from ser_ray.corpus.store.schema import PARTITIONS, SHARDS
     from ser_ray.errors import InputError
 
-    fix = "--corpus DIR, a folder that this node sees, too"
+    fix = "--corpus DIR, a folder that this node can read"
     try:
         corpus = open_corpus(folder)
         largest = max(corpus.manifest.shards, key=lambda shard: shard.size_bytes)
@@ -48,6 +48,8 @@ def check_read_speed(name: str, recordings: int, bytes_per_s: float) -> Finding:
     text = f"{name}, {recordings:,} recordings, read at {size(bytes_per_s)}/s"
     if bytes_per_s < SLOW_CORPUS:
         return warn(
-            "corpus", f"{text}: first epochs will wait for it", "copy it to the node's own disk, and --corpus there"
+            "corpus",
+            f"{text}: the first epochs will be slow",
+            "copy it to the node's own disk, and use --corpus with that folder",
         )
     return ok("corpus", text)

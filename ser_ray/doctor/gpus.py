@@ -25,7 +25,7 @@ def findings(
     given, in_job = allocation.gpus_given(environment), "SLURM_JOB_ID" in environment
     driver = provenance.gpu_driver()
     if probed.crash:
-        yield _fail(f"PyTorch ended while it tried the GPUs ({probed.crash})")
+        yield _fail(f"PyTorch ended while it tested the GPUs ({probed.crash})")
     elif not probed.gpus:
         yield check_none(probed, given, in_job=in_job, driver=driver, visible=environment.get("CUDA_VISIBLE_DEVICES"))
     else:
@@ -48,25 +48,25 @@ def check_none(
         visible: CUDA_VISIBLE_DEVICES; None if it is not set.
     """
     if not given and in_job:
-        return ok("gpu", "the job has none: trials train on the CPU")
+        return ok("gpu", "the job has none; trials train on the CPU")
     if not given and driver is None:
-        return ok("gpu", "none here; a login node needs none, and without one trials train on the CPU")
+        return ok("gpu", "none here (a login node needs none); without a GPU, trials train on the CPU")
     expected = f"SLURM gave {given}" if given else f"a driver ({driver}) is loaded"
     reason = f" ({probed.reason.split('. ')[0]})" if probed.reason else ""  # CUDA's message continues with advice
-    then = "a sweep ends here unless its resources.gpus is 0" if given else "trials would train on the CPU"
+    then = "a sweep stops with an error here, unless resources.gpus is 0" if given else "trials would train on the CPU"
     return warn("gpu", f"{expected}, but PyTorch sees none{reason}: {then}", _fix(probed, driver, visible))
 
 
 def _fix(probed: ProbeResult, driver: str | None, visible: str | None) -> str:
     """Return the fix that is likely to make the GPUs visible to PyTorch."""
     if probed.cuda is None:
-        return "this PyTorch was built for CPUs alone; install the torch and torchaudio of one CUDA version (make env)"
+        return "this PyTorch is a CPU build; install the torch and torchaudio of one CUDA version (make env)"
     if visible is not None and not visible.strip().replace("-1", "").replace("NoDevFiles", ""):
-        return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides all: unset it, or ask SLURM with --gpus-per-node=N"
+        return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides all GPUs: unset it, or use --gpus-per-node=N"
     if driver is None:
         return (
-            "no driver is visible here: start a container with its GPU option (--nv, --gpus all), or leave this node "
-            "out with sbatch --exclude"
+            "no driver is visible here: start the container with its GPU option (--nv, --gpus all), or exclude this "
+            "node with sbatch --exclude"
         )
     least = LEAST_DRIVER.get(probed.cuda.partition(".")[0])
     needed = f", which needs {least} or newer" if least else ""
@@ -75,7 +75,7 @@ def _fix(probed: ProbeResult, driver: str | None, visible: str | None) -> str:
         if probed.cuda.partition(".")[0] != "12"
         else "install torch and torchaudio built for an older CUDA version"
     )
-    return f"driver {driver} may be too old for CUDA {probed.cuda}{needed}: take nodes with a newer one, or {older}"
+    return f"driver {driver} may be too old for CUDA {probed.cuda}{needed}: use nodes with a newer driver, or {older}"
 
 
 def check_results(probed: ProbeResult, driver: str | None) -> Finding:
@@ -87,21 +87,21 @@ def check_results(probed: ProbeResult, driver: str | None) -> Finding:
     if wrong:
         return warn(
             "gpu",
-            f"{len(wrong)} of {len(gpus)} do not work, and are not used: {'; '.join(wrong)}",
-            "tell those who run the cluster",
+            f"{len(wrong)} of {len(gpus)} do not work and are not used: {'; '.join(wrong)}",
+            "report it to the cluster's administrators",
         )
     models = Counter(gpu.name for gpu in gpus)
     free, total = min(gpu.free for gpu in gpus), min(gpu.total for gpu in gpus)
     named = ", ".join(f"{count} x {name}" for name, count in models.items())
     return ok(
         "gpu",
-        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {probed.cuda}; products, "
-        "convolutions and a step of an LSTM are right",
+        f"{named}, {size(free)} of {size(total)} free, driver {driver or 'unknown'}, CUDA {probed.cuda}; matrix "
+        "products, convolutions and an LSTM step are computed correctly",
     )
 
 
 def _fail(text: str) -> Finding:
-    return fail("gpu", text, "leave this node out (sbatch --exclude=NODE) and tell those who run the cluster")
+    return fail("gpu", text, "exclude this node (sbatch --exclude=NODE) and report it to the cluster's administrators")
 
 
 def check_count(visible: int, given: int | None, *, in_job: bool) -> Iterator[Finding]:
@@ -111,14 +111,14 @@ def check_count(visible: int, given: int | None, *, in_job: bool) -> Iterator[Fi
     if visible > (given or 0):
         yield warn(
             "gpu",
-            f"PyTorch sees {visible}, but SLURM gave this job {given or 'none'}: others may be another job's",
-            "ask for them with --gpus-per-node=N (or --gres=gpu:N)",
+            f"PyTorch sees {visible}, but SLURM gave this job {given or 'none'}: the others may belong to another job",
+            "request them with --gpus-per-node=N (or --gres=gpu:N)",
         )
     else:
         yield warn(
             "gpu",
-            f"SLURM gave {given}, but PyTorch sees {visible}: the rest would lie idle",
-            "look at CUDA_VISIBLE_DEVICES here, and at the step's own --gpus-per-task or --gres",
+            f"SLURM gave {given}, but PyTorch sees {visible}: the rest would be idle",
+            "check CUDA_VISIBLE_DEVICES here, and the step's own --gpus-per-task or --gres",
         )
 
 
@@ -128,7 +128,9 @@ def check_memory(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     used = [f"{size(b)} of GPU {n}" for n, b in taken.items() if b - OWN_BYTES > TAKEN_SHARE * gpus[n].total]
     if used:
         yield warn(
-            "gpu", f"something else uses {', '.join(used)}", "nvidia-smi names it; a trial's share is counted from all"
+            "gpu",
+            f"other processes use {', '.join(used)}",
+            "nvidia-smi shows what; a trial's share is computed from the GPU's whole memory",
         )
 
 
@@ -138,9 +140,10 @@ def check_modes(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     if alone:
         yield warn(
             "gpu",
-            f"GPU {', '.join(alone)} of {len(gpus)} in exclusive process mode: one process at a time, so that each "
-            "trial is given a whole GPU, whatever resources.gpus is",
-            "resources.mps: true lets trials share, or those who run the cluster set it to default (nvidia-smi -c 0)",
+            f"GPU {', '.join(alone)} of {len(gpus)} in exclusive process mode (one process at a time): each trial gets "
+            "a whole GPU, whatever resources.gpus is",
+            "set resources.mps: true so that trials can share, or have the administrators set the default mode "
+            "(nvidia-smi -c 0)",
         )
 
 
@@ -156,18 +159,19 @@ def triton_findings(working: int, environment: Mapping[str, str] = os.environ) -
 def check_compiler(missing: str | None) -> Finding:
     """Judge whether Triton can compile its launchers; `missing` names what it lacks, or is None."""
     if missing is None:
-        return ok("triton", "a C compiler and Python.h are here: resources.backend may be fused")
-    without = "resources.backend fused is refused here, auto takes plain PyTorch"
+        return ok("triton", "a C compiler and Python.h were found: resources.backend may be fused")
+    without = "resources.backend: fused is refused here; auto uses plain PyTorch"
     return warn("triton", f"{missing}: {without}", triton_host.FIX)
 
 
 def check_triton_cache(folder: Path, kind: str | None) -> Finding:
     """Judge the folder of Triton's compiled code, which need not exist, and its kind of file system."""
-    text = f"what it compiles is kept in {folder}" + (f", {kind}" if kind else "")
+    text = f"compiled kernels are cached in {folder}" + (f", {kind}" if kind else "")
     if kind in SHARED:
         return warn(
             "triton",
-            f"{text}: not this node's own disk, where many small files are slow",
-            "unset TRITON_CACHE_DIR and TRITON_HOME, or SER_RAY_TMP=DIR in slurm/site.env, on the node's own disk",
+            f"{text}: not on this node's own disk, and many small files are slow on a shared one",
+            "unset TRITON_CACHE_DIR and TRITON_HOME, or set SER_RAY_TMP=DIR in slurm/site.env to a folder on the "
+            "node's own disk",
         )
     return ok("triton", text)

@@ -58,28 +58,28 @@ def check_cores(
     if given is not None and min(bound, given) < min(max(given, requested or 0), in_machine):
         return warn(
             "cores",
-            f"{text}: a step takes fewer than its job has",
+            f"{text}: the job step has fewer than its job",
             "srun --cpus-per-task=N, or export SRUN_CPUS_PER_TASK",
         )
     if gpus and usable < 2:
         return warn(
             "cores",
             f"{text}, beside {gpus} GPUs: trials wait for cores",
-            "sbatch --cpus-per-task=N, two for each trial at once",
+            "sbatch --cpus-per-task=N, two for each parallel trial",
         )
     if usable < min(bound, in_machine if given is None else given):
-        return ok("cores", f"{text}; the control group allows no more")
+        return ok("cores", f"{text}; the control group limits it")
     return ok("cores", text)
 
 
 def check_memory(memory: int, cores: int) -> Finding:
     """Judge the usable bytes of memory, given the number of cores."""
-    text = f"{size(memory)}, {size(memory / cores)} a core"
+    text = f"{size(memory)}, {size(memory / cores)} per core"
     if memory < MEMORY_PER_CORE * cores:
         return warn(
             "memory",
             f"{text}: a trial on each core may need {size(MEMORY_PER_CORE)}",
-            f"sbatch --mem-per-cpu={MEMORY_PER_CORE / 1e9:.0f}G, or larger resources.cpus, for fewer trials at once",
+            f"sbatch --mem-per-cpu={MEMORY_PER_CORE / 1e9:.0f}G, or a larger resources.cpus, for fewer parallel trials",
         )
     return ok("memory", text)
 
@@ -114,13 +114,15 @@ def check_network(host: str, addresses: Sequence[str], interface: str | None, in
     if interface:
         if interface in interfaces:
             return ok("network", f"{host}, by the interface {interface}")
-        text = f"{host} has no interface {interface}, which SER_RAY_INTERFACE names, but {', '.join(interfaces)}"
-        return warn("network", text, "SER_RAY_INTERFACE in slurm/site.env, one that all nodes have, or none")
+        text = f"{host} has no interface {interface}, to which SER_RAY_INTERFACE is set; it has {', '.join(interfaces)}"
+        return warn(
+            "network", text, "set SER_RAY_INTERFACE in slurm/site.env to an interface that all nodes have, or unset it"
+        )
     if not interfaces:
-        text = f"{host} has no network interface but the loopback"
-        return warn("network", text, "leave this node out (sbatch --exclude), or run jobs of one node")
+        text = f"{host} has no network interface except the loopback"
+        return warn("network", text, "exclude this node (sbatch --exclude), or run single-node jobs")
     known = ", ".join(addresses) or "without an IPv4 address"
-    return ok("network", f"{host} is {known} by its name; the address that leads to the other nodes is taken")
+    return ok("network", f"{host} is {known} by its name; the address on the route to the other nodes is used")
 
 
 def _limit(value: int) -> str:

@@ -20,7 +20,7 @@ LEAST_FREE = 5e9
 LEAST_FILES = 10_000
 CLOCK_S = 5.0
 """Drivers renew their heartbeat every 5 s, and count as lost after 60 s by the clock of the checking host."""
-ELSEWHERE = "--results DIR on a file system that all nodes see and that you may write"
+ELSEWHERE = "--results DIR on a file system that all nodes see and that you can write"
 LARGE_BYTES, LARGE_FILES, LARGE_S = 16 * 2**20, 4, 10.0
 """Size and number of files written like checkpoints, which take 10 to 16 MB with the paper's network. No new file is
 begun after LARGE_S."""
@@ -87,7 +87,7 @@ def _files_per_s(folder: Path, content: bytes, count: int, most_s: float) -> flo
         number += 1
     rate = number / max(time.monotonic() - started, 1e-6)
     if (folder / str(number - 1)).read_bytes() != content:
-        raise OSError(errno.EIO, "what was read back is not what was written", str(folder))
+        raise OSError(errno.EIO, "the data read back differ from the data written", str(folder))
     return rate
 
 
@@ -104,7 +104,9 @@ def check_error(folder: Path, existing: Path, error: OSError) -> Finding:
     within = f" (in {existing})" if existing != folder else ""
     text = f"{folder} cannot be written{within}: {error.strerror or error}"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return fail("results", text, f"make room there or have your quota raised, or {ELSEWHERE}" if full else ELSEWHERE)
+    return fail(
+        "results", text, f"free disk space there, have your quota raised, or use {ELSEWHERE}" if full else ELSEWHERE
+    )
 
 
 def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -> Finding:
@@ -113,12 +115,14 @@ def check_speed(folder: Path, speed: WriteSpeed, kind: str | None, nodes: int) -
     on = f", {kind}" if kind else ""
     text = f"{folder} can be written: {large}{speed.files_per_s:,.0f} small files/s{on}"
     if kind in IN_MEMORY:
-        return warn("results", f"{text}: it is in this node's memory, and lost when the node restarts", ELSEWHERE)
+        return warn("results", f"{text}: it is in this node's memory, and is lost when the node restarts", ELSEWHERE)
     if kind in LOCAL and nodes > 1:
         return warn("results", f"{text}: it is on this node's own disk, and other nodes may not see it", ELSEWHERE)
     slow = speed.bytes_per_s is not None and speed.bytes_per_s < SLOW_BYTES_PER_S
     if slow or speed.files_per_s < SLOW_FILES_PER_S:
-        return warn("results", f"{text}: trials will wait for it", "--results DIR on a faster file system (scratch)")
+        return warn(
+            "results", f"{text}: trials will be slowed down by it", "--results DIR on a faster file system (scratch)"
+        )
     return ok("results", text)
 
 
@@ -128,10 +132,12 @@ def check_space(free: FreeSpace) -> Finding:
     text = f"{size(free.free)} of {size(free.total)} free{files}"
     if free.free < LEAST_FREE:
         return warn(
-            "room", f"{text}: 100 trials take up to {size(LEAST_FREE)}", "make room, or --results DIR elsewhere"
+            "room",
+            f"{text}: 100 trials take up to {size(LEAST_FREE)}",
+            "free disk space, or use --results DIR elsewhere",
         )
     if free.files is not None and free.files < LEAST_FILES:
-        return warn("room", f"{text}: a trial leaves about ten", "remove old files, or --results DIR elsewhere")
+        return warn("room", f"{text}: a trial writes about ten", "remove old files, or use --results DIR elsewhere")
     return ok("room", text)
 
 
@@ -142,7 +148,7 @@ def check_clock(ahead_s: float) -> Finding:
     which = "behind" if ahead_s > 0 else "ahead of"
     return warn(
         "clock",
-        f"{abs(ahead_s):.0f} s {which} that of the results folder: where nodes differ by a minute, a driver that runs "
-        "is taken for lost, and another may start beside it",
+        f"{abs(ahead_s):.0f} s {which} that of the results folder: if clocks differ by a minute, a running driver may "
+        "be considered lost, and a second one may start",
         "have the clocks of the nodes synchronised (chrony, NTP)",
     )

@@ -74,23 +74,23 @@ def check_packages(wanted: Sequence[str] | None, installed: Callable[[str], str 
         pair = " and ".join(f"{name} {version}" for name, version in CUDA_12_PAIR.items())
         return warn(
             "packages",
-            f"{pair} stand in for the locked ones, for drivers of CUDA 12: figures may differ from those of the locked "
-            "ones, and not every CPU trains in bfloat16 with them",
-            "where the driver is 580 or newer, rm .venv/.installed; make env",
+            f"{pair} replace the locked ones, for drivers of CUDA 12: figures may differ from those of the locked "
+            "ones, and bfloat16 does not train on every CPU",
+            "if the driver is 580 or newer: rm .venv/.installed; make env",
         )
     named = [f"{name} {there}" for name in ("ser-ray", "ray", "torch", "numpy") if (there := installed(name))]
-    return ok("packages", f"{', '.join(named)}; all {len(wanted)} that are needed are here as required")
+    return ok("packages", f"{', '.join(named)}; all {len(wanted)} required packages are installed")
 
 
 def check_import(name: str, what: str, seconds: float, failure: str | None) -> Finding:
     """Judge the import of a package, given its duration and the reason of its failure, or None."""
     if failure is not None:
-        others = "; if that changes nothing, unset LD_LIBRARY_PATH and PYTHONPATH, which modules may have set"
+        others = "; if that does not help, unset LD_LIBRARY_PATH and PYTHONPATH, which environment modules may have set"
         return fail(name, f"{what} cannot be imported ({failure})", INSTALL + others)
     text = f"{what} imported in {seconds:.1f} s"
     if seconds > SLOW_IMPORT_S:
-        faster = "keep the environment on a faster disk, or in a container's image (one file)"
-        return warn(name, f"{text}: so long waits each process that imports it", faster)
+        faster = "put the environment on a faster disk, or in a container image (one file)"
+        return warn(name, f"{text}: each process that imports it waits as long", faster)
     return ok(name, text)
 
 
@@ -115,9 +115,9 @@ def check_shadows(before: Iterable[Path], names: Sequence[str]) -> Iterator[Find
         if own:
             yield warn(
                 "variables",
-                f"{folder} stands before the environment and has its own {', '.join(own)}",
-                "rename what is yours; in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, load no modules "
-                "with Python packages",
+                f"{folder} comes before the environment on Python's path and has its own {', '.join(own)}",
+                "rename your own files; in slurm/site.env, unset PYTHONPATH, export PYTHONNOUSERSITE=1, and load no "
+                "environment modules with Python packages",
             )
 
 
@@ -125,13 +125,13 @@ def check_variables(environment: Mapping[str, str], *, nodes: int, in_job: bool)
     """Yield warnings about variables that mislead a sweep; with several nodes, the job's script sets RAY_ADDRESS."""
     if environment.get("PYTHONHOME"):
         home = environment["PYTHONHOME"]
-        yield warn("variables", f"PYTHONHOME={home} makes Python look there for its library", "unset PYTHONHOME")
+        yield warn("variables", f"PYTHONHOME={home} makes Python use another standard library", "unset PYTHONHOME")
     if environment.get("RAY_ADDRESS") and not (in_job and nodes > 1):
         address = environment["RAY_ADDRESS"]
         yield warn(
             "variables",
             f"RAY_ADDRESS={address}: a sweep would join that cluster rather than use this machine",
-            "unset RAY_ADDRESS, unless that is what you want",
+            "unset RAY_ADDRESS, unless you want that",
         )
 
 
@@ -139,15 +139,15 @@ def check_kernel_cache(folders: Sequence[Path]) -> Finding:
     """Judge whether compiled code can be cached, given the folders that Numba tries, in order."""
     for folder in folders:
         if os.access(nearest_existing(folder), os.W_OK):
-            return ok("kernels", f"compiled code is kept in {folder}")
+            return ok("kernels", f"compiled code is cached in {folder}")
     own = kernel_cache.make_private_folder()
-    elsewhere = f"compiled code cannot be kept in {' or '.join(map(str, folders))}"
+    elsewhere = f"compiled code cannot be cached in {' or '.join(map(str, folders))}"
     if own is not None:
-        return ok("kernels", f"{elsewhere}: it is kept in {own}, compiled once on each node")
+        return ok("kernels", f"{elsewhere}: it is cached in {own}, compiled once on each node")
     return warn(
         "kernels",
         f"{elsewhere}, nor in {kernel_cache.private_folder()}: each process compiles for about 9 s",
-        "export NUMBA_CACHE_DIR=DIR in slurm/site.env, a folder that can be written",
+        "export NUMBA_CACHE_DIR=DIR in slurm/site.env, a writable folder",
     )
 
 

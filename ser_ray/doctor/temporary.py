@@ -53,16 +53,18 @@ def check_temporary(folder: Path, free: FreeSpace, kind: str | None, *, locks: b
     text = f"{folder}, {size(free.free)} of {size(free.total)} free" + (f", {kind}" if kind else "")
     length = len(os.fsencode(folder))
     if length > LONGEST:
-        return fail("temporary", f"{text}: {length} characters, but Ray's sockets leave {LONGEST}", SET_TMP)
+        return fail("temporary", f"{text}: {length} characters, but Ray's sockets allow {LONGEST}", SET_TMP)
     if kind in SHARED:
         return warn(
-            "temporary", f"{text}: not this node's own disk, on which Ray is slow and sockets are unsure", SET_TMP
+            "temporary",
+            f"{text}: not on this node's own disk; Ray is slow on a shared one, and sockets may fail",
+            SET_TMP,
         )
     if not locks:
-        left = "what runs leave there that are killed cannot be told from what is in use, and stays"
-        return warn("temporary", f"{text}: its file system knows no locks (flock): {left}", SET_TMP)
+        left = "folders of killed runs cannot be told from those in use, and remain"
+        return warn("temporary", f"{text}: its file system has no locks (flock): {left}", SET_TMP)
     if free.free < (1 - RAY_FULL) * free.total:
-        return warn("temporary", f"{text}: above {RAY_FULL:.0%} full Ray spills nothing more there", SET_TMP)
+        return warn("temporary", f"{text}: above {RAY_FULL:.0%} full, Ray stops spilling objects there", SET_TMP)
     return ok("temporary", text)
 
 
@@ -73,8 +75,8 @@ def check_shared_memory(free: int | None) -> Finding:
         return ok("shm", text)
     return warn(
         "shm",
-        f"{text}: Ray's object store of {size(OBJECT_STORE_BYTES)} will lie on disk",
-        "remove what was left there (ls -l /dev/shm); for a container, --shm-size=1g or bind the host's /dev/shm",
+        f"{text}: Ray's object store of {size(OBJECT_STORE_BYTES)} will be on disk",
+        "remove old files there (ls -l /dev/shm); in a container, use --shm-size=1g or bind the host's /dev/shm",
     )
 
 

@@ -33,25 +33,25 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
     progress = read_progress(folder, planned=planned)
     left_out = left_out_line(progress)
     if progress.empty:
-        why = f"of its present plan yet ({left_out})" if left_out else "yet"
-        raise InputError(f"{folder.path} has no trial {why}, so there is nothing to report; run the sweep first")
+        why = f"of its present plan ({left_out})" if left_out else "yet"
+        raise InputError(f"{folder.path} has no trial {why}: run the sweep first")
     key = None if trial is None else asked_trial(folder, trial)
     sweep = read_sweep_tables(folder, planned=planned)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out} cannot be made ({error.strerror}); --out DIR writes elsewhere") from error
+        raise InputError(f"{out} cannot be created ({error.strerror}); choose another folder with --out DIR") from error
     console = Console(stderr=True)
     quiet = not console.is_terminal
     drawn = track(draw_figures(sweep, key), "figures", console=console, disable=quiet, transient=True)
     figures = [(drawing, save(drawing, out / "figures")) for drawing in drawn]
     write_leaderboard_csv(sweep, out / "leaderboard.csv")
     (out / "index.html").write_text(page(sweep, progress, figures, datetime.now(UTC)), encoding="utf-8")
-    names = ", ".join(drawing.name for drawing, _ in figures) or "none: no trial has ended an epoch"
+    names = ", ".join(drawing.name for drawing, _ in figures) or "none, since no trial has finished an epoch"
     return [
         f"{counts_line(progress)}; {len(sweep.configurations)} configurations",
         *([left_out] if left_out else []),
-        f"{out / 'index.html'}   the report, figures in it",
+        f"{out / 'index.html'}   the report, with all figures",
         f"{out / 'leaderboard.csv'}   every CCC column",
         f"{out / 'figures'}   as .png and .pdf: {names}",
     ]
@@ -59,15 +59,17 @@ def write_report(folder: SweepFolder, out: Path, trial: str | None = None, *, ev
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report of a sweep and print the paths of its files; return 0."""
-    parser = argparse.ArgumentParser("ser-ray report", description="Leaderboard, figures and a page of a sweep.")
+    parser = argparse.ArgumentParser(
+        "ser-ray report", description="Write a report of a sweep: an HTML page, figures and the leaderboard as CSV."
+    )
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; by default <sweep>/report")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="output folder; default: <sweep>/report")
     parser.add_argument(
         "--trial",
         metavar="KEY",
-        help="the trial to show in detail, its key or the beginning of it; by default the best",
+        help="key, or its first characters, of the trial to show in detail; default: the best",
     )
-    parser.add_argument("--all", action="store_true", help="the trials of earlier plans of the sweep, too")
+    parser.add_argument("--all", action="store_true", help="include the trials of earlier plans of the sweep")
     arguments = parser.parse_args(argv)
     folder = open_sweep(arguments.folder)
     out = arguments.out or folder.path / "report"

@@ -79,7 +79,7 @@ def resolve(name: str, fields: Iterable[str], option: str) -> Attribute:
         return Attribute(name, is_field=False)
     ending = [field for field in known if field.endswith(f".{name}")]
     if len(ending) > 1:
-        raise InputError(f"{option} {name}: several fields are called so; legal: {', '.join(ending)}")
+        raise InputError(f"{option} {name}: the name is ambiguous; legal: {', '.join(ending)}")
     if ending:
         return Attribute(ending[0], is_field=True)
     candidates = [*COLUMNS.names, *known, *(field.rpartition(".")[2] for field in known)]
@@ -108,7 +108,7 @@ def resolve_number(name: str, rows: Sequence[tuple[Row, Fields]], option: str) -
         kind = COLUMNS.field(found.name).type
         other = None if pa.types.is_integer(kind) or pa.types.is_floating(kind) else str(kind)
     if other is not None:
-        raise InputError(f"{option} {name}: it must have numbers, but has {other}")
+        raise InputError(f"{option} {name}: it must be numeric, but contains {other}")
     return found
 
 
@@ -136,8 +136,8 @@ def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Callable[[Row,
     match = _CONDITION.fullmatch(condition)
     if match is None:
         raise InputError(
-            f"--where {condition!r} is not FIELD OP VALUE with one of = != < <= > >=, such as 'sequence_s >= 6'; "
-            "quote it, since < and > mean something else to a shell"
+            f"--where {condition!r} is not FIELD OP VALUE with one of = != < <= > >=, such as 'sequence_s >= 6'; quote "
+            "it, since a shell interprets < and >"
         )
     sign = "=" if match["sign"] == "==" else match["sign"]
     attribute = resolve(match["name"], _all_fields(rows), "--where")
@@ -145,17 +145,17 @@ def _parse(condition: str, rows: Sequence[tuple[Row, Fields]]) -> Callable[[Row,
     sample = next((value for value in values if value is not None), None)
     if sign in _ORDERS and not (_has_order(sample) or sample is None):
         raise InputError(
-            f"--where {condition!r}: {match['name']} has no order (such as {_format(sample)}); legal: = !="
+            f"--where {condition!r}: {match['name']} is not ordered (example: {_format(sample)}); legal: = !="
         )
     try:
         value = _typed(match["value"], sample)
     except ValueError as error:
         raise InputError(
-            f"--where {condition!r}: {match['value']!r} is not {error}, "
-            f"as {match['name']} is (such as {_format(sample)})"
+            f"--where {condition!r}: {match['value']!r} is not {error}, but {match['name']} is (example: "
+            f"{_format(sample)})"
         ) from error
     if value is None and sign in _ORDERS:
-        raise InputError(f"--where {condition!r}: nothing is more or less than none; legal: = !=")
+        raise InputError(f"--where {condition!r}: none has no order; legal: = !=")
 
     def holds(row: Row, fields: Fields) -> bool:
         found = _comparable(attribute.of(row, fields))

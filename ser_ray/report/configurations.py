@@ -191,8 +191,8 @@ def _fields(row: Row) -> dict[str, Any]:
         config = json.loads(row["config"] or "")
     except json.JSONDecodeError as error:
         raise InputError(
-            f"trials/{row['key']}.parquet: its column config is no JSON ({error}); "
-            "delete the file and run the sweep again to make it anew"
+            f"trials/{row['key']}.parquet: its column config is not JSON ({error}); delete the file and run the sweep "
+            "again to rewrite it"
         ) from error
     fields: dict[str, Any] = {}
     _flatten(config, "", fields)

@@ -98,21 +98,19 @@ def sorted_target(sort: str) -> tuple[str, str]:
 def footnote(sweep: SweepTables, *, unseen: bool = True) -> str:
     """Explain the numbers of a leaderboard in a few sentences; `unseen` includes that column, if there is one."""
     per_recording = bool(sorted_target(sweep.sort)[1])
-    what = (
-        "mean over the recordings of each one's CCC" if per_recording else "CCC pooled over all frames of a partition"
-    )
+    what = "mean of the per-recording CCCs" if per_recording else "CCC pooled over all frames of a partition"
     order = ", the lowest first" if sweep.ascending else ""
     searched = ""
     if len(shown_stages(sweep.configurations)) > 1:
-        searched = " Searches are fitted on devel: devel CCCs after a search are in sample, test CCCs are not."
+        searched = " Chains are chosen on devel, so devel CCCs after a search are in sample; test CCCs are not."
     target = unseen_target(sweep.configurations) if unseen and not per_recording else None
     if target is not None:
         searched += (
-            f" Unseen ({'mean of targets' if target == 'mean' else target}): estimated for recordings that the search "
-            "has not seen, by cross-fitting over folds of devel."
+            f" Unseen ({'mean of targets' if target == 'mean' else target}): CCC estimated for unseen recordings, by "
+            "cross-fitting over folds of devel."
         )
     return (
-        f"Sorted by {sweep.sort}{order}. Figures: {what}, mean ± 95 % interval (Student t) over the n "
+        f"Sorted by {sweep.sort}{order}. Figures: {what}, mean ± 95 % confidence interval (Student t) over the n "
         f"finished seeds.{searched}"
     )
 
@@ -130,14 +128,14 @@ def reliability_warnings(sweep: SweepTables) -> str:
     sentences = []
     if warned:
         sentences.append(
-            f"In {warned} {of_all} the gain of the search on devel is probably overfitted: devel is too small for it. "
-            "See the column doubt of postprocessing."
+            f"In {warned} {of_all} the gain of the search on devel is probably overfitted, since devel is too small: "
+            "see the column doubt of postprocessing."
         )
     if at_edge:
         sentences.append(
-            f"In {at_edge} {of_all} a chain has the longest window or the largest shift of its grid: "
-            "search.max_window_s or max_shift_s may be too small, or the network has not learnt the raters' delay "
-            "(training.label_shift_s). See the column at_edge of postprocessing."
+            f"In {at_edge} {of_all} the chosen chain is at the edge of the grid (longest window or largest shift): "
+            "search.max_window_s or search.max_shift_s may be too small, or training.label_shift_s does not compensate "
+            "the raters' delay. See the column at_edge of postprocessing."
         )
     return " ".join(sentences)
 
@@ -153,8 +151,8 @@ def print_leaderboard(
         console.print(f"{len(sweep.trials)} of {sweep.total} trials: where {' and '.join(sweep.where)}")
     ranked = sweep.configurations
     if not any(configuration.finished for configuration in ranked):
-        which = "no such trial has" if sweep.where else "no trial has"
-        console.print(f"{which} finished yet: there is nothing to rank")
+        which = "none of them has" if sweep.where else "no trial has"
+        console.print(f"{which} finished yet, so there is no ranking")
         return
     constants = ", ".join(f"{c.label} {c.text(ranked[0])}" for c in constant_columns(ranked))
     console.print(f"the same in all: {constants}")
@@ -170,35 +168,37 @@ def print_leaderboard(
     if line := reliability_warnings(sweep):
         console.print(line)
     if len(ranked) > top:
-        console.print(f"{top} of {len(ranked)} configurations: --top {len(ranked)} shows all")
+        console.print(f"{top} of {len(ranked)} configurations shown: --top {len(ranked)} shows all")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the best configurations of a sweep, and write all of them as CSV if requested; return 0."""
-    parser = argparse.ArgumentParser("ser-ray leaderboard", description="The best configurations.")
+    parser = argparse.ArgumentParser(
+        "ser-ray leaderboard", description="Rank the configurations of a sweep by their mean over seeds."
+    )
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument(
         "--sort",
         metavar="COLUMN",
-        help="any column or field of numbers (its mean over seeds); by default ccc_devel_mean",
+        help="rank by the mean over seeds of any numeric column or field; default: ccc_devel_mean",
     )
-    parser.add_argument("--ascending", action="store_true", help="the lowest first")
-    parser.add_argument("--top", metavar="N", type=int, default=20, help="how many; by default 20")
+    parser.add_argument("--ascending", action="store_true", help="lowest value first")
+    parser.add_argument("--top", metavar="N", type=int, default=20, help="number of configurations; default: 20")
     parser.add_argument(
         "--columns",
         metavar="A,B,...",
         default="",
-        help="show these too: columns of trials or fields of their configuration",
+        help="more columns: of trials, or fields of their configuration",
     )
     parser.add_argument(
         "--where",
         metavar="'FIELD OP VALUE'",
         action="append",
         default=[],
-        help="only trials of which this holds, such as 'sequence_s >= 6', 'kernels = 8-6-6'; may be given again",
+        help="only trials that meet this condition, such as 'sequence_s >= 6' or 'kernels = 8-6-6' (repeatable)",
     )
-    parser.add_argument("--all", action="store_true", help="the trials of earlier plans of the sweep, too")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="write all these configurations here")
+    parser.add_argument("--all", action="store_true", help="include the trials of earlier plans of the sweep")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write all selected configurations to this CSV file")
     arguments = parser.parse_args(argv)
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}, but must be at least 1")

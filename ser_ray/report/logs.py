@@ -85,12 +85,14 @@ def print_log(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the log of a trial; return 0, also when Ctrl-C ends --follow."""
-    parser = argparse.ArgumentParser("ser-ray logs", description="The log of one trial.")
+    parser = argparse.ArgumentParser("ser-ray logs", description="Print the log of one trial.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("key", metavar="KEY", help="a trial's key, or the beginning of it")
-    parser.add_argument("--last", metavar="N", type=int, help="only its last N lines")
+    parser.add_argument("key", metavar="KEY", help="key of the trial, or its first characters")
+    parser.add_argument("--last", metavar="N", type=int, help="print only the last N lines")
     parser.add_argument(
-        "--follow", action="store_true", help="then print what is added, until Ctrl-C or the end of the trial"
+        "--follow",
+        action="store_true",
+        help="print new lines as they are written, until Ctrl-C or the end of the trial",
     )
     arguments = parser.parse_args(argv)
     if arguments.last is not None and arguments.last < 1:

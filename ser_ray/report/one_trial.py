@@ -56,9 +56,8 @@ def asked_trial(folder: SweepFolder, key: str) -> str:
     found = find_key(folder, key)
     if found not in folder.keys("predictions"):
         raise InputError(
-            f"trial {found} has no predictions at {folder.part('predictions', found)}, so there is nothing of it to "
-            "draw: it has failed, is still training, or they were deleted; name another, or leave --trial out for the "
-            "best"
+            f"trial {found} has no predictions at {folder.part('predictions', found)}, so it cannot be drawn (it "
+            "failed, is still training, or its predictions were deleted); name another, or omit --trial for the best"
         )
     return found
 

@@ -80,7 +80,7 @@ def page(sweep: SweepTables, progress: SweepProgress, figures: Sequence[tuple[Dr
 def _leaderboard(sweep: SweepTables) -> str:
     ranked = sweep.configurations
     if not any(configuration.finished for configuration in ranked):
-        return "<h2>Leaderboard</h2>\n<p>No trial has finished yet: there is nothing to rank.</p>"
+        return "<h2>Leaderboard</h2>\n<p>No trial has finished yet, so there is no ranking.</p>"
     described, stages = varying_columns(ranked), shown_stages(ranked)
     columns = score_columns(ranked, stages, sorted_target(sweep.sort)[1])
     partial = ["not counted"] if any(not_counted(configuration) for configuration in ranked) else []

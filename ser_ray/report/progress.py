@@ -155,4 +155,4 @@ def left_out_line(progress: SweepProgress) -> str:
     if not number:
         return ""
     what = "1 trial of an earlier plan is" if number == 1 else f"{number:,} trials of earlier plans are"
-    return f"{what} not shown: --all takes {'it' if number == 1 else 'them'} in"
+    return f"{what} not shown: --all includes {'it' if number == 1 else 'them'}"

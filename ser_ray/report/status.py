@@ -16,7 +16,7 @@ FAILED_SHOWN = 20
 """Number of failed trials that are named unless all are requested."""
 LOGS_SHOWN, LINES_SHOWN = 3, 5
 """Number of failed trials whose log's last lines are shown, and number of lines of each."""
-_GO_ON = "run the sweep again to go on"
+_GO_ON = "run the sweep again to continue"
 
 
 def print_status(
@@ -33,7 +33,7 @@ def print_status(
             console.print(_begun_table(heading, trials, now))
     if progress.unsearched:
         _print(console, f"\nnot searched yet: {' '.join(progress.unsearched)}")
-        _print(console, "  running the sweep again searches them")
+        _print(console, "  run the sweep again to search them")
     if progress.failed:
         _print_failed(console, folder, progress.failed, len(progress.failed) if all_failed else FAILED_SHOWN)
 
@@ -118,7 +118,7 @@ def _trials_done(driver: DriverStatus) -> str:
 
 def _expected_end(driver: DriverStatus, now: datetime) -> str:
     if driver.ends_at is None:
-        return "its end cannot be estimated yet"
+        return "no estimate of the end yet"
     if driver.ends_at <= now:
         return "ends about now"
     return f"ends about {format_moment(driver.ends_at, now)} (in {format_age(driver.ends_at - now)})"
@@ -126,12 +126,12 @@ def _expected_end(driver: DriverStatus, now: datetime) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the progress of a sweep; return 0."""
-    parser = argparse.ArgumentParser("ser-ray status", description="How far a sweep has come.")
+    parser = argparse.ArgumentParser("ser-ray status", description="Show the progress of a sweep.")
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
     parser.add_argument(
         "--all",
         action="store_true",
-        help="every failed trial, not only the first of many; trials of earlier plans, too",
+        help="show all failed trials, and include the trials of earlier plans",
     )
     arguments = parser.parse_args(argv)
     folder = open_sweep(arguments.folder)

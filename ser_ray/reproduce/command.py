@@ -95,14 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.print:
         return 0
     for row in _rows(again.folder, "trials", again.key):
-        print(f"# it stands already since {row['ended_at']}: delete {again.folder.path} to train it once more")
+        print(f"# it was already trained again at {row['ended_at']}: delete {again.folder.path} to repeat that")
     code = _run(again.command)
     rows = _rows(again.folder, "trials", again.key)
     if not rows:
         return code or EXIT_INTERRUPTED
     (row,) = rows
     if row["status"] != "finished":
-        print(f"trained again it {row['status']}: {row['error']}; log: {again.folder.log(again.key)}")
+        print(f"the repeated training {row['status']}: {row['error']}; log: {again.folder.log(again.key)}")
         return EXIT_DIFFERENT
     stored = again.row, _rows(folder, "epochs", again.row["key"])
     comparison = compare(stored, (row, _rows(again.folder, "epochs", again.key)), options.tolerance)
@@ -112,19 +112,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "ser-ray reproduce", description="Train one trial of a sweep again, as it was trained, and compare."
+        "ser-ray reproduce",
+        description="Train one trial of a sweep again with the same settings, and compare the figures.",
     )
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("key", metavar="KEY", help="a trial's key, or the beginning of it")
-    parser.add_argument("--print", action="store_true", help="print the command, do not run it")
-    parser.add_argument("--corpus", metavar="DIR", help="its corpus; default: where the sweep had it")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to train; default: results/<sweep>/reproduce")
+    parser.add_argument("key", metavar="KEY", help="key of the trial, or its first characters")
+    parser.add_argument("--print", action="store_true", help="print the command; run nothing")
+    parser.add_argument("--corpus", metavar="DIR", help="corpus of the trial; default: the path that the sweep used")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the repeated training; default: results/<sweep>/reproduce"
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=TOLERANCE,
         metavar="CCC",
-        help="most that a CCC may differ where device, versions or commit differ (default: %(default)g)",
+        help="largest accepted difference of a CCC if device, versions or commit differ (default: %(default)g)",
     )
     return parser
 
@@ -171,10 +174,10 @@ def _code_lines(folder: SweepFolder, row: Row) -> list[str]:
     if row["git_diff"] and row["git_diff"] == patch:
         lines.append("uncommitted changes: as here")
     elif row["git_diff"]:
-        known = shlex.quote(str(kept)) if kept.exists() else f"{kept}, which is not there any more"
+        known = shlex.quote(str(kept)) if kept.exists() else f"{kept}, which no longer exists"
         lines.append(f"uncommitted changes: git apply {known}")
     elif stored.endswith("+"):
-        lines.append("uncommitted changes: there were some, which were not kept")
+        lines.append("uncommitted changes: some, which were not recorded")
     elif patch:
         lines.append("uncommitted changes: none, but here there are some; git stash")
     return lines
@@ -185,18 +188,23 @@ def _find(folder: SweepFolder, key: str) -> Row:
     matching = [key] if key in known else [other for other in known if key and other.startswith(key)]
     if not matching:
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.3) or known[:3]
-        said = f"; trials there are: {', '.join(near)}" if near else "; it has none yet"
+        said = f"; trials there are: {', '.join(near)}" if near else "; it has no trials yet"
         raise InputError(f"{folder.path} has no row of a trial {key!r}{said}")
     if len(matching) > 1:
-        raise InputError(f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}; give more")
+        raise InputError(
+            f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}; give more "
+            "characters of the key"
+        )
     (row,) = _rows(folder, "trials", matching[0])
     if row["status"] == "failed":
         raise InputError(
-            f"trial {row['key']} failed ({row['error']}), so that there are no figures to compare; "
-            "running its sweep with --retry-failed tries it again"
+            f"trial {row['key']} failed ({row['error']}), so there are no figures to compare; to try it again, run its "
+            "sweep with --retry-failed"
         )
     if row["status"] == "stopped" and not row["epochs"]:
-        raise InputError(f"trial {row['key']} was stopped before its first epoch ended: there is nothing to compare")
+        raise InputError(
+            f"trial {row['key']} was stopped before its first epoch ended: there are no figures to compare"
+        )
     return row
 
 
@@ -211,7 +219,7 @@ def _config(folder: SweepFolder, row: Row) -> TrialConfig:
     if config["trial_version"] != TRIAL_VERSION:
         raise InputError(
             f"trial {row['key']} was trained with TRIAL_VERSION {config['trial_version']}, but here it is "
-            f"{TRIAL_VERSION}: an equal configuration gives other numbers; {checkout}"
+            f"{TRIAL_VERSION}: the same configuration gives different numbers; {checkout}"
         )
     for section, kind in (("model", ModelConfig), ("training", TrainingConfig)):
         own = {field.name for field in fields(kind)}
@@ -226,7 +234,7 @@ def _config(folder: SweepFolder, row: Row) -> TrialConfig:
         model=ModelConfig(**config["model"]), training=TrainingConfig(**config["training"]), search=search
     )
     if trial_key(found, row["corpus_fingerprint"]) != row["key"]:
-        raise InputError(f"the row of trial {row['key']} holds a configuration of another key; {checkout}")
+        raise InputError(f"the row of trial {row['key']} has a configuration whose key is another; {checkout}")
     return found
 
 
@@ -240,7 +248,7 @@ def _corpus(folder: SweepFolder, row: Row, given: str | None, out: Path) -> Corp
     if corpus.fingerprint != row["corpus_fingerprint"]:
         raise InputError(
             f"the corpus in {corpus.path} has fingerprint {corpus.fingerprint}, but trial {row['key']} was trained "
-            f"on {row['corpus']} with fingerprint {row['corpus_fingerprint']}; name that one with --corpus DIR"
+            f"on {row['corpus']} with fingerprint {row['corpus_fingerprint']}; name its corpus with --corpus DIR"
         )
     return corpus
 
@@ -254,7 +262,7 @@ def _corpus_of_sweep(folder: SweepFolder) -> str:
     name = read_document(folder.sweep_file).data.get("corpus")
     if name in BUILT_IN:
         return str(name)
-    where = f"the sweep had its corpus in {found[1]}, which is not there" if found else "no corpus is named"
+    where = f"the sweep had its corpus in {found[1]}, which does not exist" if found else "no corpus is named"
     raise InputError(f"{folder.sweep_file}: {where}; name the corpus with --corpus DIR")
 
 

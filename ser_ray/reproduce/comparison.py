@@ -60,12 +60,12 @@ class Comparison:
     def verdict(self) -> str:
         """The result in one line."""
         if self.equal:
-            return "equal bit for bit"
+            return "bit-identical"
         apart = f"CCC differ by at most {self._greatest('ccc_'):.3g}, other figures by {self._greatest(''):.3g}"
         if not self.reasons:
-            return f"{apart}, although commit, versions and device are the same"
-        expected = "that rounding differs is expected" if self.good else f"more than the {self.tolerance:g} expected"
-        return f"{apart}: {expected}, since these are not the same: {'; '.join(self.reasons)}"
+            return f"{apart}, although commit, versions and device are identical"
+        expected = "different rounding is expected" if self.good else f"more than the {self.tolerance:g} expected"
+        return f"{apart}: {expected}, since these differ: {'; '.join(self.reasons)}"
 
     def _greatest(self, kind: str) -> float:
         return max((f.difference for f in (*self.of_row, *self.of_epochs) if kind in f.name), default=0.0)

@@ -75,7 +75,7 @@ def _check_part(folder: SweepFolder, table: str, key: str, *, whole: bool) -> Da
     try:
         with opened_part(path) as file:
             if not file.metadata.num_rows:
-                raise DamagedPartError(path, "it holds no row")
+                raise DamagedPartError(path, "it has no row")
         if table == "predictions":
             read_trial(path)
         rows = read_part(path, table) if whole else None
@@ -90,7 +90,7 @@ def _check_part(folder: SweepFolder, table: str, key: str, *, whole: bool) -> Da
 
 def _check_row(rows: pa.Table, path: Path) -> None:
     if len(rows) > 1:
-        raise DamagedPartError(path, f"it holds {len(rows)} rows of one trial")
+        raise DamagedPartError(path, f"it has {len(rows)} rows of one trial")
     status, config = rows["status"][0].as_py(), rows["config"][0].as_py()
     if status not in STATUSES:
         raise DamagedPartError(path, f"its column status is {status!r}")
@@ -99,4 +99,4 @@ def _check_row(rows: pa.Table, path: Path) -> None:
     except json.JSONDecodeError:
         is_object = False
     if not is_object:
-        raise DamagedPartError(path, "its column config is no JSON object")
+        raise DamagedPartError(path, "its column config is not a JSON object")

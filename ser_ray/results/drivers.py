@@ -95,7 +95,7 @@ def _scalar(name: str, value: Any) -> Any:
     if not isinstance(value, datetime):
         return value
     if value.tzinfo is None:
-        raise ValueError(f"{name} of a driver is {value}, but must have a time zone")
+        raise ValueError(f"{name} of a driver is {value}, but needs a time zone")
     return value.astimezone(UTC).isoformat()
 
 
@@ -126,16 +126,16 @@ def _read_driver(path: Path) -> DriverStatus | None:
                 last = text
                 continue
             raise InputError(
-                f"{path} is not what a driver of this sweep writes ({error}); delete it, if that driver has ended"
+                f"{path} is not a valid heartbeat file of this sweep ({error}); if that driver has ended, delete it"
             ) from error
 
 
 def _parse(values: Any) -> DriverStatus:
     if not isinstance(values, Mapping):
-        raise ValueError("no JSON object")
+        raise ValueError("it is not a JSON object")
     missing = [name for name in _WRITTEN if name not in values]
     if missing:
-        raise ValueError(f"without {', '.join(missing)}")
+        raise ValueError(f"it lacks {', '.join(missing)}")
     found = {name: values[name] for name in _WRITTEN}
     for name in ("pid", "planned", "standing", "epochs_to_do", "epochs_done"):
         _check_type(name, found[name], int)
@@ -153,12 +153,12 @@ def _parse(values: Any) -> DriverStatus:
 
 def _check_type(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}, no {kind.__name__}")
+        raise ValueError(f"{name} is {value!r}, not of type {kind.__name__}")
 
 
 def _time(name: str, value: Any) -> datetime:
     _check_type(name, value, str)
     time = datetime.fromisoformat(value)
     if time.tzinfo is None:
-        raise ValueError(f"{name} is {value!r}, without a time zone")
+        raise ValueError(f"{name} is {value!r}, but needs a time zone")
     return time

@@ -124,7 +124,7 @@ def open_sweep(path: str | Path) -> SweepFolder:
     if not near and Path(path).parent.is_dir():
         near = sorted(str(p.parent) for p in Path(path).parent.glob("*/sweep.yaml"))
     found = f"; sweeps nearby: {', '.join(near)}" if near else ""
-    raise InputError(f"{path} holds no sweep (a folder with sweep.yaml, such as results/overlap){found}")
+    raise InputError(f"{path} is not a sweep's folder (with sweep.yaml, such as results/overlap){found}")
 
 
 def find_key(folder: SweepFolder, key: str) -> str:
@@ -142,7 +142,7 @@ def find_key(folder: SweepFolder, key: str) -> str:
     if len(matching) > 1:
         raise InputError(
             f"{key!r} begins the keys of {len(matching)} trials: {', '.join(matching[:5])}"
-            f"{', ...' if len(matching) > 5 else ''}; give more of the key"
+            f"{', ...' if len(matching) > 5 else ''}; give more characters of the key"
         )
     return matching[0]
 
@@ -170,13 +170,13 @@ def read_planned(folder: SweepFolder) -> frozenset[str] | None:
         except ValueError as error:
             reason = f"{error}"
     raise InputError(
-        f"{path} cannot be read ({reason}); delete it, or run the sweep again, which writes it anew: without it the "
-        "trials of all plans are shown"
+        f"{path} cannot be read ({reason}); run the sweep again to rewrite it, or delete it to show the trials of all "
+        "plans"
     )
 
 
 def _parse(values: object) -> frozenset[str]:
     keys = values.get("trials") if isinstance(values, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ValueError('no object with a list of keys, {"trials": ["..."]}')
+        raise ValueError('it is not an object with a list of keys, {"trials": ["..."]}')
     return frozenset(keys)

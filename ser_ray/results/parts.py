@@ -29,10 +29,10 @@ class DamagedPartError(InputError):
 
     def __str__(self) -> str:
         """Format the message, with the way to repair the part."""
-        again = "running the sweep again sets it aside and makes it anew"
+        again = "run the sweep again to set it aside and restore it"
         if self.path.parent.name == "predictions":  # a sweep that goes on does not read again those already used
             files = map(str, (self.path, self.path.parent.parent / "trials" / self.path.name))
-            again = f"to have it again from its checkpoint: rm -f {shlex.join(files)}, and run again"
+            again = f"to restore it from its checkpoint: rm -f {shlex.join(files)}, and run the sweep again"
         return f"{self.path} cannot be read ({self.reason}); {again}"
 
 
@@ -100,7 +100,7 @@ def read_part(
     if of_one_trial:
         _check_key(table, name, path)
         if not len(table) and name in ("trials", "postprocessing"):  # the others may have no rows: no epoch, no frame
-            raise DamagedPartError(path, "it holds no row")
+            raise DamagedPartError(path, "it has no row")
     table = table.drop_columns(
         [c for c in ("schema_version", "key") if c in table.column_names and c not in expected.names]
     )
@@ -109,7 +109,7 @@ def read_part(
             return pa.Table.from_arrays(table.columns, schema=expected)
         with contextlib.suppress(pa.ArrowException):
             return table.cast(expected)
-    raise DamagedPartError(path, f"it does not have the columns of {name} in schema version {SCHEMA_VERSION}")
+    raise DamagedPartError(path, f"its columns are not those of {name} in schema version {SCHEMA_VERSION}")
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
         raise
     except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno in FILE_SYSTEM_ERRORS:
-            raise InputError(f"{path} cannot be read: {error}; see to its file system, and try again") from error
+            raise InputError(f"{path} cannot be read: {error}; check its file system, and try again") from error
         raise DamagedPartError(path, _brief(error)) from error
 
 
@@ -169,8 +169,9 @@ def _check_version(table: pa.Table, name: str, path: Path) -> None:
         raise DamagedPartError(path, "its column schema_version is not one number")
     if versions - {SCHEMA_VERSION}:
         raise InputError(
-            f"{path} has schema version {versions.pop()}, of another version of ser_ray; this one reads version "
-            f"{SCHEMA_VERSION}: run the sweep again in another folder (--results DIR), which trains it anew"
+            f"{path} has schema version {versions.pop()}, which another version of ser_ray wrote; this version reads "
+            f"{SCHEMA_VERSION}: run the sweep again in another folder (--results DIR), where its trials are trained "
+            "again"
         )
 
 
@@ -181,7 +182,7 @@ def _check_key(table: pa.Table, name: str, path: Path) -> None:
         raise DamagedPartError(path, "it has no column key")
     others = set(table["key"].to_pylist()) - {path.name.removesuffix(PART)}
     if others:
-        raise DamagedPartError(path, f"it holds rows of {', '.join(sorted(map(str, others)))[:80]}")
+        raise DamagedPartError(path, f"it has rows of {', '.join(sorted(map(str, others)))[:80]}")
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -195,7 +196,7 @@ def read_metadata(path: Path) -> dict[str, str]:
             metadata = file.schema_arrow.metadata or {}
             return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
     except FileNotFoundError as error:
-        raise InputError(f"{path} cannot be read (it is not there)") from error
+        raise InputError(f"{path} cannot be read (it does not exist)") from error
 
 
 def read_trial(path: Path) -> dict[str, Any]:
@@ -207,9 +208,9 @@ def read_trial(path: Path) -> dict[str, Any]:
     try:
         row = json.loads(read_metadata(path).get("trial", "null"))
     except json.JSONDecodeError as error:
-        raise DamagedPartError(path, f"the row of its trial is no JSON: {_brief(error)}") from error
+        raise DamagedPartError(path, f"the row of its trial is not JSON: {_brief(error)}") from error
     if not isinstance(row, dict):
-        raise DamagedPartError(path, "it holds no row of its trial")
+        raise DamagedPartError(path, "it has no row of its trial")
     if row.get("key") != path.name.removesuffix(PART):
         raise DamagedPartError(path, f"it belongs to trial {str(row.get('key'))[:80]}")
     return row

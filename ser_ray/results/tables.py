@@ -61,12 +61,12 @@ def read_table(
     if kept is not None:
         return kept
     if wanted is not None and len(wanted) <= FEW:
-        return _read(folder, name, wanted, columns, _nothing(name, columns), skip_damaged=skip_damaged)[0]
-    stamps = folder.stamps(name)
-    if wanted is not None:
-        stamps = {key: stamp for key, stamp in stamps.items() if key in wanted}
-    compacted = _read_compacted(folder, name, stamps, columns)
-    return _read(folder, name, stamps, columns, compacted, skip_damaged=skip_damaged)[0]
+        read: Iterable[str] = wanted
+        compacted = _Compacted(no_rows(name, columns), {})
+    else:
+        read = stamps = {key: at for key, at in folder.stamps(name).items() if wanted is None or key in wanted}
+        compacted = _read_compacted(folder, name, stamps, columns)
+    return _read(folder, name, read, columns, compacted, skip_damaged=skip_damaged)[0]
 
 
 def compacted_keys(folder: SweepFolder, name: str) -> frozenset[str]:
@@ -205,7 +205,7 @@ def _read_compacted(
     folder: SweepFolder, name: str, stamps: Mapping[str, Stamp], columns: Sequence[str] | None
 ) -> _Compacted:
     """Read the compacted file's rows of parts with these stamps; none if it is missing or damaged."""
-    nothing = _nothing(name, columns)
+    nothing = _Compacted(no_rows(name, columns), {})
     try:
         with opened_part(folder.compacted(name)) as file:
             ranges = _ranges(file, name, stamps)
@@ -215,10 +215,6 @@ def _read_compacted(
     except (FileNotFoundError, InputError):
         return nothing
     return _Compacted(rows, ranges) if rows.schema.equals(nothing.rows.schema) else nothing
-
-
-def _nothing(name: str, columns: Sequence[str] | None) -> _Compacted:
-    return _Compacted(no_rows(name, columns), {})
 
 
 def _pack(listed: Sequence[tuple[str, int, int, int]]) -> str:

@@ -31,14 +31,14 @@ def own_address(peers: Sequence[str] = (), interface: str | None = None) -> str:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
     except OSError as error:
         raise InputError(
-            f"the name of this host, {name}, has no IPv4 address ({error}); name the interface of its network by "
-            "SER_RAY_INTERFACE in slurm/site.env, such as SER_RAY_INTERFACE=eth0"
+            f"the name of this host, {name}, has no IPv4 address ({error}); set SER_RAY_INTERFACE in slurm/site.env to "
+            "the network interface between the nodes, such as SER_RAY_INTERFACE=eth0"
         ) from error
     outside = [address for address in found if not address.startswith("127.")]
     if not outside:
         raise InputError(
-            f"the name of this host, {name}, stands for {found[0]} alone, which other nodes do not reach; name the "
-            f"interface of its network by SER_RAY_INTERFACE in slurm/site.env; there are {_interfaces()}"
+            f"the name of this host, {name}, resolves only to {found[0]}, which other nodes cannot reach; set "
+            f"SER_RAY_INTERFACE in slurm/site.env to the network interface between the nodes, one of {_interfaces()}"
         )
     return outside[0]
 
@@ -76,8 +76,8 @@ def _address_of(interface: str) -> str:
             answer = fcntl.ioctl(any_socket.fileno(), _SIOCGIFADDR, request)
         except OSError as error:
             raise InputError(
-                f"SER_RAY_INTERFACE is {interface!r}, but this host has no IPv4 address on it ({error.strerror}); "
-                f"there are {_interfaces()}"
+                f"SER_RAY_INTERFACE is {interface!r}, but this host has no IPv4 address on it ({error.strerror}); set "
+                f"it to one of {_interfaces()}"
             ) from error
     return socket.inet_ntoa(answer[20:24])
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ser_ray.slurm.pending import Pending
 from ser_ray.slurm.request import Request
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
 from ser_ray.sweep.nodes.heartbeat import Share
+from ser_ray.sweep.nodes.trial_resources import GpuShares
 from ser_ray.sweep.planning.measured import DeviceClass
 from ser_ray.trial import Trial
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from ser_ray import allocation, provenance
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import limit_to_job
+from ser_ray.plain_text import counted
 from ser_ray.process import handle_signals
 from ser_ray.slurm.address import free_port, own_address
 from ser_ray.sweep.nodes.mps import shared_gpus
@@ -45,11 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when the rendezvous is over, 1 if the node is unfit or Ray ended too often, 76 if the job's first node is
         gone. The batch script is gone with that node, yet SLURM lets the job go on.
     """
-    parser = argparse.ArgumentParser("python -m ser_ray.slurm.node", description="One node of a job of launch.sh.")
-    parser.add_argument("meeting", type=Path, help="folder in which the nodes of the job meet")
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="the sweep's folder")
-    parser.add_argument("--head", action="store_true", help="the others join this node")
-    parser.add_argument("--peer", action="append", default=[], metavar="HOST", help="another node (repeatable)")
+    parser = argparse.ArgumentParser(
+        "python -m ser_ray.slurm.node", description="Run one node of a job of slurm/launch.sh: check it, then run Ray."
+    )
+    parser.add_argument("meeting", type=Path, help="folder of the rendezvous of the job's nodes")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder of the sweep's results")
+    parser.add_argument(
+        "--head", action="store_true", help="run the head of the Ray cluster, which the other nodes join"
+    )
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="HOST", help="host name of another node of the job (repeatable)"
+    )
     options = parser.parse_args(argv)
     # All processes of a job get its signals; the sweep alone decides what to do about them.
     hold_signals()
@@ -66,7 +73,7 @@ def _take_part(options: argparse.Namespace) -> int:
         with shared_gpus(os.environ.get("SER_RAY_MPS") == "1", node.log):
             return node.serve()
     except InputError as error:
-        node.log(f"takes no part: {error}")
+        node.log(f"is not used: {error}")
         rendezvous.report_unfit(node.name, " ".join(str(error).split()))
         return 1
 
@@ -95,7 +102,9 @@ class _Node:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_S, check=False)
         except subprocess.TimeoutExpired as error:
-            raise InputError(f"the check of this node did not end in {CHECK_S:.0f} s (a file system hangs?)") from error
+            raise InputError(
+                f"the check of this node did not finish in {CHECK_S:.0f} s (does a file system hang?)"
+            ) from error
         # in one piece, since all nodes write to one log; lines on what is ok are shown for the head alone
         lines = [line for line in (done.stdout + done.stderr).splitlines() if self._head or "  ok  " not in line]
         print("\n".join(lines), flush=True)
@@ -103,7 +112,7 @@ class _Node:
             found = json.loads(record.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(
-                f"the check of this node ended with {done.returncode} and left no record ({error})"
+                f"the check of this node ended with exit code {done.returncode} and wrote no record ({error})"
             ) from error
         if not found["fit"]:
             raise InputError("; ".join(found["problems"]))
@@ -126,20 +135,22 @@ class _Node:
                     if self._head and not self._announce(process, address):
                         if self._rendezvous.closed:
                             return 0
-                        self.log(f"Ray did not come up at {address} (its log: {self._ray_log})")
+                        self.log(f"Ray did not start at {address} (its log: {self._ray_log})")
                         continue
                     while process.poll() is None:
                         if self._rendezvous.closed:
                             return 0
                         if not self._head and self._first_node_gone(address):
-                            self.log("the first node of the job is gone")
+                            self.log("the first node of the job was lost")
                             return EXIT_FIRST_NODE_GONE
                         time.sleep(POLL_S)
                 self._keep_logs(folder)
-                self.log(f"Ray ended by itself, with {process.returncode} (its logs: {self._ray_log.parent})")
+                self.log(
+                    f"Ray ended unexpectedly, with exit code {process.returncode} (its logs: {self._ray_log.parent})"
+                )
                 if self._head:
                     return 1  # the cluster is gone with its head: the job begins again, or ends
-        raise InputError(f"Ray did not stay up in {TRIES} tries (its logs: {self._ray_log.parent})")
+        raise InputError(f"Ray ended {TRIES} times (its logs: {self._ray_log.parent})")
 
     def _first_node_gone(self, address: str) -> bool:
         """Check whether the head has not answered for too long; Ray itself notices late that a host lost its power."""
@@ -168,7 +179,7 @@ class _Node:
             if address is not None:
                 return address
             time.sleep(POLL_S)
-        raise InputError(f"the head announced no address within {HEAD_S:.0f} s")
+        raise InputError(f"the head node reported no address within {HEAD_S:.0f} s")
 
     @contextlib.contextmanager
     def _ray(self, folder: Path, address: str) -> "Iterator[subprocess.Popen[bytes]]":
@@ -186,7 +197,7 @@ class _Node:
             # any free ports, since another job on this node would begin with the same ones
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
         ]
-        self.log(f"starts Ray at {own}: {allocation.cpus()} CPUs, {len(self._gpus)} GPUs")
+        self.log(f"starts Ray at {own}: {counted(allocation.cpus(), 'CPU')}, {counted(len(self._gpus), 'GPU')}")
         with self._ray_log.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:

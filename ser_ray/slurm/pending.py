@@ -62,8 +62,8 @@ def _check_writable(folder: SweepFolder) -> None:
     existing = next(path for path in (folder.path.absolute(), *folder.path.absolute().parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         raise InputError(
-            f"results cannot be written to {folder.path}: {existing} is no folder that you may write to; "
-            "choose another folder with --results DIR"
+            f"results cannot be written to {folder.path}: you have no permission to write to {existing}; choose "
+            "another folder with --results DIR"
         )
 
 
@@ -71,7 +71,7 @@ def _drivers(folder: SweepFolder) -> list[str]:
     """Describe each process that is running the sweep now, a line each."""
     running = [driver for driver in read_drivers(folder) if driver.alive(datetime.now(UTC))]
     return [
-        f"running: {f'job {driver.job_id}' if driver.job_id else f'process {driver.pid}'} on {driver.host} runs this "
-        "sweep now; a job that starts beside it is refused, unless both are of one array"
+        f"running: {f'job {driver.job_id}' if driver.job_id else f'process {driver.pid}'} on {driver.host} is running "
+        "this sweep; a second job is refused while it runs, unless both belong to one array"
         for driver in running
     ]

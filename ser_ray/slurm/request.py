@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
-from ser_ray.sweep.planning.slots import slots, taken
+from ser_ray.sweep.nodes.trial_resources import GpuShares, slots, taken
 from ser_ray.sweep.spec.config import Resources
 
 MOST_CPUS = 16
@@ -86,29 +85,29 @@ class Request:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command-line options of the request."""
-    parser.add_argument(
-        "--time", metavar="T", help=f"limit: {TIME_FORMS}; default: the estimate and half as much again"
-    )
-    parser.add_argument("--nodes", default="1", metavar="N", help="nodes of the job, default 1")
-    parser.add_argument("--gpus-per-node", metavar="G", help="such as 4 or a100:4; default: none")
+    parser.add_argument("--time", metavar="T", help=f"time limit: {TIME_FORMS}; default: 1.5 times the estimate")
+    parser.add_argument("--nodes", default="1", metavar="N", help="number of nodes of the job; default: 1")
+    parser.add_argument("--gpus-per-node", metavar="G", help="GPUs on each node, such as 4 or a100:4; default: none")
     parser.add_argument(
         "--cpus-per-task",
         metavar="C",
-        help=f"cores on each node; default: for all trials that can run there at once, on nodes without GPUs at most "
-        f"{MOST_CPUS}",
+        help=f"cores on each node; default: enough for all trials that can run there in parallel, at most {MOST_CPUS} "
+        "on nodes without GPUs",
     )
     parser.add_argument("--mem", metavar="M", help="memory on each node, such as 32G")
     parser.add_argument("--partition", metavar="P")
     parser.add_argument("--account", metavar="A")
     parser.add_argument(
-        "--array", metavar="N", help="N jobs of one node each share the sweep, and need not wait for all"
+        "--array",
+        metavar="N",
+        help="submit N jobs of one node, each with a share of the sweep; each starts as soon as a node is free",
     )
     parser.add_argument(
         "--sbatch",
         action="append",
         default=[],
         metavar="OPTION",
-        help="any further option of sbatch, with '=': --sbatch=--constraint=a100 (repeatable)",
+        help="any other option of sbatch, with '=', such as --sbatch=--constraint=a100 (repeatable)",
     )
 
 
@@ -116,21 +115,21 @@ def read_request(options: argparse.Namespace) -> Request:
     """Build the request from parsed options."""
     if options.time is not None and read_time(options.time) < LEAST_S:
         raise InputError(
-            f"--time is {options.time!r}, but a job saves minutes before its limit, so that it would train nothing; "
-            "ask for 15 minutes or more (--time 15)"
+            f"--time is {options.time!r}, but a job saves its trials minutes before the limit, so it would train "
+            "nothing; request at least 15 minutes (--time 15)"
         )
     jobs = None if options.array is None else _count("--array", options.array, "--array 8 for eight jobs")
     nodes = _count("--nodes", options.nodes, "--nodes 4")
     if jobs is not None and nodes > 1:
         raise InputError(
-            f"--nodes is {nodes} beside --array {jobs}, but each job of an array runs its share of the trials on one "
-            f"node; leave out one of the two (--array {jobs * nodes} alone asks for as many nodes)"
+            f"--nodes is {nodes} and --array is {jobs}, but each job of an array runs its share of the trials on one "
+            f"node; use only one of the two (--array {jobs * nodes} requests as many nodes)"
         )
     gpus = options.gpus_per_node
     if gpus is not None and not re.fullmatch(r"([A-Za-z0-9._-]+:)?[1-9][0-9]{0,3}", gpus):
         raise InputError(
-            f"--gpus-per-node is {gpus!r}, but must be a number from 1, a kind of GPU before it if need be, such as 4 "
-            "or a100:4; leave it out for nodes without"
+            f"--gpus-per-node is {gpus!r}, but must be a whole number from 1, optionally after a GPU type, such as 4 "
+            "or a100:4; omit it for nodes without GPUs"
         )
     cpus = options.cpus_per_task
     return Request(
@@ -162,7 +161,7 @@ def _check_further(option: str) -> str:
         )
     name = option[2:].partition("=")[0] if option.startswith("--") else _SHORT.get(option[1], "")
     if name in _OWN:
-        raise InputError(f"--sbatch is {option!r}, but this command says that itself: give it as --{_OWN[name]}")
+        raise InputError(f"--sbatch is {option!r}, but this command sets that option itself: use --{_OWN[name]}")
     return option
 
 
@@ -181,7 +180,7 @@ def read_time(text: str) -> int:
         raise InputError(f"--time is {text!r}, but must be {TIME_FORMS}, such as --time 4:00:00 for four hours")
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if not total:
-        raise InputError(f"--time is {text!r}, but must be above 0 ({TIME_FORMS}); leave it out to have it estimated")
+        raise InputError(f"--time is {text!r}, but must be above 0 ({TIME_FORMS}); omit it to use the estimate")
     return total
 
 

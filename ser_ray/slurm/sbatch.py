@@ -22,7 +22,7 @@ def submit_job(line: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[str, 
     program = shutil.which(line[0])
     if program is None:
         raise InputError(
-            f"there is no {line[0]} here: run this command, or the line above, on a login node of the cluster"
+            f"{line[0]} is not installed here: run this command, or the line above, on a login node of the cluster"
         )
     try:
         # in a process group of its own, since on some clusters sbatch is a script around the real program
@@ -43,17 +43,17 @@ def submit_job(line: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[str, 
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise InputError(
-                f"sbatch did not answer within {timeout_s:g} s: is the controller down (scontrol ping)? The job may be "
-                f"there all the same: {CHECK}"
+                f"sbatch did not answer within {timeout_s:g} s: is the controller down (scontrol ping)? The job may "
+                f"have been submitted: {CHECK}"
             ) from None
         except KeyboardInterrupt:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         # the controller may have accepted a job although it did not answer in time
-        unsure = f"\nThe job may be there all the same: {CHECK}" if "timed out" in output.lower() else ""
+        unsure = f"\nThe job may have been submitted: {CHECK}" if "timed out" in output.lower() else ""
         raise InputError(
-            f"sbatch refused the job (exit code {process.returncode}):\n{output or 'it said nothing'}{unsure}"
+            f"sbatch refused the job (exit code {process.returncode}):\n{output or 'without a message'}{unsure}"
         )
     number = re.search(r"^Submitted batch job (\d+)", output, re.MULTILINE)
     return output, number and number[1]

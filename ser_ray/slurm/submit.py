@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ser_ray.errors import InputError
+from ser_ray.plain_text import counted
 from ser_ray.report.terminal import format_age
 from ser_ray.slurm.estimate import START_H, Estimate, estimate, limit_s, trials_of_jobs, wall_hours
 from ser_ray.slurm.pending import Pending, read_pending
@@ -31,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     pending = read_pending(options)
     print(pending.text)
     if not pending.open and not pending.to_propose:
-        done = f"all {len(pending.trials)} trials stand already in {pending.folder.path}"
+        done = f"all {counted(len(pending.trials), 'trial')} have already ended in {pending.folder.path}"
         print(f"{done}: nothing to submit{_failed(pending)}")
         return 0
     request, notes = _complete(pending, request, passed)
     line = ["sbatch", *request.options, str(SCRIPT), *passed]
     print("\n".join(notes), shlex.join(line), sep="\n\n", end="\n\n")
     if not own.go:
-        print("not submitted: the same command with --go submits it")
+        print("not submitted: add --go to submit it")
         return 0
     output, number = submit_job(line)
     print("\n".join([output, *_how_to_watch(number, pending, request)]))
@@ -49,13 +50,13 @@ def _own_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ser-ray submit",
         usage="ser-ray submit FILE.yaml [options of the sweep command] [--go] [options below]",
-        description="Look at a sweep, estimate its wall-clock time from trials that were measured, and print the "
-        "sbatch line for it. Run it in the project's folder, on a login node.",
+        description="Check a sweep, estimate its wall-clock time from measured trials, and print the sbatch line for "
+        "it. Run this in the project's folder, on a login node.",
         epilog="FILE.yaml and all other options are the sweep command's, such as --corpus, --results, --set, --quick, "
         "--retry-failed, --reuse and --tensorboard (ser-ray sweep --help).",
         allow_abbrev=False,
     )
-    parser.add_argument("--go", action="store_true", help="submit the job")
+    parser.add_argument("--go", action="store_true", help="submit the job; without it, nothing is submitted")
     add_options(parser)
     return parser
 
@@ -63,7 +64,7 @@ def _own_parser() -> argparse.ArgumentParser:
 def _sweep_options(passed: Sequence[str]) -> argparse.Namespace:
     """Parse the options of the sweep command, which are passed on to the job unchanged."""
     if passed and passed[0].startswith("-"):
-        raise InputError(f"FILE.yaml must stand before {passed[0]}, as after {SCRIPT}: ser-ray submit FILE.yaml ...")
+        raise InputError(f"FILE.yaml must come before {passed[0]}: ser-ray submit FILE.yaml ...")
     parser = argparse.ArgumentParser(prog="ser-ray submit", add_help=False)
     add_sweep_options(parser)
     return parser.parse_args(passed)
@@ -76,7 +77,7 @@ def _check_project(here: Path) -> None:
         return
     project = Path(__file__).resolve().parents[2]
     known = (project / SCRIPT).is_file()
-    fix = f"cd {shlex.quote(str(project))}" if known else "it holds ser_ray/ and slurm/launch.sh"
+    fix = f"cd {shlex.quote(str(project))}" if known else "it contains ser_ray/ and slurm/launch.sh"
     raise InputError(
         f"{here} is not the project's folder: a job starts where it was submitted and runs {SCRIPT} there; "
         f"change to the project's folder first ({fix})"
@@ -90,7 +91,7 @@ def _check_python(here: Path) -> None:
         if file.is_file() and re.search(r"^\s*(export\s+)?SER_RAY_PYTHON=", file.read_text(), re.MULTILINE):
             return
     raise InputError(
-        f"{here} has no .venv, whose Python a job runs: make env makes it; or set SER_RAY_PYTHON in {SITE} to a "
+        f"{here} has no .venv, whose Python a job runs: create it by make env, or set SER_RAY_PYTHON in {SITE} to a "
         "container or an environment elsewhere"
     )
 
@@ -100,13 +101,13 @@ def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tupl
     resources = pending.config.resources
     if pending.config.guided is not None and request.jobs is not None:
         raise InputError(
-            f"--array is {request.jobs}, but the trials of a guided search are proposed by one process, as it sees "
-            "what comes out; leave it out (--nodes N gives that process more nodes)"
+            f"--array is {request.jobs}, but a guided search proposes its trials in one process, from the results so "
+            "far; omit --array (--nodes N gives that process more nodes)"
         )
     if request.gpus and not resources.gpus:
         raise InputError(
-            f"{request.gpus} GPUs are asked for on each node, but resources.gpus is 0: no trial would use them; leave "
-            "them out, or give each trial a share with --set resources.gpus=0.25"
+            f"{counted(request.gpus, 'GPU')} requested on each node, but resources.gpus is 0: no trial would use them; "
+            "omit --gpus-per-node, or give each trial a share with --set resources.gpus=0.25"
         )
     counts = [len(part) for part in trials_of_jobs(pending, request)]
     on_node = -(-(max(counts) + pending.to_propose) // request.nodes)
@@ -114,20 +115,20 @@ def _complete(pending: Pending, request: Request, passed: Sequence[str]) -> tupl
     slots = request.slots(cpus, resources)
     if not slots:
         raise InputError(
-            f"resources.gpus is {resources.gpus:g}, but a node is asked for {request.gpus}: no trial fits; ask for "
-            "more with --gpus-per-node, or for less with --set resources.gpus=N"
+            f"resources.gpus is {resources.gpus:g}, but {request.gpus} per node are requested: no trial fits; request "
+            "more with --gpus-per-node, or fewer with --set resources.gpus=N"
         )
     request = replace(request, cpus_per_task=cpus)
     notes = [_describe_work(pending), _describe_job(request, slots, bool(resources.gpus))]
     if min(counts) == 0 < max(counts):
-        notes.append(f"{counts.count(0)} of {len(counts)} jobs will find nothing to train: fewer are enough")
+        notes.append(f"{counts.count(0)} of {len(counts)} jobs would have nothing to train: submit fewer")
     hours, time_notes = _wall_time(pending, request, cpus, passed)
     request, limit_notes = _set_limit(pending, request, hours)
     return request, [*notes, *time_notes, *limit_notes]
 
 
 def _describe_work(pending: Pending) -> str:
-    planned = f"{pending.open} of {len(pending.trials)} trials" if pending.trials else ""
+    planned = f"{pending.open} of {counted(len(pending.trials), 'trial')}" if pending.trials else ""
     proposed = f"{pending.to_propose} to be proposed" if pending.to_propose else ""
     return f"to do: {' and '.join(filter(None, (planned, proposed)))}{_failed(pending)}"
 
@@ -140,9 +141,10 @@ def _describe_job(request: Request, slots: int, may_have_gpus: bool) -> str:
     what = f"{request.nodes} nodes, each" if request.nodes > 1 else "1 node"
     if request.jobs is not None:
         what = f"{request.jobs} jobs, each on a node"
-    gpus = f" and {request.gpus} GPUs" if request.gpus else ""
-    none = "" if gpus or not may_have_gpus else "; no GPUs are asked for (--gpus-per-node N)"
-    return f"job: {what} with {request.cpus_per_task} CPUs{gpus}: {slots} trials at once{none}"
+    gpus = f" and {counted(request.gpus, 'GPU')}" if request.gpus else ""
+    none = "" if gpus or not may_have_gpus else "; no GPUs requested (--gpus-per-node N)"
+    cpus = counted(request.cpus_per_task or 0, "CPU")
+    return f"job: {what} with {cpus}{gpus}: {counted(slots, 'trial')} in parallel{none}"
 
 
 def _wall_time(pending: Pending, request: Request, cpus: int, passed: Sequence[str]) -> tuple[float | None, list[str]]:
@@ -157,9 +159,9 @@ def _wall_time(pending: Pending, request: Request, cpus: int, passed: Sequence[s
 
 
 def _describe_estimate(one: Estimate) -> str:
-    alone = ", each with a GPU for itself" if one.device.is_gpu else ""
-    trials = f"{one.measured} trials measured; {_age(one.hours)} of one trial after the other{alone}"
-    rough = "; rough, since their networks are others: --quick measures these" if one.rough else ""
+    alone = ", each on a GPU of its own" if one.device.is_gpu else ""
+    trials = f"{counted(one.measured, 'trial')} measured; {_age(one.hours)} for one trial after another{alone}"
+    rough = "; rough, since other networks were measured: --quick measures these" if one.rough else ""
     return f"  {_age(one.wall_hours)}  on {one.device} ({trials}{rough})"
 
 
@@ -170,8 +172,8 @@ def _how_to_measure(request: Request, passed: Sequence[str]) -> list[str]:
         one_gpu = replace(one_gpu, gpus_per_node=f"{one_gpu.gpus_per_node.rpartition(':')[0]}:1".removeprefix(":"))
     step = shlex.join(["srun", *one_gpu.options, "python", "-m", "ser_ray.sweep", *passed, "--dry-run"])
     return [
-        f"wall time: not known, since no trial like these was measured on {kind}, here or in the sweeps beside it",
-        "  for a figure submit the same with --quick first, whose trials are measured; or have a step measured:",
+        f"wall time: unknown, since no such trial was measured on {kind}, in this sweep or those beside it",
+        "  for an estimate, submit the same with --quick first, or measure a training step:",
         f"  {step}",
     ]
 
@@ -180,17 +182,19 @@ def _set_limit(pending: Pending, request: Request, hours: float | None) -> tuple
     """Set the request's time limit; return the request with notes."""
     notes, most = [], pending.config.schedule.max_hours
     if hours is not None and most is not None and most + START_H < hours:
-        notes.append(f"schedule.max_hours is {most:g}: the run ends before all is done; submit it again then")
+        notes.append(
+            f"schedule.max_hours is {most:g}: the run will end before all trials are done; then submit it again"
+        )
         hours = most + START_H
     if request.time is None and hours is None:
-        return request, [*notes, "limit: none in the line, so that the partition's own holds; --time T sets one"]
+        return request, [*notes, "limit: that of the partition; --time T sets another"]
     if request.time is None and hours is not None:
         request = replace(request, time=format_time(limit_s(hours)))
-        notes.append(f"limit: {request.time}, half as much again in whole quarters of an hour, a day at most")
+        notes.append(f"limit: {request.time}, 1.5 times the estimate in whole quarters of an hour, at most a day")
     if request.time is not None and hours is not None and read_time(request.time) < 3600 * hours:
         notes.append(
-            f"limit: {request.time} is less than the work may take; no loss: at the limit every trial saves, and the "
-            "job goes back into the queue to go on from there"
+            f"limit: {request.time} is less than the work may take; nothing is lost: at the limit every trial saves a "
+            "checkpoint, and the job is requeued to continue"
         )
     return request, notes
 

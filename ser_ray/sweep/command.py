@@ -73,19 +73,24 @@ def _report_outcome(rendezvous: Rendezvous | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ser-ray sweep",
-        description="Run a sweep: train what is missing, search its post-processing, leave parquet in DIR/NAME. "
-        "Running it again goes on where it stopped.",
+        description="Run a sweep: train the trials that are not finished, search their post-processing, write parquet "
+        "tables to DIR/NAME. The same command again resumes the sweep.",
     )
     add_options(parser)
-    parser.add_argument("--dry-run", action="store_true", help="list the trials and their hours, run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list the trials and their estimated hours; run nothing")
     parser.add_argument("--all", action="store_true", help="with --dry-run: list every trial of a large plan")
     parser.add_argument(
-        "--share", default="1/1", metavar="I/N", help="run only the I-th of N equal shares of the plan, beside others"
+        "--share",
+        default="1/1",
+        metavar="I/N",
+        help="run only the I-th of N equal shares of the plan; other drivers can run the others in parallel",
     )
-    parser.add_argument("--print-folder", action="store_true", help="check the sweep file, print its folder of results")
-    job = parser.add_argument_group("given by slurm/launch.sh")
-    job.add_argument("--meeting", type=Path, metavar="DIR", help="where the nodes of the job meet")
-    job.add_argument("--nodes", type=int, default=1, metavar="N", help="how many the job has")
+    parser.add_argument(
+        "--print-folder", action="store_true", help="check the sweep file and print its results folder; run nothing"
+    )
+    job = parser.add_argument_group("set by slurm/launch.sh")
+    job.add_argument("--meeting", type=Path, metavar="DIR", help="folder of the rendezvous of the job's nodes")
+    job.add_argument("--nodes", type=int, default=1, metavar="N", help="number of nodes of the job; default: 1")
     return parser
 
 
@@ -93,8 +98,8 @@ def _share(text: str, config: SweepConfig) -> Share:
     share = read_share(text)
     if config.guided is not None and not share.whole:
         raise InputError(
-            f"--share is {share}, but the trials of a guided search are proposed by one process as it sees what comes "
-            "out: run it as one job, on several nodes (sbatch --nodes=N) instead of an array"
+            f"--share is {share}, but a guided search proposes its trials in one process, from the results so far: run "
+            "it as one job, on several nodes (sbatch --nodes=N) instead of an array"
         )
     return share
 

@@ -95,8 +95,8 @@ class TrainedTrial:
             if not used:
                 of = " and ".join(self.targets) if own else target
                 raise InputError(
-                    f"no recording of devel is labelled throughout for {of}: post-processing is chosen by devel's "
-                    "gold, so label one, or train on other targets (trial.model.targets)"
+                    f"no recording of devel is labelled in all frames for {of}: post-processing is chosen by devel's "
+                    "gold standard, so add labels, or train on other targets (trial.model.targets)"
                 )
             places = [place for place, recording in enumerate(traces.recordings) if recording in used]
             predictions, gold = ([values[p] for p in places] for values in (traces.predictions, traces.gold))

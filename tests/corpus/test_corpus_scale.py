@@ -151,14 +151,16 @@ def test_what_is_kept_is_bounded_and_what_is_read_is_right(tmp_path, monkeypatch
     np.testing.assert_array_equal(held, audio_of(7))
 
 
-def test_what_is_asked_for_again_is_kept():
-    kept, made = {}, []
-
-    def get(key):
-        return shards._kept(kept, key, 2, lambda: made.append(key) or key.upper())
-
-    assert [get(key) for key in "abacabb"] == list("ABACABB")
-    assert made == ["a", "b", "c", "b"]
+def test_what_is_asked_for_again_is_kept(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(shards, "ShardMap", lambda path, targets: opened.append(path) or ShardMap(path, targets))
+    monkeypatch.setattr(shards, "MOST_MAPPED", 2)
+    monkeypatch.setattr(shards, "MOST_VIEWED", 1)
+    corpus = open_corpus(write(tmp_path / "c", 3))
+    everyone = dict(zip("abc", corpus.recordings("train"), strict=True))
+    for key in "abacabb":
+        corpus.audio(everyone[key])
+    assert [path.name for path in opened] == [everyone[key].shard for key in "abcb"]
 
 
 def test_recordings_are_made_once_and_travel_as_their_index(tmp_path):

@@ -31,7 +31,7 @@ def none(probed=None, given=None, *, in_job=False, driver=None, visible=None):
 def test_no_gpu_is_ok_where_none_was_given():
     assert none().level == none(in_job=True).level == none(given=0, in_job=True).level == "ok"
     assert "a login node needs none" in none().text
-    assert none(in_job=True, driver="550.1").text == "the job has none: trials train on the CPU"
+    assert none(in_job=True, driver="550.1").text == "the job has none; trials train on the CPU"
 
 
 def test_a_driver_without_a_gpu_outside_of_a_job_is_a_warning():
@@ -47,7 +47,7 @@ def test_a_driver_without_a_gpu_outside_of_a_job_is_a_warning():
 @pytest.mark.parametrize(
     ("probed", "driver", "visible", "fix"),
     [
-        (ProbeResult(None), "550.1", None, "built for CPUs alone"),
+        (ProbeResult(None), "550.1", None, "is a CPU build"),
         (ProbeResult("13.0"), "550.1", "", "CUDA_VISIBLE_DEVICES is ''"),
         (ProbeResult("13.0"), "550.1", "-1", "CUDA_VISIBLE_DEVICES is '-1'"),
         (ProbeResult("13.0"), "550.1", "NoDevFiles", "hides all"),
@@ -59,7 +59,7 @@ def test_gpus_that_pytorch_does_not_see_are_a_warning_with_the_likely_fix(probed
     found = none(probed, 2, in_job=True, driver=driver, visible=visible)
     assert found.level == "warn"
     assert "SLURM gave 2, but PyTorch sees none" in found.text
-    assert "a sweep ends here unless its resources.gpus is 0" in found.text
+    assert "a sweep stops with an error here, unless resources.gpus is 0" in found.text
     assert fix in found.fix
 
 
@@ -73,7 +73,7 @@ def test_gpus_that_are_right():
 def test_a_gpu_that_computes_wrongly_is_named_and_costs_no_other():
     found = check_results(ProbeResult("13.0", (GOOD, BAD, GOOD, GOOD)), "580.1")
     assert found.level == "warn"
-    assert found.text == f"1 of 4 do not work, and are not used: 1 (H100): {BAD.wrong}"
+    assert found.text == f"1 of 4 do not work and are not used: 1 (H100): {BAD.wrong}"
 
 
 def test_a_node_whose_gpus_all_compute_wrongly_fails():
@@ -110,7 +110,7 @@ def test_memory_that_something_else_uses():
     assert not list(check_memory([GOOD, Gpu("H100", 80 * GB, 71.5 * GB, None), Gpu("T4", 4 * GB, 3.4 * GB, None)]))
     (found,) = check_memory([GOOD, Gpu("H100", 80 * GB, 60 * GB, None), BAD])
     assert found.level == "warn"
-    assert found.text == "something else uses 20 GB of GPU 1"
+    assert found.text == "other processes use 20 GB of GPU 1"
 
 
 def test_all_findings_of_a_node():
@@ -121,7 +121,7 @@ def test_all_findings_of_a_node():
     assert [f.level for f in findings(ProbeResult("13.0", (GOOD,)), job)] == ["ok", "warn"]
     assert [f.level for f in findings(ProbeResult("13.0", (), "why"), job)] == ["warn"]
     (crash,) = findings(ProbeResult("13.0", crash="ended by SIGBUS"), job)
-    assert (crash.level, crash.text) == ("FAIL", "PyTorch ended while it tried the GPUs (ended by SIGBUS)")
+    assert (crash.level, crash.text) == ("FAIL", "PyTorch ended while it tested the GPUs (ended by SIGBUS)")
 
 
 def test_gpus_that_let_in_one_process_at_a_time_are_a_warning():
@@ -129,7 +129,7 @@ def test_gpus_that_let_in_one_process_at_a_time_are_a_warning():
     assert list(check_modes([GOOD, dataclasses.replace(GOOD, mode="Default")])) == []
     (found,) = check_modes([GOOD, alone])
     assert found.level == "warn"
-    assert found.text.startswith("GPU 1 of 2 in exclusive process mode: one process at a time, so that each trial is ")
+    assert found.text.startswith("GPU 1 of 2 in exclusive process mode (one process at a time): each trial gets ")
     assert "resources.mps" in found.fix
     assert [f.level for f in findings(ProbeResult("13.0", (alone,)), {})] == ["ok", "warn"]
 
@@ -150,14 +150,14 @@ def test_a_node_with_gpus_is_checked_for_both(monkeypatch, tmp_path):
     monkeypatch.setattr(triton_host, "missing_for_launchers", lambda: None)
     launchers, cache = triton_findings(2, {"TRITON_CACHE_DIR": str(tmp_path / "none")})
     assert (launchers.level, launchers.name) == ("ok", "triton")
-    assert f"what it compiles is kept in {tmp_path}/none" in cache.text
+    assert f"compiled kernels are cached in {tmp_path}/none" in cache.text
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
 def test_what_triton_lacks_is_a_warning_with_the_fix():
     found = check_compiler("there is no C compiler")
     assert found.level == "warn"
-    assert found.text == ("there is no C compiler: resources.backend fused is refused here, auto takes plain PyTorch")
+    assert found.text == ("there is no C compiler: resources.backend: fused is refused here; auto uses plain PyTorch")
     assert "module load gcc" in found.fix
 
 

@@ -18,7 +18,7 @@ def cores(usable, *, in_machine=16, bound=16, given=None, requested=None, gpus=0
 def test_cores_that_can_be_used():
     assert cores(16).line() == "ok    cores       16 of 16 can be used"
     assert cores(8, bound=8).text == "8 of 16 can be used"
-    assert cores(4, bound=8).text == "4 of 16 can be used; the control group allows no more"
+    assert cores(4, bound=8).text == "4 of 16 can be used; the control group limits it"
     assert cores(4, bound=4, given=4, requested=4).text == "4 of 16 can be used (SLURM gave 4, bound to 4)"
     assert cores(4, given=4).level == "ok"  # a site that binds nobody
     assert cores(2, in_machine=2, bound=2, given=4).level == "ok"  # SLURM was told of more than there are
@@ -27,7 +27,7 @@ def test_cores_that_can_be_used():
 
 def test_a_step_with_fewer_cores_than_its_job():
     for found in (cores(1, bound=1, given=8), cores(1, given=1, requested=8)):
-        assert (found.level, "fewer than its job has" in found.text) == ("warn", True)
+        assert (found.level, "fewer than its job" in found.text) == ("warn", True)
         assert "--cpus-per-task" in found.fix
 
 
@@ -112,7 +112,7 @@ def test_an_interface_that_the_site_names():
     assert check_network("n1", ["127.0.0.1"], "ib0", ["eth0", "ib0"]).level == "ok"
     found = check_network("n1", ["10.0.0.7"], "ib1", ["eth0", "ib0"])
     assert found.level == "warn"
-    assert found.text == "n1 has no interface ib1, which SER_RAY_INTERFACE names, but eth0, ib0"
+    assert found.text == "n1 has no interface ib1, to which SER_RAY_INTERFACE is set; it has eth0, ib0"
 
 
 def test_names_that_nobody_knows_have_no_address():

@@ -70,7 +70,7 @@ def test_a_machine_that_is_not(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     failed = [line for line in lines if line.startswith("FAIL")]
     assert [line.split()[1] for line in failed] == ["results", "corpus"]
-    assert lines[-1].startswith(f"{socket.gethostname()} is not fit to run sweeps, because of: results, corpus")
+    assert lines[-1].startswith(f"{socket.gethostname()} is not fit to run sweeps; failed checks: results, corpus")
     found = json.loads(record.read_text())
     assert not found["fit"]
     assert [problem.split(":")[0] for problem in found["problems"]] == ["results", "corpus"]
@@ -84,7 +84,7 @@ def test_gpus_that_work_are_counted(tmp_path, python, capsys):
     found = json.loads((tmp_path / "record.json").read_text())
     assert (found["gpus"], found["gpu_ids"], found["problems"]) == (1, ["1"], [])
     out = capsys.readouterr().out
-    assert "1 of 2 do not work, and are not used: 0 (T4): why" in out
+    assert "1 of 2 do not work and are not used: 0 (T4): why" in out
     assert "  triton      " in out, "what the fused operation needs on them"
 
 
@@ -133,7 +133,7 @@ def test_summaries():
     assert doctor.summary("n1", [fit]) == "n1 is fit to run sweeps"
     assert doctor.summary("n1", [fit, trouble]) == "n1 is fit to run sweeps (1 warning)"
     assert doctor.summary("n1", [trouble, trouble]) == "n1 is fit to run sweeps (2 warnings)"
-    assert doctor.summary("n1", [unfit, unfit, trouble]) == "n1 is not fit to run sweeps, because of: c (1 warning)"
+    assert doctor.summary("n1", [unfit, unfit, trouble]) == "n1 is not fit to run sweeps; failed checks: c (1 warning)"
 
 
 def test_a_record_that_cannot_be_written_is_the_users_mistake(tmp_path, capsys):

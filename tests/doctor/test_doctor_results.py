@@ -48,8 +48,8 @@ def test_a_folder_that_cannot_be_written(code, fix):
         (FAST, "fuse.unknown", 2, "ok", "1,000 small files/s, fuse.unknown"),
         (FAST, "ext4", 2, "warn", "other nodes may not see it"),
         (FAST, "tmpfs", 1, "warn", "in this node's memory"),
-        (WriteSpeed(9e6, 1000.0, 0.0), "nfs4", 1, "warn", "9.0 MB/s, 1,000 small files/s, nfs4: trials will wait"),
-        (WriteSpeed(500e6, 9.0, 0.0), "nfs4", 1, "warn", "9 small files/s, nfs4: trials will wait"),
+        (WriteSpeed(9e6, 1000.0, 0.0), "nfs4", 1, "warn", "9.0 MB/s, 1,000 small files/s, nfs4: trials will be slowed"),
+        (WriteSpeed(500e6, 9.0, 0.0), "nfs4", 1, "warn", "9 small files/s, nfs4: trials will be slowed"),
         (WriteSpeed(None, 1000.0, 0.0), "nfs4", 1, "ok", "/r can be written: 1,000 small files/s, nfs4"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_folder_on_an_unknown_file_system():
         (FreeSpace(6 * 10**9, 10**12, 10**6), "ok", "6.0 GB of 1.0 TB free, 1,000,000 more files"),
         (FreeSpace(6 * 10**9, 10**12, None), "ok", "6.0 GB of 1.0 TB free"),
         (FreeSpace(4 * 10**9, 10**12, None), "warn", "4.0 GB of 1.0 TB free: 100 trials take up to 5.0 GB"),
-        (FreeSpace(6 * 10**9, 10**12, 9999), "warn", "9,999 more files: a trial leaves about ten"),
+        (FreeSpace(6 * 10**9, 10**12, 9999), "warn", "9,999 more files: a trial writes about ten"),
     ],
 )
 def test_space(free, level, text):
@@ -198,7 +198,7 @@ def test_nothing_stays_after_an_error(tmp_path, monkeypatch):
 
 def test_a_folder_that_gives_back_something_else(tmp_path, monkeypatch):
     monkeypatch.setattr(results.Path, "read_bytes", lambda _: b"other")
-    with pytest.raises(OSError, match="what was read back"):
+    with pytest.raises(OSError, match="the data read back"):
         measure_writing(tmp_path)
     assert contents(tmp_path) == []
 

@@ -42,7 +42,7 @@ WANTED = ["ray[tune]==2.60.*", "torch==2.11.*", "numpy>=2.1"]
 @pytest.mark.parametrize(
     ("installed", "level", "text"),
     [
-        ({"ray": "2.60.1", "torch": "2.11.0+cu130", "numpy": "2.4.6"}, "ok", "all 3 that are needed"),
+        ({"ray": "2.60.1", "torch": "2.11.0+cu130", "numpy": "2.4.6"}, "ok", "all 3 required packages"),
         ({"ray": "2.60.1", "torch": "2.11.0+cu130"}, "FAIL", "numpy missing"),
         ({"ray": "2.61.0", "torch": "2.11.0", "numpy": "2.4.6"}, "FAIL", "ray 2.61.0 (needs ==2.60.*)"),
         ({"ray": "2.60.0", "torch": "2.11.0", "numpy": "2.0.9"}, "FAIL", "numpy 2.0.9 (needs >=2.1)"),
@@ -66,7 +66,7 @@ def test_the_pair_for_older_drivers_stands_in_for_the_locked_one(torch, torchaud
     there = {"ray": "2.60.1", "numpy": "2.4.6", "torch": torch, "torchaudio": torchaudio}
     finding = check_packages(wanted, there.get)
     assert finding.level == level
-    assert level == "FAIL" or "torch 2.9.1 and torchaudio 2.9.1 stand in" in finding.text
+    assert level == "FAIL" or "torch 2.9.1 and torchaudio 2.9.1 replace" in finding.text
     assert check_packages(wanted, {**there, "numpy": "2.0.9"}.get).level == "FAIL"
 
 
@@ -88,7 +88,7 @@ def test_a_package_before_the_environment(tmp_path):
     (tmp_path / "ruamel_yaml").mkdir()
     (found,) = check_shadows([tmp_path, tmp_path / "none"], ["ray", "numpy", "ruamel-yaml"])
     assert found.level == "warn"
-    assert found.text == f"{tmp_path} stands before the environment and has its own numpy, ruamel-yaml"
+    assert found.text == f"{tmp_path} comes before the environment on Python's path and has its own numpy, ruamel-yaml"
     assert "PYTHONPATH" in found.fix
 
 
@@ -99,7 +99,7 @@ def test_single_files_that_shadow_pythons_library_or_what_packages_need(tmp_path
     (found,) = check_shadows([tmp_path], ["ray"])
     assert (found.level, found.text) == (
         "warn",
-        f"{tmp_path} stands before the environment and has its own _cffi_backend, random",
+        f"{tmp_path} comes before the environment on Python's path and has its own _cffi_backend, random",
     )
 
 
@@ -114,7 +114,9 @@ def test_folders_before_the_environment_are_found_in_a_process(tmp_path, monkeyp
         "print(*[f.text for f in s.findings(a, a) if f.name == 'variables'], sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [f"{tmp_path} stands before the environment and has its own scipy"]
+    assert done.stdout.splitlines() == [
+        f"{tmp_path} comes before the environment on Python's path and has its own scipy"
+    ]
 
 
 def test_variables_that_lead_elsewhere():
@@ -133,12 +135,12 @@ def test_where_compiled_code_is_kept(tmp_path, monkeypatch):
     assert check_kernel_cache([tmp_path / "new" / "folder"]).level == "ok"
     monkeypatch.setattr(software.os, "access", lambda path, _: path == tmp_path)  # root may write anywhere
     found = check_kernel_cache(["/proc" / tmp_path.relative_to("/"), tmp_path / "x"])
-    assert (found.level, found.text) == ("ok", f"compiled code is kept in {tmp_path / 'x'}")
+    assert (found.level, found.text) == ("ok", f"compiled code is cached in {tmp_path / 'x'}")
     monkeypatch.setattr(software.os, "access", lambda *_: False)
     monkeypatch.setenv("SER_RAY_TMP", str(tmp_path))
     own = tmp_path / f"ser_ray_kernels_{os.getuid()}"
     found = check_kernel_cache([tmp_path])
-    assert (found.level, found.text.endswith(f"it is kept in {own}, compiled once on each node")) == ("ok", True)
+    assert (found.level, found.text.endswith(f"it is cached in {own}, compiled once on each node")) == ("ok", True)
     own.chmod(0o777)  # others could put code there
     found = check_kernel_cache([tmp_path])
     assert (found.level, "NUMBA_CACHE_DIR" in found.fix) == ("warn", True)

@@ -26,7 +26,7 @@ def test_a_path_that_is_too_long_for_sockets():
     assert check_temporary(Path(longest), SPACE, DISK).level == "ok"
     found = check_temporary(Path(longest + "x"), SPACE, DISK)
     assert found.level == "FAIL"
-    assert f"{108 - rest} characters, but Ray's sockets leave {107 - rest}" in found.text
+    assert f"{108 - rest} characters, but Ray's sockets allow {107 - rest}" in found.text
     assert "SER_RAY_TMP=DIR" in found.fix
 
 
@@ -46,7 +46,7 @@ def test_ray_lays_its_sockets_as_assumed():
 
 def test_a_shared_disk():
     found = check_temporary(Path("/home/me"), SPACE, "nfs4")
-    assert (found.level, "not this node's own disk" in found.text) == ("warn", True)
+    assert (found.level, "not on this node's own disk" in found.text) == ("warn", True)
 
 
 @pytest.mark.parametrize(("free", "level"), [(4_900_000_000, "warn"), (5_100_000_000, "ok")])
@@ -58,7 +58,7 @@ def test_a_real_folder(tmp_path):
     (found,) = findings(Path("/tmp"))
     assert found.level != "FAIL"
     (long,) = findings(tmp_path)
-    assert (long.level, "Ray's sockets leave" in long.text) == ("FAIL", True)
+    assert (long.level, "Ray's sockets allow" in long.text) == ("FAIL", True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,7 +68,7 @@ def test_a_folder_whose_file_system_supports_no_locks(monkeypatch):
 
     monkeypatch.setattr(temporary.fcntl, "flock", flock)
     (found,) = findings(Path("/tmp"))
-    assert (found.level, "its file system knows no locks (flock)" in found.text) == ("warn", True)
+    assert (found.level, "its file system has no locks (flock)" in found.text) == ("warn", True)
     assert "SER_RAY_TMP=DIR" in found.fix
 
 

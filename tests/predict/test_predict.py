@@ -170,17 +170,17 @@ def test_post_processing_that_was_not_searched_is_refused(case, tmp_path):
     wav = case.wav()
     with pytest.raises(
         InputError,
-        match=r"--postprocess greedy: .*best.pt lies in no sweep that has searched its post-processing "
-        r"\(.*postprocessing/abc.parquet does not exist\); leave the option out for raw predictions",
+        match=r"--postprocess greedy: .*best.pt belongs to no sweep with searched post-processing "
+        r"\(.*postprocessing/abc.parquet does not exist\); omit the option for raw predictions",
     ):
         run(case.model, wav, "--out", tmp_path, "--postprocess", "greedy")
     add_chains(case.sweep)
-    with pytest.raises(InputError, match=r"abc.parquet has no such chain of arousal; methods in it: greedy$"):
+    with pytest.raises(InputError, match=r"abc.parquet has no chain of this method for arousal; it has: greedy$"):
         run(case.model, wav, "--out", tmp_path, "--postprocess", "exhaustive")
     other = case.sweep.path / "elsewhere" / "abc"
     other.mkdir(parents=True)
     case.model.rename(other / "best.pt")
-    with pytest.raises(InputError, match="lies in no sweep"):
+    with pytest.raises(InputError, match="belongs to no sweep"):
         run(other, wav, "--out", tmp_path, "--postprocess", "greedy")
     assert not (tmp_path / "a.csv").exists()
 

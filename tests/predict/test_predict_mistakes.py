@@ -25,7 +25,8 @@ def refusal(case, model):
 
 def test_a_missing_model(case):
     message, written = refusal(case, "nowhere.pt")
-    assert re.search(r"^nowhere.pt does not exist; MODEL is a best.pt, a folder that holds one, or a sweep", message)
+    wanted = r"^nowhere.pt does not exist; MODEL must be a best.pt, a folder that contains one, or a sweep"
+    assert re.search(wanted, message)
     assert not written
 
 
@@ -33,14 +34,14 @@ def test_a_missing_model(case):
 def test_a_file_that_is_no_checkpoint(case, content):
     case.model.write_bytes(content)
     message, written = refusal(case, case.model)
-    assert re.search(r"best.pt is (damaged, or )?no checkpoint of ser_ray; MODEL is", message)
+    assert re.search(r"best.pt is (damaged, or is )?not a checkpoint of ser_ray; MODEL must be", message)
     assert not written
 
 
 def test_a_checkpoint_of_another_project(case):
     torch.save({"state_dict": {}}, case.model)
     message, written = refusal(case, case.model)
-    assert re.search("best.pt is no checkpoint of ser_ray; MODEL is", message)
+    assert re.search("best.pt is not a checkpoint of ser_ray; MODEL must be", message)
     assert not written
 
 
@@ -53,21 +54,22 @@ def test_code_in_a_model_is_not_run(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Bomb(), "model_config": {}}, case.model)
     message, written = refusal(case, case.model)
-    assert re.search("no checkpoint of ser_ray", message)
+    assert re.search("not a checkpoint of ser_ray", message)
     assert not written
     assert not (tmp_path / "exploded").exists()
 
 
 def test_last_pt_points_to_best_pt(case):
     message, written = refusal(case, case.model.with_name("last.pt"))
-    assert re.search("last.pt is what a training goes on from; give the best.pt beside", message)
+    assert re.search("last.pt is a checkpoint to resume training from; use the best.pt in", message)
     assert not written
 
 
 def test_a_best_pt_without_description(case):
     case.edit(model_config=None, label_rate=None, sample_rate=None, label_shift_s=None)
     message, written = refusal(case, case.model)
-    assert re.search(r"best.pt does not describe its network, as an older version .* wrote it; train again$", message)
+    wanted = r"best.pt does not describe its network, since an older version .* wrote it; train it again$"
+    assert re.search(wanted, message)
     assert not written
 
 
@@ -89,7 +91,7 @@ def test_a_description_that_cannot_be_right(case, changes):
     case.edit(**changes)
     message, written = refusal(case, case.model)
     assert re.search(
-        r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again", message
+        r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train it again", message
     )
     assert not written
 
@@ -102,7 +104,7 @@ def test_a_description_that_no_memory_holds_is_refused_before_it_is_built(case, 
     case.edit(model_config=described | absurd)
     message, written = refusal(case, case.model)
     assert re.search(
-        r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train again", message
+        r"(?s)best.pt describes a network that this version of ser_ray cannot build .*train it again", message
     )
     assert not written
 
@@ -114,7 +116,7 @@ def test_a_value_that_is_stretched_to_a_network_is_refused_before_it_is_built(ca
     assert parameters > 10**12
     case.edit(model_config=described, model={"weights": torch.zeros(1).expand(parameters)})
     message, written = refusal(case, case.model)
-    assert re.search(r"best.pt describes a network .* cannot build \(its weights lie in the same memory\)", message)
+    assert re.search(r"best.pt describes a network .* cannot build \(its weights share memory\)", message)
     assert not written
 
 
@@ -147,7 +149,7 @@ def test_weights_that_are_no_numbers(case, value):
     weights["head.weight"][0, 0] = value
     case.edit(model=weights)
     message, written = refusal(case, case.model)
-    assert re.search(r"best.pt holds weights that are NaN or infinite \(head.weight\); train again", message)
+    assert re.search(r"best.pt has weights that are NaN or infinite \(head.weight\); train it again", message)
     assert not written
 
 
@@ -166,25 +168,26 @@ def test_what_is_no_file_is_not_waited_for(case, make, says):
 def test_a_folder_without_a_model(case, tmp_path):
     (tmp_path / "empty").mkdir()
     message, written = refusal(case, tmp_path / "empty")
-    assert re.search("empty holds neither a best.pt nor a sweep; MODEL is", message)
+    assert re.search("empty contains neither a best.pt nor a sweep; MODEL must", message)
     assert not written
     message, written = refusal(case, case.model.parents[1])
-    assert re.search(r"checkpoints holds neither a best.pt nor a sweep; in it there are .*/abc;", message)
+    assert re.search(r"checkpoints contains neither a best.pt nor a sweep; it contains .*/abc;", message)
     assert not written
     add_trials(case.sweep)
     message, written = refusal(case, tmp_path / "results")
-    assert re.search(r"results holds neither a best.pt nor a sweep; in it there are .*/tiny; MODEL", message)
+    assert re.search(r"results contains neither a best.pt nor a sweep; it contains .*/tiny; MODEL", message)
     assert not written
 
 
 def test_a_sweep_without_a_model(case):
     add_trials(case.sweep, ("abc", "stopped", 0.2), ("odd", "finished", None))
     message, written = refusal(case, case.sweep.path)
-    assert re.search("tiny has no finished trial with a ccc_devel_mean yet; wait for one, or give", message)
+    assert re.search("tiny has no finished trial with a ccc_devel_mean yet; wait for one, or name", message)
     assert not written
     add_trials(case.sweep, ("gone", "finished", 0.1))
     message, written = refusal(case, case.sweep.path)
-    assert re.search(r"checkpoints/gone/best.pt is gone, of the trial with the highest ccc_devel_mean", message)
+    wanted = r"checkpoints/gone/best.pt does not exist; it belongs to the trial with the highest ccc_devel_mean"
+    assert re.search(wanted, message)
     assert not written
 
 
@@ -203,8 +206,9 @@ def test_all_mistakes_in_names_are_found_before_anything_is_done(case, tmp_path)
         "audio: 4 mistakes",
         "  missing.wav does not exist",
         f"  {case.audio} is a folder; name the audio files in it, such as {case.audio}/*.wav",
-        f"  {wav} and {other} would both be written to {out}/a.csv; predict them with another --out DIR each",
-        f"  {out}/a.csv exists; --overwrite replaces it, --out DIR writes elsewhere",
+        f"  {wav} and {other} would both be written to {out}/a.csv; predict them separately, each with its own "
+        "--out DIR",
+        f"  {out}/a.csv exists; replace it with --overwrite, or choose another folder with --out DIR",
     ]
     assert (out / "a.csv").read_text() == "mine"
 
@@ -227,7 +231,7 @@ def test_audio_that_cannot_be_predicted_is_named_and_the_rest_done(case, tmp_pat
     assert first == "audio: 3 mistakes"
     assert lines[:2] == [
         f"  {silent} is silent: all its samples are 7",
-        f"  {short} has 63 samples at 16000 Hz: less than one frame of 64",
+        f"  {short} has 63 samples at 16000 Hz, fewer than one frame of 64",
     ]
     assert lines[2].startswith(f"  {text} cannot be read as audio (")
     assert [p.name for p in tmp_path.glob("*.csv")] == ["a.csv"]
@@ -238,11 +242,11 @@ def test_audio_that_cannot_be_predicted_is_named_and_the_rest_done(case, tmp_pat
     ("samples", "message"),
     [
         (np.zeros(640, np.float32), "^the audio is silent: all its samples are 0.0"),
-        (np.ones(0, np.int16), "^the audio has 0 samples at 16000 Hz: less than one frame of 64"),
+        (np.ones(0, np.int16), "^the audio has 0 samples at 16000 Hz, fewer than one frame of 64"),
         (np.zeros((2, 640), np.int16), r"^the audio is int16 \[2, 640\], but must be int16 or float32 \[samples\]"),
         (np.zeros(640), r"^the audio is float64 \[640\], but must be"),
-        (np.r_[np.nan, np.arange(639)].astype(np.float32), "^the audio holds samples that are not numbers"),
-        (np.r_[np.arange(639), -np.inf].astype(np.float32), "^the audio holds samples that are not numbers"),
+        (np.r_[np.nan, np.arange(639)].astype(np.float32), "^the audio contains samples that are NaN or infinite"),
+        (np.r_[np.arange(639), -np.inf].astype(np.float32), "^the audio contains samples that are NaN or infinite"),
     ],
 )
 def test_samples_that_cannot_be_predicted(case, samples, message):
@@ -252,7 +256,7 @@ def test_samples_that_cannot_be_predicted(case, samples, message):
 
 def test_an_output_folder_that_cannot_be(case, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"--out .*file cannot be made a folder \(File exists\); choose another"):
+    with pytest.raises(InputError, match=r"--out .*file cannot be created \(File exists\); choose another folder"):
         run(case.model, case.wav(), "--out", tmp_path / "file")
 
 
@@ -264,7 +268,7 @@ def test_a_full_disk_leaves_what_was_there(case, tmp_path, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*step, full_disk)
-    with pytest.raises(InputError, match=r"a.csv cannot be written \(No space left on device\); --out DIR writes"):
+    with pytest.raises(InputError, match=r"a.csv cannot be written \(No space left on device\); choose .* --out DIR"):
         run(case.model, case.wav(), "--out", tmp_path, "--overwrite")
     assert (tmp_path / "a.csv").read_text() == "mine"
     assert not list(tmp_path.glob(".a.csv*"))
@@ -279,7 +283,10 @@ def test_through_ser_ray(case, tmp_path, monkeypatch, capsys):
     assert cli.main(["predict", str(case.model), str(wav)]) == 0
     np.testing.assert_allclose(read("a.csv"), case.expected(), atol=1e-6)
     assert cli.main(["predict", str(case.model), str(wav)]) == 2
-    assert capsys.readouterr().err == "error: a.csv exists; --overwrite replaces it, --out DIR writes elsewhere\n"
+    assert (
+        capsys.readouterr().err
+        == "error: a.csv exists; replace it with --overwrite, or choose another folder with --out DIR\n"
+    )
 
 
 def test_as_a_module(tmp_path):
@@ -291,11 +298,15 @@ def test_as_a_module(tmp_path):
 @pytest.mark.parametrize(
     ("device", "gpus", "message"),
     [
-        ("gpu", 2, r"^--device is 'gpu', but it must be auto, cpu, cuda or cuda:N$"),
-        ("cuda:-1", 2, r"^--device is 'cuda:-1', but it must be"),
-        ("cuda", 0, r"^--device is cuda, but PyTorch sees no GPU; take --device cpu, or see ser-ray doctor$"),
-        ("cuda:2", 2, r"^--device is cuda:2, but PyTorch sees 2 GPUs, cuda:0 to cuda:1; take --device cpu"),
-        ("cuda:1", 2, r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); take another, or --device cpu$"),
+        ("gpu", 2, r"^--device is 'gpu', but must be auto, cpu, cuda or cuda:N$"),
+        ("cuda:-1", 2, r"^--device is 'cuda:-1', but must be"),
+        ("cuda", 0, r"^--device is cuda, but PyTorch sees no GPU; use --device cpu, or run ser-ray doctor$"),
+        ("cuda:2", 2, r"^--device is cuda:2, but PyTorch sees 2 GPUs, cuda:0 to cuda:1; use --device cpu"),
+        (
+            "cuda:1",
+            2,
+            r"^cuda:1 cannot be used \(CUDA error: busy or unavailable\); use another device, or --device cpu$",
+        ),
         ("auto", 1, r"^cuda cannot be used \(CUDA error: busy or unavailable\)"),
     ],
 )

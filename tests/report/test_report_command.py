@@ -64,13 +64,13 @@ def test_equal_results_give_equal_figures(sweep, tmp_path):
 
 
 def test_nothing_at_all_is_an_input_error(new_sweep):
-    with pytest.raises(InputError, match="has no trial yet, so there is nothing to report"):
+    with pytest.raises(InputError, match="has no trial yet: run the sweep first"):
         main([str(new_sweep().folder.path)])
 
 
 def test_a_place_that_cannot_be_written_is_an_input_error(sweep, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot be made .*--out DIR writes elsewhere"):
+    with pytest.raises(InputError, match=r"cannot be created .*choose another folder with --out DIR"):
         main([str(sweep.folder.path), "--out", str(tmp_path / "file")])
 
 

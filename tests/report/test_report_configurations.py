@@ -127,19 +127,23 @@ def test_without_the_figure_a_configuration_is_last_in_either_order(sweep):
 
 @pytest.mark.parametrize("column", ["device", "kernels", "model.kernels", "started_at", "targets"])
 def test_what_has_no_numbers_orders_nothing(sweep, column):
-    with pytest.raises(InputError, match=f"--sort {column}: it must have numbers, but has "):
+    with pytest.raises(InputError, match=f"--sort {column}: it must be numeric, but contains "):
         read_sweep_tables(sweep.folder, sort=column)
 
 
 def test_a_short_name_of_several_fields_is_refused(sweep):
     sweep.write("trials", "k", [sweep.row("k", {**sweep.config(), "search": {"windows": 1}, "other": {"windows": 2}})])
-    with pytest.raises(InputError, match=r"--sort windows: several .*legal: other\.windows, search\.windows"):
+    with pytest.raises(
+        InputError,
+        match=r"--sort windows: the name is ambiguous; legal: other\.windows, "
+        r"search\.windows",
+    ):
         read_sweep_tables(sweep.folder, sort="windows")
     assert read_sweep_tables(sweep.folder, sort="other.windows").sort == "other.windows"
 
 
 def test_a_configuration_that_is_no_json_names_the_part(sweep):
-    with pytest.raises(InputError, match=r"trials/a\.parquet: its column config is no JSON"):
+    with pytest.raises(InputError, match=r"trials/a\.parquet: its column config is not"):
         group([{**sweep.row("a", sweep.config()), "config": None}])
 
 

@@ -45,7 +45,7 @@ def test_one_that_runs():
 @pytest.mark.parametrize(
     ("changes", "end"),
     [
-        ({"ends_at": None}, "its end cannot be estimated yet"),
+        ({"ends_at": None}, "no estimate of the end yet"),
         ({"ends_at": NOW - timedelta(seconds=1)}, "ends about now"),
         ({"ends_at": NOW + timedelta(hours=30)}, "ends about Mon 2 Mar 18:00 (in 1 d 6 h)"),
     ],
@@ -62,8 +62,8 @@ def test_job_and_share_are_named_where_there_are_any():
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (None, "lost: {}; no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on"),
-        ("interrupted", "interrupted 12 min ago: {}; run the sweep again to go on"),
+        (None, "lost: {}; no sign of it for 12 min: it ended unexpectedly; run the sweep again to continue"),
+        ("interrupted", "interrupted 12 min ago: {}; run the sweep again to continue"),
         ("failed", "ended with failures 12 min ago: {}"),
         ("done", "done 12 min ago: {}"),
     ],

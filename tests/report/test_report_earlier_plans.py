@@ -11,7 +11,7 @@ from ser_ray.report.configurations import read_sweep_tables
 from ser_ray.report.figures.learning_curves import draw_curves
 from ser_ray.results import write_planned
 
-LINE = "5 trials of earlier plans are not shown: --all takes them in"
+LINE = "5 trials of earlier plans are not shown: --all includes them"
 SHORT, LONG = ("10", "11"), ("20", "21")
 
 
@@ -103,12 +103,12 @@ def test_a_trial_of_an_earlier_plan_is_shown_in_detail_when_it_is_named(planned,
 
 def test_a_plan_of_which_nothing_has_begun_has_no_report_and_counts_the_other_trials(continued):
     write_planned(continued.folder, ["2200000000cd"])
-    with pytest.raises(InputError, match=r"no trial of its present plan yet \(7 trials of earlier plans are not shown"):
+    with pytest.raises(InputError, match=r"no trial of its present plan \(7 trials of earlier plans are not shown"):
         report.main([str(continued.folder.path)])
 
 
 def test_one_is_counted_as_one(continued, capsys):
     keys = continued.folder.keys("epochs") - {"1200000000cd"}
     write_planned(continued.folder, keys)
-    line = "1 trial of an earlier plan is not shown: --all takes it in"
+    line = "1 trial of an earlier plan is not shown: --all includes it"
     assert line in said(status.main, capsys, continued).splitlines()

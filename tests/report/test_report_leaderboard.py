@@ -60,7 +60,7 @@ def test_a_narrow_terminal_shows_the_sorted_target(sweep):
     figure = best.over_seeds("ccc_test_greedy_valence_per_recording")
     assert f"{figure.mean:.3f} ± {figure.interval:.3f}" in text
     assert "valence" in text
-    assert "mean over the recordings" in " ".join(text.split())
+    assert "mean of the per-recording CCCs" in " ".join(text.split())
 
 
 def test_a_wide_table_in_a_file_is_not_cut(sweep):
@@ -76,7 +76,7 @@ def test_top_limits_and_prints_the_total(sweep, capsys):
     main([str(sweep.folder.path), "--top", "2"])
     out = capsys.readouterr().out
     assert out.count("exhaustive") == 2
-    assert "2 of 4 configurations: --top 4 shows all" in out
+    assert "2 of 4 configurations shown: --top 4 shows all" in out
     with pytest.raises(InputError, match="--top is 0, but must be at least 1"):
         main([str(sweep.folder.path), "--top", "0"])
 
@@ -112,7 +112,7 @@ def test_where_counts_what_is_left_and_ranks_it(sweep, tmp_path, capsys):
     assert "8/10 6/8 6/8" not in out
     assert len(path.read_text().splitlines()) == 4
     assert main([str(sweep.folder.path), "--where", "status = failed"]) == 0
-    assert "no such trial has finished yet: there is nothing to rank" in capsys.readouterr().out
+    assert "none of them has finished yet, so there is no ranking" in capsys.readouterr().out
 
 
 def test_any_number_sorts_in_either_order(sweep, capsys):
@@ -159,7 +159,7 @@ def test_a_missing_search_is_a_dash(new_sweep, capsys):
 def test_nothing_finished_is_nothing_to_rank(new_sweep, capsys):
     made = new_sweep()
     assert main([str(made.folder.path)]) == 0
-    assert "nothing to rank" in capsys.readouterr().out
+    assert "there is no ranking" in capsys.readouterr().out
     made.add("00aa00aa00aa", made.config(0), 0.4, "failed", error="no [disk]")
     assert main([str(made.folder.path)]) == 0
     assert "1 failed" in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_unseen_is_a_column_and_explained_in_the_footnote(sweep, capsys):
         assert re.split(r"\s{2,}", row.strip())[4] == f"{figure.mean:.3f} ± {figure.interval:.3f}"
     raw = next(line for line in lines if line.strip().startswith("1 "))
     assert re.split(r"\s{2,}", raw.strip())[-4] == "-"
-    assert "Unseen (mean of targets): estimated for recordings that the search has not seen" in " ".join(out.split())
+    assert "Unseen (mean of targets): CCC estimated for unseen recordings" in " ".join(out.split())
 
 
 def test_a_narrow_terminal_does_without_unseen_and_does_not_speak_of_it(sweep):
@@ -208,7 +208,7 @@ def test_reliability_warnings_are_counted(sweep, capsys):
 
 
 def test_no_sweep_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="holds no sweep"):
+    with pytest.raises(InputError, match="is not a sweep's folder"):
         main([str(tmp_path)])
 
 

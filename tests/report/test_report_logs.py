@@ -46,7 +46,11 @@ def test_empty_key_is_none(sweep):
 
 
 def test_a_beginning_of_several_keys_is_refused(sweep):
-    with pytest.raises(InputError, match=r"'1' begins the keys of 3 trials: 10cd00ef0123, .*; give more of the key"):
+    with pytest.raises(
+        InputError,
+        match=r"'1' begins the keys of 3 trials: 10cd00ef0123, .*; give more characters of "
+        r"the key",
+    ):
         find_log(sweep.folder, "1")
 
 

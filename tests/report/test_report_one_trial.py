@@ -18,7 +18,7 @@ def test_the_trial_that_is_asked_for_is_shown_else_the_best(sweep, new_sweep):
 def test_a_trial_without_predictions_cannot_be_asked_for(sweep):
     assert asked_trial(sweep.folder, "aa") == "aaaaaaaaaaaa"
     for key in (sweep.keys["failed"][0], "bbbbbbbbbbbb"):
-        with pytest.raises(InputError, match=rf"trial {key} has no predictions at .*{key}\.parquet.*leave --trial out"):
+        with pytest.raises(InputError, match=rf"trial {key} has no predictions at .*{key}\.parquet.*omit --trial"):
             asked_trial(sweep.folder, key[:4])
     with pytest.raises(InputError, match="no trial 'zzz'"):
         asked_trial(sweep.folder, "zzz")

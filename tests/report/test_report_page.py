@@ -62,7 +62,7 @@ def test_page_shows_where_the_searches_settle(sweep):
     sweep.search(key)
     _, reader = read(sweep, drawn=True)
     assert reader.seen.count("img") == 4
-    assert "Where the searches settle" in reader.texts
+    assert "Search surface" in reader.texts
 
 
 def test_page_holds_the_leaderboards_numbers(sweep):
@@ -142,7 +142,7 @@ def test_page_without_a_finished_trial(new_sweep):
     made = new_sweep()
     made.add("00aa00aa00aa", made.config(0), 0.4, "failed", error="ValueError: x")
     text, reader = read(made)
-    assert "nothing to rank" in text
+    assert "there is no ranking" in text
     assert ["00aa00aa00aa", "ValueError: x"] in reader.rows
 
 

@@ -30,7 +30,7 @@ def test_trials_are_counted_however_many_of_their_searches_have_a_warning(sweep,
     write(sweep, sweep.keys["stopped"][0], 4)  # in no mean, and so not counted
     line = reliability_warnings(read_sweep_tables(sweep.folder))
     assert line.startswith("In 3 of 10 trials the gain of the search on devel is probably overfitted")
-    assert line.endswith("See the column doubt of postprocessing.")
+    assert line.endswith("see the column doubt of postprocessing.")
 
 
 def test_chains_at_the_edge_of_their_grid_are_counted_too(sweep):
@@ -38,11 +38,11 @@ def test_chains_at_the_edge_of_their_grid_are_counted_too(sweep):
     rows = [{"key": first, "target": t, "method": m, "at_edge": "shift", "doubt": None} for t, m in ROWS]
     sweep.write("postprocessing", first, rows)
     line = reliability_warnings(read_sweep_tables(sweep.folder))
-    assert line.startswith("In 1 of 10 trials a chain has the longest window or the largest shift of its grid")
+    assert line.startswith("In 1 of 10 trials the chosen chain is at the edge of the grid")
     write(sweep, second, 1)
     line = reliability_warnings(read_sweep_tables(sweep.folder))
     assert line.startswith("In 1 of 10 trials the gain of the search on devel is probably overfitted")
-    assert "See the column doubt of postprocessing. In 1 of 10 trials a chain has" in line
+    assert "see the column doubt of postprocessing. In 1 of 10 trials the chosen chain is" in line
 
 
 def test_trials_that_are_left_out_are_not_counted(sweep):

@@ -83,7 +83,7 @@ def test_status_is_printed(sweep):
     assert row.split() == ["bbbbbbbbbbbb", "7", f"{best:.3f}", "3", "min", "ago"]
     assert f"  {sweep.keys['failed'][0]}  RuntimeError: <b>out of [memory]</b>" in lines
     assert "not searched yet: aaaaaaaaaaaa" in lines
-    assert "  running the sweep again searches them" in lines
+    assert "  run the sweep again to search them" in lines
 
 
 def test_what_runs_is_printed_first_with_its_end(sweep):
@@ -104,7 +104,7 @@ def test_trials_of_a_driver_that_is_gone_are_interrupted(sweep):
     assert [trial.key for trial in progress.interrupted] == ["bbbbbbbbbbbb", "cccccccccccc"]
     assert counts_line(progress).endswith("1 trained but not searched yet, 2 interrupted")
     text = "\n".join(printed(sweep))
-    assert "no sign of it for 12 min: it ended unexpectedly; run the sweep again to go on" in text
+    assert "no sign of it for 12 min: it ended unexpectedly; run the sweep again to continue" in text
     assert "under way" not in text
     assert "interrupted  " in text
     assert not progress.empty
@@ -175,7 +175,7 @@ def test_nothing_there_yet(new_sweep, capsys):
 
 
 def test_no_sweep(tmp_path):
-    with pytest.raises(InputError, match="holds no sweep"):
+    with pytest.raises(InputError, match="is not a sweep's folder"):
         main([str(tmp_path)])
 
 

@@ -24,7 +24,7 @@ def test_the_whole_command_trains_the_same_numbers(folder, make_trial, capfd):
     code = run(folder, trial.key[:4])
     out = capfd.readouterr().out
     assert code == 0, out
-    assert out.splitlines()[-1] == "equal bit for bit"
+    assert out.splitlines()[-1] == "bit-identical"
     assert any(line.split()[:1] == ["ccc_test_exhaustive_mean"] for line in out.splitlines())
     again = SweepFolder(folder.path / "reproduce" / f"reproduce-{trial.key}")
     assert again.keys("trials") == {trial.key}
@@ -96,7 +96,7 @@ def test_a_stopped_trial_is_trained_as_far_as_it_came(folder, make_trial, withou
     train(trial, stop_after=2)
     assert run(folder, trial.key) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "equal bit for bit"
+    assert out.splitlines()[-1] == "bit-identical"
     assert "stopped at " in out
     again = SweepFolder(folder.path / "reproduce" / f"reproduce-{trial.key}")
     (row,) = read_table(again, "trials").to_pylist()
@@ -116,7 +116,7 @@ def test_another_result_is_reported_and_exits_1(folder, make_trial, without_ray,
     assert "CCC differ by at most 0.0005" in capsys.readouterr().out
     put_row(folder, trial.key, device="cpu: another", ccc_devel_mean=row["ccc_devel_mean"] + 5e-4)
     assert run(folder, trial.key) == 0
-    assert "it stands already since " in capsys.readouterr().out
+    assert "it was already trained again at " in capsys.readouterr().out
     assert run(folder, trial.key, "--tolerance", "1e-4") == 1
 
 
@@ -131,7 +131,7 @@ def test_a_training_that_fails_or_is_interrupted_is_no_agreement(folder, make_tr
     write_unfinished(dataclasses.replace(trial, folder=again), "failed", "no memory")
     monkeypatch.setattr(sys, "executable", program(tmp_path, "#!/bin/sh\nexit 1\n"))
     assert run(folder, trial.key) == 1
-    assert "trained again it failed: no memory; log: " in capsys.readouterr().out
+    assert "the repeated training failed: no memory; log: " in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, make_trial, tmp_path):
     train(trial)
     (tmp_path / "file").write_text("in the way")
     assert "choose another folder with --out DIR" in wrong(folder, trial.key, "--out", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="holds no sweep"):
+    with pytest.raises(InputError, match="is not a sweep's folder"):
         reproduce.main([str(tmp_path), trial.key])
 
 

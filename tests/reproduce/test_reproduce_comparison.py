@@ -40,7 +40,7 @@ DEVICE = {"device": "cpu: two"}
 
 def test_the_same_figures_are_equal_whatever_the_device_or_time():
     found = compare(STORED, (row(**DEVICE, train_seconds=9.0), epochs(train_seconds=7.0)))
-    assert (found.equal, found.good, found.verdict) == (True, True, "equal bit for bit")
+    assert (found.equal, found.good, found.verdict) == (True, True, "bit-identical")
 
 
 @pytest.mark.parametrize("name", [*CCC_COLUMNS, "best_epoch"])
@@ -49,7 +49,7 @@ def test_a_figure_that_differs_in_its_last_bit_is_not_equal(name):
     other = value + 1 if name == "best_epoch" else math.nextafter(value, 2)
     found = compare(STORED, (row(**{name: other}), epochs()))
     assert (found.equal, found.good) == (False, False)
-    assert "although commit, versions and device are the same" in found.verdict
+    assert "although commit, versions and device are identical" in found.verdict
     excused = compare(STORED, (row(**{name: other}, **DEVICE), epochs()))
     assert (excused.equal, excused.good) == (False, True)
 
@@ -75,7 +75,7 @@ def test_the_tolerance_is_for_every_ccc(name):
         found = compare(STORED, (other, epochs()))
         assert found.good == good
         assert ("more than the 0.001 expected" in found.verdict) == (not good)
-        assert ("that rounding differs is expected" in found.verdict) == good
+        assert ("different rounding is expected" in found.verdict) == good
         assert compare(STORED, (other, epochs()), tolerance=1.0).good
     assert not compare(STORED, (row(**DEVICE), epochs(ccc_devel_mean=0.2))).good
 
@@ -105,7 +105,7 @@ def test_reasons_for_differences_are_named(stored, again, said):
     found = compare((row(**stored), epochs()), (row(**again, ccc_test_mean=0.5), epochs()), tolerance=1.0)
     assert found.reasons == (said,)
     assert found.good
-    assert found.verdict.endswith(f"since these are not the same: {said}")
+    assert found.verdict.endswith(f"since these differ: {said}")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ser_ray.results import make_table, read_table, write_part
 
 
 def test_keys_that_name_no_trial_are_refused(folder, make_trial, without_ray):
-    assert "has no row of a trial 'abc'; it has none yet" in wrong(folder, "abc")
+    assert "has no row of a trial 'abc'; it has no trials yet" in wrong(folder, "abc")
     for seed in range(20):  # sixteen beginnings: two trials share one
         put = make_trial(seed=seed)
         write_part(
@@ -47,7 +47,7 @@ def test_a_trial_that_this_version_would_train_otherwise_is_refused(folder, make
         put_row(folder, trial.key, config=json.dumps({**config, "training": training}))
         assert "with other settings (training: " in wrong(folder, trial.key)
     put_row(folder, trial.key, config=json.dumps({**config, "training": {**config["training"], "seed": 9}}))
-    assert "holds a configuration of another key" in wrong(folder, trial.key)
+    assert "has a configuration whose key is another" in wrong(folder, trial.key)
 
 
 def test_another_corpus_is_refused_by_name(folder, make_trial, tiny_corpus, tmp_path, without_ray):
@@ -66,7 +66,7 @@ def test_another_corpus_is_refused_by_name(folder, make_trial, tiny_corpus, tmp_
     shutil.copytree(tiny_corpus.path, moved)
     assert run(folder, trial.key, "--corpus", str(moved)) == 0
     folder.sweep_file.write_text("# corpus: tiny in /no/such folder in here\nname: tiny\ncorpus: x\n")
-    assert "in /no/such folder in here, which is not there; name the corpus with" in wrong(folder, trial.key)
+    assert "in /no/such folder in here, which does not exist; name the corpus with" in wrong(folder, trial.key)
     folder.sweep_file.write_text("name: tiny\n")
     assert "no corpus is named" in wrong(folder, trial.key)
 
@@ -95,9 +95,9 @@ def test_the_state_of_the_code_is_printed_and_how_to_check_it_out(folder, make_t
     assert said("abc") == ["commit: abc, as here"]
     assert said("def") == ["commit: def; here: abc; git checkout def"]
     assert said(None) == ["commit: not known; here: abc; git checkout not known"]
-    assert said("abc+") == ["commit: abc, as here", "uncommitted changes: there were some, which were not kept"]
+    assert said("abc+") == ["commit: abc, as here", "uncommitted changes: some, which were not recorded"]
     name = provenance.changes_name("the patch")
-    assert said("abc+", name)[1] == f"uncommitted changes: git apply {kept}, which is not there any more"
+    assert said("abc+", name)[1] == f"uncommitted changes: git apply {kept}, which no longer exists"
     kept.parent.mkdir()
     kept.write_text("the patch")
     assert said("def+", name) == [

@@ -32,7 +32,7 @@ def test_damaged_predictions_are_named_with_what_makes_them_again(folder):
     with pytest.raises(InputError) as raised:
         read_table(folder, "predictions", keys=["a b"])
     files = shlex.join([str(path), str(folder.part("trials", "a b"))])
-    assert str(raised.value).endswith(f"to have it again from its checkpoint: rm -f {files}, and run again")
+    assert str(raised.value).endswith(f"to restore it from its checkpoint: rm -f {files}, and run the sweep again")
 
 
 @pytest.mark.parametrize("length", [0, 3, 0.5, 0.99], ids=["empty", "three bytes", "half", "nearly whole"])
@@ -44,7 +44,7 @@ def test_a_part_cut_short_is_named_with_the_way_out(folder, length):
     with pytest.raises(InputError) as raised:
         read_table(folder, "trials")
     assert str(raised.value).startswith(f"{path} cannot be read (")
-    assert str(raised.value).endswith("running the sweep again sets it aside and makes it anew")
+    assert str(raised.value).endswith("run the sweep again to set it aside and restore it")
     with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
         read_metadata(path)
     path.unlink()
@@ -94,7 +94,7 @@ def replaced(column, values):
     return lambda table: table.set_column(table.schema.get_field_index(column), column, pa.array(values))
 
 
-OTHER_COLUMNS = f"it does not have the columns of trials in schema version {SCHEMA_VERSION}"
+OTHER_COLUMNS = f"its columns are not those of trials in schema version {SCHEMA_VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ OTHER_COLUMNS = f"it does not have the columns of trials in schema version {SCHE
         (replaced("schema_version", [None]), "its column schema_version is not one number"),
         (replaced("seed", ["one"]), OTHER_COLUMNS),
         (replaced("kernels", ["8-6-6"]), OTHER_COLUMNS),
-        (replaced("key", ["b"]), "it holds rows of b"),
-        (replaced("key", [None]), "it holds rows of None"),
+        (replaced("key", ["b"]), "it has rows of b"),
+        (replaced("key", [None]), "it has rows of None"),
     ],
     ids=[
         "one less",
@@ -145,8 +145,8 @@ def test_another_version_is_refused_and_no_damage_whatever_columns_are_read(fold
         read_table(folder, name, columns=columns)
     assert not isinstance(raised.value, DamagedPartError)
     assert str(raised.value) == (
-        f"{path} has schema version {version}, of another version of ser_ray; this one reads version {SCHEMA_VERSION}: "
-        "run the sweep again in another folder (--results DIR), which trains it anew"
+        f"{path} has schema version {version}, which another version of ser_ray wrote; this version reads "
+        f"{SCHEMA_VERSION}: run the sweep again in another folder (--results DIR), where its trials are trained again"
     )
 
 
@@ -158,7 +158,7 @@ def test_a_file_system_in_trouble_is_no_damage(folder, monkeypatch, number):
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(pq, "ParquetFile", fail)
-    with pytest.raises(InputError, match="see to its file system") as raised:
+    with pytest.raises(InputError, match="check its file system") as raised:
         read_table(folder, "trials")
     assert not isinstance(raised.value, DamagedPartError)
     assert str(path) in str(raised.value)

@@ -32,7 +32,11 @@ def test_every_key_is_found_by_its_beginning_whatever_files_the_trial_has(folder
 
 
 def test_a_beginning_of_several_is_refused_with_their_number(folder):
-    with pytest.raises(InputError, match=r"'2' begins the keys of 3 trials: 20cd03ef0123, .*; give more of the key"):
+    with pytest.raises(
+        InputError,
+        match=r"'2' begins the keys of 3 trials: 20cd03ef0123, .*; give more characters of "
+        r"the key",
+    ):
         find_key(folder, "2")
 
 
@@ -51,7 +55,7 @@ def test_a_sweep_is_found_by_its_file(tmp_path):
         with pytest.raises(InputError) as raised:
             open_sweep(tmp_path / wrong)
         assert str(raised.value) == (
-            f"{tmp_path / wrong} holds no sweep (a folder with sweep.yaml, such as results/overlap); {near}"
+            f"{tmp_path / wrong} is not a sweep's folder (with sweep.yaml, such as results/overlap); {near}"
         )
-    with pytest.raises(InputError, match=r"holds no sweep \(a folder with sweep.yaml, such as results/overlap\)$"):
+    with pytest.raises(InputError, match=r"is not a sweep's folder \(with sweep\.yaml, such as results/overlap\)$"):
         open_sweep(tmp_path / "nowhere" / "at" / "all")

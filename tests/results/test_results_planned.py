@@ -48,7 +48,7 @@ def test_a_plan_without_trials_is_not_the_want_of_a_plan(folder):
 def test_a_damaged_plan_is_named_with_what_to_do_and_the_next_run_mends_a_file(folder, damage):
     write_planned(folder, ["a"])
     damage(folder.plan_file)
-    with pytest.raises(InputError, match=r"plan\.json cannot be read \(.+\); delete it, or run the sweep again"):
+    with pytest.raises(InputError, match=r"plan\.json cannot be read \(.+\); run the sweep again to rewrite it"):
         read_planned(folder)
     if folder.plan_file.is_dir():
         folder.plan_file.rmdir()

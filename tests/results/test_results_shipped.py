@@ -22,7 +22,7 @@ def test_the_leaderboard_opens_every_shipped_folder(path, capsys):
     out = capsys.readouterr().out
     rows = pq.read_table(path / "trials.parquet").num_rows
     assert (f"trials: {rows} finished" in out) == (rows > 0)
-    assert ("nothing to rank" in out) == (rows == 0)
+    assert ("there is no ranking" in out) == (rows == 0)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RESULTS)))

@@ -68,7 +68,9 @@ def test_an_interface_that_is_named_counts_before_anything_else(routes, monkeypa
 
 @pytest.mark.parametrize("interface", ["none7", "an_interface_of_a_long_name"])
 def test_an_interface_that_is_not_there_is_answered_with_those_that_are(interface):
-    with pytest.raises(InputError, match=rf"SER_RAY_INTERFACE is '{interface}', but this host has no .*there are .*lo"):
+    with pytest.raises(
+        InputError, match=rf"SER_RAY_INTERFACE is '{interface}', but this host has no .*set it to one of .*lo"
+    ):
         own_address([], interface)
 
 
@@ -98,7 +100,9 @@ def test_a_name_without_an_address_is_answered_with_the_fix(name):
 def test_a_name_that_only_this_host_reaches_is_answered_with_the_interfaces(name):
     name("127.0.1.1")
     with pytest.raises(
-        InputError, match=r"node1, stands for 127\.0\.1\.1 alone.* SER_RAY_INTERFACE in slurm/site\.env; there are .*lo"
+        InputError,
+        match=r"node1, resolves only to 127\.0\.1\.1, .* SER_RAY_INTERFACE in slurm/site\.env to .*, "
+        r"one of .*lo",
     ):
         own_address()
 

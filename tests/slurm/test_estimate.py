@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from ser_ray.errors import InputError
 from ser_ray.slurm.estimate import START_H, limit_s, shared_wall_hours, wall_hours
 from ser_ray.slurm.request import format_time, read_time
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
-from ser_ray.sweep.planning.slots import slots
+from ser_ray.sweep.nodes.trial_resources import GpuShares, slots
 
 FIELD = st.integers(0, 200)
 

@@ -84,7 +84,7 @@ def test_a_node_whose_raylet_dies_joins_again_and_its_trial_goes_on(storm, slurm
     storm.read_until(EPOCH, 500, times=6)
     slurm.wait_until(lambda: storm.hosts() == {"n1", "n2"}, 120, "trials on both nodes")
     slurm.kill("n2", "raylet/raylet")
-    storm.read_until("n2  Ray ended by itself")
+    storm.read_until("n2  Ray ended unexpectedly")
     storm.read_until("n2  starts Ray at")
     with storm.standing_still("n1"):
         # the trial that was there begins again where there is room: on the node that has come back
@@ -115,7 +115,7 @@ def test_before_the_time_limit_all_is_saved_and_the_job_goes_on_by_itself(storm,
         slurm.wait_until(lambda: slurm.node_state("n2") == "idle", 120, "n2 is back")
         calm.submit("--nodelist=n2", "--cpus-per-task=2")  # in the meantime
         storm.read_until("launch.sh  SLURM sent SIGUSR1", 240)
-    storm.read_until("ending    asked to end by SIGUSR1: trials save what they have", 20)
+    storm.read_until("ending    received SIGUSR1: trials save a checkpoint", 20)
     storm.read_until("launch.sh  put back into the queue, to go on from what was saved", 60)
     assert storm.epochs() > before
     longer = ("scontrol", "update", f"JobId={storm.job}", "TimeLimit=30")

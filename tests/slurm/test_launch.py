@@ -42,7 +42,7 @@ def test_two_jobs_share_two_nodes_and_nothing_of_them_stays(slurm, shared):
         assert {row["status"] for row in found} == {"finished"}, log
         assert {row["host"] for row in found} == {"n1", "n2"}, log
         assert {row["job_id"] for row in found} == {job}
-        assert "Ray has 2 CPUs, 0 GPUs, 2 nodes; a trial has 1 CPU" in log
+        assert "Ray has 2 CPUs, 0 GPUs, 2 nodes; a trial gets 1 CPU" in log
         for node in slurm.nodes:  # its GPUs are given, and cannot compute
             assert f"{node}  warn  gpu         SLURM gave 1, but PyTorch sees none" in log
             assert f"{node} is fit to run sweeps" in log
@@ -76,7 +76,7 @@ def test_one_node_needs_no_cluster_and_a_failed_trial_is_a_failed_job(slurm, tmp
     assert slurm.wait_for(job, "FAILED", seconds=240)["ExitCode"] == "1:0"
     log = slurm.log(job)
     assert "starts Ray at" not in log
-    assert "Ray has 1 CPUs, 0 GPUs, 1 nodes" in log  # of the four of the node, those that the job has
+    assert "Ray has 1 CPU, 0 GPUs, 1 node" in log  # of the four of the node, those that the job has
     assert "1 of 2 trials failed" in log
     assert {row["status"] for row in rows(site, results="the #results")} == {"finished", "failed"}
     assert "launch.sh  ends with 1" in log
@@ -96,7 +96,7 @@ def test_an_array_splits_the_plan_and_its_tasks_share_a_node(slurm, shared):
     job = slurm.sbatch("--array=4-5", "--nodelist=n1", "slurm/launch.sh", file, "--results", "split", cwd=project)
     for number, task in enumerate((f"{job}_4", f"{job}_5"), start=1):
         slurm.wait_for(task, "COMPLETED", seconds=700)
-        assert f"share {number}/2: 2 of the 4 trials" in slurm.log(task)
+        assert f"share {number}/2: 2 of 4 trials" in slurm.log(task)
     first, second = read_drivers(SweepFolder(project / "split" / "tiny"))
     assert first.started_at < second.seen_at
     assert second.started_at < first.seen_at, "they did not run at once"

@@ -174,7 +174,7 @@ def test_a_driver_that_ends_without_a_word_is_begun_again_too(job, code):
     job.does(driver=f'[[ ! -e $here/once ]] || exit 0; : >"$here/once"; {WITHOUT_A_WORD} exit {code}')
     ended, out = job.run()
     assert ended == 0
-    said = f"the process of the sweep ended without a word ({code}): beginning again in this job, from what was saved"
+    said = f"the process of the sweep ended unexpectedly ({code}): beginning again in this job, from what was saved"
     assert out.count(said) == 1
     job.does(driver=f"{WITHOUT_A_WORD} exit {code}")
     ended, out = job.run()

@@ -60,6 +60,6 @@ def test_when_no_step_can_start_the_job_ends_at_once_with_sruns_words(slurm, pro
     assert time.monotonic() - began < 30
     log = slurm.log(job)
     assert "launch.sh  the step of node n1 is over: srun: error: " in log
-    assert "all steps were over before Ray was up on the 2 nodes of this job\n  n1: srun: error: " in log
+    assert "all job steps ended before Ray was up on the 2 nodes of this job\n  n1: srun: error: " in log
     assert "Invalid generic resource" in log
     assert "Traceback" not in log

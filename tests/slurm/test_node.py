@@ -162,7 +162,7 @@ def test_a_node_that_is_not_fit_takes_no_part_and_reports_why(node):
     record = json.dumps({"fit": False, "problems": ["results cannot be written", "no PyTorch"], "gpus": 0})
     code, out = node.start("--peer", HERE, doctor={"record": record, "exit": 1}).end()
     assert code == 1
-    assert f"{NAME}  takes no part: results cannot be written; no PyTorch" in out
+    assert f"{NAME}  is not used: results cannot be written; no PyTorch" in out
     assert node.meeting.unfit() == {NAME: "results cannot be written; no PyTorch"}
     assert node.calls("ray") == []
 
@@ -172,13 +172,13 @@ def test_a_check_that_leaves_no_record_makes_a_node_unfit(node, record):
     code, out = node.start("--head", doctor={**record, "exit": 139, "says": "Illegal instruction"}).end()
     assert code == 1
     assert "Illegal instruction" in out
-    assert "the check of this node ended with 139 and left no record (" in node.meeting.unfit()[NAME]
+    assert "the check of this node ended with exit code 139 and wrote no record (" in node.meeting.unfit()[NAME]
 
 
 def test_a_check_that_hangs_makes_a_node_unfit(node):
     code, _ = node.start("--head", doctor={}, CHECK_S=0.3).end()
     assert code == 1
-    assert node.meeting.unfit() == {NAME: "the check of this node did not end in 0 s (a file system hangs?)"}
+    assert node.meeting.unfit() == {NAME: "the check of this node did not finish in 0 s (does a file system hang?)"}
     assert node.nothing_runs()
 
 
@@ -218,7 +218,7 @@ def test_the_head_tells_its_address_once_it_can_be_reached(node):
     socket.create_connection((host, int(port)), timeout=5).close()
     code, out = node.over()
     assert code == 0
-    assert f"Ray did not come up at {HERE}:{_options(first)['port']}" in out
+    assert f"Ray did not start at {HERE}:{_options(first)['port']}" in out
     assert node.nothing_runs()
 
 
@@ -236,7 +236,7 @@ def test_a_head_that_never_comes_up_is_given_up_and_its_log_kept(node):
     assert code == 1
     assert len({_options(call)["port"] for call in node.calls("ray")}) > 1
     assert len(node.calls("ray")) == 3
-    assert f"Ray did not stay up in 3 tries (its logs: {node.meeting.folder})" in node.meeting.unfit()[NAME]
+    assert f"Ray ended 3 times (its logs: {node.meeting.folder})" in node.meeting.unfit()[NAME]
     assert node.ray_log == "no room\n" * 3
     assert node.meeting.address() is None
     assert node.nothing_runs(), out
@@ -245,7 +245,7 @@ def test_a_head_that_never_comes_up_is_given_up_and_its_log_kept(node):
 def test_a_head_that_hangs_is_not_waited_for_without_end(node):
     code, _ = node.start("--head", "--peer", HERE, ray=[{"child": True}], UP_S=0.2).end()
     assert code == 1
-    assert "Ray did not stay up in 3 tries" in node.meeting.unfit()[NAME]
+    assert "Ray ended 3 times" in node.meeting.unfit()[NAME]
     assert node.nothing_runs()
 
 
@@ -256,7 +256,7 @@ def test_when_the_head_ends_by_itself_the_node_ends_too(node):
     (node.folder / "end").touch()
     code, out = node.end()
     assert code == 1
-    assert f"{NAME}  Ray ended by itself, with 5" in out
+    assert f"{NAME}  Ray ended unexpectedly, with exit code 5" in out
     kept = node.meeting.folder / f"ray-{NAME}"
     assert {path.name: path.read_text() for path in kept.iterdir()} == {"gcs_server.out": "out of memory"}
     assert len(node.calls("ray")) == 1
@@ -288,7 +288,7 @@ def test_a_rendezvous_that_is_over_before_the_address_is_announced_exits_0(node)
 def test_a_head_that_tells_no_address_is_not_waited_for_without_end(node):
     code, _ = node.start("--peer", HERE, HEAD_S=0.3).end()
     assert code == 1
-    assert node.meeting.unfit() == {NAME: "the head announced no address within 0 s"}
+    assert node.meeting.unfit() == {NAME: "the head node reported no address within 0 s"}
 
 
 def test_ray_that_ends_by_itself_is_started_again_and_in_the_end_given_up(node):
@@ -296,9 +296,14 @@ def test_ray_that_ends_by_itself_is_started_again_and_in_the_end_given_up(node):
     plan = [{"exit": code, "child": True, "logs": {"raylet.err": f"killed {code}"}} for code in (3, 4, 5)]
     code, out = node.start("--peer", HERE, ray=plan).end()
     assert code == 1
-    assert [f"Ray ended by itself, with {number}" in out for number in (3, 4, 5, 6)] == [True, True, True, False]
+    assert [f"Ray ended unexpectedly, with exit code {number}" in out for number in (3, 4, 5, 6)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert len(node.calls("ray")) == 3
-    assert "Ray did not stay up in 3 tries" in node.meeting.unfit()[NAME]
+    assert "Ray ended 3 times" in node.meeting.unfit()[NAME]
     assert (node.meeting.folder / f"ray-{NAME}" / "raylet.err").read_text() == "killed 5"
     assert node.nothing_runs()
 
@@ -338,7 +343,7 @@ def test_the_command_that_starts_ray(node):
     assert call["token"] == "ours"
     assert call["group"] == call["pid"]
     _, out = node.over()
-    assert f"{NAME}  starts Ray at {HERE}: 1 CPUs, 2 GPUs" in out
+    assert f"{NAME}  starts Ray at {HERE}: 1 CPU, 2 GPUs" in out
 
 
 @pytest.mark.parametrize(
@@ -409,5 +414,5 @@ def test_a_head_that_answers_no_more_is_gone_though_ray_has_not_noticed(node):
         assert node.process.poll() is None
     code, out = node.end()
     assert code == 76
-    assert f"{NAME}  the first node of the job is gone" in out
+    assert f"{NAME}  the first node of the job was lost" in out
     assert node.nothing_runs()

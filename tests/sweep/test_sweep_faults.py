@@ -120,9 +120,9 @@ def test_a_signal_saves_what_there_is_and_says_how_to_go_on(storm, name):
         process.send_signal(getattr(signal, name))
     code, out = end(process)
     assert code == 75, out
-    assert f"ending    asked to end by {name}: trials save what they have" in out
+    assert f"ending    received {name}: trials save a checkpoint" in out
     assert "saved" in out
-    assert "2 of 2 trials are open: run the same command again to go on with them" in out
+    assert "2 of 2 trials not finished: run the same command again to continue" in out
     assert "Traceback" not in out
     storm.nothing_half_made()
     assert sum(storm.epochs().values()) > sum(before.values())

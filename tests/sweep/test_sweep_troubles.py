@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(ti
     code, out = end(process)
     assert code == 75, out
     assert "results cannot be written: No space left on device" in out
-    assert "make room or get leave to write, and run the same command again" in out
+    assert "free disk space or get write permission, and run the same command again" in out
     assert "Traceback" not in out
     assert trials(small_disk) == []
     folder = SweepFolder(small_disk / "tiny")
@@ -126,7 +126,7 @@ def test_results_that_turn_read_only_end_the_sweep(tiny_corpus, tmp_path, breaki
     code, out = end(process)
     assert code == 75, out
     assert re.search(
-        r"ending    results cannot be written: make room or get leave to write.*Read-only file system", out
+        r"ending    results cannot be written: free disk space or get write permission.*Read-only file system", out
     )
     assert "Traceback" not in out
 
@@ -163,7 +163,7 @@ def test_a_trial_that_hangs_is_started_again_and_goes_on(tiny_corpus, tmp_path):
     os.kill(worker, signal.SIGSTOP)
     code, out = end(process)
     assert code == 0, out
-    assert re.search("HUNG      .* gave no sign of life: its process is ended and started again", out)
+    assert re.search("HUNG      .* reported no progress: its process is killed and restarted", out)
     (row,) = trials(tmp_path)
     assert (row["status"], row["restarts"], row["epochs"]) == ("finished", 1, 400)
 
@@ -302,5 +302,5 @@ def test_a_cluster_that_does_not_answer_any_more_ends_the_run(tiny_corpus, tmp_p
         os.kill(server, signal.SIGCONT)
     assert code == 75, out
     assert "ending    Ray was lost" in out
-    assert "or does not answer any more: at once" in out
+    assert "or does not respond: immediately" in out
     assert "Traceback" not in out

@@ -360,9 +360,9 @@ def test_a_devel_without_gold_is_named_by_its_target(put_predictions, folder):
     for (_, partition), pairs in given.items():
         if partition == "devel":
             pairs["valence"] = (pairs["valence"][0], None)
-    with pytest.raises(InputError, match="no recording of devel is labelled throughout for valence"):
+    with pytest.raises(InputError, match="no recording of devel is labelled in all frames for valence"):
         searched(put_predictions, folder, given)
-    with pytest.raises(InputError, match="labelled throughout for arousal and valence"):
+    with pytest.raises(InputError, match="labelled in all frames for arousal and valence"):
         searched(put_predictions, folder, given, choice="joint")
 
 

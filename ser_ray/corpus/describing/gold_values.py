@@ -43,7 +43,8 @@ def constant_warnings(corpus: Corpus) -> list[str]:
     moving = [target for target in corpus.targets if target not in {still_target for _, still_target in still}]
     fix = f"leave it out with --targets {' '.join(moving)}" if moving else "no target is left to train on: label anew"
     return [
-        f"gold of {target} is constant in {partition}: its CCC counts 0 and lowers the mean that chooses epochs; {fix}"
+        f"gold of {target} is constant in {partition}: its CCC counts as 0 and lowers the mean CCC that chooses the "
+        f"best epoch; {fix}"
         for partition, target in still
     ]
 

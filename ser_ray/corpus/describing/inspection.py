@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import altered, check_size, sha256_of
+from ser_ray.corpus.store.manifest import altered, check_size, sha256_of
 from ser_ray.corpus.store.schema import SAMPLE_RATE, SHARDS, Recording, Shard
 from ser_ray.corpus.store.shards import ShardMap, moments
 from ser_ray.errors import InputError

@@ -12,14 +12,15 @@ logged, since the corpus can be read from its original place; an altered corpus 
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from ser_ray.corpus.progress import ByteLog
-from ser_ray.corpus.store.files import altered, check_size
-from ser_ray.corpus.store.manifest import read_manifest
+from ser_ray.corpus.store.manifest import altered, check_size, read_manifest
 from ser_ray.corpus.store.node_disk import locked, node_folder
+from ser_ray.corpus.store.reader import Corpus
 from ser_ray.corpus.store.schema import INDEX, MANIFEST, SHARDS, Manifest
 from ser_ray.corpus.store.verifying import signature, verified_shards
 from ser_ray.errors import InputError
@@ -28,6 +29,50 @@ from ser_ray.files import replace_folder, sync
 RESERVE_BYTES = 2**30
 """Free bytes of a disk that are left to others."""
 BLOCK_BYTES = 2**23
+
+
+def local_corpus(
+    corpus: Corpus, staging: str | None, log: Callable[[str], object], on_block: Callable[[], object] = lambda: None
+) -> Corpus:
+    """Copy a corpus to this node's own disk if possible, and return the local copy; only speed depends on it.
+
+    `staging` is the folder on each node, as in the sweep file: with ~ or the node's variables; None for no copy.
+    `on_block` is as in `local_copy`.
+
+    Raises:
+        InputError: if the corpus was altered since it was imported.
+    """
+    if staging is None:
+        return corpus
+    path = corpus.path
+    given = os.path.expanduser(os.path.expandvars(staging))
+    unset = re.search(r"\$\{?(\w+)", given)
+    if unset or not os.path.isabs(given):
+        why = f"{unset[1]} is not set" if unset else f"that is {given}, not an absolute path,"
+        log(f"resources.staging is {staging}, but {why} on this node: the corpus is read from {path}")
+        return corpus
+    folder = Path(given)
+    if _device(folder) == _device(path):
+        log(
+            f"resources.staging is {folder}, on the same file system as the corpus: no local copy is made, the corpus "
+            f"is read from {path}"
+        )
+        return corpus
+    copy = local_copy(path, folder, log, on_block)
+    if copy == path:
+        return corpus
+    log(f"the corpus is read from {copy}")
+    return corpus.at(copy)
+
+
+def _device(path: Path) -> int | None:
+    """Return the number of the file system where a path is or would be created."""
+    for place in (path, *path.parents):
+        try:
+            return place.stat().st_dev
+        except OSError:
+            continue
+    return None
 
 
 def local_copy(

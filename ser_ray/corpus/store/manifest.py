@@ -1,14 +1,27 @@
-"""Read and write corpus.json; its contents are checked before they are used."""
+"""Read and write corpus.json, and check the files that it lists; contents are checked before they are used."""
 
+import contextlib
+import hashlib
 import json
-import math
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ser_ray.corpus.store.schema import SAMPLE_RATE, SCHEMA_VERSION, Manifest, Shard, samples_per_frame
+import pyarrow as pa
+
+from ser_ray.corpus.store.schema import (
+    INDEX,
+    MANIFEST,
+    SAMPLE_RATE,
+    SCHEMA_VERSION,
+    SHARDS,
+    Manifest,
+    Shard,
+    samples_per_frame,
+)
 from ser_ray.errors import InputError
 from ser_ray.plain_text import escaped, escaped_name, is_plain_name
 
@@ -73,7 +86,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         if not isinstance(getattr(manifest, key), str):
             yield f"{key} is {_shown(getattr(manifest, key))}, but must be a text"
     rate = manifest.label_rate
-    if not _is_number(rate) or not 0 < rate <= SAMPLE_RATE:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= SAMPLE_RATE:
         yield f"label_rate is {_shown(rate)}, but must be a number above 0, at most {SAMPLE_RATE}"
     else:
         try:
@@ -118,12 +131,6 @@ def _is_hex(value: object, digits: int) -> bool:
     return isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", value) is not None
 
 
-def _is_number(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_integer(value: object, least: int, most: int | None = None) -> bool:
     if not isinstance(value, int) or isinstance(value, bool):
         return False
@@ -134,3 +141,74 @@ def _shown(value: object) -> str:
     """Format a value for a message, a long one abbreviated."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+class AlteredError(InputError):
+    """A file of a corpus does not match the manifest, so that no result of the corpus can be trusted."""
+
+
+@contextlib.contextmanager
+def reading_file(what: str) -> Iterator[None]:
+    """Convert exceptions of Arrow or the system while a file is read to an InputError that begins with `what`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{what} cannot be read ({reason}): copy it again or import the corpus again") from error
+
+
+def altered(path: Path, found: str, wanted: str) -> AlteredError:
+    """Return the error for a file whose hash differs from the manifest's."""
+    what = "shard " if path.parent.name == SHARDS else ""
+    return AlteredError(
+        f"{what}{path} was altered: its SHA-256 is {found}, but {MANIFEST} says {wanted}; copy it again or import the "
+        "corpus again"
+    )
+
+
+def missing_corpus(folder: Path) -> str:
+    """Return the message for a folder without a manifest."""
+    if (folder / SHARDS).is_dir() or (folder / INDEX).is_file():
+        return (
+            f"{folder} is a half-written corpus: it has shards but no {MANIFEST}, which is written "
+            "last. Delete it and import again"
+        )
+    what = "is not a corpus" if folder.is_dir() else "does not exist: no corpus"
+    return (
+        f"{folder} {what} (a folder with {MANIFEST}). Make one from your recordings with\n"
+        f"  ser-ray corpus import table SRC {folder}\n"
+        "or a made-up one with\n"
+        f"  ser-ray corpus synthetic {folder}"
+    )
+
+
+def check_size(folder: Path, shard: Shard) -> None:
+    """Refuse a shard that is missing or whose length differs from the manifest.
+
+    Reading a memory map of a truncated file would kill the process without an exception.
+
+    Raises:
+        AlteredError: naming the shard.
+        InputError: if the file cannot be examined.
+    """
+    path = folder / SHARDS / shard.name
+    try:
+        seen = path.stat()
+    except FileNotFoundError as error:
+        raise AlteredError(f"shard {path} is missing, but {MANIFEST} lists it: import the corpus again") from error
+    except OSError as error:
+        raise InputError(f"shard {path} cannot be looked at ({error.strerror or error})") from error
+    if not stat.S_ISREG(seen.st_mode):
+        raise AlteredError(f"shard {path} is no file: copy it again or import the corpus again")
+    size = seen.st_size
+    if size != shard.size_bytes:
+        raise AlteredError(
+            f"shard {path} has {size} bytes, but {MANIFEST} says {shard.size_bytes}: it was cut "
+            "short or altered; copy it again or import the corpus again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Compute the SHA-256 of a file's bytes: 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ser_ray.corpus.gold.consensus import agreement, cronbach_alpha, rater_weights
-from ser_ray.corpus.store.files import reading_file
+from ser_ray.corpus.store.manifest import reading_file
 from ser_ray.plain_text import escaped_name
 
 RATERS_FILE = "raters.parquet"

@@ -1,7 +1,6 @@
 """Read a corpus, whose recordings are in memory-mapped Arrow files."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +11,14 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Int16
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import AlteredError, altered, check_size, missing_corpus, reading_file, sha256_of
-from ser_ray.corpus.store.manifest import read_manifest
+from ser_ray.corpus.store.manifest import (
+    AlteredError,
+    altered,
+    check_size,
+    missing_corpus,
+    read_manifest,
+    reading_file,
+)
 from ser_ray.corpus.store.schema import (
     INDEX,
     MANIFEST,
@@ -29,14 +34,11 @@ from ser_ray.corpus.store.schema import (
 from ser_ray.corpus.store.shards import ShardMap
 from ser_ray.errors import InputError
 
-__all__ = ["Corpus", "check_size", "normalised", "open_corpus", "sha256_of"]
-
 MOST_MAPPED = 64
 """Most shards of which a process keeps the map; each takes one open file."""
 MOST_VIEWED = 128
 """Most recordings of which a process keeps the views of a shard, and with them its map."""
 
-Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -53,47 +55,28 @@ class Corpus:
     """A corpus on disk, read through memory maps; created by `open_corpus`.
 
     Its pickle is small: an unpickled copy reads the index and maps the shards when it needs them.
+
+    Attributes:
+        path: its folder.
+        manifest: contents of corpus.json, of which the others are copies.
+        name: of the corpus.
+        sample_rate: samples per second.
+        label_rate: frames per second.
+        hop: samples per frame.
+        targets: names of the targets, in the order of the columns of gold.
+        fingerprint: hash of the content, independent of the corpus's place.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: pa.Table | None) -> None:
-        self.path = path
-        self.manifest = manifest
-        self._index = index
+        self.path, self.manifest, self._index = path, manifest, index
+        self.name, self.targets, self.fingerprint = manifest.name, manifest.targets, manifest.fingerprint
+        self.sample_rate, self.label_rate = manifest.sample_rate, manifest.label_rate
+        self.hop = samples_per_frame(manifest.label_rate)
         self._shards = {shard.name: shard for shard in manifest.shards}
         self._recordings: dict[str, tuple[Recording, ...]] = {}
         self._maps: dict[str, ShardMap] = {}
         self._places: dict[str, _Place] = {}
         self._samples: dict[str, int] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the corpus."""
-        return self.manifest.name
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.manifest.sample_rate
-
-    @property
-    def label_rate(self) -> float:
-        """Frames per second."""
-        return self.manifest.label_rate
-
-    @property
-    def hop(self) -> int:
-        """Samples per frame."""
-        return samples_per_frame(self.manifest.label_rate)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the targets, in the order of the columns of gold."""
-        return self.manifest.targets
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the content, independent of the corpus's place."""
-        return self.manifest.fingerprint
 
     def recordings(self, partition: str) -> tuple[Recording, ...]:
         """Return the recordings of "train", "devel" or "test", in the order of the index.
@@ -139,7 +122,7 @@ class Corpus:
             )
         stop = start_frame + n_frames
         waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
-        return waveform, self._gold(recording, start_frame, stop)
+        return waveform, self.gold(recording, start_frame, stop)
 
     def waveform(self, recording: Recording, start: int, stop: int) -> Float32[NDArray[np.float32], " samples"]:
         """Return samples `start` to `stop` normalised by mean and standard deviation of the whole recording: a copy.
@@ -151,9 +134,17 @@ class Corpus:
         place.shard.announce(audio)
         return normalised(audio, recording.mean, recording.std)
 
-    def gold(self, recording: Recording) -> Float32[NDArray[np.float32], "frames targets"]:
-        """Return a recording's gold standard, NaN where labels are absent."""
-        return self._gold(recording, 0, recording.frames)
+    def gold(
+        self, recording: Recording, start: int = 0, stop: int | None = None
+    ) -> Float32[NDArray[np.float32], "frames targets"]:
+        """Return a recording's gold standard, or that of its frames `start` to `stop`: a copy, NaN without labels."""
+        stop = recording.frames if stop is None else stop
+        gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
+        for column, trace in enumerate(place.gold):
+            if trace is not None:
+                place.shard.announce(trace[start:stop])
+                gold[:, column] = trace[start:stop]
+        return gold
 
     def audio(self, recording: Recording) -> Int16[NDArray[np.int16], " samples"]:
         """Return a recording's samples: a read-only view of the mapped shard."""
@@ -172,19 +163,9 @@ class Corpus:
             traces.setdefault(entry["target"].as_py(), []).append(values)
         return {target: np.stack(rows) for target, rows in traces.items()}
 
-    def _gold(self, recording: Recording, start: int, stop: int) -> NDArray[np.float32]:
-        """Copy a stretch of gold, [stop - start, targets], NaN where labels are absent."""
-        gold, place = np.full((stop - start, len(self.targets)), np.nan, np.float32), self._place(recording)
-        for column, trace in enumerate(place.gold):
-            if trace is not None:
-                place.shard.announce(trace[start:stop])
-                gold[:, column] = trace[start:stop]
-        return gold
-
     def _place(self, recording: Recording) -> _Place:
-        return _kept(self._places, recording.name, MOST_VIEWED, lambda: self._found(recording))
-
-    def _found(self, recording: Recording) -> _Place:
+        if recording.name in self._places:
+            return _used(self._places, recording.name, MOST_VIEWED)
         shard = self._map(recording.shard)
         batch = shard.batch(recording.batch)
         audio = batch.column("audio")[0].values.to_numpy(zero_copy_only=True)
@@ -197,7 +178,8 @@ class Corpus:
                 f"shard {shard.path} has {said} in batch {recording.batch}, but {INDEX} says that recording "
                 f"{recording.name} has {whole}: copy it again or import the corpus again"
             )
-        return _Place(shard, audio, traces)
+        self._places[recording.name] = _Place(shard, audio, traces)
+        return _used(self._places, recording.name, MOST_VIEWED)
 
     def _whole_samples(self, recording: Recording) -> int:
         """Return a recording's number of samples in the index; a trial may use only its first seconds."""
@@ -206,17 +188,16 @@ class Corpus:
         return self._samples.get(recording.name, recording.samples)
 
     def _map(self, shard: str) -> ShardMap:
-        return _kept(self._maps, shard, MOST_MAPPED, lambda: self._open_shard(shard))
+        if shard not in self._maps:
+            if shard not in self._shards:
+                raise InputError(f"{self.path / INDEX} names shard {shard!r}, which {MANIFEST} does not list")
+            check_size(self.path, self._shards[shard])
+            self._maps[shard] = ShardMap(self.path / SHARDS / shard, self.targets)
+        return _used(self._maps, shard, MOST_MAPPED)
 
-    def _open_shard(self, shard: str) -> ShardMap:
-        if shard not in self._shards:
-            raise InputError(f"{self.path / INDEX} names shard {shard!r}, which {MANIFEST} does not list")
-        check_size(self.path, self._shards[shard])
-        return ShardMap(self.path / SHARDS / shard, self.targets)
-
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Drop what belongs to this process, and what the copy can read again."""
-        return {**self.__dict__, "_index": None, "_recordings": {}, "_maps": {}, "_places": {}, "_samples": {}}
+        return Corpus, (self.path, self.manifest, None)
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -259,10 +240,9 @@ def normalised(
     return waveform
 
 
-def _kept(kept: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]) -> Value:
-    """Return the cached value of a key, created on first use; beyond `most`, drop the least recently used."""
-    value = kept.pop(key) if key in kept else make()
-    kept[key] = value  # a dict keeps the order of insertion
+def _used(kept: dict[str, Value], key: str, most: int) -> Value:
+    """Return a kept value, from now on the most recently used; beyond `most`, drop the least recently used."""
+    value = kept[key] = kept.pop(key)  # a dict keeps the order of insertion
     while len(kept) > most:
         del kept[next(iter(kept))]
     return value

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import reading_file
+from ser_ray.corpus.store.manifest import reading_file
 from ser_ray.errors import InputError
 
 RATERS_TYPE = pa.list_(
@@ -113,18 +113,13 @@ class ShardMap:
             buffer = pa.py_buffer(self._map)
             self._begin, self._end = buffer.address, buffer.address + buffer.size
             self._reader = pa.ipc.open_file(pa.BufferReader(buffer))
+        self.batches: int = self._reader.num_record_batches
         found, wanted = self._reader.schema, shard_schema(targets)
         if not found.equals(wanted):
             raise InputError(
                 f"shard {path} has the columns {_columns(found)}, but of targets {', '.join(targets)} it must have "
                 f"{_columns(wanted)}: import the corpus again"
             )
-
-    @property
-    def batches(self) -> int:
-        """Number of record batches."""
-        count: int = self._reader.num_record_batches
-        return count
 
     def batch(self, number: int) -> Any:
         """Return the record batch of one recording, counted from 0; its columns are views of the map.

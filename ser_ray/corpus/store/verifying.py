@@ -14,17 +14,22 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_ray import provenance
 from ser_ray.allocation import cpus, temporary
 from ser_ray.corpus.progress import ByteLog
-from ser_ray.corpus.store.files import AlteredError, altered, check_size, reading_file
+from ser_ray.corpus.store.manifest import AlteredError, altered, check_size, reading_file
 from ser_ray.corpus.store.node_disk import locked, node_folder
 from ser_ray.corpus.store.schema import SHARDS, Manifest, Shard
 from ser_ray.files import write_text
+
+if TYPE_CHECKING:
+    from ser_ray.corpus.store.reader import Corpus
 
 BLOCK_BYTES = 2**22
 """Bytes read and hashed at once. Both release Python's global lock, so threads hash in parallel."""
@@ -67,6 +72,46 @@ def verify_shards(
             memory.remember(manifest, {**known, **_hash_shards(folder, manifest, todo, on_block, log)})
 
 
+def verify_corpus(
+    corpus: "Corpus", log: Callable[[str], object], on_block: Callable[[], object] = lambda: None
+) -> None:
+    """Compare a corpus, which may be a local copy, with its hashes, unless this host has done so before.
+
+    `on_block` and exceptions are as in `verify_shards`.
+    """
+    verify_shards(corpus.path, corpus.manifest, verified_shards(corpus.path), on_block=on_block, log=log)
+
+
+@contextlib.contextmanager
+def verification(
+    corpus: "Corpus | None", log: Callable[[str], object]
+) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """Verify a corpus, or none, beside other work; the end of the context stops that, done or not.
+
+    Yields:
+        A function that waits until the corpus is verified or its argument, called repeatedly, returns True. It raises
+        an AlteredError that names the shard that does not match the manifest.
+    """
+    over = threading.Event()
+
+    def check() -> None:
+        if over.is_set():
+            raise _StoppedError
+
+    def wait_for(leave: Callable[[], bool]) -> None:
+        while not verified.done() and not leave():
+            wait([verified], POLL_S)
+        if verified.done():
+            verified.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        verified = pool.submit(lambda: None if corpus is None else verify_corpus(corpus, log, check))
+        try:
+            yield wait_for
+        finally:
+            over.set()
+
+
 def _missing(folder: Path, manifest: Manifest, known: Mapping[str, Signature]) -> list[Shard]:
     """Return the shards that were never verified, or changed since."""
     missing = []
@@ -83,7 +128,7 @@ def signature(seen: os.stat_result) -> Signature:
 
 
 class _StoppedError(Exception):
-    """Raised in a hashing thread to end it."""
+    """Raised in a thread that hashes or verifies, to end it."""
 
 
 def _hash_shards(
@@ -149,11 +194,11 @@ def hash_file(path: Path, progress: ByteLog, stop: threading.Event, *, afresh: b
     return digest.hexdigest(), after
 
 
+@dataclass(frozen=True)
 class VerifiedShards:
     """File in which this host records the verified shards of one corpus."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def known(self, manifest: Manifest) -> dict[str, Signature]:
         """Return the signatures of shards verified against this manifest; empty if the file cannot be read."""
@@ -182,24 +227,17 @@ class VerifiedShards:
 def verified_shards(folder: Path, environment: Mapping[str, str] = os.environ) -> VerifiedShards | None:
     """Return this host's record of verified shards for a corpus; None where neither place for it is writable."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    makers: tuple[Callable[[], Path], ...] = (
-        lambda: _cache(environment),
-        lambda: node_folder(temporary(environment)),
-    )
-    for make in makers:
+    given = environment.get("XDG_CACHE_HOME", "")
+    cache = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # a relative path counts as unset
+    for in_cache in (True, False):
+        if in_cache and not cache.is_absolute():  # this user has no home
+            continue
         try:
-            place = make() / "verified" / provenance.host_name()
+            base = cache / "ser_ray" if in_cache else node_folder(temporary(environment))
+            place = base / "verified" / provenance.host_name()
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             continue
         if os.access(place, os.W_OK | os.X_OK):
             return VerifiedShards(place / f"{name}.json")
     return None
-
-
-def _cache(environment: Mapping[str, str]) -> Path:
-    given = environment.get("XDG_CACHE_HOME", "")
-    base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))  # a relative path counts as unset
-    if not base.is_absolute():
-        raise FileNotFoundError("this user has no home")
-    return base / "ser_ray"

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ser_ray.corpus.store.files import sha256_of
-from ser_ray.corpus.store.manifest import manifest_text
+from ser_ray.corpus.store.manifest import manifest_text, sha256_of
 from ser_ray.corpus.store.partial import Entry, Partial, partial_folder, whole_batches
 from ser_ray.corpus.store.raters import RATERS_FILE, write_raters
 from ser_ray.corpus.store.schema import (

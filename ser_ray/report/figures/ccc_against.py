@@ -189,9 +189,9 @@ def _ccc_label(target: str) -> str:
 
 def _caption(target: str, label: str, *, joined: bool) -> str:
     what = "Mean of the CCC of arousal and of valence" if target == "mean" else f"CCC of {target}"
-    lines = " Lines join configurations that differ by nothing else." if joined else ""
+    lines = " Lines connect configurations that differ in nothing else." if joined else ""
     return (
-        f"{what}, against {label}. Each CCC is pooled over all frames of a partition, of raw predictions at the epoch "
-        "best on devel. Open markers: mean of a configuration and its 95 % interval (Student t over its n seeds; none "
-        f"for a single seed); points: the seeds. Finished trials only.{lines}"
+        f"{what}, against {label}. Each CCC is pooled over all frames of a partition, of raw predictions of the epoch "
+        f"with the best devel CCC. Open markers: mean of a configuration and its 95 % confidence interval (Student t "
+        f"over its n seeds; none for one seed); points: single seeds. Finished trials only.{lines}"
     )

@@ -84,7 +84,9 @@ def save(drawing: Drawing, folder: Path) -> bytes:
         (folder / f"{drawing.name}.png").write_bytes(picture)
         (folder / f"{drawing.name}.pdf").write_bytes(_pdf(drawing.figure))
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); --out DIR writes elsewhere") from error
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); choose another folder with --out DIR"
+        ) from error
     return picture
 
 

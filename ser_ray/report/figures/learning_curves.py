@@ -128,7 +128,7 @@ def _caption(target: str, count: int) -> str:
     what = "the mean of the CCC of arousal and valence" if target == "mean" else f"the CCC of {target}"
     median = ", and the median (black) of epochs that at least half of the trials reached" if count > len(BEST) else ""
     return (
-        f"Devel CCC ({what}, pooled, raw predictions) and training loss after each epoch, of all {count} trials that "
-        f"ended an epoch, including stopped, failed and running ones: the {min(count, len(BEST))} with the highest "
-        f"devel CCC in colour{median}. Dots: each trial's best epoch."
+        f"Devel CCC ({what}, pooled, raw predictions) and training loss after each epoch, of all {count} trials with "
+        f"at least one epoch, including stopped, failed and running ones; in colour the {min(count, len(BEST))} with "
+        f"the highest devel CCC{median}. Dots: each trial's best epoch."
     )

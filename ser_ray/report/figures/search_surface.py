@@ -103,7 +103,7 @@ def draw_surface(sweep: SweepTables, key: str | None = None) -> Drawing | None:
         _draw_map(panel, surface)
         _draw_marks(panel, surface)
         set_labels(panel, x="shift (s)", y="median window (s)" if panel is panels[0] else "", title=surface.target)
-    return Drawing("search_surface", "Where the searches settle", _caption(surfaces, called), figure)
+    return Drawing("search_surface", "Search surface", _caption(surfaces, called), figure)
 
 
 def _draw_map(panel: Axes, surface: Surface) -> None:
@@ -178,15 +178,15 @@ def _draw_marks(panel: Axes, surface: Surface) -> None:
 def _caption(surfaces: Sequence[Surface], trial: str) -> str:
     joint = any(row["choice"] == "joint" for surface in surfaces for row in surface.chains.values())
     steps = (
-        " The steps were chosen for all targets together, by the mean of their CCCs: a star may lie beside a panel's "
+        " The steps were chosen jointly for all targets, by the mean of their CCCs, so a star may lie beside a panel's "
         "maximum."
         if joint
         else ""
     )
     return (
         f"CCC on devel, pooled, of {trial}, after a median filter of the given length and a shift by the given time "
-        "(positive: later). Each point is the best of the four combinations of centring and scaling: the CCC of a "
-        "mark, given below the panel, may be lower than the surface there. Marks: the chain of each search, and the "
-        "raw prediction. Contour lines: the maximum less that CCC. The darkest colour: all values below the scale."
-        f"{steps} All values are in sample: other recordings usually gain less."
+        f"(positive: later). Each point is the best of the four combinations of centring and scaling, so the CCC of a "
+        f"marked chain (below the panel) may be lower than the surface there. Marks: the chain of each search, and the "
+        f"raw prediction. Contour lines: differences from the maximum. Darkest colour: values below the scale.{steps} "
+        "All values are in sample; the gain on other recordings is usually smaller."
     )

@@ -68,8 +68,8 @@ def _caption(trace: Trace, count: int, trial: str, methods: set[str]) -> str:
     chain = ""
     if methods:
         searched = " or ".join(sorted(methods))
-        own = ", of which this recording is one" if trace.partition == "devel" else ""
-        chain = f" Processed: after the steps that the {searched} search chose on devel{own}."
+        own = ", this recording among them" if trace.partition == "devel" else ""
+        chain = f" Processed: after the chain that the {searched} search chose on devel{own}."
     prediction = ", raw prediction (pale) and processed prediction (orange)" if methods else " and raw prediction"
     return (
         f"Gold standard (black){prediction} of {trial}.{chain} The recording is the one with the median CCC (mean of "

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,8 @@ from ser_ray import allocation
 from ser_ray.errors import InputError
 from ser_ray.gpus.node_gpus import NodeGpus
 from ser_ray.process import restore_handlers
-from ser_ray.sweep.nodes.ray_folder import OBJECT_STORE_BYTES, ray_temp_dir
-from ser_ray.sweep.nodes.ray_thread import ray_is_used
+from ser_ray.sweep.nodes.ray_folder import OBJECT_STORE_BYTES, ray_is_used, ray_temp_dir
 from ser_ray.sweep.nodes.stop import hold_signals
-from ser_ray.sweep.planning.slots import slots
 from ser_ray.training.allocator import ENVIRONMENT
 
 OWN_CHOICE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
@@ -36,8 +34,6 @@ IN_RAY_S = 5.0
 """How long threads may take to finish their calls of Ray before this process disconnects from it."""
 SHUTDOWN_S = 20.0
 """How long disconnecting may take; a cluster in trouble would block this process, also at its exit."""
-NODES_S = 240.0
-"""How long nodes may take to join, once the head is up: longer than one try of their node managers to start."""
 NOT_IN_TIME = ("timed out during startup", "No node info found")
 """Parts of Ray's messages about a node manager that is not up: of a cluster started here, or this host's of another."""
 START_WAITS_S = (30.0, 60.0, 120.0)
@@ -53,10 +49,6 @@ class Cluster:
     cpus: float
     gpus: float
     nodes: tuple[tuple[float, float], ...]
-
-    def slots(self, cpus: float, gpus: float) -> int:
-        """Count the trials that run at once, each with `cpus` cores and `gpus` GPUs of one node."""
-        return slots(self.nodes, cpus, gpus)
 
 
 class RayNotUpError(InputError):
@@ -135,9 +127,15 @@ class _Connection(threading.Thread):
             raise interrupt
         if self._error is None:
             return
-        if _not_in_time(self._error):
-            raise RayNotUpError(_not_up(self._options["address"])) from self._error
-        raise self._error
+        if not _not_in_time(self._error):
+            raise self._error
+        address = self._options["address"]
+        raise RayNotUpError(
+            "Ray did not start in time: this machine is overloaded; run again when its load is lower"
+            if address == "local"
+            else f"no node of the cluster at {address} started on this host in time: run again when its load is lower; "
+            f"if none was started here, run ray start --address={address}"
+        ) from self._error
 
     def run(self) -> None:
         """Connect, and keep the thread alive until the connection is closed."""
@@ -181,32 +179,11 @@ def _not_in_time(error: Exception) -> bool:
     return any(words in str(one) for one in chain for words in NOT_IN_TIME)
 
 
-def _not_up(address: str) -> str:
-    """Return the user's message about a node manager that is not up in time."""
-    if address == "local":
-        return "Ray did not start in time: this machine has too much to do; run again when it has less"
-    return (
-        f"no node of the cluster at {address} came up on this host in time: run again when it has less to do; where "
-        f"none was started here, ray start --address={address}"
-    )
-
-
 def present_cluster() -> Cluster:
     """Read the present cores and GPUs of the connected cluster."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
     return Cluster(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
-
-
-def wait_for_nodes(count: Callable[[], int], *, within_s: float = NODES_S) -> Cluster:
-    """Wait until `count()` nodes are in the cluster, `within_s` seconds at most, and return it.
-
-    `count` is called repeatedly, since some nodes may turn out not to come.
-    """
-    deadline = time.monotonic() + within_s
-    while len((there := present_cluster()).nodes) < count() and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-    return there
 
 
 def own_gpus() -> tuple[list[str], NodeGpus]:
@@ -304,7 +281,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"RAY_ADDRESS is {address!r}, but nothing answers there ({error}); {legal}") from error
+        raise InputError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({error}); {legal}") from error
 
 
 if __name__ == "__main__":

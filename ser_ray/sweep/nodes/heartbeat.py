@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ser_ray import provenance
@@ -31,7 +31,7 @@ class Share:
     def __post_init__(self) -> None:
         """Refuse a number that is not from 1 to `of`."""
         if not 1 <= self.number <= self.of:
-            raise ValueError(f"there is no share {self.number} of {self.of}")
+            raise ValueError(f"share {self.number} of {self.of} does not exist")
 
     def __str__(self) -> str:
         """Format the share as on the command line, such as 3/8."""
@@ -102,8 +102,9 @@ def refuse_second_driver(
     if first:
         files = ", ".join(str(folder.driver(name)) for name in sorted(first))
         log(
-            f"{', '.join(sorted(first))} may still be running this sweep: waiting for a sign of life, at most "
-            f"{LOST_AFTER.total_seconds():.0f} s; to skip this once nothing runs there, delete {files}"
+            f"{', '.join(sorted(first))} may still be running this sweep: waiting at most "
+            f"{LOST_AFTER.total_seconds():.0f} s for a heartbeat; if nothing runs there any more, delete {files} to "
+            "skip the wait"
         )
     began = time.monotonic()
     while others := _others(folder, share):
@@ -113,10 +114,10 @@ def refuse_second_driver(
                 end = f"scancel {driver.job_id}" if driver.job_id else f"kill {driver.pid} there"
                 raise InputError(
                     f"{folder.path} is being run by process {driver.pid} on {driver.host}{part}, last seen "
-                    f"{driver.seen_at:%H:%M:%S} UTC; wait for it, or end it ({end}) and run again"
+                    f"{driver.seen_at:%H:%M:%S} UTC; wait until it ends, or stop it ({end}) and run again"
                 )
         if time.monotonic() - began > LOST_AFTER.total_seconds():
-            log(f"{', '.join(sorted(driver.name for driver in others))} gave no sign of life: taken for lost")
+            log(f"{', '.join(sorted(driver.name for driver in others))} sent no heartbeat: considered lost")
             return
         time.sleep(poll_s)
 
@@ -153,63 +154,62 @@ def _file_system_time(folder: SweepFolder) -> datetime:
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
     except PermissionError:
         return True
+    except ProcessLookupError:
+        return False
     return True
 
 
-class Heartbeat:
-    """Heartbeat of this driver: writes `pace()` every few seconds, and calls `beside()` between two beats."""
+@contextlib.contextmanager
+def beating(
+    folder: SweepFolder,
+    pace: Callable[[], Pace],
+    outcome: Callable[[], str],
+    beside: Callable[[], object] = lambda: None,
+    share: Share = WHOLE,
+) -> Iterator[None]:
+    """Write this driver's heartbeat with `pace()` every few seconds, for as long as the context lasts.
 
-    def __init__(
-        self, folder: SweepFolder, pace: Callable[[], Pace], beside: Callable[[], object], share: Share = WHOLE
-    ) -> None:
-        self._folder, self._pace, self._beside, self._share = folder, pace, beside, share
-        self._started_at = datetime.now(UTC)
-        self._over = threading.Event()
+    `beside()` is called between two beats; the last beat records `outcome()`: "done", "failed" or "interrupted".
+    """
+    started_at, over = datetime.now(UTC), threading.Event()
 
-    @contextlib.contextmanager
-    def beating(self, outcome: Callable[[], str]) -> Iterator[None]:
-        """Beat as long as the context lasts; the last beat records `outcome()`: "done", "failed" or "interrupted"."""
-        forget_old(self._folder)
-        self._beat()
-        thread = threading.Thread(target=self._beats, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-            self._beat(outcome)
-
-    def _beats(self) -> None:
-        while not self._over.wait(BEAT_S):
-            self._beat()
-            self._beside()
-
-    def _beat(self, outcome: Callable[[], str] | None = None) -> None:
-        pace, now = self._pace(), datetime.now(UTC)
-        left = pace.seconds_left
+    def beat(ended: str | None = None) -> None:
+        present, now = pace(), datetime.now(UTC)
+        left = None if ended else present.seconds_left
         driver = DriverStatus(
             host=provenance.host_name(),
             pid=os.getpid(),
             job_id=provenance.job_id(),
-            started_at=self._started_at,
+            started_at=started_at,
             seen_at=now,
-            ended=None,
-            planned=pace.planned,
-            standing=pace.standing,
-            epochs_to_do=pace.epochs_to_do,
-            epochs_done=pace.epochs_done,
+            ended=ended,
+            planned=present.planned,
+            standing=present.standing,
+            epochs_to_do=present.epochs_to_do,
+            epochs_done=present.epochs_done,
             ends_at=None if left is None else now + timedelta(seconds=left),
-            share=str(self._share),
+            share=str(share),
         )
-        if outcome is not None:
-            driver = replace(driver, ended=outcome(), ends_at=None)
         with contextlib.suppress(OSError):  # on a full disk there is no heartbeat; the run reports that itself
-            write_driver(self._folder, driver)
+            write_driver(folder, driver)
+
+    def beats() -> None:
+        while not over.wait(BEAT_S):
+            beat()
+            beside()
+
+    forget_old(folder)
+    beat()
+    thread = threading.Thread(target=beats, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        beat(outcome())
 
 
 def forget_old(folder: SweepFolder, *, kept: int = 10) -> None:

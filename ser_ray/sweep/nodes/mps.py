@@ -50,11 +50,11 @@ def shared_gpus(
         problem = _start(stack, log)
         if problem is None and (failure := client()) is not None:
             stack.close()
-            problem = f"a process that used it failed: {failure}"
+            problem = f"a test process under it failed: {failure}"
         if problem is None:
-            log("CUDA MPS is running on this node: trials share its GPUs side by side")
+            log("CUDA MPS is running on this node: trials that share a GPU run in parallel")
         else:
-            log(f"resources.mps: CUDA MPS cannot be used ({problem}); trials that share a GPU take turns")
+            log(f"resources.mps: CUDA MPS cannot be used ({problem}); trials that share a GPU run in turns")
         yield
 
 
@@ -70,7 +70,7 @@ def _start(stack: contextlib.ExitStack, log: Callable[[str], None]) -> str | Non
         try:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(_uuids(named))
         except (OSError, subprocess.SubprocessError, LookupError) as error:
-            return f"the UUIDs of GPUs {','.join(named)} are not known: {error}"
+            return f"the UUIDs of GPUs {','.join(named)} cannot be determined: {error}"
     problem = _control(environment, "-d")
     if problem is not None:
         return problem
@@ -78,7 +78,7 @@ def _start(stack: contextlib.ExitStack, log: Callable[[str], None]) -> str | Non
     def end() -> None:
         ended = _control(environment, stdin="quit\n")
         if ended is not None:
-            log(f"CUDA MPS did not end ({ended}); end it by hand: pkill -u $USER {CONTROL}")
+            log(f"CUDA MPS did not stop ({ended}); stop it by hand: pkill -u $USER {CONTROL}")
 
     stack.callback(end)
     before = {name: os.environ.get(name) for name in environment}
@@ -122,7 +122,7 @@ def _control(environment: dict[str, str], *arguments: str, stdin: str | None = N
             output.seek(0)
             text = output.read().strip()
     except FileNotFoundError:
-        return f"there is no {CONTROL}"
+        return f"{CONTROL} is not installed"
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if done.returncode == 0 else text or f"exit code {done.returncode}"

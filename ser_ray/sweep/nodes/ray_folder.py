@@ -1,4 +1,4 @@
-"""A private folder of this process on its node's own disk, for Ray's sockets and logs."""
+"""What surrounds Ray in this process: its settings, its private folder on the node's disk, the threads that use it."""
 
 import contextlib
 import fcntl
@@ -7,7 +7,9 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ser_ray import allocation
@@ -60,7 +62,8 @@ def ray_temp_dir(parent: Path | None = None) -> Iterator[Path]:
     parent = allocation.temporary() if parent is None else parent
     if len(os.fsencode(parent)) > LONGEST:
         raise InputError(
-            f"SER_RAY_TMP is {parent}, but Ray's sockets need a path of at most {LONGEST} bytes; name a shorter one"
+            f"SER_RAY_TMP is {parent}, but Ray's sockets need a path of at most {LONGEST} bytes; set it to a shorter "
+            "one"
         )
     try:
         for left in parent.glob(f"{PREFIX}*"):
@@ -68,7 +71,8 @@ def ray_temp_dir(parent: Path | None = None) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
     except OSError as error:
         raise InputError(
-            f"no folder can be made in {parent} ({error.strerror or error}); name another local disk by SER_RAY_TMP"
+            f"no folder can be created in {parent} ({error.strerror or error}); set SER_RAY_TMP to a folder on another "
+            "local disk"
         ) from error
     unlocked = folder / f"{LOCK}.new"
     with open(unlocked, "w", encoding="utf-8") as lock:
@@ -94,3 +98,52 @@ def _remove_if_left(folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
         return  # in use, not complete yet, or gone
+
+
+class RayThread(threading.Thread):
+    """A thread that uses Ray; Ray is not shut down while one runs, since it would use what Ray has freed.
+
+    Use `running` and `wait`, not `is_alive` and `join`: in Python 3.11 and 3.12 these take a thread for ended once an
+    exception from a signal handler has interrupted a `join`.
+    """
+
+    def __init__(self, call: Callable[[], object], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._call = call
+        self._ended = threading.Event()
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        """Make the call, and keep the exception that it raises."""
+        try:
+            self._call()
+        except BaseException as raised:
+            self._raised = raised
+        finally:
+            self._ended.set()
+
+    @property
+    def running(self) -> bool:
+        """Whether the call is still running."""
+        return not self._ended.is_set()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the call has raised."""
+        return self._raised is not None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait at most `timeout_s` seconds; return whether the call is over."""
+        return self._ended.wait(timeout_s)
+
+    def raise_if_failed(self) -> None:
+        """Raise the call's exception, if it raised one."""
+        if self._raised is not None:
+            raise self._raised
+
+
+def ray_is_used(within_s: float) -> bool:
+    """Wait at most `within_s` seconds for all threads that use Ray; return whether one still does."""
+    deadline = time.monotonic() + within_s
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, RayThread)]
+    return not all(thread.wait(max(0.0, deadline - time.monotonic())) for thread in threads)

@@ -14,6 +14,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from ser_ray.sweep.nodes.stop import is_gone
+
 _UNFIT = "unfit-"
 _ENDED = "ended-"
 
@@ -28,13 +30,7 @@ class Rendezvous:
     @property
     def closed(self) -> bool:
         """Whether the rendezvous is over, so that the nodes end what they run."""
-        try:
-            os.close(os.open(self.folder / "go", os.O_RDONLY))
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False  # a file system in trouble is no reason to end
-        return False
+        return is_gone(self.folder / "go")
 
     def publish_address(self, address: str) -> None:
         """Publish the cluster's address, host:port."""

@@ -1,6 +1,7 @@
 """Stop requests, which end a run before its plan is done: at once, or after its trials are saved."""
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -12,12 +13,26 @@ from ser_ray import provenance
 from ser_ray.errors import is_unwritable
 from ser_ray.process import SCHEDULER, TOGETHER_S, handle_signals
 
-MAKE_ROOM = "results cannot be written: make room or get leave to write, and run the same command again"
-RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not answer any more"
+MAKE_ROOM = "results cannot be written: free disk space or get write permission, and run the same command again"
+RAY_LOST = "Ray was lost: a process of its cluster was killed (out of memory?), or does not respond"
 
 SAVE_S = 120.0
 """How long trials may take to save, and searches to finish, once the run is to end."""
 POLL_S = 0.2
+
+
+def is_gone(go_file: Path) -> bool:
+    """Check whether a file whose removal is a request to end is gone.
+
+    It is opened, which asks the server: network file systems answer a mere stat from their cache for up to a minute.
+    """
+    try:
+        os.close(os.open(go_file, os.O_RDONLY))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # a file system in trouble is no request
+    return False
 
 
 class StopRequest:
@@ -55,15 +70,12 @@ class StopRequest:
             self.requested_at, self.reason = time.monotonic(), reason
         if now and not self.now:
             self.requested_at, self.now = time.monotonic(), True
-        if not self._remove() and not self.now:
+        if not self.close() and not self.now:
             # workers do not see the request, and cannot save where not even this file can be removed
             self.requested_at, self.now = time.monotonic(), True
 
-    def close(self) -> None:
-        """Remove the file if possible; the run is over."""
-        self._remove()
-
-    def _remove(self) -> bool:
+    def close(self) -> bool:
+        """Remove the file, and return whether that was possible."""
         try:
             self.file.unlink(missing_ok=True)
         except OSError as error:
@@ -93,7 +105,7 @@ def on_signals(stop: StopRequest) -> Iterator[None]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if not stop.requested:
-            stop.request(f"asked to end by {signal.Signals(number).name}")
+            stop.request(f"received {signal.Signals(number).name}")
         elif time.monotonic() - stop.requested_at > TOGETHER_S:
             stop.request("", now=True)
             raise KeyboardInterrupt
@@ -114,11 +126,11 @@ def announce_stop(stop: StopRequest, log: Callable[[str], None], doing: Callable
         nonlocal logged, logged_now
         if stop.requested and not logged:
             logged, logged_now = True, stop.now
-            how = "at once" if stop.now else f"{doing()}; once more (Ctrl-C) ends at once"
+            how = "immediately" if stop.now else f"{doing()}; a second Ctrl-C stops immediately"
             log(f"ending    {stop.reason}: {how}")
         elif stop.now and not logged_now:
             logged_now = True
-            log("ending    at once")
+            log("ending    immediately")
 
     def watch() -> None:
         while not over.wait(POLL_S):

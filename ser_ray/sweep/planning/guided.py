@@ -10,15 +10,17 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import statistics
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_ray.errors import InputError
-from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.planning.explore import Setting, TrialFactory, resolver
-from ser_ray.sweep.planning.fit import CorpusFit
-from ser_ray.sweep.planning.proposals import Proposal, ProposalLog
+from ser_ray.files import errors_naming, sync
+from ser_ray.results import read_table
+from ser_ray.sweep.planning.explore import CorpusFit, Setting, TrialFactory, resolver
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.sweep.spec.items import GuidedSearch
 from ser_ray.sweep.spec.space import Axis, Choices, Space, Span, size_of
@@ -29,6 +31,62 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 20
 """Maximum number of attempts to get a configuration that was not proposed before."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A proposed configuration: its number in the sweep, from 0, and its values by dotted field."""
+
+    number: int
+    values: dict[str, Any]
+
+
+class ProposalLog:
+    """The file of proposals: whole lines are appended, and a line left incomplete by a crash is cut off."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.length = file, 0
+
+    def read(self) -> list[Proposal]:
+        """Read the recorded proposals; an incomplete last line is ignored."""
+        try:
+            data = self.file.read_bytes()
+        except FileNotFoundError:
+            return []
+        proposals = []
+        lines = data.splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            try:
+                entry = json.loads(line)
+                proposal = Proposal(entry["number"], entry["values"])
+                if not isinstance(proposal.number, int) or not isinstance(proposal.values, dict):
+                    raise TypeError("no number or no values")
+            except (ValueError, KeyError, TypeError):
+                if number == len(lines):
+                    break  # left incomplete by a crash
+                raise InputError(
+                    f"{self.file}:{number}: not a proposal: {line[:60]!r}; delete the line and run the sweep again"
+                ) from None
+            proposals.append(proposal)
+            self.length += len(line)
+        return proposals
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Append an entry after the complete lines, and sync it to the disk."""
+        new = not self.file.exists()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(entry).encode() + b"\n"
+        with errors_naming(self.file), open(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+            file.truncate(self.length)
+            file.seek(max(0, self.length - 1))
+            if file.read(1) not in (b"", b"\n"):
+                line = b"\n" + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.length += len(line)
+        if new:
+            sync(self.file.parent)
 
 
 class Guided:
@@ -62,7 +120,11 @@ class Guided:
         self._trials: dict[str, Trial] = {}
         self._next = 0
         self.notes = self._take_recorded()
-        self._read_rows(factory.folder)
+        # a damaged row counts as missing: the run sets it aside before it asks for anything, and a listing names it
+        columns = ["key", "status", "ccc_devel_mean"]
+        rows = read_table(factory.folder, "trials", keys=self._trials, columns=columns, skip_damaged=True)
+        for row in rows.to_pylist():
+            self.tell(row["key"], row["status"], row["ccc_devel_mean"])
 
     @property
     def recorded(self) -> tuple[Trial, ...]:
@@ -113,12 +175,13 @@ class Guided:
         inside = [Proposal(one.number, values) for one in recorded if (values := _inside(space, one.values))]
         for proposal in inside[: self._most]:
             self._take(proposal)
+        above = len(inside[self._most :])
         counts = {
-            "outside the space now": len(recorded) - len(inside),
-            "above the count now": len(inside[self._most :]),
+            "they are outside the present space": len(recorded) - len(inside),
+            "there are more than the present count": above,
         }
         return tuple(
-            f"proposed before, but {why} and left out: {count} of {len(recorded)}"
+            f"{count} of {len(recorded)} earlier proposals are not used: {why}"
             for why, count in counts.items()
             if count
         )
@@ -135,13 +198,6 @@ class Guided:
         self._keys[values] = tuple(trial.key for trial in trials)
         self._trials |= {trial.key: trial for trial in trials}
         return trials
-
-    def _read_rows(self, folder: SweepFolder) -> None:
-        # a damaged row counts as missing: the run sets it aside before it asks for anything, and a listing names it
-        columns = ["key", "status", "ccc_devel_mean"]
-        rows = read_table(folder, "trials", keys=self._trials, columns=columns, skip_damaged=True)
-        for row in rows.to_pylist():
-            self.tell(row["key"], row["status"], row["ccc_devel_mean"])
 
     def _proposed(self, number: int) -> dict[str, Any]:
         """Ask Optuna for values, repeatedly if they are not new, up to _ATTEMPTS times."""
@@ -224,7 +280,7 @@ def _most_proposals(config: SweepConfig, search: GuidedSearch) -> int:
     if schedule.max_trials is not None and schedule.max_trials < config.replicates:
         raise InputError(
             f"{config.source.where(('schedule', 'max_trials'))}: schedule.max_trials is {schedule.max_trials}, but "
-            f"each configuration has replicates: {config.replicates}; allow for at least one configuration"
+            f"each configuration has {config.replicates} replicates; set it to at least that number"
         )
     trials = None if schedule.max_trials is None else schedule.max_trials // config.replicates
     return min(bound for bound in (search.count, schedule.max_configurations, trials) if bound is not None)

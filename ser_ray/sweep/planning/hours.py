@@ -21,7 +21,6 @@ from ser_ray.models.network import build
 from ser_ray.provenance import cpu_name, host_name
 from ser_ray.results import SweepFolder
 from ser_ray.sweep.planning.measured import DeviceClass, Speeds, read_speeds
-from ser_ray.sweep.planning.slots import at_once_on_a_gpu
 from ser_ray.sweep.planning.trial_audio import TrialAudio
 from ser_ray.training.config import TrainingConfig
 from ser_ray.training.loss import ccc_loss
@@ -118,7 +117,8 @@ def forecast(
     """
     speeds = read_speeds(measured)
     audio, here = TrialAudio(), _Here(backend, gpus > 0)
-    at_once = at_once_on_a_gpu(gpus, len(to_do))
+    # equal shares of at least `gpus`; whole GPUs count as one, and fewer trials than fit have larger shares
+    at_once = max(1, min(int(1 / min(gpus or 1.0, 1.0)), len(to_do)))
     own_at_once = at_once if here.device.type == "cuda" else 1
     unknown = [trial for trial in trials if here.device_class(trial) not in speeds]
     steps = estimate_hours(unknown, steps_dir, backend, on_gpu=gpus > 0)  # each alone on its device
@@ -157,7 +157,7 @@ def estimate_hours(
     missing = {identity: trial for identity, trial in zip(identities, trials, strict=True) if identity not in known}
     console = Console(stderr=True)
     if missing:
-        note = f"measuring a training step of {len(missing)} designs on this host; it is kept for the next time"
+        note = f"measuring a training step of {len(missing)} designs on this host; the result is cached"
         console.print(note, soft_wrap=True)
     for identity in track(missing, "measuring", console=console, disable=not console.is_terminal, transient=True):
         known[identity] = _measure(missing[identity], audio.largest_batch(missing[identity]), here.device, backend)
@@ -165,7 +165,7 @@ def estimate_hours(
         try:
             write_text(path, json.dumps(known, indent=1, sort_keys=True))
         except OSError as error:
-            console.print(f"the measured steps are not kept: {error}", markup=False)
+            console.print(f"the measured steps cannot be cached: {error}", markup=False)
     return [
         audio.of(trial).hours(known[identity], trial.config.training.epochs, padded=True)
         for identity, trial in zip(identities, trials, strict=True)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, only_visible, usable_gpus
+from ser_ray.plain_text import counted
 from ser_ray.report.terminal import natural_width, open_console
 from ser_ray.sweep.planning.measured import sweeps_beside
 from ser_ray.sweep.planning.plan import Plan
@@ -31,7 +32,7 @@ def label_of(trial: Trial) -> str:
     """Label a trial by its differences in the sweep, such as "kernels 8-6-6 pools 10-8-8, sequence_s 20, seed 0"."""
     model = trial.config.model
     parts = [f"filterbank {model.width_ms:g}/{model.hop_ms:g} ms"] if model.front_end == "filterbank" else []
-    parts += [f"kernels {_sizes(model.kernels)} pools {_sizes(model.pools)}"] if model.kernels else []
+    parts += [f"kernels {_plain(model.kernels)} pools {_plain(model.pools)}"] if model.kernels else []
     others = [
         f"{path.split('.')[-1]} {_plain(value)}"
         for path, value in trial.explored
@@ -45,13 +46,15 @@ def describe_plan(plan: Plan, shown: Path) -> str:
     corpus = plan.corpus
     recordings = {partition: len(corpus.recordings(partition)) for partition in ("train", "devel", "test")}
     parts = ", ".join(f"{count} {partition}" for partition, count in recordings.items())
-    extra = f"; {plan.collapsed} equal ones are planned once" if plan.collapsed else ""
-    extra += f"; {plan.left_out} configurations are left out" if plan.left_out else ""
-    proposed = f" and {plan.to_propose} trials still to be proposed" if plan.to_propose else ""
+    extra = f"; {counted(plan.collapsed, 'duplicate')} left out" if plan.collapsed else ""
+    if plan.left_out:
+        extra += f"; {counted(plan.left_out, 'configuration')} left out by schedule.max_configurations"
+    proposed = f" and {counted(plan.to_propose, 'trial')} still to be proposed" if plan.to_propose else ""
     notes = "".join(f"\n{note}" for note in plan.notes)
     return (
-        f"sweep {plan.config.name}: {len(plan.trials)} trials ({plan.configurations} configurations "
-        f"x {plan.config.replicates} seeds{extra}){proposed} -> {shown}\n"
+        f"sweep {plan.config.name}: {counted(len(plan.trials), 'trial')} ("
+        f"{counted(plan.configurations, 'configuration')} x {counted(plan.config.replicates, 'seed')}{extra})"
+        f"{proposed} -> {shown}\n"
         f"corpus {corpus.name}: {parts} recordings, {', '.join(corpus.targets)} at {corpus.label_rate:g} Hz{notes}"
     )
 
@@ -81,9 +84,9 @@ def list_trials(plan: Plan, steps_dir: Path, *, everything: bool = False) -> Non
     else:
         _print_rows([*rows[:SHOWN_AT_ENDS], None, *rows[-SHOWN_AT_ENDS:]])
         left_out = len(rows) - 2 * SHOWN_AT_ENDS
-        print(f"{left_out} of {len(rows)} trials are left out where the dots are (--all shows them)")
+        print(f"{left_out} of {counted(len(rows), 'trial')} are omitted at the dots (--all shows them)")
     if not to_do:
-        print("nothing is to be trained")
+        print("no trial is to be trained")
         return
     print(f"{len(to_do)} to do, on one device at most (patience and early stopping shorten it):")
     _print_devices(found.devices)
@@ -129,7 +132,7 @@ def _print_devices(devices: "Sequence[DeviceHours]") -> None:
     table = Table(box=None, padding=(0, 1))
     table.add_column("device", overflow="fold")
     table.add_column("measured trials", justify="right")
-    table.add_column("at once", justify="right")
+    table.add_column("immediately", justify="right")
     table.add_column("hours", justify="right", no_wrap=True)
     for device in devices:
         measured = str(device.measured or "a step")
@@ -167,8 +170,8 @@ def _row(trial: Trial, hours: float) -> list[str]:
     varied = [f"{path} {_plain(value)}" for path, value in trial.explored if path not in shown]
     return [
         trial.key,
-        _sizes(model.kernels),
-        _sizes(model.pools),
+        _plain(model.kernels),
+        _plain(model.pools),
         " ".join(f"{ratio:.2f}" for ratio in model.overlap_ratios),
         f"{model.parameters:,}",
         f"{trial.receptive_field_ms:.1f}",
@@ -177,10 +180,6 @@ def _row(trial: Trial, hours: float) -> list[str]:
         f"{hours:.3g}",
         ", ".join(varied),
     ]
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    return "-".join(map(str, sizes))
 
 
 def _plain(value: Any) -> str:

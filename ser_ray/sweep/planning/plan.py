@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from ser_ray.corpus import Corpus
 from ser_ray.results import SweepFolder, write_planned
-from ser_ray.sweep.planning.explore import Configuration, TrialFactory, configurations, evenly_spread
-from ser_ray.sweep.planning.fit import CorpusFit
+from ser_ray.sweep.planning.explore import Configuration, CorpusFit, TrialFactory, configurations, evenly_spread
 from ser_ray.sweep.planning.guided import Guided
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.trial import Trial, TrialConfig
@@ -78,7 +77,8 @@ def make_plan(config: SweepConfig, factory: TrialFactory) -> Plan:
     for configuration in chosen:
         fit.check(configuration)
     everything = [(configuration, replicate) for replicate in range(config.replicates) for configuration in chosen]
-    budgeted = everything[: config.schedule.max_trials]
+    most = config.schedule.max_trials
+    budgeted, cut = everything[:most], len(everything) - (most or len(everything))
     trials = {trial.key: trial for trial in (factory.trial(*one) for one in budgeted)}
     return Plan(
         config=config,
@@ -88,15 +88,8 @@ def make_plan(config: SweepConfig, factory: TrialFactory) -> Plan:
         configurations=min(len(chosen), len(budgeted)),
         collapsed=len(explored) - len(distinct),
         left_out=len(distinct) - len(chosen),
-        notes=_cut_note(config, len(everything)),
+        notes=(f"schedule.max_trials {most} leaves out {cut} of {len(everything)} trials",) if cut > 0 else (),
     )
-
-
-def _cut_note(config: SweepConfig, trials: int) -> tuple[str, ...]:
-    most = config.schedule.max_trials
-    if most is None or trials <= most:
-        return ()
-    return (f"schedule.max_trials {most} leaves out {trials - most} of {trials} trials",)
 
 
 def _guided_plan(config: SweepConfig, factory: TrialFactory) -> Plan:

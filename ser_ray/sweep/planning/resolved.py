@@ -17,10 +17,19 @@ def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
     `comments` are lines for its head, such as the command.
     """
     config = plan.config
+    explored = {path for item in config.explore for path in item.paths}
+    trial = {
+        section: {
+            field: config.given(f"{section}.{field}", default)
+            for field, default in fields.items()
+            if f"{section}.{field}" not in explored
+        }
+        for section, fields in dataclasses.asdict(TrialConfig()).items()
+    }
     contents = {
         "name": config.name,
         "corpus": config.corpus,
-        "trial": _trial(plan),
+        "trial": trial,
         "explore": [_item(item, plan.corpus.hop) for item in config.explore],
         "replicates": config.replicates,
         "schedule": dataclasses.asdict(config.schedule),
@@ -33,19 +42,6 @@ def resolved_yaml(plan: Plan, comments: Sequence[str] = ()) -> str:
     ]
     lines = [f"# {line}" for comment in head for line in comment.splitlines()]
     return "\n".join(lines + _block(contents)) + "\n"
-
-
-def _trial(plan: Plan) -> dict[str, Any]:
-    """Return the trial with its defaults, without the explored fields."""
-    explored = {path for item in plan.config.explore for path in item.paths}
-    return {
-        section: {
-            field: plan.config.given(f"{section}.{field}", default)
-            for field, default in fields.items()
-            if f"{section}.{field}" not in explored
-        }
-        for section, fields in dataclasses.asdict(TrialConfig()).items()
-    }
 
 
 def _item(item: Item, hop: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,17 @@ def adopt_checkpoints(
     """
     shorter: dict[str, list[tuple[int, SweepFolder, str]]] = {}
     for source in (folder, *_others(folder, sources)):
-        for epochs, key, config in _finished_with_checkpoints(source):
-            shorter.setdefault(_without_epochs(config), []).append((epochs, source, key))
+        columns = ["key", "status", "max_epochs", "config"]
+        for row in read_table(source, "trials", columns=columns).to_pylist():
+            if row["status"] == "finished" and (source.checkpoints(row["key"]) / "last.pt").exists():
+                config = _without_epochs(json.loads(row["config"]))
+                shorter.setdefault(config, []).append((row["max_epochs"], source, row["key"]))
     adopted = {}
     for trial in trials:
         if any((folder.checkpoints(trial.key) / name).exists() for name in ("last.pt", "previous.pt")):
             continue
-        config = json.loads(json.dumps(keyed_config(trial.config, trial.corpus.fingerprint)))
-        fitting = [d for d in shorter.get(_without_epochs(config), []) if d[0] < trial.config.training.epochs]
+        config = _without_epochs(json.loads(json.dumps(keyed_config(trial.config, trial.corpus.fingerprint))))
+        fitting = [d for d in shorter.get(config, []) if d[0] < trial.config.training.epochs]
         if fitting:
             _, source, key = max(fitting, key=lambda d: d[0])  # the first of the longest
             _link_folder(folder, source.checkpoints(key), folder.checkpoints(trial.key))
@@ -134,13 +137,6 @@ def _take(folder: SweepFolder, trial: Trial, source: SweepFolder) -> None:
     if covered:
         (row,) = read_table(source, "trials", keys=[key]).to_pylist()
         write_part(folder, "trials", key, make_table("trials", [{**row, **own}]))
-
-
-def _finished_with_checkpoints(folder: SweepFolder) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    columns = ["key", "status", "max_epochs", "config"]
-    for row in read_table(folder, "trials", columns=columns).to_pylist():
-        if row["status"] == "finished" and (folder.checkpoints(row["key"]) / "last.pt").exists():
-            yield row["max_epochs"], row["key"], json.loads(row["config"])
 
 
 def _without_epochs(config: Mapping[str, Any]) -> str:

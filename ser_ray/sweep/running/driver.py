@@ -7,43 +7,37 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ser_ray import allocation, kernel_cache, provenance
+from ser_ray.corpus.store.verifying import verification
 from ser_ray.errors import InputError
 from ser_ray.gpus.usable import UsableGpus, gpus_unusable, only_visible, usable_gpus
-from ser_ray.results import SweepFolder
-from ser_ray.sweep.nodes.cluster import RayNotUpError, cluster
-from ser_ray.sweep.nodes.heartbeat import Heartbeat, Share
+from ser_ray.plain_text import counted
+from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster
+from ser_ray.sweep.nodes.heartbeat import beating
 from ser_ray.sweep.nodes.mps import shared_gpus
-from ser_ray.sweep.nodes.node_watch import NodeWatch
-from ser_ray.sweep.nodes.ray_thread import RayThread
+from ser_ray.sweep.nodes.node_watch import NodeWatch, cluster_address, joined_nodes
+from ser_ray.sweep.nodes.ray_folder import RayThread
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, StopRequest, announce_stop, on_signals
-from ser_ray.sweep.nodes.trial_resources import TrialResources, trial_resources
+from ser_ray.sweep.nodes.trial_resources import TrialResources, slots, trial_resources
 from ser_ray.sweep.planning.listing import label_of
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.planning.reuse import adopt_checkpoints
-from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.planning.states import TrialStates
 from ser_ray.sweep.running.events import TrialEvents
-from ser_ray.sweep.running.job_nodes import cluster_address, joined_nodes
-from ser_ray.sweep.running.local_corpus import CorpusVerification
-from ser_ray.sweep.running.options import RunOptions, WorkerOptions
+from ser_ray.sweep.running.options import RunOptions
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.search_pool import SearchPool
 from ser_ray.sweep.running.tune import TuneOptions, train_trials
+from ser_ray.sweep.running.worker import WorkerOptions
 from ser_ray.training.config import TrainingConfig
 from ser_ray.trial import Trial
 
-if TYPE_CHECKING:
-    from ser_ray.sweep.running.tensorboard import TensorBoard
-
 POLL_S = 0.2
 NOT_BEGUN = "no trial has begun"
-SAVING = "trials save what they have"
-SEARCHING = "what is trained is searched, for two minutes at most"
+SAVING = "trials save a checkpoint"
+SEARCHING = "trained trials are searched, for at most two minutes"
 LEAVE_S = 15.0
 """How long Tune may take to end at once; after that it is left behind."""
 
@@ -59,7 +53,11 @@ class Driver:
         self._plan, self._states, self._options = plan, states, options
         self._folder, self._config = plan.folder, plan.config
         self._trials = {trial.key: trial for trial in trials}
-        self._stop = StopRequest(self._folder.tmp / f"go-{_driver_name()}")
+        name = f"{provenance.host_name()}-{os.getpid()}"  # unique: processes of two nodes may have the same number
+        self._stop = StopRequest(self._folder.tmp / f"go-{name}")
+        self._scratch = self._folder.tmp / f"tune-{name}"  # Tune's own files
+        share = options.share
+        log = "sweep.log" if share.whole else f"sweep-{share.number}-of-{share.of}.log"
         self._doing = NOT_BEGUN
         self.proposed: list[Trial] = []
         # Ray and its children also write to the standard streams; the view keeps the stream that is set now.
@@ -67,10 +65,10 @@ class Driver:
             {trial.key: label_of(trial) for trial in trials},
             {trial.key: trial.config.training.epochs for trial in states.to_train},
             len(trials) - states.open,
-            self._folder.path / _log_name(options.share),
+            self._folder.path / log,
             sys.stdout,
             plan.to_propose,
-            self._on_unwritable,
+            lambda reason: self._stop.request(f"{MAKE_ROOM} ({reason})"),
         )
         self._events: TrialEvents | None = None
 
@@ -81,30 +79,24 @@ class Driver:
             InputError: if no node has what a trial requests, or the corpus does not match its manifest.
             KeyboardInterrupt: on a second signal to end the run.
         """
-        heartbeat = Heartbeat(self._folder, self._progress.pace, self._maintain, self._options.share)
+        heartbeat = beating(self._folder, self._progress.pace, outcome, self._maintain, self._options.share)
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             stack.callback(self._stop.close)
             stack.enter_context(self._progress)
-            stack.enter_context(heartbeat.beating(outcome))
+            stack.enter_context(heartbeat)
             stack.enter_context(on_signals(self._stop))
             stack.enter_context(announce_stop(self._stop, self._progress.log, lambda: self._doing))
             adopted = adopt_checkpoints(self._folder, self._states.to_train, self._plan.source_sweeps)
             for key, source in adopted.items():
-                self._progress.log(f"longer    {key}  goes on from {source}, which has fewer epochs")
+                self._progress.log(
+                    f"longer    {key}  continues from the checkpoint of {source}, which has fewer epochs"
+                )
             try:
                 self._on_cluster(stack.enter_context(ThreadPoolExecutor(1)))
             except RayNotUpError as error:  # no trial has begun: all stay open
                 self._progress.log(f"RAY       {error}")
                 self._report_lost()
-
-    @property
-    def _scratch(self) -> Path:
-        """Folder of Tune's own files of this run, different from that of another run of the same sweep."""
-        return self._folder.tmp / f"tune-{_driver_name()}"
-
-    def _on_unwritable(self, reason: str) -> None:
-        self._stop.request(f"{MAKE_ROOM} ({reason})")
 
     def _maintain(self) -> None:
         if self._events is not None:
@@ -114,7 +106,7 @@ class Driver:
         log, resources, rendezvous = self._progress.log, self._config.resources, self._options.rendezvous
         if resources.mps and rendezvous is not None and rendezvous.nodes > 1 and os.environ.get("SER_RAY_MPS") != "1":
             raise InputError(
-                "resources.mps is true, but on several nodes each starts CUDA MPS before it knows of the sweep: write "
+                "resources.mps is true, but on several nodes CUDA MPS is started before the sweep file is read: write "
                 "export SER_RAY_MPS=1 in slurm/site.env, or set resources.mps to false"
             )
         log("starting Ray")
@@ -131,7 +123,7 @@ class Driver:
         here = self._plan.corpus if trains and resources.verify_corpus and resources.staging is None else None
         with (
             only_visible(gpus),
-            CorpusVerification(here, log) as verification,
+            verification(here, log) as wait_for_verification,
             shared_gpus(address is None and (resources.mps or os.environ.get("SER_RAY_MPS") == "1"), log),
             cluster(address, self._folder.path / "ray.log", gpus=len(gpus.ids)) as first,
             NodeWatch(self._on_lost_node, address, log) as watch,
@@ -143,27 +135,36 @@ class Driver:
                 raise gpus_unusable(given, None)  # on several nodes the doctor has reported the reason there
             each = trial_resources(resources, machines, log)
             log(
-                f"Ray has {machines.cpus:g} CPUs, {machines.gpus:g} GPUs, {len(machines.nodes)} nodes; a trial has "
-                f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
+                f"Ray has {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}, "
+                f"{counted(len(machines.nodes), 'node')}; a trial gets {counted(each.cpus, 'CPU')}"
+                + (f" and {each.gpus:g} GPU" if each.gpus else "")
             )
             self._wait_for(compiled)
-            verification.wait(lambda: self._stop.requested)
-            slots = machines.slots(each.cpus, each.gpus)
-            queue = TrialQueue(self._states.to_train, self._plan.guided, slots, self._on_proposed)
-            training = slots * each.cpus if trains else 0.0
-            with self._searching(search_actors(resources.search_actors, machines.cpus, training), queue) as events:
-                for trial in self._states.to_search:
-                    events.trained(trial.key)
-                if trains and not self._stop.requested:
-                    self._train(queue, each, events)
-            if events.corpus_altered is not None:
-                raise InputError(events.corpus_altered)
+            wait_for_verification(lambda: self._stop.requested)
+            self._run_trials(machines, each, trains=trains)
+
+    def _run_trials(self, machines: Cluster, each: TrialResources, *, trains: bool) -> None:
+        at_once = slots(machines.nodes, each.cpus, each.gpus)
+        queue = TrialQueue(self._states.to_train, self._plan.guided, at_once, self._on_proposed)
+        free = machines.cpus - (at_once * each.cpus if trains else 0.0)
+        with self._searching(self._config.resources.search_actors or max(1, int(free)), queue) as events:
+            for trial in self._states.to_search:
+                events.trained(trial.key)
+            if trains and not self._stop.requested:
+                self._train(queue, each, events)
+        if events.corpus_altered is not None:
+            raise InputError(events.corpus_altered)
 
     @contextlib.contextmanager
     def _searching(self, actors: int, queue: TrialQueue) -> Iterator[TrialEvents]:
         """Yield the events of trials; a pool searches trained trials meanwhile, and the rest of them at the end."""
         pool = SearchPool(self._folder, actors, lambda key, error: events.searched(self._trials[key], error))
-        board = _tensorboard(self._folder) if self._options.tensorboard else None
+        board = None
+        if self._options.tensorboard:
+            # its library imports PyTorch, which takes seconds and which a driver does not need otherwise
+            from ser_ray.sweep.running.tensorboard import TensorBoard
+
+            board = TensorBoard(self._folder.path / "tensorboard")
         events = TrialEvents(self._plan, queue, self._stop, self._progress, pool.submit, board)
         self._events, self._doing = events, SEARCHING
         try:
@@ -177,7 +178,7 @@ class Driver:
 
     def _wait_for(self, compiled: "Future[None]") -> None:
         if not compiled.done():
-            self._progress.log("compiling the kernels of training, once for this kind of CPU")
+            self._progress.log("compiling the training kernels, once for this kind of CPU")
         compiled.result()
         note = kernel_cache.describe_private_folder()
         if note is not None:
@@ -234,20 +235,11 @@ def wait_for_training(training: RayThread, stop: StopRequest, max_hours: float |
     try:
         while not training.wait(POLL_S) and not (stop.now and stop.elapsed_s > LEAVE_S):
             if max_hours is not None and time.monotonic() - began > 3600 * max_hours:
-                stop.request(f"schedule.max_hours ({max_hours:g}) is over")
+                stop.request(f"schedule.max_hours ({max_hours:g}) is reached")
     except KeyboardInterrupt:
         training.wait(LEAVE_S)
     if not training.running:
         training.raise_if_failed()
-
-
-def _driver_name() -> str:
-    """Return a name that no other driver has: processes of two nodes may have the same number."""
-    return f"{provenance.host_name()}-{os.getpid()}"
-
-
-def _log_name(share: Share) -> str:
-    return "sweep.log" if share.whole else f"sweep-{share.number}-of-{share.of}.log"
 
 
 def _compile_kernels(training: bool) -> None:
@@ -259,10 +251,3 @@ def _compile_kernels(training: bool) -> None:
         from ser_ray.models import kernels
 
         kernels.warm()
-
-
-def _tensorboard(folder: SweepFolder) -> "TensorBoard":
-    # its library imports PyTorch, which takes seconds and which a driver does not need otherwise
-    from ser_ray.sweep.running.tensorboard import TensorBoard
-
-    return TensorBoard(folder.path / "tensorboard")

@@ -8,12 +8,12 @@ import pyarrow.compute as pc
 
 from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.results import SweepFolder, compact_tables, read_table, read_trial
-from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
 from ser_ray.sweep.planning.plan import Plan
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.watchdog import Watchdog
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 
@@ -28,6 +28,7 @@ class TrialEvents:
     trial that is to be searched.
 
     Attributes:
+        places: key -> where the trial runs, as reported by its process.
         corpus_altered: how the corpus differs from its manifest, once a trial has found that.
     """
 
@@ -44,7 +45,7 @@ class TrialEvents:
         self._progress, self._stop, self._queue, self._submit = progress, stop, queue, submit
         self._watchdog = Watchdog(60 * self._schedule.silence_minutes)
         self._too_late: set[str] = set()
-        self._places: dict[str, Place] = {}
+        self.places: dict[str, Place] = {}
         self.corpus_altered: str | None = None
         self._gpu_seconds = 0.0 if self._schedule.max_gpu_hours is None else _gpu_seconds_of(plan.folder)
         self._board = board
@@ -57,16 +58,12 @@ class TrialEvents:
             self._progress.started(key)
         self._watchdog.watch(key, self._folder.log(key), kill)
 
-    def placed(self, key: str, place: Place) -> None:
-        """Record where a trial runs, as reported by its process."""
-        self._places[key] = place
-
     def place(self, key: str) -> Place:
         """Return where a trial ran last: as reported to this run, or as an earlier run recorded in its predictions."""
-        if key not in self._places:
+        if key not in self.places:
             with contextlib.suppress(InputError):  # then it is unknown
                 return Place.of_row(read_trial(self._folder.part("predictions", key)))
-        return self._places.get(key, NOWHERE)
+        return self.places.get(key, NOWHERE)
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
         """Show the figures of an epoch, and stop the run if its budget is spent."""
@@ -76,7 +73,9 @@ class TrialEvents:
         self._gpu_seconds += figures["seconds"] * figures["gpus"]
         if most is not None and self._gpu_seconds >= 3600 * most:
             spent = self._gpu_seconds / 3600
-            self._stop.request(f"schedule.max_gpu_hours ({most:g}) is spent ({spent:.3g} hours); raise it to go on")
+            self._stop.request(
+                f"schedule.max_gpu_hours ({most:g}) is reached ({spent:.3g} GPU hours used); raise it to continue"
+            )
 
     def trained(self, key: str) -> None:
         """Submit a trained trial for its search."""
@@ -109,9 +108,9 @@ class TrialEvents:
     def faulted(self, key: str, fault: DeviceFault) -> None:
         """Show that a trial met a fault of its GPU; the trial is still open."""
         self._watchdog.forget(key)
-        self._progress.log(f"GPU       {key}  met a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
+        self._progress.log(f"GPU       {key}  hit a fault of GPU {fault.gpu} on {fault.host}: {fault.message}")
         if fault.set_aside is not None:
-            self._progress.log(f"GPU       GPU {fault.gpu} on {fault.host} is not used any more: {fault.set_aside}")
+            self._progress.log(f"GPU       GPU {fault.gpu} on {fault.host} is no longer used: {fault.set_aside}")
 
     def unwritable(self, key: str, reason: str) -> None:
         """Stop the run, since the results of a trial cannot be written."""
@@ -122,7 +121,7 @@ class TrialEvents:
         """Stop the run, since a trial found that the corpus does not match its manifest."""
         self._progress.log(f"CORPUS    {key}  {reason}")
         self.corpus_altered = self.corpus_altered or reason
-        self._stop.request("the corpus is not what its manifest says")
+        self._stop.request("the corpus does not match its manifest")
 
     def searched(self, trial: Trial, error: Exception | None) -> None:
         """Record that a trial's search is done, or the error that ended it."""
@@ -137,7 +136,7 @@ class TrialEvents:
         else:
             reason = f"post-processing search: {type(error).__name__}: {' '.join(str(error).split())}"
             if self._folder.part("trials", key).is_file():  # it was searched again for its chains, which had been lost
-                self._progress.log(f"FAILED    {key}  {reason}; its row stands as it was")
+                self._progress.log(f"FAILED    {key}  {reason}; its row is unchanged")
                 return
             try:
                 write_unfinished(trial, "failed", reason, self.place(key))
@@ -153,7 +152,7 @@ class TrialEvents:
     def maintain(self) -> None:
         """End hung processes, and bring the compacted tables up to date."""
         for key in self._watchdog.check():
-            self._progress.log(f"HUNG      {key}  gave no sign of life: its process is ended and started again")
+            self._progress.log(f"HUNG      {key}  reported no progress: its process is killed and restarted")
         with contextlib.suppress(OSError, InputError):  # if they cannot be written, the parts are enough
             compact_tables(self._folder)
 
@@ -168,7 +167,7 @@ class TrialEvents:
         try:
             draw(self._board)
         except OSError as error:
-            self._progress.log(f"DISK      no further files for TensorBoard: {error.strerror or error}")
+            self._progress.log(f"DISK      no more TensorBoard files are written: {error.strerror or error}")
             self._board = None
 
 

@@ -5,7 +5,9 @@ Every event is one line of the sweep's log (`sweep.log`); if the output is no te
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +22,6 @@ from ser_ray.errors import is_unwritable
 from ser_ray.plain_text import escaped
 from ser_ray.report.terminal import PlainConsole
 from ser_ray.sweep.nodes.heartbeat import Pace
-from ser_ray.sweep.running.tally import RunningTrial, Tally
 
 SHOWN_TRIALS = 12
 
@@ -33,8 +34,20 @@ class _Console(PlainConsole):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
+@dataclass
+class _Running:
+    """A trial under way."""
+
+    label: str
+    epochs: int  # at most
+    epoch: int = 0
+    epoch_s: float = 0.0  # of its last epoch
+    best: float | None = None  # devel CCC so far
+    searching: bool = False
+
+
 class Progress:
-    """Log and live view of a sweep.
+    """Log and live view of a sweep, by counts of its trials and of the epochs that this run trains.
 
     Args:
         labels: key -> what distinguishes the trial in this sweep, for all planned trials.
@@ -57,7 +70,11 @@ class Progress:
         on_unwritable: Callable[[str], None] = lambda reason: None,
     ):
         self._labels, self._epochs = dict(labels), dict(epochs)
-        self.tally = Tally(planned=len(labels) + to_propose, done=done, epochs_to_do=sum(epochs.values()))
+        self._planned, self._done, self._stopped, self._failed = len(labels) + to_propose, done, 0, 0
+        self._running: dict[str, _Running] = {}
+        self._scores: dict[str, list[float]] = {}  # of each configuration's finished trials
+        self._epochs_to_do, self._epochs_done = sum(epochs.values()), 0
+        self._began = time.monotonic()
         self._on_unwritable, self._log_fails = on_unwritable, False
         self._lock = threading.RLock()
         self._console = _Console(file=out, emoji=False)
@@ -108,36 +125,53 @@ class Progress:
             self._on_unwritable(reason)
 
     def pace(self) -> Pace:
-        """Return the sweep's progress and remaining time."""
-        return self.tally.pace()
+        """Return the sweep's progress, and estimate the seconds left from the epochs done so far.
+
+        Epochs of all trials together are done at a pace of elapsed / epochs done. The remaining ones would end at that
+        pace if all devices stayed busy. In the end they do not: no run ends before the trial with the most to do, which
+        on a share of a GPU keeps the pace of that share, that of its last epoch.
+        """
+        to_do, left = max(0, self._epochs_to_do - self._epochs_done), None
+        if self._epochs_done:
+            together = (time.monotonic() - self._began) / self._epochs_done * to_do
+            training = [trial for trial in list(self._running.values()) if not trial.searching]
+            left = max(together, *(trial.epoch_s * (trial.epochs - trial.epoch) for trial in training), 0.0)
+        return Pace(self._planned, self._done + self._stopped + self._failed, to_do, self._epochs_done, left)
 
     def proposed(self, key: str, label: str, epochs: int) -> None:
         """Add a trial that a guided search has proposed."""
         with self._lock:
             self._labels[key], self._epochs[key] = label, epochs
-            self.tally.epochs_to_do += epochs
+            self._epochs_to_do += epochs
             self.log(f"proposed  {key}  {label}")
 
     def started(self, key: str) -> None:
         """Show that a trial got its resources."""
         with self._lock:
-            self.tally.start(key, self._labels[key], self._epochs.get(key, 0))
+            self._count_running(key)
             self.log(f"start     {key}  {self._labels[key]}")
 
     def epoch(self, key: str, figures: Mapping[str, Any]) -> None:
         """Show the figures of an epoch; in a terminal the live view shows them, and only the log gets the line."""
         with self._lock:
-            score = figures["ccc_devel_mean"]
-            running = self.tally.epoch(key, figures["epoch"], figures["seconds"], score)
+            running = self._running.get(key)
             if running is None:
                 return
+            epoch, score = figures["epoch"], figures["ccc_devel_mean"]
+            if running.epoch:
+                self._epochs_done += max(0, epoch - running.epoch)
+            else:
+                self._epochs_to_do -= epoch - 1  # those before were trained in an earlier run
+                self._epochs_done += 1
+            running.epoch, running.epoch_s = epoch, figures["seconds"]
+            running.best = score if running.best is None else max(running.best, score)
             parts = ", ".join(
                 f"{target} {figures[f'ccc_devel_{target}']:.3f}"
                 for target in ("arousal", "valence")
                 if f"ccc_devel_{target}" in figures
             )
             self.log(
-                f"epoch     {key}  {running.epoch}/{running.epochs}  loss {figures['train_loss']:.3f}  "
+                f"epoch     {key}  {epoch}/{running.epochs}  loss {figures['train_loss']:.3f}  "
                 f"devel CCC {score:.3f} ({parts})  {figures['seconds']:.0f} s",
                 shown=self._live is None,
             )
@@ -145,59 +179,72 @@ class Progress:
     def trained(self, key: str) -> None:
         """Show that a trial is trained and waits for its search."""
         with self._lock:
-            self.tally.search(key, self._labels[key], self._epochs.get(key, 0))
+            running = self._count_running(key)
+            self._drop_epochs(running)
+            running.searching = True
 
     def finished(self, key: str, row: Mapping[str, Any]) -> None:
         """Show that a trial's row is written."""
         with self._lock:
-            self.tally.finish(key, self._labels[key], row.get("ccc_devel_mean"))
+            self._running.pop(key, None)
+            self._done += 1
+            if row.get("ccc_devel_mean") is not None:
+                # a label ends with the seed; the text before it names the configuration
+                configuration = self._labels[key].rpartition(", seed ")[0] or self._labels[key]
+                self._scores.setdefault(configuration, []).append(row["ccc_devel_mean"])
             self.log(f"done      {key}  {_scores(row)}  {self._counts()}")
 
     def stopped(self, key: str) -> None:
         """Show that the scheduler ended a trial early."""
         with self._lock:
-            self.tally.stop(key)
+            self._drop_epochs(self._running.pop(key, None))
+            self._stopped += 1
             self.log(f"stopped   {key}  early, by the schedule  {self._counts()}")
 
     def left(self, key: str) -> None:
         """Show that a trial's process ended although the trial is still open."""
         with self._lock:
-            running = self.tally.running.pop(key, None)
+            running = self._running.pop(key, None)
             epoch = "" if running is None or not running.epoch else f" after epoch {running.epoch}"
-            self.log(f"left      {key}  saved{epoch}; it goes on when the sweep is run again")
+            self.log(f"left      {key}  saved{epoch}; continues when the sweep is run again")
 
     def failed(self, key: str, reason: str) -> None:
         """Show that a trial failed, and why."""
         with self._lock:
-            self.tally.fail(key)
+            self._drop_epochs(self._running.pop(key, None))
+            self._failed += 1
             self.log(f"FAILED    {key}  {reason}  {self._counts()}")
 
-    def _counts(self) -> str:
-        tally, left = self.tally, self.tally.seconds_left()
-        return f"[{tally.ended}/{tally.planned}{f', {_duration(left)} left' if left else ''}]"
+    def _count_running(self, key: str) -> _Running:
+        """Count a trial as running; one that was running already lost its process, and goes on from its checkpoint."""
+        return self._running.setdefault(key, _Running(self._labels[key], self._epochs.get(key, 0)))
 
-    def _until(self, left: float | None) -> str:
-        if not left:
-            return ""
-        end = datetime.now() + timedelta(seconds=left)
-        return f"  {_duration(left)} left, until {end:{'%H:%M' if left < 86400 else '%a %d %b %H:%M'}}"
+    def _drop_epochs(self, running: _Running | None) -> None:
+        """Subtract the epochs that a trial will not train from those to do; a searched one's are subtracted already."""
+        if running is not None and not running.searching:
+            self._epochs_to_do -= max(0, running.epochs - running.epoch)
+
+    def _counts(self) -> str:
+        pace = self.pace()
+        left = f", {_duration(pace.seconds_left)} left" if pace.seconds_left else ""
+        return f"[{pace.standing}/{pace.planned}{left}]"
 
     def _view(self) -> Group:
         # Called under rich's lock, which `log` acquires while it has ours: acquiring ours here could deadlock. A view
         # that is half an event behind does no harm.
-        tally = self.tally
-        left = tally.seconds_left()
+        pace, running, until = self.pace(), list(self._running.items()), ""
+        if pace.seconds_left:
+            end = datetime.now() + timedelta(seconds=pace.seconds_left)
+            form = "%H:%M" if pace.seconds_left < 86400 else "%a %d %b %H:%M"
+            until = f"  {_duration(pace.seconds_left)} left, until {end:{form}}"
         head = Text.assemble(
-            (f"{len(tally.running)} running", "bold"),
-            f"  {tally.waiting} waiting  {tally.done} done",
-            f"  {tally.stopped} stopped" if tally.stopped else "",
-            (f"  {tally.failed} failed", "red") if tally.failed else "",
-            self._until(left),
+            (f"{len(running)} running", "bold"),
+            f"  {pace.planned - pace.standing - len(running)} waiting  {self._done} done",
+            f"  {self._stopped} stopped" if self._stopped else "",
+            (f"  {self._failed} failed", "red") if self._failed else "",
+            until,
         )
-        best = [Text(f"best devel CCC so far {tally.best}", overflow="ellipsis", no_wrap=True)] if tally.best else []
-        return Group(head, *best, self._running_table(list(tally.running.items())))
-
-    def _running_table(self, running: Sequence[tuple[str, RunningTrial]]) -> Table:
+        best = self._best()
         table = Table.grid(padding=(0, 2))
         for key, trial in running[:SHOWN_TRIALS]:
             bar = ProgressBar(total=max(1, trial.epochs), completed=trial.epoch, width=20)
@@ -205,7 +252,16 @@ class Progress:
             table.add_row(key, bar, state, "" if trial.best is None else f"best {trial.best:.3f}", Text(trial.label))
         if len(running) > SHOWN_TRIALS:
             table.add_row(f"and {len(running) - SHOWN_TRIALS} more")
-        return table
+        lines = [Text(f"best devel CCC so far {best}", overflow="ellipsis", no_wrap=True)] if best else []
+        return Group(head, *lines, table)
+
+    def _best(self) -> str | None:
+        """Name the best configuration so far by its mean over seeds, or the best epoch while no trial is done."""
+        if self._scores:
+            name, seeds = max(self._scores.items(), key=lambda scored: sum(scored[1]) / len(scored[1]))
+            return f"{sum(seeds) / len(seeds):.3f} (n {len(seeds)}) {name}"
+        begun = [(trial.best, key) for key, trial in list(self._running.items()) if trial.best is not None]
+        return "{:.3f} {} (not done)".format(*max(begun)) if begun else None
 
 
 def _scores(row: Mapping[str, Any]) -> str:

@@ -32,11 +32,6 @@ class TrialQueue:
         self._live: set[str] = set()
 
     @property
-    def exhausted(self) -> bool:
-        """Whether no further trial will come."""
-        return not self._waiting and (self._guided is None or not self._guided.remaining)
-
-    @property
     def waiting(self) -> int:
         """Number of trials still to be handed out, as far as that is known."""
         return len(self._waiting) + (0 if self._guided is None else self._guided.remaining)

@@ -4,21 +4,22 @@ import contextlib
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ser_ray.errors import is_unwritable, names_place_in, results_unwritable
 from ser_ray.files import write_text
+from ser_ray.plain_text import counted
 from ser_ray.report.logs import last_lines
 from ser_ray.results import SweepFolder, compact_tables
 from ser_ray.sweep.nodes.heartbeat import Share, refuse_second_driver
 from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM
 from ser_ray.sweep.planning.plan import Plan
-from ser_ray.sweep.planning.repair import repair
 from ser_ray.sweep.planning.resolved import resolved_yaml
 from ser_ray.sweep.planning.reuse import searched_with, take_over
-from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states
+from ser_ray.sweep.planning.states import TrialStates, forget_failed, read_states, repair
 from ser_ray.sweep.running.options import RunOptions
 from ser_ray.trial import Trial
 
@@ -42,13 +43,12 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
     folder, trials = plan.folder, _own_trials(plan, options.share)
     refuse_second_driver(folder, print, options.share)
     _prepare_folder(plan, trials, options)
-    _take_over(plan, trials)
     states = read_states(folder, trials)
     if options.retry_failed and states.failed:
         forget_failed(folder, states.failed)
         states = read_states(folder, trials)
     if states.ended:
-        print(f"{states.ended} of {len(trials)} trials stand already in {folder.path}")
+        print(f"{states.ended} of {counted(len(trials), 'trial')} have already ended in {folder.path}")
         _print_other_searches(folder, trials, states)
     proposed: Sequence[Trial] = ()
     if states.open or plan.to_propose:
@@ -72,7 +72,7 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
 def _own_trials(plan: Plan, share: Share) -> list[Trial]:
     own = share.keys(trial.key for trial in plan.trials)
     if not share.whole:
-        print(f"share {share}: {len(own)} of the {len(plan.trials)} trials")
+        print(f"share {share}: {len(own)} of {counted(len(plan.trials), 'trial')}")
     return [trial for trial in plan.trials if trial.key in own]
 
 
@@ -86,8 +86,11 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
         # a write that is synced and renamed shows at once whether results can be written here
         write_text(folder.sweep_file, resolved_yaml(plan, head), temporary_dir=folder.tmp)
         plan.record()
+        taken = take_over(folder, trials, plan.source_sweeps) if plan.source_sweeps else {}
     except OSError as error:
         raise results_unwritable(folder.path, error) from error
+    for source, count in sorted(Counter(taken.values()).items()):
+        print(f"{count} trials are taken over from {source}")
 
 
 def _remove_left(folder: Path, age_s: float) -> None:
@@ -102,15 +105,6 @@ def _remove_left(folder: Path, age_s: float) -> None:
                 left.unlink()
 
 
-def _take_over(plan: Plan, trials: Sequence[Trial]) -> None:
-    try:
-        taken = take_over(plan.folder, trials, plan.source_sweeps) if plan.source_sweeps else {}
-    except OSError as error:
-        raise results_unwritable(plan.folder.path, error) from error
-    for source in sorted(set(taken.values())):
-        print(f"{sum(one == source for one in taken.values())} trials are taken over from {source}")
-
-
 def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: TrialStates) -> None:
     """Print how many trials were searched otherwise than requested now: the search is not part of a trial's key."""
     searched = searched_with(folder, states.finished)
@@ -118,8 +112,8 @@ def _print_other_searches(folder: SweepFolder, trials: Sequence[Trial], states: 
     others = sum(not config.covers(requested[key]) for key, config in searched.items())
     if others:
         print(
-            f"{others} of them were searched with other settings than trial.search has now: "
-            f"ser-ray postprocess {shlex.quote(str(folder.path))} searches them again"
+            f"{others} of them were searched with settings other than the present trial.search: ser-ray postprocess "
+            f"{shlex.quote(str(folder.path))} searches them again"
         )
 
 
@@ -145,7 +139,7 @@ def _exit_code(plan: Plan, trials: Sequence[Trial]) -> int:
     _show_failed(plan.folder, states.failed, len(trials))
     if left := states.open + plan.to_propose:
         planned = len(trials) + plan.to_propose
-        print(f"{left} of {planned} trials are open: run the same command again to go on with them")
+        print(f"{left} of {counted(planned, 'trial')} not finished: run the same command again to continue")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if states.failed else EXIT_DONE
 
@@ -153,7 +147,7 @@ def _exit_code(plan: Plan, trials: Sequence[Trial]) -> int:
 def _show_failed(folder: SweepFolder, failed: Mapping[str, str], trials: int) -> None:
     if not failed:
         return
-    print(f"{len(failed)} of {trials} trials failed (--retry-failed runs them again):")
+    print(f"{len(failed)} of {counted(trials, 'trial')} failed (--retry-failed runs them again):")
     for number, (key, reason) in enumerate(sorted(failed.items())):
         log = folder.log(key)
         print(f"  {key}  {reason}  (log: {log})")

@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ser_ray.results import read_table
-from ser_ray.sweep.nodes.device_faults import FAULTS_IN_A_ROW, DeviceFault, DeviceFaults
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
-from ser_ray.sweep.nodes.trial_resources import TrialResources
+from ser_ray.sweep.nodes.trial_resources import GpuShares, TrialResources
 from ser_ray.sweep.running.events import TrialEvents
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.trainable import ALTERED, FAULT, PLACE, UNWRITABLE, Assignment
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.place import Place
 
 NODES_S = 5.0
 """Interval at which the cluster is polled for its nodes."""
+FAULTS_OF_A_TRIAL = 3
+"""A trial that met this many GPU faults is taken for their cause, and fails."""
+FAULTS_IN_A_ROW = 10
+"""After this many, with no epoch of any trial between, something is wrong with the node or the driver: the run ends."""
 
 
 class Scheduling:
@@ -51,44 +54,38 @@ class Scheduling:
         self.stopped: set[str] = set()
         self._nodes, self._asked_at, self._verify_corpus = nodes, time.monotonic(), verify_corpus
         self._shares = GpuShares(nodes(), resources.cpus, resources.gpus) if resources.gpus > 0 else None
-        self._faults = DeviceFaults()
-        self._faulted: dict[str, DeviceFault] = {}
+        self._faulted: dict[str, DeviceFault] = {}  # trials whose workers are about to end
+        self._fault_places: dict[str, list[str]] = {}  # where each trial met faults
+        self._faults_in_a_row = 0
 
     @property
     def exhausted(self) -> bool:
         """Whether no further trial will begin; as long as a trial has a share of a GPU, it may come back."""
         held = 0 if self._shares is None else self._shares.held
-        return self.stop.requested or (self.queue.exhausted and not held)
+        return self.stop.requested or not (self.queue.waiting or held)
 
     def next(self, slot: str) -> Assignment | None:
         """Return the next trial and its share of a GPU; None if no trial can begin now."""
-        gpus = self._take_share(slot)
-        if gpus is None:
-            return None
+        gpus: float | None = 0.0
+        if self._shares is not None:
+            if not self.queue.waiting:
+                return None  # a running trial may come back
+            if time.monotonic() - self._asked_at > NODES_S:
+                self._asked_at = time.monotonic()
+                self._shares.update(self._nodes())
+            gpus = self._shares.take(slot, self.queue.waiting)
+            if gpus is None:
+                return None
         try:
             trial = self.queue.next()
         except OSError as error:  # a proposal that cannot be recorded counts as not made
             self.stop.request(f"{MAKE_ROOM} ({error.strerror or error}: {error.filename})")
             trial = None
-        if trial is None:
-            self._release(slot)
-            return None
-        return {"trial": trial, "gpus": gpus, "avoid": self._faults.met_by(trial.key)}
-
-    def _take_share(self, slot: str) -> float | None:
-        """Take a share of a GPU for the next trial: 0 without GPUs, None if there is none now."""
-        if self._shares is None:
-            return 0.0
-        if self.queue.exhausted:
-            return None  # a running trial may come back
-        if time.monotonic() - self._asked_at > NODES_S:
-            self._asked_at = time.monotonic()
-            self._shares.update(self._nodes())
-        return self._shares.take(slot, max(1, self.queue.waiting))
-
-    def _release(self, slot: str) -> None:
+        if trial is not None:
+            return {"trial": trial, "gpus": gpus, "avoid": tuple(self._fault_places.get(trial.key, ()))}
         if self._shares is not None:
             self._shares.release(slot)
+        return None
 
     def started(self, key: str, kill: Callable[[], None]) -> None:
         """Record that a trial has a worker; `kill` ends the worker."""
@@ -98,7 +95,7 @@ class Scheduling:
     def reported(self, key: str, report: Mapping[str, Any]) -> None:
         """Record a worker's report."""
         if PLACE in report:
-            self.events.placed(key, Place(**report[PLACE]))
+            self.events.places[key] = Place(**report[PLACE])
         elif UNWRITABLE in report:
             self.events.unwritable(key, report[UNWRITABLE])
         elif FAULT in report:
@@ -106,15 +103,21 @@ class Scheduling:
         elif ALTERED in report:
             self.events.altered(key, report[ALTERED])
         else:
-            self._faults.worked()
+            self._faults_in_a_row = 0
             self.events.epoch(key, report)
 
-    def ended(self, key: str, slot: str) -> None:
-        """Record that the worker of a trial ended, with the state that the trial's files show."""
+    def ended(self, key: str, slot: str, lost: str | None = None) -> None:
+        """Record that the worker of a trial ended, with the state that the trial's files show.
+
+        `lost` is the reason why the trial is given up, if its workers were lost too often.
+        """
         self.running.discard(key)
-        self._release(slot)
+        if self._shares is not None:
+            self._shares.release(slot)
         trial, fault = self.queue.given[key], self._faulted.pop(key, None)
-        if fault is not None:
+        if lost is not None:
+            self._fail(trial, lost)
+        elif fault is not None:
             self._after_fault(trial, fault)
         elif trial.folder.part("predictions", key).exists():
             self.events.trained(key)
@@ -128,30 +131,24 @@ class Scheduling:
         else:  # the run is ending: the trial goes on from its checkpoint when the sweep is run again
             self.events.left(key)
 
-    def lost(self, key: str, slot: str, reason: str) -> None:
-        """Record that the workers of a trial were lost too often."""
-        self.running.discard(key)
-        self._release(slot)
-        self._fail(self.queue.given[key], reason)
-
     def _after_fault(self, trial: Trial, fault: DeviceFault) -> None:
         """Queue a trial whose GPU was at fault to go on elsewhere, or fail it if it is the cause."""
-        key = trial.key
-        self._faults.add(key, fault)
+        key, places = trial.key, self._fault_places.setdefault(trial.key, [])
+        places.append(fault.place)
+        self._faults_in_a_row += 1
         self.events.faulted(key, fault)
         if fault.set_aside is not None and self._shares is not None:
             self._shares.set_aside()
             if not self._shares.gpus:
-                self.stop.request("no GPU is left that works: look at them with ser-ray doctor")
-        if self._faults.is_cause(key):
-            places = self._faults.met_by(key)
-            self._fail(trial, f"its GPU was at fault {len(places)} times ({', '.join(places)}): {fault.message}")
+                self.stop.request("no working GPU is left: check them with ser-ray doctor")
+        if len(places) >= FAULTS_OF_A_TRIAL:
+            self._fail(trial, f"GPU faults ended it {len(places)} times ({', '.join(places)}): {fault.message}")
         elif self.stop.requested:
             self.events.left(key)
         else:
             self.queue.again(key)
-        if self._faults.too_many:
-            self.stop.request(f"{FAULTS_IN_A_ROW} faults of GPUs in a row, the last on {fault.place}: {fault.message}")
+        if self._faults_in_a_row >= FAULTS_IN_A_ROW:
+            self.stop.request(f"{FAULTS_IN_A_ROW} GPU faults in a row, the last on {fault.place}: {fault.message}")
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self._write(trial, "failed", reason, lambda: self.events.failed(trial.key, reason))

@@ -17,10 +17,9 @@ from ser_ray.errors import InputError, results_cannot_be_written
 from ser_ray.files import write_text
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, compact_tables, crossfit_column, open_sweep, read_table
-from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, refuse_second_driver
+from ser_ray.sweep.nodes.heartbeat import Pace, beating, refuse_second_driver
 from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, RAY_LOST, StopRequest, announce_stop, on_signals
-from ser_ray.sweep.planning.slots import search_actors
 from ser_ray.sweep.running.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from ser_ray.sweep.spec.config import read_sweep
 from ser_ray.sweep.spec.document import Document, read_document
@@ -45,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _record(folder, config, options.keys)
     except OSError as error:
         raise InputError(
-            f"results cannot be written to {folder.path}: {error.strerror or error}; make room, or get leave to write "
-            "there, and run the same command again"
+            f"results cannot be written to {folder.path}: {error.strerror or error}; free disk space or get write "
+            "permission, and run the same command again"
         ) from error
     print(f"searching {len(keys)} trials again: {_as_text(config)}", flush=True)
     before = _figures(folder, keys)
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"FAILED    {key}  {type(reason).__name__}: {reason}")
     left = len(keys) - len(again.done) - len(again.failed)
     if left:
-        print(f"{left} of {len(keys)} trials are not searched again yet: run the same command again")
+        print(f"{left} of {len(keys)} trials are not yet searched again: run the same command to continue")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if again.failed else EXIT_DONE
 
@@ -88,13 +87,12 @@ class _Again:
         from ser_ray.sweep.running.search_pool import SearchPool
 
         stop = StopRequest(self._folder.tmp / f"again-{provenance.host_name()}-{os.getpid()}")
-        heartbeat = Heartbeat(self._folder, self._pace, lambda: None)
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)
             stack.callback(stop.close)
-            stack.enter_context(heartbeat.beating(self._outcome))
+            stack.enter_context(beating(self._folder, self._pace, self._outcome))
             stack.enter_context(on_signals(stop))
-            stack.enter_context(announce_stop(stop, print, lambda: "what is searched stands"))
+            stack.enter_context(announce_stop(stop, print, lambda: "completed searches are kept"))
             warm()
             note = kernel_cache.describe_private_folder()
             if note is not None:
@@ -118,7 +116,7 @@ class _Again:
                     self.failed[key] = error
                 bar.advance()
 
-            pool = SearchPool(self._folder, search_actors(actors, machines.cpus, 0.0), on_done, config=self._config)
+            pool = SearchPool(self._folder, actors or max(1, int(machines.cpus)), on_done, config=self._config)
             for key in self._keys:
                 pool.submit(key)
             pool.close(now=lambda: stop.requested)
@@ -145,22 +143,28 @@ class _Again:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ser-ray postprocess",
-        description="Search the post-processing of a sweep's trials again, from their stored predictions, and write "
-        "their chains and rows anew. The default of each option is what the sweep has.",
+        description="Search the post-processing of a sweep's trials again, from their stored predictions, and rewrite "
+        "their chains and rows. Each option defaults to the setting of the sweep.",
     )
     parser.add_argument("folder", metavar="DIR", help="results/<sweep>")
-    parser.add_argument("keys", metavar="KEY", nargs="*", help="only these trials; default: all that have predictions")
-    parser.add_argument("--method", choices=METHODS, action="append", dest="methods", help="may be given again")
     parser.add_argument(
-        "--choice", choices=("per_target", "joint"), help="each target's own steps, or the same for all"
+        "keys", metavar="KEY", nargs="*", help="keys of the trials to search; default: all with predictions"
     )
-    parser.add_argument("--max-window-s", type=float, metavar="S", help="the longest median window")
-    parser.add_argument("--max-shift-s", type=float, metavar="S", help="the largest shift")
+    parser.add_argument(
+        "--method", choices=METHODS, action="append", dest="methods", help="a search to run (repeatable)"
+    )
+    parser.add_argument(
+        "--choice", choices=("per_target", "joint"), help="choose the steps for each target, or jointly for all targets"
+    )
+    parser.add_argument(
+        "--max-window-s", type=float, metavar="S", help="longest median window in seconds; 0: no filter"
+    )
+    parser.add_argument("--max-shift-s", type=float, metavar="S", help="largest time shift in seconds; 0: no shift")
     parser.add_argument(
         "--forward-only",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="leave shifts backward in time out of the exhaustive search",
+        help="exclude backward time shifts from the exhaustive search",
     )
     parser.add_argument("--actors", type=int, metavar="N", help="processes that search; default: one per core")
     return parser
@@ -188,13 +192,13 @@ def _keys(folder: SweepFolder, asked: Sequence[str]) -> list[str]:
     stored = folder.keys("predictions")
     for key in asked:
         if key not in stored:
-            known = "its predictions are gone" if key in folder.keys("trials") else "there is no such trial"
+            known = "it has no stored predictions" if key in folder.keys("trials") else "no such trial exists"
             raise InputError(f"trial {key} of {folder.path} cannot be searched: {known}")
     if not stored:
-        raise InputError(f"{folder.path} has no trial with predictions, and there is nothing else to search")
+        raise InputError(f"{folder.path} has no trial with predictions: run the sweep first")
     lost = len(folder.keys("trials") - stored)
     if lost and not asked:
-        print(f"{lost} trials have no predictions (they failed, were stopped, or these are gone): left as they are")
+        print(f"{lost} trials have no predictions (failed, stopped, or predictions deleted): they are unchanged")
     return sorted(dict.fromkeys(asked)) if asked else sorted(stored)
 
 
@@ -233,7 +237,7 @@ def _changes(
     for method in config.methods:
         columns = {
             "devel": ccc_column("devel", "mean", stage=method),
-            "unseen (estimated)": crossfit_column(method, "mean"),
+            "unseen (cross-fit)": crossfit_column(method, "mean"),
             "test": ccc_column("test", "mean", stage=method),
         }
         parts = [

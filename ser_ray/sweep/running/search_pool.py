@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from ser_ray.results import SweepFolder
-from ser_ray.sweep.nodes.ray_thread import RayThread
+from ser_ray.sweep.nodes.ray_folder import RayThread
 
 if TYPE_CHECKING:
     from ser_ray.postprocess.config import SearchConfig
@@ -259,6 +259,6 @@ def _is_lost(error: Exception) -> bool:
 def _failure(error: Exception) -> Exception:
     """Convert the error of a search to its trial's failure: a lost process, or the exception raised in it."""
     if _is_lost(error):
-        return SearchLostError(f"its process was lost {RETRIES + 1} times (killed, or out of memory?)")
+        return SearchLostError(f"its process died {RETRIES + 1} times (killed, or out of memory?)")
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else error

@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ser_ray import provenance
-from ser_ray.corpus.store.files import AlteredError
+from ser_ray.corpus.store.manifest import AlteredError
 from ser_ray.gpus.usable import wrong_with
 from ser_ray.sweep.nodes.cluster import own_gpus
-from ser_ray.sweep.nodes.device_faults import DeviceFault
-from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.worker import DeviceFaultError, run_trial
+from ser_ray.sweep.running.worker import DeviceFault, DeviceFaultError, WorkerOptions, run_trial
 from ser_ray.trial import Trial
-from ser_ray.trial.place import Place
 
 if TYPE_CHECKING:
     from ser_ray.training.state import EpochReport
@@ -79,11 +76,10 @@ def _run(
             }
         )
 
-    def report_place(place: Place) -> None:
-        report(_without_figures(PLACE, vars(place)))
-
     try:
-        unwritable = run_trial(trial, gpus, options, report_epoch, report_place)
+        unwritable = run_trial(
+            trial, gpus, options, report_epoch, lambda place: report(_without_figures(PLACE, vars(place)))
+        )
     except AlteredError as error:
         report(_without_figures(ALTERED, str(error)))
         return

@@ -24,11 +24,10 @@ from ser_ray.sweep.nodes.cluster import present_cluster
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running.events import TrialEvents
-from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.scheduling import Scheduling
 from ser_ray.sweep.running.trainable import ALTERED, FAULT, METRIC, PLACE, UNWRITABLE, train_one
-from ser_ray.sweep.running.worker import one_line, was_hung
+from ser_ray.sweep.running.worker import WorkerOptions, one_line, was_hung
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial import Trial
 
@@ -98,20 +97,23 @@ def _key_of(trial: TuneTrial) -> str:
     return str(trial.config["trial"].key)
 
 
-class _Unsaved:
-    """Base of objects that Tune saves with its own state, which is never restored."""
+class _OfRun:
+    """Base of objects by which Tune schedules a run; it saves them with its own state, which is never restored."""
+
+    def __init__(self, scheduling: Scheduling) -> None:
+        self._scheduling = scheduling
 
     def __getstate__(self) -> dict[str, Any]:
         """Return an empty state."""
         return {}
 
 
-class _QueueSearcher(_Unsaved, Searcher):
+class _QueueSearcher(_OfRun, Searcher):
     """Hands Tune the queue's trials one by one."""
 
     def __init__(self, scheduling: Scheduling) -> None:
-        super().__init__(metric=METRIC, mode="max")
-        self._scheduling = scheduling
+        Searcher.__init__(self, metric=METRIC, mode="max")
+        _OfRun.__init__(self, scheduling)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self._scheduling.exhausted:
@@ -131,42 +133,38 @@ class _QueueSearcher(_Unsaved, Searcher):
         raise AssertionError("a sweep goes on from its own files")
 
 
-class _RequestStopper(_Unsaved, Stopper):
+class _RequestStopper(_OfRun, Stopper):
     """Ends everything on a stop request: at once, or once no trial has anything to save."""
-
-    def __init__(self, scheduling: Scheduling) -> None:
-        self._stop, self._running = scheduling.stop, scheduling.running
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._stop.now or (self._stop.requested and not self._running)
+        stop = self._scheduling.stop
+        return stop.now or (stop.requested and not self._scheduling.running)
 
 
 def _scheduler(schedule: Schedule, most_epochs: int, scheduling: Scheduling) -> TrialScheduler:
-    """Create Tune's scheduler, which records the trials that it stops."""
+    """Create Tune's scheduler, which records the trials that it stops, since Tune gives no reason for a trial's end."""
+    if schedule.early_stopping == "none":
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     grace = min(schedule.grace_epochs, most_epochs)
+    scheduler: TrialScheduler
     if schedule.early_stopping == "asha":
         # one past the last epoch: at max_t Tune ends a trial, which then could not write its predictions
-        asha = ASHAScheduler(time_attr="epoch", max_t=most_epochs + 1, grace_period=grace)
-        return _noting(asha, scheduling)
-    if schedule.early_stopping == "median":
-        return _noting(MedianStoppingRule(time_attr="epoch", grace_period=grace), scheduling)
-    return FIFOScheduler()  # type: ignore[no-untyped-call]
-
-
-def _noting(scheduler: TrialScheduler, scheduling: Scheduling) -> TrialScheduler:
-    """Make a scheduler record the keys of trials that it stops, since Tune gives no reason for the end of a trial."""
+        scheduler = ASHAScheduler(time_attr="epoch", max_t=most_epochs + 1, grace_period=grace)
+    else:
+        scheduler = MedianStoppingRule(time_attr="epoch", grace_period=grace)
     scheduler.on_trial_result = _NotedDecision(scheduler.on_trial_result, scheduling)  # type: ignore[method-assign, assignment]
     return scheduler
 
 
-class _NotedDecision(_Unsaved):
+class _NotedDecision(_OfRun):
     """Decides as a scheduler does whether a trial goes on, and records the keys of trials that it stops."""
 
     def __init__(self, decide: Callable[..., str], scheduling: Scheduling) -> None:
-        self._decide, self._scheduling = decide, scheduling
+        super().__init__(scheduling)
+        self._decide = decide
 
     def __call__(self, controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         if not result.keys().isdisjoint((PLACE, UNWRITABLE, FAULT, ALTERED)):
@@ -181,11 +179,8 @@ class _NotedDecision(_Unsaved):
         return decision
 
 
-class _Reporter(_Unsaved, tune.Callback):
+class _Reporter(_OfRun, tune.Callback):
     """Passes Tune's callbacks on."""
-
-    def __init__(self, scheduling: Scheduling) -> None:
-        self._scheduling = scheduling
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         actor: Any = trial.temporary_state.ray_actor
@@ -207,7 +202,7 @@ class _Reporter(_Unsaved, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         key = _key_of(trial)
         reason = _reason_of_loss(self._scheduling.queue.given[key], trial.get_pickled_error())
-        self._scheduling.lost(key, trial.trial_id, reason)
+        self._scheduling.ended(key, trial.trial_id, lost=reason)
 
 
 def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
@@ -216,12 +211,12 @@ def _reason_of_loss(trial: Trial, error: BaseException | None) -> str:
     if isinstance(error, RayTaskError) and error.cause is not None:
         return f"{one_line(error.cause)} ({times})"
     if was_hung(trial.folder.log(trial.key)):
-        return f"it gave no sign of life for schedule.silence_minutes ({times}; its log shows where it stood)"
+        return f"it reported no progress for schedule.silence_minutes ({times}; its log has the stack of each thread)"
     training = trial.config.training
     batch = f"its batches are {training.batch_size} x {training.sequence_s:g} s"
     if isinstance(error, OutOfMemoryError):
-        return f"its node ran out of memory and Ray ended its process ({times}; {batch}: make them smaller)"
-    return f"its process was lost ({times}; killed, or out of memory? {batch})"
+        return f"its node ran out of memory and Ray killed its process ({times}; {batch}: use smaller ones)"
+    return f"its process died ({times}; killed, or out of memory? {batch})"
 
 
 class _Silent(TrialProgressCallback):

@@ -60,7 +60,7 @@ class Watchdog:
 
     def _end(self, trial: _Watched) -> None:
         with contextlib.suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
-            log.write(f"{HUNG}no sign of life for {self._limit_s:.0f} s: its process is ended from outside)\n")
+            log.write(f"{HUNG}no progress for {self._limit_s:.0f} s: its process is killed)\n")
         trial.kill()
 
 

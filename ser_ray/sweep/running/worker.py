@@ -4,18 +4,22 @@ import contextlib
 import dataclasses
 import faulthandler
 import gc
+import math
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ser_ray import provenance
-from ser_ray.corpus.store.files import AlteredError
+from ser_ray.corpus.store.local_copy import local_corpus
+from ser_ray.corpus.store.manifest import AlteredError
+from ser_ray.corpus.store.verifying import verify_corpus
 from ser_ray.errors import InputError, results_cannot_be_written
-from ser_ray.sweep.running.local_corpus import local_corpus, verify_corpus
-from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.models.config import Backend
+from ser_ray.sweep.nodes.stop import is_gone
 from ser_ray.trial import Trial, write_unfinished
 from ser_ray.trial.log import epoch_line, opening, starts
 from ser_ray.trial.place import Place, place_here
@@ -23,6 +27,7 @@ from ser_ray.trial.place import Place, place_here
 if TYPE_CHECKING:
     import torch
 
+    from ser_ray.training.loop import Supervision
     from ser_ray.training.state import EpochReport
 
 POLL_S = 1.0
@@ -31,6 +36,34 @@ HUNG = "Timeout ("
 """Text that faulthandler writes above the traceback of a process that gave no sign of life."""
 OWN_ERRORS = ("TrainingDivergedError", "OutOfMemoryError")
 """Errors whose message is enough without their class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """Options of a worker that trains a trial."""
+
+    go_file: Path  # when it is removed, the trial is saved and ends
+    silence_s: float  # a process without a sign of life for this long counts as hung and is ended
+    save_every_s: float
+    cpus: float = 1.0  # cores of a trial
+    backend: Backend = "auto"
+    local_copy: str | None = None  # folder for a local copy of the corpus; None reads it in place
+    verify_corpus: bool = False
+
+
+@dataclass(frozen=True)
+class DeviceFault:
+    """A GPU fault that a trial met."""
+
+    message: str  # CUDA's, in one line
+    host: str
+    gpu: str  # as CUDA_VISIBLE_DEVICES names it there
+    set_aside: str | None = None  # reason why the GPU is no longer used; None if it still is
+
+    @property
+    def place(self) -> str:
+        """The GPU's name among those of all nodes: host/GPU."""
+        return f"{self.host}/{self.gpu}"
 
 
 class DeviceFaultError(RuntimeError):
@@ -62,7 +95,20 @@ def run_trial(
     """
     try:
         with _output_in(trial.folder.log(trial.key)) as log, _watched(log, options.silence_s) as alive:
-            _train_or_fail(trial, gpus, options, on_epoch, on_place, alive)
+            import torch
+
+            from ser_ray.training.loop import Supervision
+
+            # by the trial's share, not by the GPUs that are visible: Ray leaves them visible to processes that got none
+            device = torch.device("cuda:0" if gpus else "cpu")
+            print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
+            stop = _stop_check(options.go_file)
+            if stop():
+                return None
+            place = place_here(device, options.cpus, gpus, corpus_verified=None if options.verify_corpus else False)
+            on_place(place)
+            supervision = Supervision(alive=alive, stop=stop, save_every_s=options.save_every_s)
+            _train_or_fail(trial, device, place, options, supervision, on_epoch)
     except OSError as error:
         if not results_cannot_be_written(error, trial.folder.path):
             raise
@@ -72,28 +118,16 @@ def run_trial(
 
 def _train_or_fail(
     trial: Trial,
-    gpus: float,
+    device: "torch.device",
+    place: Place,
     options: WorkerOptions,
+    supervision: "Supervision",
     on_epoch: Callable[["EpochReport"], None],
-    on_place: Callable[[Place], None],
-    alive: Callable[[], None],
 ) -> None:
-    import torch
-
+    """Train a trial; any exception of it ends that trial alone, with the reason in its row."""
     from ser_ray.training.device_errors import classify_error
-    from ser_ray.training.loop import Supervision, TrainingInterruptedError
+    from ser_ray.training.loop import TrainingInterruptedError
     from ser_ray.trial import train_trial
-
-    # by the trial's share, not by the GPUs that are visible: Ray leaves them visible to processes that got none
-    device = torch.device("cuda:0" if gpus else "cpu")
-    print(opening(trial, f"{device} ({provenance.host_name()}, process {os.getpid()})"), flush=True)
-    supervision = Supervision(
-        alive=alive, stop=_seldom(lambda: _is_gone(options.go_file)), save_every_s=options.save_every_s
-    )
-    if _is_gone(options.go_file):
-        return
-    place = place_here(device, options.cpus, gpus, corpus_verified=None if options.verify_corpus else False)
-    on_place(place)
 
     def check() -> None:
         supervision.alive()
@@ -109,17 +143,16 @@ def _train_or_fail(
             trial, device, log_epoch, place=verified, corpus=corpus, backend=options.backend, supervision=supervision
         )
 
-    # Any exception of a trial ends that trial alone, with the reason in its row.
     try:
-        corpus = local_corpus(trial.corpus, options.local_copy, check)
+        corpus = local_corpus(trial.corpus, options.local_copy, print, check)
         if options.verify_corpus:
-            verify_corpus(corpus, check)
+            verify_corpus(corpus, print, check)
         verified = dataclasses.replace(place, corpus_verified=options.verify_corpus)
-        _with_memory(trial, device, gpus, train)
+        _with_memory(trial, device, place.gpus or 0.0, train)
     except TrainingInterruptedError as interruption:
-        print(f"asked to end: {interruption}", flush=True)
+        print(f"stop requested: {interruption}", flush=True)
     except AlteredError as error:
-        print(f"the corpus is not what it was: {error}", flush=True)
+        print(f"the corpus has changed: {error}", flush=True)
         raise
     except Exception as error:
         if results_cannot_be_written(error, trial.folder.path):
@@ -149,7 +182,7 @@ def _with_memory(trial: Trial, device: "torch.device", gpus: float, train: Calla
             if not again:
                 raise failure from error
         # here, where the frames that reference the failed step's buffers are gone
-        print(f"{failure}; trying once more from the last checkpoint", flush=True)
+        print(f"{failure}; retrying once from the last checkpoint", flush=True)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -161,7 +194,7 @@ def _out_of_memory(trial: Trial, device: "torch.device", gpus: float, error: Bas
     model, training = trial.config.model, trial.config.training
     on_gpu = device.type == "cuda"
     name = _gpu_name(device) if on_gpu else "this host's CPU"
-    share = f", of which a trial has {gpus:g}" if on_gpu and gpus < 1 else ""
+    share = f", of which this trial may use {gpus:g}" if on_gpu and gpus < 1 else ""
     others = "a larger resources.gpus, so that fewer trials share a GPU" if on_gpu else "fewer trials at once"
     asked = " ".join(str(error).split())[:200]
     return OutOfMemoryError(
@@ -192,28 +225,17 @@ def was_hung(log: Path) -> bool:
     return HUNG in (starts(log) or [""])[-1]
 
 
-def _is_gone(path: Path) -> bool:
-    try:
-        # opened, since network file systems answer a mere stat from their cache for up to a minute
-        os.close(os.open(path, os.O_RDONLY))
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False  # a file system in trouble is no stop request
-    return False
+def _stop_check(go_file: Path) -> Callable[[], bool]:
+    """Create a check for a stop request that looks at the file at most once in POLL_S, and no more once it is gone."""
+    looked_at, gone = -math.inf, False
 
+    def requested() -> bool:
+        nonlocal looked_at, gone
+        if not gone and time.monotonic() - looked_at >= POLL_S:
+            looked_at, gone = time.monotonic(), is_gone(go_file)
+        return gone
 
-def _seldom(condition: Callable[[], bool]) -> Callable[[], bool]:
-    """Wrap a condition to evaluate it at most once in POLL_S, and not any more once it was true."""
-    evaluated_at, value = 0.0, False
-
-    def seldom() -> bool:
-        nonlocal evaluated_at, value
-        if not value and time.monotonic() - evaluated_at >= POLL_S:
-            evaluated_at, value = time.monotonic(), condition()
-        return value
-
-    return seldom
+    return requested
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """A validated sweep file: the trial, the explored fields, replicates, schedule and resources."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +29,8 @@ LocalFolder = Annotated[
     Field(
         pattern=r"^[/~$][^\x00-\x1f\x7f]*$",
         max_length=4095,
-        description="an absolute path, which may begin with ~ or with a variable of the nodes' environment as $TMPDIR",
+        description="an absolute path, which may begin with ~ or with a variable of the nodes' environment, such as "
+        "$TMPDIR",
     ),
 ]
 CorpusName = Annotated[
@@ -126,6 +126,9 @@ class SweepConfig:
         return next((item for item in self.explore if isinstance(item, GuidedSearch)), None)
 
 
+_SWEEP = TypeAdapter(SweepConfig)  # built when it is used first
+
+
 def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | None = None) -> SweepConfig:
     """Read a sweep file, changed by texts KEY=VALUE (see `override`) and by --corpus.
 
@@ -141,7 +144,7 @@ def load_sweep(file: str | Path, overrides: Sequence[str] = (), corpus: str | No
 
 def read_sweep(document: Document) -> SweepConfig:
     """Validate a document as a sweep; raise InputError like `load_sweep`."""
-    sweep = validate(_adapter(), {"source": document} | document.data, document)
+    sweep = validate(_SWEEP, {"source": document} | document.data, document)
     conflicts = list(_conflicts(sweep))
     if conflicts:
         raise input_error(document, conflicts)
@@ -155,11 +158,6 @@ def settable_keys() -> list[str]:
     return top + [key for part, owner in parts.items() for key in dotted_types(owner, f"{part}.")]
 
 
-@functools.cache
-def _adapter() -> TypeAdapter[SweepConfig]:
-    return TypeAdapter(SweepConfig)
-
-
 def _conflicts(sweep: SweepConfig) -> Iterator[tuple[KeyPath, str]]:
     """Yield the conflicts within a sweep, each as a key and what is wrong with it."""
     first: dict[str, int] = {}
@@ -167,20 +165,20 @@ def _conflicts(sweep: SweepConfig) -> Iterator[tuple[KeyPath, str]]:
         if isinstance(item, GuidedSearch) and len(sweep.explore) > 1:
             yield (
                 ("explore", index, "guided"),
-                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; "
-                "give it the other keys too, or use random, which multiplies with other items",
+                f"explore[{index}].guided proposes whole configurations and must be the only item of explore; move the "
+                "other keys into it, or use random, which combines with other items",
             )
         for path in item.paths:
             inner = ("explore", index, *item.place(path))
             if first.setdefault(path, index) != index:
-                yield inner, f"{path} is explored by explore[{first[path]}] already; explore each key once"
+                yield inner, f"{path} is already explored by explore[{first[path]}]; explore each key once"
             key = ("trial", *path.split("."))
             if sweep.source.origins.get(key, "").startswith("--set"):
                 place = sweep.source.where(inner)
-                yield key, f"{path} is explored in {place}, so that this would change nothing; set explore"
+                yield key, f"{path} is explored in {place}, so setting it has no effect; set explore instead"
             if path == "training.seed" and sweep.replicates > 1:
                 yield (
                     inner,
-                    f"training.seed is explored beside replicates: {sweep.replicates}; "
-                    "replicates are seeds, so keep one of the two",
+                    f"training.seed is explored although replicates is {sweep.replicates}; replicates are seeds, so "
+                    "use only one of the two",
                 )

@@ -3,7 +3,7 @@
 import copy
 import difflib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.spec.wording import closest_path
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a file down to a value."""
@@ -48,7 +47,7 @@ def read_document(file: Path) -> Document:
     except FileNotFoundError:
         raise InputError(f"{file}: no such file{_files_near(file)}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not a text in UTF-8 (byte {error.start}: {error.reason})") from None
+        raise InputError(f"{file}: not valid UTF-8 (byte {error.start}: {error.reason})") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     return parse_document(text, str(file))
@@ -61,7 +60,7 @@ def parse_document(text: str, name: str) -> Document:
         InputError: naming line and column of the first mistake; tags that name types or code to load, merge keys and
             keys given twice are mistakes.
     """
-    data, origins = _parse(text, name, lambda node: f"{name}:{_line(node)}:{_column(node)}")
+    data, origins = _parse(text, name, lambda node: f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}")
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"holds {shown(data)}"
         raise InputError(f"{name}: {found}, but a sweep file is a mapping, such as\nname: my-sweep")
@@ -107,37 +106,35 @@ class _Constructor:
     def value(self, node: Node, path: KeyPath) -> Any:
         self.count += 1
         if id(node) in self.open or self.count > _MOST_VALUES:
-            raise self.error(node, f"aliases (*) make this endless or above {_MOST_VALUES} values")
+            raise self.error(node, f"aliases (*) make this recursive or larger than {_MOST_VALUES} values")
         self.open.add(id(node))
-        data = self.contents(node, path)
-        self.open.remove(id(node))
-        return data
-
-    def contents(self, node: Node, path: KeyPath) -> Any:
+        data: Any
         if isinstance(node, MappingNode) and node.tag == _CORE + "map":
-            return self.mapping(node, path)
-        if isinstance(node, SequenceNode) and node.tag == _CORE + "seq":
-            items = []
+            data = self.mapping(node, path)
+        elif isinstance(node, SequenceNode) and node.tag == _CORE + "seq":
+            data = []
             for index, item in enumerate(node.value):
                 self.origins[(*path, index)] = self.place(item)
-                items.append(self.value(item, (*path, index)))
-            return items
-        if isinstance(node, ScalarNode):
-            return self.scalar(node)
-        raise self.refused_tag(node)
+                data.append(self.value(item, (*path, index)))
+        elif isinstance(node, ScalarNode):
+            data = self.scalar(node)
+        else:
+            raise self.refused_tag(node)
+        self.open.remove(id(node))
+        return data
 
     def mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _CORE + "merge":
-                raise self.error(key_node, "merge keys (<<) are not read; write the keys out")
+                raise self.error(key_node, "merge keys (<<) are not supported; write the keys out")
             key = self.value(key_node, path)
             if not isinstance(key, str):
-                raise self.error(key_node, f"key {shown(key)} is not a text")
+                raise self.error(key_node, f"key {shown(key)} is not a string")
             if key in data:
-                raise self.error(key_node, f"key {key} stands here and in line {lines[key]}; keep one of them")
-            lines[key] = _line(key_node)
+                raise self.error(key_node, f"key {key} is given here and in line {lines[key]}; keep one of them")
+            lines[key] = key_node.start_mark.line + 1
             self.origins[(*path, key)] = self.place(key_node)
             data[key] = self.value(value_node, (*path, key))
         return data
@@ -155,14 +152,14 @@ class _Constructor:
         except (ValueError, KeyError):
             kind = _NUMBERS[node.tag]
             most = f" of at most {sys.get_int_max_str_digits()} digits" if len(node.value) > 80 else ""
-            raise self.error(node, f"{shortened(repr(node.value))} is no {kind}{most}") from None
+            raise self.error(node, f"{shortened(repr(node.value))} is not a valid {kind}{most}") from None
 
     def refused_tag(self, node: Node) -> InputError:
         tag = str(node.tag).replace(_CORE, "!!")
         return self.error(
             node,
-            f"tag {tag} is refused: a sweep file holds texts, numbers, lists and mappings, "
-            "and never names code or types to load; remove the tag",
+            f"tag {tag} is not allowed: a sweep file contains only strings, numbers, lists and mappings; remove the "
+            "tag",
         )
 
     def error(self, node: Node, text: str) -> InputError:
@@ -179,13 +176,13 @@ def _parse(text: str, name: str, place: Callable[[Node], str]) -> tuple[Any, dic
         raise InputError(_syntax_message(error, name, text)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise InputError(f"{name}:{line}: the character {text[error.position]!r} has no place in YAML") from None
+        raise InputError(f"{name}:{line}: the character {text[error.position]!r} is not allowed in YAML") from None
     except YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from None
     except RecursionError:
-        raise InputError(f"{name}: lists and mappings stand too deep in one another") from None
+        raise InputError(f"{name}: lists and mappings are nested too deeply") from None
     if len(nodes) > 1:
-        raise InputError(f"{place(nodes[1])}: a second document (---); a sweep file holds one")
+        raise InputError(f"{place(nodes[1])}: a second document (---); a sweep file contains only one")
     return data, constructor.origins
 
 
@@ -197,18 +194,10 @@ def _syntax_message(error: MarkedYAMLError, name: str, text: str) -> str:
     if "'\\t'" in problem:
         problem += "; indent with spaces, not tabs"
     if mark is None or name.startswith("--"):
-        return f"{name}: not valid YAML: {problem}; quote texts with special characters"
+        return f"{name}: not valid YAML: {problem}; quote strings with special characters"
     message = f"{name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
     lines = text.splitlines()
     return f"{message}\n  {shortened(lines[mark.line].strip())}" if mark.line < len(lines) else message
-
-
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
-
-
-def _column(node: Node) -> int:
-    return int(node.start_mark.column) + 1
 
 
 def _files_near(file: Path) -> str:
@@ -256,7 +245,7 @@ def _path(key: str, option: str, keys: Sequence[str]) -> KeyPath:
         raise InputError(f"{option}: {key} is a section; set one of its keys, such as {inner[0]}")
     if key.startswith("explore"):
         raise InputError(
-            f"{option}: explore is a list and set as a whole, such as "
+            f"{option}: explore is a list and can only be set as a whole, such as "
             "--set 'explore=[{training.sequence_s: [6, 20]}]'; to plan fewer trials, set schedule.max_configurations"
         )
     meant = closest_path(key, short)
@@ -270,6 +259,27 @@ def _put(data: dict[str, Any], path: KeyPath, value: Any, option: str) -> None:
             inner = data[str(step)] = {}
         if not isinstance(inner, dict):
             section = ".".join(map(str, path[: depth + 1]))
-            raise InputError(f"{option}: {section} is no mapping in the sweep file; mend that first")
+            raise InputError(f"{option}: {section} is not a mapping in the sweep file; correct that first")
         data = inner
     data[str(path[-1])] = value
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word closest to one, as "; did you mean X?", or nothing if none is close."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def closest_path(key: str, known: Iterable[str]) -> str:
+    """Suggest the dotted key closest to one, as "; did you mean X?", or nothing if none is close.
+
+    The closest is the same name elsewhere, else the closest name in the same section, else the closest key.
+    """
+    *section, last = key.split(".")
+    names = [(path.split(".")[:-1], path.split(".")[-1], path) for path in known]
+    beside = {name: path for place, name, path in names if place == section}
+    near = [path for _, name, path in names if name == last]
+    near += [beside[name] for name in difflib.get_close_matches(last, beside, n=1, cutoff=0.55)]
+    if near or (section and beside):
+        return f"; did you mean {near[0]}?" if near else ""
+    return closest(key, [path for _, _, path in names])

@@ -28,20 +28,11 @@ def dotted_types(owner: Any, prefix: str = "") -> dict[str, Any]:
 def number_type(kind: Any) -> Any:
     """Return the type of a field's numbers, without None; None for a field that takes no numbers."""
     kinds = typing.get_args(kind) if type(None) in typing.get_args(kind) else [kind]
-    return next((one for one in kinds if _base(one) in (int, float)), None)
+    return next((one for one in kinds if unannotated(one) in (int, float)), None)
 
 
-def is_whole(kind: Any) -> bool:
-    """Check whether a type of numbers takes whole numbers only."""
-    return _base(kind) is int
-
-
-def takes_lists(kind: Any) -> bool:
-    """Check whether the values of a type are lists."""
-    return typing.get_origin(_base(kind)) is tuple
-
-
-def _base(kind: Any) -> Any:
+def unannotated(kind: Any) -> Any:
+    """Return a type without its annotations."""
     return kind.__origin__ if typing.get_origin(kind) is typing.Annotated else kind
 
 
@@ -83,11 +74,6 @@ def mapping_of(types: Mapping[str, Any], required: Collection[str] = ()) -> Sche
         return core_schema.no_info_wrap_validator_function(in_order, schema)
 
     return SchemaOf(make)
-
-
-def list_of(kind: Any) -> SchemaOf:
-    """Create the annotation of a list of at least one value of a type, which becomes a tuple."""
-    return SchemaOf(lambda generate: core_schema.tuple_variable_schema(generate(kind), min_length=1))
 
 
 def one_of(choose: Callable[[Any], str | None], forms: Mapping[str, Any], otherwise: str) -> SchemaOf:

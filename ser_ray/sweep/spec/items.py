@@ -97,8 +97,8 @@ class Together:
         if len({len(listed) for listed in self.values.values()}) > 1:
             counts = ", ".join(f"{key} has {len(listed)}" for key, listed in self.values.items())
             raise ValueError(
-                f"lists of one item go together and need equally many values, but {counts}; "
-                "to combine each with each, give them items of their own"
+                f"lists in one item are paired and need the same number of values, but {counts}; to combine all "
+                "values, put each list in an item of its own"
             )
 
     @property
@@ -165,7 +165,7 @@ def _read_search(owner: type[RandomSearch] | type[GuidedSearch], given: dict[str
     options = {key: value for key, value in given.items() if key not in EXPLORABLE}
     space = {key: value for key, value in given.items() if key in EXPLORABLE}
     if not space:
-        raise problem("names no field; give it one, such as model.hidden: [64, 128, 256]")
+        raise problem("has no field; add one, such as model.hidden: [64, 128, 256]")
     return owner(**options, space=space)
 
 
@@ -173,10 +173,10 @@ def _spread(given: dict[str, Any]) -> list[int | float]:
     """List the values of {from, to, step}, both ends included, without rounding errors."""
     first, last, step = (Decimal(repr(given[name])) for name in _RANGE)
     if step <= 0 or last < first:
-        raise problem(f"is {shown(given)}, but a range goes upwards: step above 0, to not below from")
+        raise problem(f"is {shown(given)}, but a range must increase: step above 0, to not below from")
     steps = int((last - first) / step)
     if steps >= MOST_CONFIGURATIONS:
-        raise problem(f"has {steps + 1} values; at most {MOST_CONFIGURATIONS} are planned")
+        raise problem(f"has {steps + 1} values; at most {MOST_CONFIGURATIONS} are allowed")
     if first + steps * step != last:
         near = f"{first + steps * step} or {first + (steps + 1) * step}"
         raise problem(f"does not reach its end {last} in steps of {step}; end at {near}")

@@ -23,7 +23,11 @@ def shrink(sweep: SweepConfig) -> tuple[SweepConfig, tuple[str, ...]]:
 
     All that it changes in a trial is part of the trial's key: quick results are never taken for full ones.
     """
-    limit_s = min([_SECONDS, *_values(sweep, "training.limit_s", _SECONDS)])
+    limits = [
+        sweep.given("training.limit_s"),
+        *(v for item in sweep.explore for v in _explored(item, "training.limit_s")),
+    ]
+    limit_s = min([_SECONDS, *(limit for limit in limits if limit is not None)])
     caps: dict[str, Callable[[Any], Any]] = {
         "epochs": lambda value: min(value, _EPOCHS),
         "patience": lambda value: None,
@@ -38,14 +42,6 @@ def shrink(sweep: SweepConfig) -> tuple[SweepConfig, tuple[str, ...]]:
         lines += changes
     small, changes = _fewer(small)
     return small, tuple(lines + changes)
-
-
-def _values(sweep: SweepConfig, path: str, default: Any) -> list[Any]:
-    """List all values of a field of the trial, without None."""
-    values = [sweep.given(path, default)]
-    for item in sweep.explore:
-        values += _explored(item, path)
-    return [value for value in values if value is not None]
 
 
 def _explored(item: Item, path: str) -> tuple[Any, ...]:
@@ -66,7 +62,8 @@ def _capped(sweep: SweepConfig, field: str, cap: Callable[[Any], Any]) -> tuple[
     for values in explored or [(old,)]:
         capped = tuple(cap(value) for value in values)
         if capped != values:
-            lines.append(f"{path}: {_brief(values)} -> {_brief(capped)}")
+            before, after = (shown(some[0] if len(some) == 1 else some) for some in (values, capped))
+            lines.append(f"{path}: {before} -> {after}")
     items = tuple(_item_capped(item, path, cap) for item in sweep.explore)
     trial = sweep.trial | {"training": sweep.trial.get("training", {}) | {field: cap(old)}}
     return dataclasses.replace(sweep, trial=trial, explore=items), lines
@@ -88,10 +85,6 @@ def _axis_capped(axis: Axis, cap: Callable[[Any], Any]) -> Axis:
     if low != axis.low or high is None or high <= low:
         return Choices(values=(high,))
     return axis.up_to(high)
-
-
-def _brief(values: tuple[Any, ...]) -> str:
-    return shown(values[0] if len(values) == 1 else values)
 
 
 def _fewer(sweep: SweepConfig) -> tuple[SweepConfig, list[str]]:

@@ -1,5 +1,7 @@
 """Validate a sweep file by pydantic; report mistakes with positions, keys, values and fixes."""
 
+import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,11 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ser_ray.errors import InputError
-from ser_ray.sweep.spec.document import Document, KeyPath, shown
+from ser_ray.sweep.spec.document import Document, KeyPath, closest, closest_path, shown
 from ser_ray.sweep.spec.fields import FORM
-from ser_ray.sweep.spec.wording import BEYOND_USE, Schema, allowed, alternatives, closest, closest_path, fix
 
 T = TypeVar("T")
+Schema = dict[str, Any]
+
+BEYOND_USE = 10**6
+"""Bounds from here on only keep absurd values out; messages name them for such values alone."""
 
 _MOST_PROBLEMS = 5
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "is_instance_of")
@@ -144,11 +149,14 @@ class _Explanation:
         place = dotted(parent)
         alone = next((name for name in _value(self._document, parent) if name in options and name != key), None)
         if alone and len(parent) == 2:
-            return f"{place} has {key} beside {alone}; {alone} stands alone, give the rest an item of its own"
+            return (
+                f"{place} has both {key} and {alone}; {alone} must be the only key of its item, so move the rest to "
+                "another item"
+            )
         if key.startswith("search"):
             return (
-                f"{key} in {place} cannot be explored: every search runs on the same predictions; "
-                "name them all in trial.search.methods"
+                f"{key} in {place} cannot be explored: all searches use the same predictions; list them in "
+                "trial.search.methods"
             )
         first = key.split(".", maxsplit=1)[0]
         section = [name for name in fields if name.startswith(f"{first}.")]
@@ -168,3 +176,75 @@ def _value(document: Document, path: KeyPath) -> Any:
 def _steps(loc: tuple[str | int, ...]) -> list[str | int]:
     """Remove the names of forms from a location."""
     return [step for step in loc if not str(step).startswith(FORM)]
+
+
+def allowed(schema: Schema) -> str:
+    """Describe in words what a schema allows, such as "a whole number of at least 1 or null"."""
+    if "properties" in schema:
+        return f"a mapping with keys of {', '.join(schema['properties'])}"
+    if "description" in schema:
+        return str(schema["description"])
+    if "anyOf" in schema:
+        return " or ".join(allowed(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if schema["type"] == "array":
+        return f"a list{' of at least one' if schema.get('minItems') else ''}, each {allowed(schema['items'])}"
+    words = {"integer": "a whole number", "number": "a number", "string": "a string", "boolean": "true or false"}
+    return words.get(schema["type"], "null") + _bounds(schema)
+
+
+def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """Yield the members of a union schema, with references into `root` resolved; else the schema itself."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    parts = schema.get("anyOf", schema.get("oneOf"))
+    if parts is None:
+        yield schema
+    for part in parts or ():
+        yield from alternatives(part, root)
+
+
+def fix(value: Any, schema: Schema) -> str:
+    """Suggest a fix for a value that a schema without references refuses, or nothing if none is known."""
+    parts = list(alternatives(schema, schema))
+    types = {part.get("type") for part in parts}
+    words = [str(word) for part in parts for word in part.get("enum", [])]
+    numeric = bool(types & {"integer", "number"})
+    if isinstance(value, list):
+        return "; put lists of values to try under explore" if numeric else ""
+    if value is None or isinstance(value, dict):
+        return ""
+    if numeric and isinstance(value, float) and not math.isfinite(value):
+        return "; infinity and NaN are not allowed"
+    if words:
+        return closest(value, words) if isinstance(value, str) else ""
+    if isinstance(value, str) and numeric:
+        with contextlib.suppress(ValueError):
+            float(value)
+            return f"; write {value} without quotes"
+    found = {
+        "array": _listed(value, parts[0]),
+        "string": "" if isinstance(value, str) else f'; write "{value}" in quotes',
+        "null": "; write null" if str(value).lower() == "none" else "",
+    }
+    return next((text for kind, text in found.items() if kind in types), "")
+
+
+def _listed(value: Any, schema: Schema) -> str:
+    """Suggest writing a single value as a list, or a list of lists, where such a list is allowed."""
+    depth = 0
+    while schema.get("type") == "array":
+        schema, depth = schema["items"], depth + 1
+    return f"; write {'[' * depth}{value}{']' * depth}" if "type" in schema else ""
+
+
+def _bounds(schema: Schema) -> str:
+    words = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    found = [f"{word} {schema[key]:g}" for key, word in words.items() if abs(schema.get(key, BEYOND_USE)) < BEYOND_USE]
+    return " " + " and ".join(found) if found else ""

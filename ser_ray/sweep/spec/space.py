@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import typing
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
@@ -14,13 +15,11 @@ from ser_ray.sweep.spec.document import shown
 from ser_ray.sweep.spec.fields import (
     dotted_types,
     field_types,
-    is_whole,
-    list_of,
     mapping_of,
     number_type,
     one_of,
     problem,
-    takes_lists,
+    unannotated,
 )
 from ser_ray.training.config import Positive
 from ser_ray.trial import TrialConfig
@@ -94,15 +93,15 @@ class Span:
         if not self.low < self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}; a single value is a list: [{self.high}]")
         if self.log and self.step is not None:
-            raise ValueError("log and step do not go together; leave one of them out")
+            raise ValueError("log and step cannot be combined; remove one of them")
         if self.log and self.low <= 0:
             raise ValueError(f"low is {self.low}, but with log it must be above 0")
         if max(abs(self.low), abs(self.high)) > _MOST:
-            raise ValueError(f"it goes beyond {_MOST:g}, which no field needs")
+            raise ValueError(f"low and high must be between -{_MOST:g} and {_MOST:g}")
         if self.whole and self.step is not None and self.step != int(self.step):
             raise ValueError(f"step is {self.step:g}, but must be a whole number, as the field's values are")
         if self._grid is not None and self._count > _MOST:
-            raise ValueError(f"it has more than {_MOST:g} steps of {self.step:g}; take larger ones")
+            raise ValueError(f"it has more than {_MOST:g} steps of {self.step:g}; use a larger step")
         if self._grid is not None and (_decimal(self.high) - _decimal(self.low)) % self._grid:
             last = _decimal(self.low) + (self._count - 1) * self._grid
             near = " or ".join(f"{float(value):.15g}" for value in (last, last + self._grid))
@@ -192,7 +191,9 @@ def size_of(space: Space) -> int | None:
 
 def search_type(path: str, kind: Any) -> Any:
     """Create the type of the axis of a searched field, given the field's dotted name and type."""
-    choices: Any = Annotated[values_type(path, kind), AfterValidator(_choices)]
+    choices: Any = Annotated[
+        values_type(path, kind), AfterValidator(lambda values: Choices(values=tuple(dict.fromkeys(values))))
+    ]
     number = number_type(kind)
     if number is None:
         return choices
@@ -200,7 +201,7 @@ def search_type(path: str, kind: Any) -> Any:
     span = Annotated[
         Any,
         mapping_of({"low": number, "high": number} | options, required=("low", "high")),
-        AfterValidator(functools.partial(_span, path, is_whole(number))),
+        AfterValidator(functools.partial(_span, path, unannotated(number) is int)),
     ]
     return list_or_range(choices, span, "{low: ..., high: ..., step: ...}")
 
@@ -225,17 +226,14 @@ def values_type(path: str, kind: Any) -> Any:
             raise problem(f"is {shown(given)}, but each value of {path} is a list itself; write [{shown(given)}]")
         return given
 
-    listed = Annotated[Any, list_of(kind)]
-    return Annotated[listed, BeforeValidator(check)] if takes_lists(kind) else listed
+    listed = Annotated[tuple[kind, ...], Field(min_length=1)]
+    lists = typing.get_origin(unannotated(kind)) is tuple
+    return Annotated[listed, BeforeValidator(check)] if lists else listed
 
 
 def is_finite_number(value: Any) -> bool:
     """Check that a value is a number, and no boolean, infinity or NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _choices(values: tuple[Any, ...]) -> Choices:
-    return Choices(values=tuple(dict.fromkeys(values)))
 
 
 def _span(path: str, whole: bool, given: dict[str, Any]) -> Span:

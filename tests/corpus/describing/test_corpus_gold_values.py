@@ -48,7 +48,7 @@ def test_a_target_that_does_not_move_is_said_at_the_import(labelled, names, colu
     made = labelled(still(*names, columns=columns))
     assert len(made.warnings) == len(said)
     for line, (target, partition, fix) in zip(made.warnings, said, strict=True):
-        assert line.startswith(f"gold of {target} is constant in {partition}: its CCC counts 0 and lowers the mean")
+        assert line.startswith(f"gold of {target} is constant in {partition}: its CCC counts as 0 and lowers the mean")
         assert line.endswith(fix) or fix in line
 
 

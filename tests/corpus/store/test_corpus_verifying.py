@@ -13,7 +13,7 @@ from local_copy_cases import write
 
 from ser_ray.corpus import open_corpus, progress
 from ser_ray.corpus.store import verifying
-from ser_ray.corpus.store.files import AlteredError
+from ser_ray.corpus.store.manifest import AlteredError
 from ser_ray.corpus.store.node_disk import locked
 from ser_ray.corpus.store.verifying import verified_shards, verify_shards
 from ser_ray.errors import InputError

@@ -235,7 +235,7 @@ def test_one_search_has_one_mark_and_raw_another(one, method):
 
 def test_the_caption_names_a_joint_choice(one):
     one.search(KEY, choice="joint")
-    assert "chosen for all targets together, by the mean of their CCCs" in drawn(one).caption
+    assert "chosen jointly for all targets, by the mean of their CCCs" in drawn(one).caption
 
 
 def test_nothing_searched_or_kept_no_figure(one):

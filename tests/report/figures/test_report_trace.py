@@ -115,8 +115,8 @@ def test_the_prediction_is_shown_raw_and_after_the_chain_that_the_caption_names(
             assert np.array_equal(shown, values)
         assert not np.allclose(processed, raw)
         assert panel.get_title() == f"CCC {ccc(raw, gold):.3f} raw, {ccc(processed, gold):.3f} processed"
-    assert f"the steps that the {used} search chose on devel" in drawing.caption
-    assert "this recording is one" not in drawing.caption
+    assert f"the chain that the {used} search chose on devel" in drawing.caption
+    assert "this recording among them" not in drawing.caption
 
 
 def test_the_recording_is_chosen_by_its_raw_ccc(sweep):
@@ -138,7 +138,7 @@ def test_the_caption_warns_where_the_chain_was_chosen_by_what_is_shown(new_sweep
     made = new_sweep(test_gold=False)
     made.add("00aa00aa00aa", made.config(0), 0.5)
     made.search("00aa00aa00aa")
-    assert "chose on devel, of which this recording is one" in draw_trace(read_sweep_tables(made.folder)).caption
+    assert "chose on devel, this recording among them" in draw_trace(read_sweep_tables(made.folder)).caption
 
 
 def test_a_trial_that_is_asked_for_is_shown_in_place_of_the_best(sweep):

@@ -94,11 +94,11 @@ def test_a_refusal_of_sbatch_is_printed_with_its_output(run, sbatch):
     assert err == ("error: sbatch refused the job (exit code 1):\nsbatch: error: invalid partition specified: none\n")
     sbatch("echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation'; exit 1")
     assert run("--go")[2].endswith(
-        "timed out on send/recv operation\nThe job may be there all the same: look (squeue --me) before submitting it "
+        "timed out on send/recv operation\nThe job may have been submitted: look (squeue --me) before submitting it "
         "again\n"
     )
     sbatch("exit 3")
-    assert run("--go")[2] == "error: sbatch refused the job (exit code 3):\nit said nothing\n"
+    assert run("--go")[2] == "error: sbatch refused the job (exit code 3):\nwithout a message\n"
 
 
 def test_without_sbatch_the_line_is_there_to_be_taken_elsewhere(run, monkeypatch, tmp_path):
@@ -107,7 +107,8 @@ def test_without_sbatch_the_line_is_there_to_be_taken_elsewhere(run, monkeypatch
     assert code == 2
     assert line_of(out)
     assert (
-        err == "error: there is no sbatch here: run this command, or the line above, on a login node of the cluster\n"
+        err
+        == "error: sbatch is not installed here: run this command, or the line above, on a login node of the cluster\n"
     )
 
 

@@ -15,36 +15,36 @@ from ser_ray.slurm import submit
         (["--time", "4h"], "--time is '4h', but must be minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS"),
         (
             ["--time", "4:59"],
-            "--time is '4:59', but a job saves minutes before its limit, so that it would train nothing",
+            "--time is '4:59', but a job saves its trials minutes before the limit, so it would train nothing",
         ),
         (["--nodes", "0"], "--nodes is '0', but must be a whole number from 1, such as --nodes 4"),
         (["--nodes", "2-4"], "--nodes is '2-4', but must be a whole number"),
         (["--array", "0-7"], "--array is '0-7', but must be a whole number from 1, such as --array 8 for eight jobs"),
         (["--cpus-per-task", "x"], "--cpus-per-task is 'x', but must be a whole number"),
-        (["--gpus-per-node", "0"], "--gpus-per-node is '0', but must be a number from 1"),
-        (["--gpus-per-node", "a100:"], "--gpus-per-node is 'a100:', but must be a number from 1"),
+        (["--gpus-per-node", "0"], "--gpus-per-node is '0', but must be a whole number from 1"),
+        (["--gpus-per-node", "a100:"], "--gpus-per-node is 'a100:', but must be a whole number from 1"),
         (
             ["--array", "4", "--nodes", "2"],
-            "--nodes is 2 beside --array 4, but each job of an array runs its share of the",
+            "--nodes is 2 and --array is 4, but each job of an array runs its share of the",
         ),
         (["--sbatch", "slow"], "--sbatch is 'slow', but must be an option of sbatch"),
         (["--sbatch=--"], "--sbatch is '--', but must be an option of sbatch"),
-        (["--sbatch=--time=5"], "--sbatch is '--time=5', but this command says that itself: give it as --time"),
-        (["--sbatch=-t5"], "--sbatch is '-t5', but this command says that itself: give it as --time"),
-        (["--sbatch=-G4"], "--sbatch is '-G4', but this command says that itself: give it as --gpus-per-node"),
-        (["--sbatch=--mem"], "give it as --mem"),
+        (["--sbatch=--time=5"], "--sbatch is '--time=5', but this command sets that option itself: use --time"),
+        (["--sbatch=-t5"], "--sbatch is '-t5', but this command sets that option itself: use --time"),
+        (["--sbatch=-G4"], "--sbatch is '-G4', but this command sets that option itself: use --gpus-per-node"),
+        (["--sbatch=--mem"], "but this command sets that option itself: use --mem"),
         (
             ["--gpus-per-node", "1", "--set", "resources.gpus=0"],
-            "1 GPUs are asked for on each node, but resources.gpus is",
+            "1 GPU requested on each node, but resources.gpus is",
         ),
         (
             ["--gpus-per-node", "1", "--set", "resources.gpus=2"],
-            "resources.gpus is 2, but a node is asked for 1: no trial",
+            "resources.gpus is 2, but 1 per node are requested: no trial",
         ),
         (["--corpus", "nowhere"], "nowhere"),
         (["--set", "replicates=0"], "replicates"),
         (["--reuse", "results/none"], "results/none"),
-        (["--results", "slurm/launch.sh"], "slurm/launch.sh is no folder that you may write to; choose another"),
+        (["--results", "slurm/launch.sh"], "slurm/launch.sh; choose another folder with --results"),
     ],
     ids=str,
 )
@@ -69,12 +69,12 @@ def test_a_guided_search_is_no_array(run, project):
     (project / "sweeps" / "small.yaml").write_text(GUIDED)
     code, _, err = run("--array", "2")
     assert code == 2
-    assert err.startswith("error: --array is 2, but the trials of a guided search are proposed by one process")
+    assert err.startswith("error: --array is 2, but a guided search proposes its trials in one process")
 
 
 def test_the_sweep_file_comes_first(project, capsys):
     assert guarded(submit.main, ["--time", "60", "--quick", "sweeps/small.yaml"]) == 2
-    assert capsys.readouterr().err.startswith("error: FILE.yaml must stand before --quick, as after slurm/launch.sh")
+    assert capsys.readouterr().err.startswith("error: FILE.yaml must come before --quick: ser-ray submit FILE.yaml")
 
 
 @pytest.mark.parametrize("options", [["--tiem", "60"], ["more.yaml"], []])
@@ -101,7 +101,7 @@ def test_a_job_needs_a_python(run, project, monkeypatch):
     (project / ".venv/bin/python").unlink()
     code, _, err = run()
     assert code == 2
-    assert err.startswith(f"error: {project} has no .venv, whose Python a job runs: make env makes it; or set ")
+    assert err.startswith(f"error: {project} has no .venv, whose Python a job runs: create it by make env, or set ")
     (project / "slurm/launch.sh").write_text("# SER_RAY_PYTHON=(x)\n[[ -n x ]] || SER_RAY_PYTHON=(y)\n")
     assert run()[0] == 2
     (project / "slurm/site.env").write_text("module load x\nSER_RAY_PYTHON=(apptainer exec x.sif python)\n")
@@ -115,7 +115,7 @@ def test_results_that_cannot_be_written_are_refused(run, project, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(project))
     code, _, err = run()
     assert code == 2
-    assert f"results cannot be written to results/small: {project} is no folder that you may write to" in err
+    assert f"results cannot be written to results/small: you have no permission to write to {project}" in err
 
 
 def test_the_help_names_where_the_other_options_are(capsys):

@@ -14,7 +14,7 @@ def test_with_nothing_to_do_no_line_is_printed(run, put, planned, sbatch):
         put("small", key, config)
     code, out, _ = run("--go")
     assert code == 0
-    assert out.endswith("\nall 6 trials stand already in results/small: nothing to submit\n")
+    assert out.endswith("\nall 6 trials have already ended in results/small: nothing to submit\n")
     assert sbatch.given() is None
 
 
@@ -26,7 +26,7 @@ def test_failed_trials_are_run_again_on_request(run, put, planned, measured):
     assert out.endswith("nothing to submit (2 failed: --retry-failed runs them again)\n")
     out = run("--retry-failed")[1]
     assert "to do: 2 of 6 trials\n" in out
-    assert "2 h 00 min of one trial after the other" in out
+    assert "2 h 00 min for one trial after another" in out
     assert line_of(out)[-1] == "--retry-failed"
 
 
@@ -50,8 +50,8 @@ def test_trials_that_another_sweep_gives_are_not_trained(run, put, planned, meas
         (project / f"results/donor/predictions/{key}.parquet").touch()
     out = run("--reuse", "results/donor")[1]
     assert "to do: 6 of 6 trials\n" in out
-    assert "2 h 00 min of one trial after the other" in out
-    assert "6 h 00 min of one trial after the other" in run()[1]
+    assert "2 h 00 min for one trial after another" in out
+    assert "6 h 00 min for one trial after another" in run()[1]
 
 
 def test_a_quick_sweep_is_planned_as_it_will_run(run):
@@ -66,7 +66,7 @@ def test_a_guided_search_counts_what_is_still_proposed(run, project, measured):
     measured(1.0)
     out = run()[1]
     assert "to do: 12 to be proposed\n" in out
-    assert "wall time: not known, " in out
+    assert "wall time: unknown, " in out
     assert options_of(out) == ["--cpus-per-task=12"]
     values = {"training.learning_rate": 0.1}
     proposal = {"number": 0, "values": values}
@@ -74,7 +74,7 @@ def test_a_guided_search_counts_what_is_still_proposed(run, project, measured):
     (project / "results/small/suggested.jsonl").write_text(json.dumps(proposal) + "\n")
     out = run("--cpus-per-task", "2")[1]
     assert "to do: 3 of 3 trials and 9 to be proposed\n" in out
-    assert "12 h 00 min of one trial after the other" in out
+    assert "12 h 00 min for one trial after another" in out
     assert "  6 h 03 min  on cpu: A" in out
 
 
@@ -87,4 +87,4 @@ def test_a_running_sweep_is_reported(run, project):
     write_driver(SweepFolder(project / "results" / "small"), driver)
     code, out, _ = run()
     assert code == 0
-    assert "\nrunning: job 4710 on n1 runs this sweep now; a job that starts beside it is refused, unless" in out
+    assert "\nrunning: job 4710 on n1 is running this sweep; a second job is refused while it runs, unless" in out

@@ -12,15 +12,15 @@ def test_without_measurements_the_output_names_how_to_get_them(run, sbatch, proj
         "sweep small: 6 trials (2 configurations x 3 seeds) -> results/small",
         "corpus tiny: 3 train, 2 devel, 2 test recordings, arousal, valence at 250 Hz",
         "to do: 6 of 6 trials",
-        "job: 1 node with 6 CPUs: 6 trials at once; no GPUs are asked for (--gpus-per-node N)",
-        "wall time: not known, since no trial like these was measured on a CPU, here or in the sweeps beside it",
-        "  for a figure submit the same with --quick first, whose trials are measured; or have a step measured:",
+        "job: 1 node with 6 CPUs: 6 trials in parallel; no GPUs requested (--gpus-per-node N)",
+        "wall time: unknown, since no such trial was measured on a CPU, in this sweep or those beside it",
+        "  for an estimate, submit the same with --quick first, or measure a training step:",
         f"  srun python -m ser_ray.sweep {passed} --dry-run",
-        "limit: none in the line, so that the partition's own holds; --time T sets one",
+        "limit: that of the partition; --time T sets another",
         "",
         f"sbatch --cpus-per-task=6 slurm/launch.sh {passed}",
         "",
-        "not submitted: the same command with --go submits it",
+        "not submitted: add --go to submit it",
     ]
     assert sbatch.given() is None
     assert not (project / "results").exists(), "nothing is written"
@@ -48,7 +48,7 @@ def test_the_wall_time_is_that_of_trials_side_by_side(run, measured, options, wa
     code, out, _ = run(*options)
     assert code == 0
     assert f"\n  {wall}  on cpu: A, float32, fused (2 trials measured; " in out
-    assert f"limit: {limit}, half as much again in whole quarters of an hour, a day at most\n" in out
+    assert f"limit: {limit}, 1.5 times the estimate in whole quarters of an hour, at most a day\n" in out
     assert options_of(out)[0] == f"--time={limit}"
     assert f"--cpus-per-task={cpus}" in options_of(out)
 
@@ -59,7 +59,7 @@ def test_finished_trials_are_neither_estimated_nor_given_cores(run, measured, pu
         put("small", key, planned[key])
     out = run("--cpus-per-task", "1")[1]
     assert "to do: 2 of 6 trials\n" in out
-    assert "  2 h 03 min  on cpu: A, float32, fused (2 trials measured; 2 h 00 min of one trial after the other)" in out
+    assert "  2 h 03 min  on cpu: A, float32, fused (2 trials measured; 2 h 00 min for one trial after another)" in out
     assert "--cpus-per-task=2" in options_of(run()[1])
 
 
@@ -84,7 +84,7 @@ def test_gpus_are_requested_with_cores_for_the_trials_that_share_them(run, measu
     measured(7.0)
     measured(1.0, GPU, "reference")
     out = run(*options)[1]
-    assert f": {slots} trials at once\n" in out
+    assert f": {slots} {'trial' if slots == 1 else 'trials'} in parallel\n" in out
     assert f"\n  {wall}  on gpu A, float32, reference" in out
     assert "cpu: A" not in out
     assert options_of(out)[1:] == asked
@@ -106,7 +106,7 @@ def test_trials_take_the_longer_the_less_of_a_gpu_they_have(run, measured, measu
     measured(1.0, GPU, "reference", gpus=measured_at)
     out = run(*options)[1]
     assert f"\n  {wall}  on gpu A, float32, reference (2 trials measured; " in out
-    assert "(2 trials measured; 6 h 00 min of one trial after the other, each with a GPU for itself)" in out
+    assert "(2 trials measured; 6 h 00 min for one trial after another, each on a GPU of its own)" in out
 
 
 def test_each_class_of_devices_has_its_time_and_the_slowest_sets_the_limit(run, measured):
@@ -151,7 +151,7 @@ def test_a_figure_of_other_networks_is_called_rough(run, measured):
     measured(1.0)
     assert "rough" not in run("--set", "trial.model.hidden=5")[1]
     out = run("--set", "trial.model.hidden=6")[1]
-    assert " of one trial after the other; rough, since their networks are others: --quick measures these)\n" in out
+    assert " for one trial after another; rough, since other networks were measured: --quick measures these)\n" in out
 
 
 def test_a_given_limit_is_kept_and_a_short_one_is_no_loss(run, measured):
@@ -162,15 +162,15 @@ def test_a_given_limit_is_kept_and_a_short_one_is_no_loss(run, measured):
     out = run("--time", "0-1")[1]
     assert "--time=0-1" in options_of(out)
     assert (
-        "limit: 0-1 is less than the work may take; no loss: at the limit every trial saves, and the job goes back "
-        "into the queue to go on from there\n"
+        "limit: 0-1 is less than the work may take; nothing is lost: at the limit every trial saves a checkpoint, and "
+        "the job is requeued to continue\n"
     ) in out
 
 
 def test_a_run_that_the_schedule_ends_needs_no_more_time(run, measured):
     measured(8.0)
     out = run("--set", "schedule.max_hours=4")[1]
-    assert "schedule.max_hours is 4: the run ends before all is done; submit it again then\n" in out
+    assert "schedule.max_hours is 4: the run will end before all trials are done; then submit it again\n" in out
     assert "--time=06:15:00" in options_of(out)
 
 
@@ -178,5 +178,5 @@ def test_an_array_shares_the_sweep(run, measured):
     measured(1.0)
     out = run("--array", "8")[1]
     assert options_of(out) == ["--time=01:45:00", "--cpus-per-task=1", "--array=0-7"]
-    assert "job: 8 jobs, each on a node with 1 CPUs: 1 trials at once" in out
-    assert "2 of 8 jobs will find nothing to train: fewer are enough\n" in out
+    assert "job: 8 jobs, each on a node with 1 CPU: 1 trial in parallel" in out
+    assert "2 of 8 jobs would have nothing to train: submit fewer\n" in out

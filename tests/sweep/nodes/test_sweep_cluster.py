@@ -15,8 +15,7 @@ from ser_ray.errors import InputError
 from ser_ray.models import conv_pool
 from ser_ray.models.config import Backend
 from ser_ray.sweep.nodes import cluster as module
-from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError, cluster
-from ser_ray.sweep.planning.slots import slots
+from ser_ray.sweep.nodes.cluster import RayNotUpError, cluster
 
 
 @pytest.mark.parametrize("address", ["auto", "6379", "host:", "host:abc"])
@@ -28,7 +27,11 @@ def test_an_address_of_another_form_is_refused(address):
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [
-        ("The current node timed out during startup. This could happen because ...", RayNotUpError, "too much to do"),
+        (
+            "The current node timed out during startup. This could happen because ...",
+            RayNotUpError,
+            "this machine is overloaded",
+        ),
         ("The raylet ate its homework", Exception, "homework"),
     ],
 )
@@ -121,7 +124,7 @@ def test_a_cluster_elsewhere_whose_node_here_is_not_up_is_tried_again_and_then_n
         monkeypatch.setattr("ray.init", none)
         monkeypatch.setattr("ray.shutdown", lambda: None)
         with (
-            pytest.raises(RayNotUpError, match=f"no node of the cluster at {address} came up on this host"),
+            pytest.raises(RayNotUpError, match=f"no node of the cluster at {address} started on this host"),
             cluster(address),
         ):
             pass
@@ -143,13 +146,8 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(InputError, match=r"nothing answers there .*unset RAY_ADDRESS"), cluster(address):
+        with pytest.raises(InputError, match=r"no Ray cluster answers there .*unset RAY_ADDRESS"), cluster(address):
             pass
-
-
-def test_a_cluster_has_the_slots_of_its_nodes():
-    nodes = ((8, 2), (4, 4))
-    assert Cluster(12, 6, nodes).slots(2, 2.0) == slots(nodes, 2, 2.0) == 3
 
 
 def test_a_sweep_may_ask_for_every_back_end_there_is():
@@ -175,3 +173,12 @@ def test_a_cluster_has_the_gpus_that_it_is_told_whatever_ray_would_count(monkeyp
     monkeypatch.setattr("ray.shutdown", lambda: None)
     with cluster(gpus=gpus):
         assert started["num_gpus"] == gpus
+
+
+def test_what_ray_says_by_itself_goes_to_a_file(tmp_path, capsys):
+    before = ray._private.worker.print_to_stdstream
+    with module._messages_to(tmp_path / "ray.log"):
+        ray._private.worker.print_to_stdstream({"lines": ["a node", "is lost"], "is_err": False}, ignore_prefix=False)
+    assert (tmp_path / "ray.log").read_text() == "a node\nis lost\n"
+    assert capsys.readouterr().out == ""
+    assert ray._private.worker.print_to_stdstream is before

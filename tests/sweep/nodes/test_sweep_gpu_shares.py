@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_ray.sweep.nodes.gpu_shares import GpuShares
-from ser_ray.sweep.planning.slots import slots
+from ser_ray.sweep.nodes.trial_resources import GpuShares, slots
 
 
 def fill(nodes, cpus, least, trials):

@@ -11,7 +11,7 @@ from ser_ray import provenance
 from ser_ray.errors import InputError
 from ser_ray.results.drivers import DriverStatus, read_drivers, write_driver
 from ser_ray.sweep.nodes import heartbeat as module
-from ser_ray.sweep.nodes.heartbeat import Heartbeat, Pace, Share, forget_old, read_share, refuse_second_driver
+from ser_ray.sweep.nodes.heartbeat import Pace, Share, beating, forget_old, read_share, refuse_second_driver
 
 
 def write(folder, driver):
@@ -47,7 +47,7 @@ def driver(**changes):
 def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
     monkeypatch.setattr("ser_ray.sweep.nodes.heartbeat.BEAT_S", 0.02)
     beats = []
-    with Heartbeat(folder, lambda: PACE, lambda: beats.append(1)).beating(lambda: "done"):
+    with beating(folder, lambda: PACE, lambda: "done", lambda: beats.append(1)):
         (shown,) = read_drivers(folder)
         first = shown.seen_at
         assert (shown.host, shown.pid, shown.ended) == (provenance.host_name(), os.getpid(), None)
@@ -62,7 +62,7 @@ def test_a_run_tells_how_far_it_is_and_how_it_ended(folder, monkeypatch):
 
 
 def test_a_run_that_breaks_writes_its_outcome_too(folder):
-    with pytest.raises(ZeroDivisionError), Heartbeat(folder, lambda: PACE, list).beating(lambda: "interrupted"):
+    with pytest.raises(ZeroDivisionError), beating(folder, lambda: PACE, lambda: "interrupted"):
         raise ZeroDivisionError
     assert read_drivers(folder)[0].ended == "interrupted"
 
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_does_not_end_the_run(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ser_ray.files.os.fsync", full)
-    with Heartbeat(folder, lambda: PACE, list).beating(lambda: "done"):
+    with beating(folder, lambda: PACE, lambda: "done"):
         pass
     assert read_drivers(folder) == []
 
@@ -86,12 +86,12 @@ def test_a_driver_that_gives_signs_of_life_is_not_joined(folder, monkeypatch):
     said = []
     monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver()))
     with pytest.raises(
-        InputError, match=r"is being run by process 1 on other-node, last seen .* wait for it, or end it"
+        InputError, match=r"is being run by process 1 on other-node, last seen .* wait until it ends, or stop it"
     ):
         refuse(folder, said)
     assert said == [
-        "other_node-1 may still be running this sweep: waiting for a sign of life, at most 60 s; "
-        f"to skip this once nothing runs there, delete {folder.driver('other_node-1')}"
+        "other_node-1 may still be running this sweep: waiting at most 60 s for a heartbeat; if nothing runs there any "
+        f"more, delete {folder.driver('other_node-1')} to skip the wait"
     ]
 
 
@@ -109,7 +109,7 @@ def test_one_whose_clock_was_ahead_is_waited_for_no_longer_than_any_other(folder
     said = []
     refuse_second_driver(folder, said.append, poll_s=5.0)
     assert 60 <= clock[0] <= 66
-    assert said[1:] == ["other_node-1 gave no sign of life: taken for lost"]
+    assert said[1:] == ["other_node-1 sent no heartbeat: considered lost"]
 
 
 @pytest.mark.parametrize("off", [-timedelta(days=400), -timedelta(minutes=2), timedelta(hours=5)])
@@ -208,7 +208,7 @@ def test_who_may_run_the_same_trials_is_waited_for(folder, monkeypatch, theirs, 
     write_driver(folder, driver(share=theirs))
     monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver(share=theirs)))
     part = "" if theirs == "1/1" else rf" \(share {theirs} of its plan\)"
-    with pytest.raises(InputError, match=rf"by process 1 on other-node{part}, last seen .* end it \(kill 1 there\)"):
+    with pytest.raises(InputError, match=rf"by process 1 on other-node{part}, last seen .* stop it \(kill 1 there\)"):
         refuse(folder, share=read_share(mine))
 
 
@@ -216,11 +216,11 @@ def test_a_driver_that_is_a_job_is_ended_by_the_scheduler(folder, monkeypatch):
     write_driver(folder, driver(job_id="900_6", share="2/3"))
     monkeypatch.setattr(time, "sleep", lambda _: write_driver(folder, driver(job_id="900_6", share="2/3")))
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    with pytest.raises(InputError, match=r"\(share 2/3 of its plan\), .* end it \(scancel 900_6\) and run again"):
+    with pytest.raises(InputError, match=r"\(share 2/3 of its plan\), .* stop it \(scancel 900_6\) and run again"):
         refuse(folder, share=Share(2, 3))
 
 
 def test_a_run_tells_which_share_it_runs(folder):
-    with Heartbeat(folder, lambda: PACE, list, Share(2, 3)).beating(lambda: "done"):
+    with beating(folder, lambda: PACE, lambda: "done", share=Share(2, 3)):
         assert read_drivers(folder)[0].share == "2/3"
     assert read_drivers(folder)[0].share == "2/3"

@@ -38,7 +38,7 @@ def test_the_service_runs_as_long_as_the_sweep_with_folders_of_its_own(control, 
     assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
     assert not os.path.exists(pipe)
     assert calls.read_text().split() == ["-d", pipe, pipe, "quit"]
-    assert said == ["CUDA MPS is running on this node: trials share its GPUs side by side"]
+    assert said == ["CUDA MPS is running on this node: trials that share a GPU run in parallel"]
 
 
 def test_where_it_cannot_be_started_the_reason_is_said_and_trials_take_turns(control):
@@ -48,7 +48,7 @@ def test_where_it_cannot_be_started_the_reason_is_said_and_trials_take_turns(con
         assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
     assert said == [
         "resources.mps: CUDA MPS cannot be used (Cannot find MPS control daemon process); "
-        "trials that share a GPU take turns"
+        "trials that share a GPU run in turns"
     ]
 
 
@@ -57,7 +57,7 @@ def test_without_the_program_the_reason_is_said(monkeypatch, tmp_path):
     said = []
     with shared_gpus(True, said.append):
         pass
-    assert f"there is no {CONTROL}" in said[0]
+    assert f"{CONTROL} is not installed" in said[0]
 
 
 def test_nothing_is_started_unasked(control):
@@ -106,7 +106,7 @@ def test_without_uuids_it_is_not_started(control, smi, monkeypatch):
     with shared_gpus(True, said.append, lambda: None):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,7"
     assert not calls.exists()
-    assert "the UUIDs of GPUs 0,7 are not known: nvidia-smi lists no GPU 7); trials that share a GPU" in said[0]
+    assert "the UUIDs of GPUs 0,7 cannot be determined: nvidia-smi lists no GPU 7); trials that share a GPU" in said[0]
 
 
 def test_where_a_process_cannot_use_it_it_is_ended_and_that_said(control, smi, monkeypatch):
@@ -117,8 +117,8 @@ def test_where_a_process_cannot_use_it_it_is_ended_and_that_said(control, smi, m
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
         assert calls.read_text().rstrip().endswith("quit")
     assert said == [
-        "resources.mps: CUDA MPS cannot be used (a process that used it failed: CUDA error: MPS client failed to "
-        "connect); trials that share a GPU take turns"
+        "resources.mps: CUDA MPS cannot be used (a test process under it failed: CUDA error: MPS client failed to "
+        "connect); trials that share a GPU run in turns"
     ]
     assert calls.read_text().count("quit") == 1
 
@@ -129,4 +129,4 @@ def test_the_client_that_is_tried_needs_a_gpu(control, monkeypatch):
     said = []
     with shared_gpus(True, said.append):
         pass
-    assert "a process that used it failed: " in said[0]
+    assert "a test process under it failed: " in said[0]

@@ -24,7 +24,7 @@ def live(monkeypatch):
 
 def lost(watch):
     """Return whether the cluster is lost, as one poll of it tells."""
-    watch._poll.ask()
+    watch._ask()
     return watch._lost()
 
 
@@ -38,7 +38,10 @@ def test_nodes_that_come_and_go_are_logged_in_a_line_each(live):
     del live["b"]
     live["d"] = "n2"
     assert not lost(watch)
-    assert said == ["NODE      n2 was lost: its trials go on elsewhere, from what they saved", "NODE      n2 has come"]
+    assert said == [
+        "NODE      n2 was lost: its trials continue on other nodes from their last checkpoints",
+        "NODE      n2 joined the cluster",
+    ]
     assert not lost(watch)
     assert len(said) == 2
 
@@ -47,7 +50,7 @@ def test_a_poll_from_before_the_last_node_came_logs_no_loss(live):
     said = []
     watch = NodeWatch(lambda: None, log=said.append)
     del live["b"]
-    watch._poll.ask()
+    watch._ask()
     live["b"] = "n2"
     watch.log_changes()
     assert not watch._lost()

@@ -70,5 +70,5 @@ def test_the_longest_parent_still_has_room_for_a_socket(short):
 def test_what_cannot_hold_it_is_named(short):
     with pytest.raises(InputError, match=f"SER_RAY_TMP is /{'x' * LONGEST}, but .* at most {LONGEST} bytes"):
         ray_temp_dir(Path("/" + "x" * LONGEST)).__enter__()
-    with pytest.raises(InputError, match="no folder can be made in /tmp/none"):
+    with pytest.raises(InputError, match="no folder can be created in /tmp/none"):
         ray_temp_dir(Path("/tmp/none")).__enter__()

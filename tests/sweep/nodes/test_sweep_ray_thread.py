@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ser_ray.sweep.nodes.ray_thread import RayThread, ray_is_used
+from ser_ray.sweep.nodes.ray_folder import RayThread, ray_is_used
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def command(argv):
     prepare_environment()
     import ray
     from ser_ray.sweep.nodes import cluster
-    from ser_ray.sweep.nodes.ray_thread import RayThread
+    from ser_ray.sweep.nodes.ray_folder import RayThread
 
     cluster.IN_RAY_S = 0.2
     with cluster.cluster():

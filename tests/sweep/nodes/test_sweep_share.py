@@ -56,7 +56,7 @@ def test_a_share_is_read_as_it_is_written(pair):
 
 @pytest.mark.parametrize("number", [0, -1, 4])
 def test_a_share_that_is_not_there_cannot_be_made(number):
-    with pytest.raises(ValueError, match=rf"there is no share {number} of 3"):
+    with pytest.raises(ValueError, match=rf"share {number} of 3 does not exist"):
         Share(number, 3)
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ser_ray.process import TOGETHER_S
-from ser_ray.sweep.nodes.stop import SAVE_S, StopRequest, announce_stop, on_signals
+from ser_ray.sweep.nodes.stop import SAVE_S, StopRequest, announce_stop, is_gone, on_signals
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_one_signal_asks_and_a_later_one_ends_at_once(stop, name):
     before = signal.getsignal(number)
     with on_signals(stop):
         os.kill(os.getpid(), number)
-        assert stop.reason == f"asked to end by {name}"
+        assert stop.reason == f"received {name}"
         os.kill(os.getpid(), number)  # so soon after, it is the same request
         assert not stop.now
         stop.requested_at -= TOGETHER_S  # as if it had been a while ago
@@ -114,13 +114,13 @@ def test_a_request_is_announced_while_the_run_does_whatever_it_does(stop):
     doing = ["no trial has begun"]
     with announce_stop(stop, lines.append, lambda: doing[0]):
         doing[0] = "trials save"
-        stop.request("asked to end by SIGTERM")
+        stop.request("received SIGTERM")
         wait_for(lines, 1)
         stop.request("", now=True)
         wait_for(lines, 2)
     assert lines == [
-        "ending    asked to end by SIGTERM: trials save; once more (Ctrl-C) ends at once",
-        "ending    at once",
+        "ending    received SIGTERM: trials save; a second Ctrl-C stops immediately",
+        "ending    immediately",
     ]
 
 
@@ -129,14 +129,14 @@ def test_a_request_to_stop_at_once_is_announced_once(stop):
     with announce_stop(stop, lines.append, lambda: ""):
         stop.request("Ray was lost", now=True)
         wait_for(lines, 1)
-    assert lines == ["ending    Ray was lost: at once"]
+    assert lines == ["ending    Ray was lost: immediately"]
 
 
 def test_a_request_is_announced_though_the_run_is_over_already(stop):
     lines = []
     with announce_stop(stop, lines.append, lambda: "it saves"):
-        stop.request("asked to end by SIGHUP")
-    assert lines == ["ending    asked to end by SIGHUP: it saves; once more (Ctrl-C) ends at once"]
+        stop.request("received SIGHUP")
+    assert lines == ["ending    received SIGHUP: it saves; a second Ctrl-C stops immediately"]
 
 
 def test_without_a_request_nothing_is_announced(stop):
@@ -149,13 +149,13 @@ def test_without_a_request_nothing_is_announced(stop):
 def test_what_is_not_done_in_time_ends_at_once(stop):
     lines = []
     with announce_stop(stop, lines.append, lambda: "it saves"):
-        stop.request("asked to end by SIGTERM")
+        stop.request("received SIGTERM")
         wait_for(lines, 1)
         assert not stop.now
         stop.requested_at -= SAVE_S  # as if it had been so long ago
         wait_for(lines, 2)
     assert stop.now
-    assert lines[1] == "ending    at once"
+    assert lines[1] == "ending    immediately"
 
 
 def test_in_a_job_processes_do_not_notice_the_schedulers_signals():
@@ -185,3 +185,12 @@ def test_another_error_of_a_stop_file_is_raised(tmp_path):
     (tmp_path / "folder").touch()  # in whose place no file can be
     with pytest.raises(NotADirectoryError):
         stop.request("why not")
+
+
+def test_a_file_system_in_trouble_is_no_wish_to_end(tmp_path, monkeypatch):
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    assert is_gone(tmp_path / "gone")
+    monkeypatch.setattr(os, "open", stale)
+    assert not is_gone(tmp_path / "gone")

@@ -7,7 +7,6 @@ import pytest
 from ser_ray import triton_host
 from ser_ray.errors import InputError
 from ser_ray.sweep.nodes.trial_resources import trial_resources
-from ser_ray.sweep.planning.slots import slots
 from ser_ray.sweep.spec.config import Resources
 
 
@@ -24,9 +23,6 @@ class Nodes:
     @property
     def gpus(self):
         return sum(gpus for _, gpus in self.nodes)
-
-    def slots(self, cpus, gpus):
-        return slots(self.nodes, cpus, gpus)
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +75,8 @@ def test_outside_of_a_job_fewer_cores_than_asked_are_a_mistake(given):
     with pytest.raises(InputError) as raised:
         given([(2, 1), (2, 1), (1, 4)], cpus=4, gpus=0.5)
     assert str(raised.value) == (
-        "resources: a trial asks for cpus 4 and gpus 0.5, but no node has as much (nodes have 1 CPUs and 4 GPUs, "
-        "2 CPUs and 1 GPUs); ask for less, with --set resources.cpus=N or resources.gpus=N"
+        "resources: a trial requests cpus 4 and gpus 0.5, but no node has as many (nodes have 1 CPU and 4 GPUs, "
+        "2 CPUs and 1 GPU); request fewer, with --set resources.cpus=N or --set resources.gpus=N"
     )
 
 
@@ -100,12 +96,12 @@ def test_in_a_job_cores_that_are_enough_are_not_changed(given, in_job):
 
 @pytest.mark.parametrize("nodes", [[(4, 1)], [(4, 1), (8, 1)]])
 def test_a_gpu_that_no_node_has_is_a_mistake_in_a_job_too(given, in_job, nodes):
-    with pytest.raises(InputError, match=r"asks for cpus 2 and gpus 2, but no node has as much"):
+    with pytest.raises(InputError, match=r"requests cpus 2 and gpus 2, but no node has as many"):
         given(nodes, cpus=2, gpus=2)
 
 
 def test_a_node_without_cores_is_a_mistake_in_a_job_too(given, in_job):
-    with pytest.raises(InputError, match=r"nodes have 0 CPUs and 1 GPUs"):
+    with pytest.raises(InputError, match=r"nodes have 0 CPUs and 1 GPU"):
         given([(0, 1)], cpus=2, gpus=1)
 
 
@@ -113,8 +109,9 @@ def test_cores_that_keep_gpus_waiting_are_told_with_the_fix(given):
     (cpus, gpus), said = given([(4, 4)], cpus=2, gpus=1)
     assert (cpus, gpus) == (2.0, 1.0)
     assert said == [
-        "CPUS      2 trials run at once, though there is room on the GPUs for 4: the nodes have 4 CPUs and 4 GPUs, a "
-        "trial is given 2 of 2 CPUs that it asks for; ask for more CPUs (sbatch --cpus-per-task=N), or --set "
+        "CPUS      2 trials can run in parallel, although the GPUs have room for 4: the nodes have 4 CPUs and 4 GPUs, "
+        "and "
+        "a trial gets 2 of the 2 CPUs it requests; request more CPUs (sbatch --cpus-per-task=N), or use --set "
         "resources.cpus=1"
     ]
 
@@ -122,8 +119,8 @@ def test_cores_that_keep_gpus_waiting_are_told_with_the_fix(given):
 def test_in_a_job_too_it_is_told_with_the_cores_that_are_given(given, in_job):
     (cpus, _), (said,) = given([(3, 1)], cpus=8, gpus=0.25)
     assert cpus == 3.0
-    assert "1 trials run at once, though there is room on the GPUs for 4" in said
-    assert "a trial is given 3 of 8 CPUs that it asks for" in said
+    assert "1 trial can run in parallel, although the GPUs have room for 4" in said
+    assert "a trial gets 3 of the 8 CPUs it requests" in said
 
 
 @pytest.mark.parametrize(
@@ -167,8 +164,8 @@ def test_gpus_that_let_in_one_process_are_given_as_a_whole_and_that_said(given, 
     assert given([(8, 2)], gpus=0.25) == (
         (1.0, 1.0),
         [
-            "GPU       in exclusive process mode, one process at a time: each trial is given a whole GPU, "
-            "not 0.25 of it; resources.mps: true lets trials share, as does the default mode (nvidia-smi -c 0)"
+            "GPU       in exclusive process mode, which allows one process: each trial gets a whole GPU instead of "
+            "0.25; to share GPUs, set resources.mps: true or the default mode (nvidia-smi -c 0)"
         ],
     )
     assert given([(8, 2)], gpus=1) == ((1.0, 1.0), [])

@@ -131,8 +131,8 @@ def test_a_design_without_pools_says_what_there_is(read):
     with pytest.raises(InputError) as refused:
         configurations(read("name: x\nexplore: [{design: {smallest_pool: 20}}]"), 640)
     assert str(refused.value) == (
-        "s.yaml:2:12: explore[0].design: no 3 pools of 20 or more multiply to the hop of 640 samples; "
-        "such pools are, for instance, [8, 8, 10], [8, 10, 8], [10, 8, 8]"
+        "s.yaml:2:12: explore[0].design: no 3 pools of 20 or more multiply to the hop of 640 samples; examples of "
+        "pools that do: [8, 8, 10], [8, 10, 8], [10, 8, 8]"
     )
     with pytest.raises(InputError, match="no 3 pools of 4 to 7 multiply to the hop of 640"):
         configurations(read("name: x\nexplore: [{design: {smallest_pool: 4, largest_pool: 7}}]"), 640)
@@ -146,7 +146,7 @@ explore:
   - training.epochs: {from: 1, to: 1000, step: 1}
   - training.batch_size: {from: 1, to: 1000, step: 1}
 """
-    said = "1000 x 1000 configurations with 2 seeds each are 2000000 trials; at most 100000 are planned"
+    said = "1000 x 1000 configurations with 2 seeds each are 2000000 trials; at most 100000 are allowed"
     with pytest.raises(InputError, match=said):
         configurations(read(text), 640)
 

@@ -6,7 +6,7 @@ import pytest
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
-from ser_ray.sweep.planning.fit import check_gold, constant_targets, gold_warnings, targets_beyond_scale
+from ser_ray.sweep.planning.prepare import check_gold, gold_warnings
 from ser_ray.sweep.spec.config import read_sweep
 from ser_ray.sweep.spec.document import parse_document
 from ser_ray.training.config import TrainingConfig
@@ -53,16 +53,20 @@ def config(targets=("arousal", "valence"), limit=None):
 @pytest.mark.parametrize(
     ("counts", "gold_of", "message"),
     [
-        ({"devel": 0}, without(), "partition devel has no recordings, but it chooses a training's epoch"),
-        ({"train": 0}, without(), "partition train has no recordings, but a network learns from it"),
+        (
+            {"devel": 0},
+            without(),
+            "partition devel has no recordings, but the best epoch and the post-processing are chosen by it",
+        ),
+        ({"train": 0}, without(), "partition train has no recordings, but networks are trained on it"),
         (
             {},
             lambda name, gold: None if "devel" in name else gold,
-            "of all 2 of devel, none is labelled throughout for",
+            "of all 2 of devel, none is labelled in all frames for",
         ),
-        ({}, without("devel_0", "devel_1", column=1), "none is labelled throughout for valence, but it chooses"),
-        ({}, without("devel_0", "devel_1", column=1, frames=3), "none is labelled throughout for valence"),
-        ({}, without("train_0", "train_1", column=0), "of all 2 of train, none is labelled for arousal, but a network"),
+        ({}, without("devel_0", "devel_1", column=1), "none is labelled in all frames for valence, but the best epoch"),
+        ({}, without("devel_0", "devel_1", column=1, frames=3), "none is labelled in all frames for valence"),
+        ({}, without("train_0", "train_1", column=0), "of all 2 of train, none is labelled for arousal, but networks"),
     ],
 )
 def test_what_every_trial_would_fail_for_is_said_at_once(corpus_of, counts, gold_of, message):
@@ -77,7 +81,7 @@ def test_what_every_trial_would_fail_for_is_said_at_once(corpus_of, counts, gold
 def test_the_recordings_that_trials_use_count(corpus_of):
     corpus = corpus_of(without("devel_0", column=0))
     check_gold(sweep(), [config()], corpus)
-    with pytest.raises(InputError, match="of the 1 recordings of devel that are used, none is labelled throughout"):
+    with pytest.raises(InputError, match="of the first 1 recordings of devel, none is labelled in all frames"):
         check_gold(sweep(), [config(), config(limit=1)], corpus)
     check_gold(sweep(), [config(targets=("valence",), limit=1)], corpus)
 
@@ -86,7 +90,7 @@ def test_targets_that_are_chosen_jointly_need_a_recording_in_common(corpus_of):
     either = without("devel_0", column=0), without("devel_1", column=1)
     corpus = corpus_of(lambda name, gold: either[1](name, either[0](name, gold)))
     check_gold(sweep(), [config()], corpus)
-    with pytest.raises(InputError, match="none is labelled throughout for arousal and valence, but it chooses"):
+    with pytest.raises(InputError, match="none is labelled in all frames for arousal and valence, but the best epoch"):
         check_gold(sweep("trial:\n  search: {choice: joint}\n"), [config()], corpus)
 
 
@@ -116,12 +120,12 @@ def test_a_target_that_does_not_move_is_said(corpus_of, partition, count):
         return gold
 
     corpus = corpus_of(gold_of)
-    found = constant_targets([config(), config()], corpus)
+    found = gold_warnings([config(), config()], corpus)
     assert len(found) == count
     assert all(
-        line.startswith(f"warning: gold of valence is constant in {partition}: its CCC counts 0") for line in found
+        line.startswith(f"warning: gold of valence is constant in {partition}: its CCC counts as 0") for line in found
     )
-    assert constant_targets([config(targets=("arousal",))], corpus) == []
+    assert gold_warnings([config(targets=("arousal",))], corpus) == []
 
 
 @pytest.mark.parametrize(("partition", "value"), [("devel", 100.0), ("train", -1.5), ("train_1", 2.0), ("test", 9.0)])
@@ -133,7 +137,7 @@ def test_labels_outside_the_usual_scale_are_said(corpus_of, partition, value):
         return gold
 
     corpus = corpus_of(gold_of)
-    found = targets_beyond_scale([config(), config()], corpus)
+    found = gold_warnings([config(), config()], corpus)
     assert gold_warnings([config()], corpus) == found
     if partition == "test":
         assert found == []
@@ -141,9 +145,11 @@ def test_labels_outside_the_usual_scale_are_said(corpus_of, partition, value):
     (said,) = found
     assert said.startswith("warning: gold of valence goes from ")
     assert f"{value:.4g}" in said
-    assert f"in a recording of {partition.partition('_')[0]}: learning rates are made for labels from -1 to 1;" in said
-    assert targets_beyond_scale([config(targets=("arousal",))], corpus) == []
-    assert (targets_beyond_scale([config(limit=1)], corpus) == []) == (partition == "train_1")
+    assert (
+        f"in a recording of {partition.partition('_')[0]}: learning rates are chosen for labels from -1 to 1;" in said
+    )
+    assert gold_warnings([config(targets=("arousal",))], corpus) == []
+    assert (gold_warnings([config(limit=1)], corpus) == []) == (partition == "train_1")
 
 
 def test_labels_on_the_usual_scale_are_not_mentioned(corpus_of):

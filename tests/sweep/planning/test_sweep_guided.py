@@ -297,7 +297,7 @@ def test_a_larger_count_extends_and_a_smaller_one_leaves_out(search, tmp_path):
     assert len(run(more, tmp_path / "g")) == 2
     fewer = search(count=3)
     assert (len(fewer.recorded), fewer.remaining) == (3, 0)
-    assert fewer.notes == ("proposed before, but above the count now and left out: 3 of 6",)
+    assert fewer.notes == ("3 of 6 earlier proposals are not used: there are more than the present count",)
 
 
 def test_more_seeds_are_planned_for_what_was_proposed(search, tmp_path):
@@ -315,7 +315,9 @@ def test_what_lies_outside_another_space_is_left_out_and_the_rest_is_used(search
     changed = search(count=12, space=narrow)
     assert [trial.key for trial in changed.recorded] == [trial.key for trial in inside]
     assert changed.remaining == 12 - len(inside)
-    assert changed.notes == (f"proposed before, but outside the space now and left out: {12 - len(inside)} of 12",)
+    assert changed.notes == (
+        f"{12 - len(inside)} of 12 earlier proposals are not used: they are outside the present space",
+    )
     changed.ask()
     assert [trial.value for trial in studies[-1].trials[:-1]] == [pytest.approx(score(trial)) for trial in inside]
     numbers, hashes = zip(*((line["number"], line["space"]) for line in lines(tmp_path / "g")), strict=True)
@@ -356,7 +358,7 @@ def test_the_schedule_bounds_what_is_proposed(search, schedule, configurations):
 
 
 def test_a_budget_below_the_replicates_is_refused(search):
-    with pytest.raises(InputError, match=r"schedule\.max_trials is 2, but each configuration has replicates: 3"):
+    with pytest.raises(InputError, match=r"schedule\.max_trials is 2, but each configuration has 3 replicates"):
         search(replicates=3, top="schedule: {max_trials: 2}")
 
 
@@ -376,7 +378,7 @@ def test_a_broken_line_is_named_unless_it_is_the_last(search, tmp_path, broken):
     file.write_text(f"{first}\n{broken}\n{second}\n")
     with pytest.raises(InputError) as refused:
         search()
-    assert str(refused.value).startswith(f"{file}:2: no proposal, ")
+    assert str(refused.value).startswith(f"{file}:2: not a proposal: ")
     assert str(refused.value).endswith("; delete the line and run the sweep again")
     file.write_text(f"{first}\n{second}\n{broken}")
     opened = search()

@@ -190,7 +190,7 @@ def test_where_nothing_can_be_kept_hours_are_told_all_the_same(trial, measured, 
     cache.parent.mkdir()
     cache.write_text("a file where a folder should be")
     assert estimate_hours([trial()], cache) == [pytest.approx(expected())]
-    assert "the measured steps are not kept: " in capsys.readouterr().err
+    assert "the measured steps cannot be cached: " in capsys.readouterr().err
     assert cache.read_text() == "a file where a folder should be"
 
 

@@ -102,8 +102,8 @@ def test_a_plan_is_described_with_its_corpus(read, corpus, folder):
     doubled = SWEEP.replace("[[64, 128, 256], [8, 16, 32]]", "[[8, 8, 8], [8, 8, 8]]")
     limited = make_plan(read(doubled + "schedule: {max_configurations: 5}\n"), described)
     assert describe_plan(limited, folder.path).startswith(
-        "sweep small: 10 trials (5 configurations x 2 seeds; 6 equal ones are planned once; "
-        "1 configurations are left out)"
+        "sweep small: 10 trials (5 configurations x 2 seeds; 6 duplicates left out; 1 configuration left out by "
+        "schedule.max_configurations)"
     )
 
 
@@ -222,7 +222,7 @@ def test_where_nothing_is_to_do_no_hours_are_told(plan, folder, corpus, monkeypa
     for trial in plan.trials:
         write_part(folder, "trials", trial.key, make_table("trials", [{"key": trial.key, "status": "finished"}]))
     out = list_all(plan, folder, corpus, monkeypatch, capsys)
-    assert out[25:] == ["nothing is to be trained"]
+    assert out[25:] == ["no trial is to be trained"]
 
 
 @pytest.mark.parametrize("seeds", [200, 201, 1000])
@@ -234,7 +234,7 @@ def test_of_a_long_plan_both_ends_are_shown(read, folder, corpus, monkeypatch, c
     if seeds <= 200:
         assert shown == keys
     else:
-        left_out = f"{seeds - 60} of {seeds} trials are left out where the dots are (--all shows them)"
+        left_out = f"{seeds - 60} of {seeds} trials are omitted at the dots (--all shows them)"
         assert shown == [*keys[:30], "...", *keys[-30:], str(seeds - 60)]
         assert out[-5] == left_out
     assert out[-4].startswith(f"{seeds} to do, ")

@@ -301,8 +301,7 @@ def test_a_guided_search_plans_nothing_before_it_has_proposed(read, corpus):
     with pytest.raises(InputError) as refused:
         make_plan(read(f"{text}schedule: {{max_trials: 2}}"), corpus)
     assert str(refused.value) == (
-        "s.yaml:4:12: schedule.max_trials is 2, but each configuration has replicates: 3; "
-        "allow for at least one configuration"
+        "s.yaml:4:12: schedule.max_trials is 2, but each configuration has 3 replicates; set it to at least that number"
     )
 
 

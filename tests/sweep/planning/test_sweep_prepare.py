@@ -100,5 +100,9 @@ def test_rows_that_are_kept_of_a_sweep_are_not_taken_for_results_of_this_one(ask
     folder.mkdir(parents=True)
     pq.write_table(make_table("trials", [{"key": "k", "status": "finished"}]), folder / "trials.parquet")
     options = asked()
-    with pytest.raises(InputError, match=r"tiny holds the kept rows of a sweep that ran elsewhere; .*--results DIR"):
+    with pytest.raises(
+        InputError,
+        match=r"tiny contains the stored rows of a sweep that ran elsewhere; .*--results "
+        "DIR",
+    ):
         prepare(options, read_config(options)[0], keep=False)

@@ -11,8 +11,7 @@ from part_damage import UNOPENED, finished_trial, flip, kinds
 
 from ser_ray.errors import InputError
 from ser_ray.results import SCHEMA_VERSION, SCHEMAS, SweepFolder, compact, find_damaged, read_table, write_part
-from ser_ray.sweep.planning.repair import MOST_TOLD, repair
-from ser_ray.sweep.planning.states import read_states
+from ser_ray.sweep.planning.states import MOST_TOLD, read_states, repair
 from ser_ray.trial import Trial, search_trial, train_trial
 
 pytestmark = pytest.mark.timeout(30, func_only=True)  # what waits for what never comes is ended
@@ -70,14 +69,14 @@ def test_a_damaged_part_is_set_aside_and_its_trial_goes_on(folder, finished, tab
     assert find_damaged(folder) == ()
     standing = read_states(folder, [finished])
     if table == "epochs":
-        assert line.endswith("written again from last.pt")
+        assert line.endswith("restored from last.pt")
         assert rows(folder, "epochs") == before["epochs"]
         assert standing.finished == {key}
     elif table == "predictions":
-        assert "its row stands; to have it again from its checkpoint: rm " in line
+        assert "the row is kept; to restore the part from the checkpoint, delete the row (rm " in line
         assert standing.finished == {key}
     else:
-        assert line.endswith("its search is done again")
+        assert line.endswith("its post-processing is searched again")
         assert standing.to_search == (finished,)
     assert repaired(folder, key) == []
 
@@ -99,7 +98,7 @@ def test_a_trial_without_row_is_trained_on_where_its_predictions_are_damaged(fol
         folder.part(table, finished.key).unlink()
     kinds("predictions")[kind](folder.part("predictions", finished.key))
     (line,) = repaired(folder, finished.key)
-    assert line.endswith("it is trained on")
+    assert line.endswith("its training continues")
     assert read_states(folder, [finished]).to_train == (finished,)
     if kind == "a folder":  # one that cannot be renamed over
         train_trial(Trial(**{**vars(finished), "folder": folder}), torch.device("cpu"))
@@ -113,7 +112,7 @@ def test_a_flipped_bit_in_any_column_is_noticed_where_a_search_would_read_it(fol
     folder.part("trials", finished.key).unlink()
     flip(folder.part("predictions", finished.key), column)
     (line,) = repaired(folder, finished.key)
-    assert line.endswith("it is trained on")
+    assert line.endswith("its training continues")
 
 
 def test_everything_damaged_at_once_is_trained_on(folder, finished):
@@ -137,10 +136,10 @@ def test_epochs_come_from_the_newest_checkpoint_that_holds_them_all(folder, fini
     folder.part("epochs", finished.key).write_bytes(b"")
     (line,) = repaired(folder, finished.key)
     if gone in ("all", "all but of one epoch less"):
-        assert line.endswith("no checkpoint holds its epochs any more, its row stands")
+        assert line.endswith("no checkpoint has its epochs any more; the row is kept")
         assert rows(folder, "epochs") == []
     else:
-        assert line.endswith(f"written again from {'previous.pt' if gone == 'last.pt' else 'last.pt'}")
+        assert line.endswith(f"restored from {'previous.pt' if gone == 'last.pt' else 'last.pt'}")
         assert rows(folder, "epochs") == before
 
 
@@ -156,7 +155,7 @@ def test_nothing_that_was_set_aside_is_overwritten(folder, finished):
 def test_a_part_of_no_trial_of_this_plan_is_set_aside_too(folder, finished):
     put(folder, "stranger", "trials", b"PAR1")
     (line,) = repaired(folder, finished.key)
-    assert line.endswith("its trial is not of this plan, so that nothing makes it again")
+    assert line.endswith("it is not restored, since its trial is not in this plan")
     assert len(rows(folder, "trials")) == 1
 
 
@@ -165,7 +164,7 @@ def test_of_very_many_damaged_parts_the_first_are_told(folder, finished):
         put(folder, f"stranger{number}", "trials", b"PAR1")
     said = repaired(folder, finished.key)
     assert len(said) == MOST_TOLD + 1
-    assert said[-1] == "DAMAGED   and 3 further parts, set aside in damaged/ as well"
+    assert said[-1] == "DAMAGED   and 3 more parts, also set aside in damaged/"
     assert find_damaged(folder) == ()
 
 
@@ -174,7 +173,7 @@ def test_a_part_of_a_later_version_is_no_damage(folder, finished):
     write_part(folder, "trials", finished.key, read_table(folder, "trials"))
     later = read_table(folder, "trials")
     pq.write_table(later.set_column(0, "schema_version", pa.array([SCHEMA_VERSION + 1], pa.int32())), path)
-    with pytest.raises(InputError, match="of another version of ser_ray"):
+    with pytest.raises(InputError, match="which another version of ser_ray wrote"):
         repaired(folder, finished.key)
     assert path.is_file()
     assert not (folder.path / "damaged").exists()
@@ -188,7 +187,7 @@ def test_a_damaged_file_of_many_parts_gives_way_to_the_parts(folder, finished, t
     UNOPENED[kind](folder.compacted(table))
     assert rows(folder, table) == before, "it is not needed"
     (line,) = repaired(folder, finished.key)
-    assert line == f"DAMAGED   {table}.parquet: set aside as damaged/{table}.parquet; its parts hold all that it did"
+    assert line == f"DAMAGED   {table}.parquet: set aside as damaged/{table}.parquet; the parts contain all of its rows"
     compact(folder, table)
     assert rows(folder, table) == before
 
@@ -199,6 +198,6 @@ def test_what_another_driver_has_made_sound_meanwhile_stays(folder, finished, mo
     path.write_bytes(b"")
     found = find_damaged(folder)
     path.write_bytes(sound)
-    monkeypatch.setattr("ser_ray.sweep.planning.repair.find_damaged", lambda folder: found)
+    monkeypatch.setattr("ser_ray.sweep.planning.states.find_damaged", lambda folder: found)
     assert repaired(folder, finished.key) == []
     assert path.read_bytes() == sound

@@ -14,7 +14,7 @@ from ser_ray.gpus.usable import UsableGpus
 from ser_ray.results import read_planned
 from ser_ray.sweep.nodes import stop as stopping
 from ser_ray.sweep.nodes.cluster import Cluster, RayNotUpError
-from ser_ray.sweep.nodes.ray_thread import RayThread
+from ser_ray.sweep.nodes.ray_folder import RayThread
 from ser_ray.sweep.nodes.rendezvous import Rendezvous
 from ser_ray.sweep.nodes.stop import StopRequest, announce_stop
 from ser_ray.sweep.planning.plan import Plan
@@ -87,9 +87,9 @@ def test_hours_that_are_over_end_the_run_and_it_waits_for_what_is_saved(stop, st
     with announce_stop(stop, lines.append, lambda: SAVING):
         wait_for_training(training, stop, 1e-9)
     assert not training.running
-    assert stop.reason == "schedule.max_hours (1e-09) is over"
+    assert stop.reason == "schedule.max_hours (1e-09) is reached"
     assert not stop.now
-    assert "trials save what they have" in lines[0]
+    assert "trials save a checkpoint" in lines[0]
 
 
 def test_what_does_not_save_in_time_is_left(tmp_path, stuck):
@@ -175,7 +175,44 @@ def test_a_lost_cluster_is_reported_at_the_rendezvous_and_ends_the_run_at_once(
     monkeypatch.setattr(module, "train_trials", lambda *_: pytest.fail("no cluster is left"))
     run(make_plan(resources=Resources(gpus=0)), RunOptions(rendezvous=Rendezvous(tmp_path, 1)))
     assert (tmp_path / "lost").exists()
-    assert f"ending    {stopping.RAY_LOST}: at once" in capsys.readouterr().out
+    assert f"ending    {stopping.RAY_LOST}: immediately" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "trained", "actors"),
+    [
+        (None, 2, False, 1),  # a laptop: one, beside the trials
+        (None, 64.5, True, 64),  # nothing is trained
+        (None, 0.5, True, 1),
+        (3, 64, False, 3),
+    ],
+)
+def test_searches_take_the_cores_that_trials_leave(run, make_plan, started, monkeypatch, asked, cpus, trained, actors):
+    @contextlib.contextmanager
+    def stand_in(*_, **__):
+        yield Cluster(cpus, 0, ((cpus, 0),))
+
+    class CountedPool(NoPool):
+        def __init__(self, folder, number, on_done):
+            given.append(number)
+
+        def submit(self, key):
+            pass
+
+    given = []
+    monkeypatch.setattr(module, "cluster", stand_in)
+    monkeypatch.setattr(module, "SearchPool", CountedPool)
+    run(make_plan(resources=Resources(gpus=0, search_actors=asked)), trained=trained)
+    assert given == [actors]
+
+
+def test_on_gpus_searches_take_the_cores_that_trials_have_no_share_for(run, started, monkeypatch):
+    given = []
+    monkeypatch.setattr(module, "usable_gpus", lambda: UsableGpus(("0",)))
+    monkeypatch.setattr(module, "cluster", lambda *_, **__: contextlib.nullcontext(Cluster(64, 8, ((64, 8),))))
+    monkeypatch.setattr(module, "SearchPool", lambda folder, number, on_done: given.append(number) or NoPool())
+    run()
+    assert given == [32]
 
 
 class SlowPool(NoPool):
@@ -200,8 +237,8 @@ def test_a_request_to_stop_is_announced_and_kept_while_only_searches_are_left(ru
     run(trained=True)
     assert SlowPool.ended_by_request
     out = capsys.readouterr().out
-    assert "ending    asked to end by SIGTERM: what is trained is searched, for two minutes at most; once more" in out
-    assert "ending    at once" in out
+    assert "ending    received SIGTERM: trained trials are searched, for at most two minutes; a second Ctrl-C" in out
+    assert "ending    immediately" in out
 
 
 def test_ray_is_told_the_gpus_that_were_found_usable_and_the_others_are_said_and_hidden(
@@ -301,4 +338,4 @@ def test_a_ray_that_is_not_up_in_time_leaves_the_trials_open_and_a_job_begins_ag
     assert (tmp_path / "lost").exists()
     out = capsys.readouterr().out
     assert "RAY       Ray did not start in time" in out
-    assert "1 of 1 trials are open: run the same command again" in out
+    assert "1 of 1 trial not finished: run the same command again" in out

@@ -9,11 +9,11 @@ import torch
 
 from ser_ray.provenance import host_name
 from ser_ray.results import make_table, read_table, write_part
-from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.running.events import TrialEvents
 from ser_ray.sweep.running.progress import Progress
 from ser_ray.sweep.running.tensorboard import TensorBoard
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial import train_trial, write_unfinished
 from ser_ray.trial.place import NOWHERE, Place, place_here
@@ -60,14 +60,14 @@ def test_a_corpus_that_was_altered_ends_the_run_by_the_first_reason(begin, trial
     for reason in ("shard a was altered", "shard b was altered"):
         events.altered(trial.key, reason)
     assert events.corpus_altered == "shard a was altered"
-    assert told.stop.reason == "the corpus is not what its manifest says"
+    assert told.stop.reason == "the corpus does not match its manifest"
     assert f"CORPUS    {trial.key}  shard b was altered" in told.out.getvalue()
 
 
 def test_a_row_that_the_driver_writes_says_where_the_trial_ran(begin, trial):
     place = Place(host="n7", device="H100", cpus=8.0, gpus=0.25, gpu_driver="580.65.06", cuda_version="13.0")
     events, told = begin()
-    events.placed(trial.key, place)
+    events.places[trial.key] = place
     events.searched(trial, ValueError("a poisoned trial"))
     (row,) = read_table(trial.folder, "trials").to_pylist()
     assert (row["status"], Place.of_row(row)) == ("failed", place)
@@ -90,7 +90,7 @@ def test_a_budget_of_gpu_hours_counts_what_was_spent_before(begin, folder, trial
         events.epoch(trial.key, FIGURES | {"epoch": number})
         assert not told.stop.requested
     events.epoch(trial.key, FIGURES | {"epoch": 5})
-    assert told.stop.reason == "schedule.max_gpu_hours (0.6) is spent (0.604 hours); raise it to go on"
+    assert told.stop.reason == "schedule.max_gpu_hours (0.6) is reached (0.604 GPU hours used); raise it to continue"
 
 
 def test_without_a_budget_nothing_is_spent(begin, trial):
@@ -126,7 +126,7 @@ def test_a_failed_trial_has_no_score(begin, trial):
 def test_results_that_cannot_be_written_end_the_run(begin):
     events, told = begin()
     events.unwritable("k", "No space left on device (/results)")
-    assert "make room or get leave to write, and run the same command again" in told.stop.reason
+    assert "free disk space or get write permission, and run the same command again" in told.stop.reason
     assert not told.stop.now
 
 
@@ -161,7 +161,7 @@ def test_a_search_for_lost_chains_that_fails_leaves_the_row(begin, folder, trial
     assert not told.stop.requested
     (row,) = read_table(folder, "trials").to_pylist()
     assert (row["status"], row["error"]) == ("finished", None)
-    assert "ValueError: no frames; its row stands as it was" in told.out.getvalue()
+    assert "ValueError: no frames; its row is unchanged" in told.out.getvalue()
     assert told.queue.told == []
 
 
@@ -204,7 +204,7 @@ def test_a_full_disk_ends_the_files_for_tensorboard_and_not_the_run(begin, folde
     monkeypatch.setattr(TensorBoard, "epoch", full)
     events.epoch(trial.key, FIGURES)
     events.epoch(trial.key, FIGURES | {"epoch": 2})
-    assert told.out.getvalue().count("no further files for TensorBoard: No space left on device") == 1
+    assert told.out.getvalue().count("no more TensorBoard files are written: No space left on device") == 1
     assert not told.stop.requested
     events.close()
 
@@ -222,7 +222,7 @@ def test_a_fault_of_a_gpu_is_told_with_its_place_and_the_trial_stays_open(begin,
     events.faulted(trial.key, DeviceFault("CUDA error: ECC", "n1", "2"))
     events.faulted(trial.key, DeviceFault("CUDA error: ECC", "n1", "2", "2 faults in a row; a convolution is off"))
     said = told.out.getvalue()
-    assert said.count(f"{trial.key}  met a fault of GPU 2 on n1: CUDA error: ECC") == 2
-    assert said.count("GPU 2 on n1 is not used any more: 2 faults in a row; a convolution is off") == 1
+    assert said.count(f"{trial.key}  hit a fault of GPU 2 on n1: CUDA error: ECC") == 2
+    assert said.count("GPU 2 on n1 is no longer used: 2 faults in a row; a convolution is off") == 1
     assert not folder.part("trials", trial.key).exists()
     assert told.queue.told == []

@@ -6,12 +6,13 @@ import os
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from ser_ray.sweep.running import progress as module
 from ser_ray.sweep.running.progress import Progress
-from ser_ray.sweep.running.tally import Tally
 
 LABELS = {"k1": "kernels 8-6-6 pools 10-8-8, seed 0", "k2": "kernels 3-3-3 pools 10-8-8, seed 0", "k3": "[b]x :x:"}
 FIGURES = {"train_loss": 0.51, "ccc_devel_mean": 0.4, "ccc_devel_arousal": 0.5, "ccc_devel_valence": 0.3, "seconds": 7}
@@ -49,6 +50,13 @@ def begin(log, monkeypatch):
 
 def lines(out):
     return [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+
+
+def seen(progress):
+    """Return the live view as text."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(progress._view())
+    return console.file.getvalue()
 
 
 def left(progress):
@@ -119,28 +127,51 @@ def test_one_target_alone(begin):
 def test_counts_begin_with_what_stands(begin):
     out = io.StringIO()
     with begin(out, epochs={"k3": 10}, done=2) as progress:
-        assert progress.tally.waiting == 1
         progress.started("k3")
-        assert progress.tally.waiting == 0
         progress.trained("k3")
         progress.finished("k3", ROW)
     assert lines(out)[-1].endswith("[3/3]")
+    with begin(Terminal(), epochs={"k3": 10}, done=2) as progress:
+        assert "0 running  1 waiting  2 done" in seen(progress)
+        progress.started("k3")
+        assert "1 running  0 waiting  2 done" in seen(progress)
 
 
-def test_the_time_left_follows_the_epochs_done():
-    tally = Tally(planned=2, epochs_to_do=40, began=time.monotonic() - 100)
-    assert tally.seconds_left() is None
-    tally.epochs_done = 10
-    assert tally.seconds_left() == pytest.approx(300, abs=1)
-    tally.epochs_done = 41
-    assert tally.seconds_left() == 0
+@pytest.fixture
+def later(monkeypatch):
+    """Returns what has some seconds pass."""
+    passed = [0.0]
+    monotonic = time.monotonic
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: monotonic() + passed[0]))
+
+    def wait(seconds):
+        passed[0] += seconds
+
+    return wait
 
 
-def test_no_run_ends_before_its_longest_trial_which_keeps_its_share_of_a_gpu(begin):
+def test_the_time_left_follows_the_epochs_done(begin, later):
+    with begin(io.StringIO(), epochs={"k1": 30, "k2": 10}) as progress:
+        later(100)
+        assert progress.pace().seconds_left is None
+        progress.started("k1")
+        for epoch in range(1, 11):
+            progress.epoch("k1", figures(epoch))
+        assert progress.pace().seconds_left == pytest.approx(300, abs=1)
+        for epoch in range(11, 31):
+            progress.epoch("k1", figures(epoch))
+        progress.trained("k1")
+        progress.started("k2")
+        for epoch in range(1, 12):  # one more than was planned
+            progress.epoch("k2", figures(epoch))
+        assert progress.pace().seconds_left == 0
+
+
+def test_no_run_ends_before_its_longest_trial_which_keeps_its_share_of_a_gpu(begin, later):
     """Four trials on one GPU end 40 epochs in 100 s; the last of them has no others' epochs to add to its own."""
     labels = {f"k{n}": f"kernels 8, seed {n}" for n in range(5)}
     with begin(io.StringIO(), epochs={"k4": 30, **dict.fromkeys(list(labels)[:4], 10)}, labels=labels) as progress:
-        progress.tally.began -= 100
+        later(100)
         progress.started("k4")
         for epoch in range(1, 11):
             progress.epoch("k4", figures(epoch, seconds=10.0))
@@ -156,10 +187,10 @@ def test_no_run_ends_before_its_longest_trial_which_keeps_its_share_of_a_gpu(beg
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(60, "60 s left"), (1200, "20 min left"), (9000, "2.5 h left")])
-def test_the_time_left_is_said_in_a_fitting_unit(begin, seconds, text):
+def test_the_time_left_is_said_in_a_fitting_unit(begin, later, seconds, text):
     out = io.StringIO()
     with begin(out, epochs={"k1": 1, "k2": 1}) as progress:
-        progress.tally.began -= seconds
+        later(seconds)
         progress.started("k1")
         progress.epoch("k1", figures(1))
         progress.finished("k1", ROW)
@@ -268,9 +299,10 @@ def test_the_view_is_no_longer_than_a_screen(begin):
     with begin(Terminal(), labels=labels) as progress:
         for key in labels:
             progress.started(key)
-        table = progress._running_table(list(progress.tally.running.items()))
-        assert table.row_count == 13
-        assert list(table.columns[0].cells)[-1] == "and 28 more"
+        head, *rows = seen(progress).splitlines()
+        assert head.startswith("40 running")
+        assert len(rows) == 13
+        assert rows[-1].strip() == "and 28 more"
 
 
 def test_a_terminal_that_cannot_draw_gets_lines(begin, monkeypatch):

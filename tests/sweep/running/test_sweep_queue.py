@@ -26,7 +26,7 @@ def test_trials_come_in_their_order_and_then_no_more(make_trial, tiny_config):
     trials = [make_trial(tiny_config(seed=seed)) for seed in (1, 2, 3)]
     queue = TrialQueue(trials)
     assert [queue.next() for _ in range(4)] == [*trials, None]
-    assert queue.exhausted
+    assert not queue.waiting
     assert list(queue.given) == [trial.key for trial in trials]
 
 
@@ -39,7 +39,7 @@ def test_nothing_is_proposed_before_there_is_room_for_it(make_trial, tiny_config
     second = queue.next()  # a replicate of what is proposed already waits for nobody
     assert second.key == "g1b"
     assert queue.next() is None
-    assert not queue.exhausted
+    assert queue.waiting
     queue.ended(known.key, "finished", 0.5)
     queue.ended("g1a", "failed", None)
     assert queue.next().key == "g2a"
@@ -49,9 +49,9 @@ def test_nothing_is_proposed_before_there_is_room_for_it(make_trial, tiny_config
         queue.ended(key, "stopped", 0.1)
     assert [queue.next().key for _ in range(1)] == ["g2b"]
     assert queue.next().key == "g3a"
-    assert not queue.exhausted
+    assert queue.waiting
     queue.next()
-    assert queue.exhausted
+    assert not queue.waiting
 
 
 def test_a_trial_that_comes_back_is_the_next(make_trial, tiny_config):

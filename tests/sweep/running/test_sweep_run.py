@@ -182,7 +182,7 @@ def test_another_sweep_takes_over_what_is_finished_and_trains_nothing_again(swep
     assert listed.count(" reuse") == 2
     code, out = run(file, tmp_path, *options)
     assert code == 0, out
-    assert f"2 trials are taken over from {results / 'tiny'}" in out
+    assert f"2 trials reused from {results / 'tiny'}" in out
     assert "starting Ray" not in out
     taken = {row["key"]: row for row in read_table(SweepFolder(tmp_path / "other"), "trials").to_pylist()}
     for row in rows(results).values():
@@ -193,7 +193,7 @@ def test_another_sweep_takes_over_what_is_finished_and_trains_nothing_again(swep
             assert {c: mine[c] for c in scores} == {c: row[c] for c in scores}
     code, out = run(file, tmp_path, "--reuse", str(tmp_path))
     assert code == 2
-    assert "holds no sweep" in out
+    assert "is not a sweep's folder" in out
 
 
 @pytest.mark.slow
@@ -202,13 +202,13 @@ def test_more_epochs_go_on_from_the_checkpoint_and_equal_a_whole_run(swept, tiny
     longer = write_sweep(tmp_path, tiny_corpus, epochs=5, rates="[1e-3]", losses="[ccc]")
     code, out = run(longer, results)
     assert code == 0, out
-    assert "goes on from" in out
+    assert "continues from the checkpoint of" in out
     fresh_code, fresh_out = run(longer, tmp_path / "fresh")
     assert fresh_code == 0, fresh_out
     (fresh,) = rows(tmp_path / "fresh").values()
     key = fresh["key"]
     assert read_planned(SweepFolder(results / "tiny")) == {key}
-    assert "trials of earlier plans are not shown: --all takes them in" in out
+    assert "trials of earlier plans are not shown: --all includes them" in out
     assert key in {row["key"] for row in read_table(SweepFolder(results / "tiny"), "trials").to_pylist()}
     one, other = (
         load_checkpoint(SweepFolder(r / "tiny").checkpoints(key) / "last.pt") for r in (results, tmp_path / "fresh")

@@ -86,7 +86,7 @@ def test_each_runs_its_share_at_the_same_time(shared, whole):
     assert {first.share, second.share} == {"1/2", "2/2"}
     for number, out in enumerate(outs, start=1):
         own = Share(number, 2).keys(keys)
-        assert f"share {number}/2: {len(own)} of the 3 trials" in out
+        assert f"share {number}/2: {len(own)} of 3 trials" in out
         for key in keys:
             assert (f"start     {key}" in out) == (key in own)
         assert (folder.path / f"sweep-{number}-of-2.log").exists()
@@ -125,7 +125,7 @@ def test_a_guided_search_cannot_be_shared_out(file, tmp_path, tiny_corpus, optio
     guided.write_text(SWEEP.format(corpus=tiny_corpus.path, explored=GUIDED))
     code, out = end(start(guided, tmp_path / "results", "--share", "2/3", *options))
     assert code == 2
-    assert out.startswith("error: --share is 2/3, but the trials of a guided search are proposed by one process")
+    assert out.startswith("error: --share is 2/3, but a guided search proposes its trials in one process")
     assert "sbatch --nodes=N" in out
     assert not (tmp_path / "results" / "tiny").exists()
 

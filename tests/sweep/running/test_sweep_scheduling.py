@@ -3,12 +3,12 @@
 import pytest
 
 from ser_ray.results import make_table, read_table, write_part
-from ser_ray.sweep.nodes.device_faults import DeviceFault
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running.queue import TrialQueue
 from ser_ray.sweep.running.scheduling import Scheduling
 from ser_ray.sweep.running.trainable import ALTERED, FAULT, PLACE, UNWRITABLE
+from ser_ray.sweep.running.worker import DeviceFault
 from ser_ray.trial import write_unfinished
 from ser_ray.trial.place import NOWHERE, Place
 
@@ -17,7 +17,7 @@ class Events:
     """Notes what happens to trials."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.places = [], {}
 
     def __getattr__(self, name):
         return lambda *arguments: self.seen.append((name, *arguments))
@@ -65,7 +65,7 @@ def test_a_trial_whose_gpu_was_at_fault_is_handed_out_again_and_fails_with_the_t
     assert not trial.folder.part("trials", trial.key).exists()
     assert meet() == trial
     assert scheduling.next("slot")["trial"] == trials[1], "it is not handed out a fourth time"
-    assert events.of("failed") == [[trial.key, "its GPU was at fault 3 times (n1/0, n1/0, n1/0): CUDA error: ECC"]]
+    assert events.of("failed") == [[trial.key, "GPU faults ended it 3 times (n1/0, n1/0, n1/0): CUDA error: ECC"]]
     (row,) = read_table(trial.folder, "trials", keys=[trial.key]).to_pylist()
     assert (row["host"], row["gpus"], row["device"]) == ("n1", 0.25, None)
     assert not stop.requested
@@ -85,7 +85,7 @@ def test_many_faults_in_a_row_end_the_run_and_leave_the_trials_open(begin):
         assert stop.requested == (number >= 10)
         scheduling.reported(trial.key, {FAULT: vars(DeviceFault("CUDA error: ECC", "n1", "0"))})
         scheduling.ended(trial.key, str(number))
-    assert stop.reason == "10 faults of GPUs in a row, the last on n1/0: CUDA error: ECC"
+    assert stop.reason == "10 GPU faults in a row, the last on n1/0: CUDA error: ECC"
     assert events.of("left") == [[given[10].key]]
     assert not events.of("failed")
 
@@ -104,7 +104,7 @@ def test_an_epoch_between_faults_is_no_row_of_them(begin):
 def test_without_a_gpu_that_works_the_run_ends(fault):
     meet, scheduling, _, events, stop = fault
     trial = meet("2 faults in a row; ECC")
-    assert stop.reason == "no GPU is left that works: look at them with ser-ray doctor"
+    assert stop.reason == "no working GPU is left: check them with ser-ray doctor"
     assert events.of("left") == [[trial.key]]
     assert scheduling.exhausted
 
@@ -118,11 +118,11 @@ def test_what_a_worker_reports_goes_to_its_event(begin):
         scheduling.reported(key, report)
     assert events.seen == [
         ("started", key, print),
-        ("placed", key, place),
         ("unwritable", key, "full"),
         ("altered", key, "shard a"),
         ("epoch", key, {"epoch": 1}),
     ]
+    assert events.places == {key: place}
     assert scheduling.running == {key}
 
 
@@ -150,14 +150,14 @@ def test_the_end_of_a_trial_is_known_by_what_it_left(begin):
 def test_a_trial_that_is_lost_fails_unless_its_row_cannot_be_written(begin, monkeypatch):
     scheduling, _, events, _ = begin(gpus=0.0, nodes=((8, 0),))
     first, second = (scheduling.next(slot)["trial"] for slot in "ab")
-    scheduling.lost(first.key, "a", "its process was lost")
-    assert events.seen == [("failed", first.key, "its process was lost")]
+    scheduling.ended(first.key, "a", lost="its process died")
+    assert events.seen == [("failed", first.key, "its process died")]
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ser_ray.sweep.running.scheduling.write_unfinished", full)
-    scheduling.lost(second.key, "b", "its process was lost")
+    scheduling.ended(second.key, "b", lost="its process died")
     assert events.seen[1:] == [
         ("unwritable", second.key, f"No space left on device ({second.folder.path})"),
         ("left", second.key),
@@ -169,5 +169,5 @@ def test_nothing_is_handed_out_while_no_share_is_free_and_a_share_comes_back_wit
     assert scheduling.next("a")["trial"] == trials[0]
     assert scheduling.next("b") is None
     assert not scheduling.exhausted
-    scheduling.lost(trials[0].key, "a", "lost")
+    scheduling.ended(trials[0].key, "a", lost="lost")
     assert scheduling.next("b")["trial"] == trials[1]

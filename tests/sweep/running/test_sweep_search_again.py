@@ -99,7 +99,7 @@ def test_the_command_from_the_sweeps_own_settings_to_others_and_back(folder, cap
     write_part(folder, "trials", "cc", make_table("trials", [{"key": "cc", "status": "failed"}]))
     assert search_again.main([str(folder.path)]) == 0
     out = capfd.readouterr().out
-    assert "1 trials have no predictions (they failed, were stopped, or these are gone): left as they are" in out
+    assert "1 trials have no predictions (failed, stopped, or predictions deleted): they are unchanged" in out
     assert "searching 2 trials again: methods greedy and exhaustive, choice per_target, max_window_s 2.0" in out
     folder.part("trials", "cc").unlink()
     assert found(folder) == before, "the same search finds the same, and a trial that failed by its search is mended"
@@ -162,8 +162,8 @@ def test_an_interrupted_search_leaves_each_trial_as_it_was_or_searched(folder):
     finally:
         process.kill()
     assert code == 75, out
-    assert "ending    asked to end by SIGINT" in out
-    assert "of 42 trials are not searched again yet: run the same command again" in out
+    assert "ending    received SIGINT" in out
+    assert "of 42 trials are not yet searched again: run the same command to continue" in out
     assert "Traceback" not in out
     assert folder.keys("trials") >= {"aa", "bb"}
     assert {row["key"] for row in found(folder)["postprocessing"]} >= folder.keys("trials")
@@ -176,8 +176,8 @@ def test_an_interrupted_search_leaves_each_trial_as_it_was_or_searched(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["zz"], "trial zz of {folder} cannot be searched: there is no such trial"),
-        (["cc"], "trial cc of {folder} cannot be searched: its predictions are gone"),
+        (["zz"], "trial zz of {folder} cannot be searched: no such trial exists"),
+        (["cc"], "trial cc of {folder} cannot be searched: it has no stored predictions"),
         (
             ["--max-shift-s", "-1"],
             "--max-shift-s -1.0: trial.search.max_shift_s is -1.0, but must be a number",
@@ -212,7 +212,7 @@ def test_a_full_disk_is_said_before_any_row_is_touched(folder, monkeypatch):
 
     before = found(folder)
     monkeypatch.setattr(search_again, "write_text", full)
-    with pytest.raises(InputError, match="No space left on device; make room, or get leave"):
+    with pytest.raises(InputError, match="No space left on device; free disk space or get write permission"):
         search_again.main([str(folder.path)])
     assert found(folder) == before
 
@@ -223,9 +223,9 @@ def test_results_that_turn_unwritable_are_no_fault_of_a_trial(folder, monkeypatc
     pretend_to_search(monkeypatch, {"bb": error}, ends=True)
     assert search_again.main([str(folder.path)]) == 75
     out = capsys.readouterr().out
-    assert "ending    results cannot be written: make room or get leave to write, and run the same command" in out
+    assert "ending    results cannot be written: free disk space or get write permission, and run the same" in out
     assert "(in trouble" in out
-    assert "1 of 2 trials are not searched again yet: run the same command again" in out
+    assert "1 of 2 trials are not yet searched again: run the same command to continue" in out
     assert "FAILED" not in out
 
 
@@ -265,7 +265,7 @@ def test_a_ray_that_is_not_up_in_time_leaves_all_trials_as_they_are_to_be_search
     assert search_again.main([str(folder.path), "--choice", "joint"]) == 75
     out = capsys.readouterr().out
     assert "RAY       Ray did not start in time" in out
-    assert "2 of 2 trials are not searched again yet: run the same command again" in out
+    assert "2 of 2 trials are not yet searched again: run the same command to continue" in out
     assert read_table(folder, "trials").equals(before)
 
 
@@ -273,9 +273,9 @@ def test_a_sweep_without_predictions_has_nothing_to_search(tmp_path):
     folder = SweepFolder(tmp_path / "s")
     folder.path.mkdir()
     folder.sweep_file.write_text(FILE)
-    with pytest.raises(InputError, match="has no trial with predictions, and there is nothing else to search"):
+    with pytest.raises(InputError, match="has no trial with predictions: run the sweep first"):
         search_again.main([str(folder.path)])
-    with pytest.raises(InputError, match="holds no sweep"):
+    with pytest.raises(InputError, match="is not a sweep's folder"):
         search_again.main([str(tmp_path / "nothing")])
 
 
@@ -288,8 +288,8 @@ def test_running_the_sweep_with_other_settings_says_what_stands_searched_otherwi
 
     assert tell() == tell(methods=("greedy",)) == ""
     assert tell(choice="joint") == (
-        "2 of them were searched with other settings than trial.search has now: "
-        f"ser-ray postprocess {folder.path} searches them again\n"
+        "2 of them were searched with settings other than the present trial.search: ser-ray postprocess "
+        f"{folder.path} searches them again\n"
     )
 
 

@@ -195,7 +195,7 @@ def test_a_search_that_kills_its_actor_fails_alone(told, folder, quick_actor):
     assert [key for key, _ in told.events] == ["k1", "deadly", "k2"]
     assert told.errors["k1"] is told.errors["k2"] is None
     assert type(told.errors["deadly"]) is SearchLostError
-    assert str(told.errors["deadly"]) == "its process was lost 4 times (killed, or out of memory?)"
+    assert str(told.errors["deadly"]) == "its process died 4 times (killed, or out of memory?)"
     assert (folder.path / "tries").read_text() == "deadly\n" * 4, "once, and three times again"
 
 

@@ -6,14 +6,14 @@ import os
 import pytest
 
 from ser_ray.corpus import open_corpus
+from ser_ray.corpus.store import local_copy as module
 from ser_ray.corpus.store import verifying
-from ser_ray.corpus.store.files import AlteredError
+from ser_ray.corpus.store.local_copy import local_corpus
+from ser_ray.corpus.store.manifest import AlteredError
+from ser_ray.corpus.store.verifying import verify_corpus
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.running import local_corpus as module
-from ser_ray.sweep.running.local_corpus import local_corpus, verify_corpus
-from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.worker import run_trial
+from ser_ray.sweep.running.worker import WorkerOptions, run_trial
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_there_is_no_bound(read):
 
 def test_a_trial_reads_the_copy_and_stays_the_same_trial(trial, disk, two_file_systems):
     said = []
-    near = local_corpus(trial.corpus, str(disk), lambda: None, said.append)
+    near = local_corpus(trial.corpus, str(disk), said.append)
     assert near.path == disk / f"ser_ray-corpora-{os.getuid()}" / trial.corpus.fingerprint
     assert said[-1] == f"the corpus is read from {near.path}"
     assert (near.fingerprint, near.name) == (trial.corpus.fingerprint, trial.corpus.name)
@@ -78,7 +78,7 @@ def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypa
     monkeypatch.setenv("JOB_DISK", str(disk))
     monkeypatch.setenv("HOME", str(disk / "home"))
     for given, place in (("$JOB_DISK/a", disk / "a"), ("${JOB_DISK}/b", disk / "b"), ("~/c", disk / "home" / "c")):
-        near = local_corpus(trial.corpus, given, lambda: None)
+        near = local_corpus(trial.corpus, given, print)
         assert near.path.is_relative_to(place)
 
 
@@ -87,22 +87,23 @@ def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypa
     [
         ("$NOT_HERE/x", "NOT_HERE is not set on this node"),
         ("/x/${NOT_HERE}", "NOT_HERE is not set on this node"),
-        ("$RELATIVE", "that is here, no absolute path, on this node"),
+        ("$RELATIVE", "that is here, not an absolute path, on this node"),
     ],
 )
 def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, monkeypatch, given, why):
     monkeypatch.setenv("RELATIVE", "here")
     monkeypatch.delenv("NOT_HERE", raising=False)
     said = []
-    assert local_corpus(trial.corpus, given, lambda: None, said.append) is trial.corpus
+    assert local_corpus(trial.corpus, given, said.append) is trial.corpus
     assert said == [f"resources.staging is {given}, but {why}: the corpus is read from {trial.corpus.path}"]
 
 
 def test_on_the_file_system_of_the_corpus_nothing_is_copied(trial, disk):
     said = []
-    assert local_corpus(trial.corpus, str(disk), lambda: None, said.append) is trial.corpus
+    assert local_corpus(trial.corpus, str(disk), said.append) is trial.corpus
     assert said == [
-        f"resources.staging is {disk}, on the file system where the corpus lies: it is read from {trial.corpus.path}"
+        f"resources.staging is {disk}, on the same file system as the corpus: no local copy is made, the corpus is "
+        f"read from {trial.corpus.path}"
     ]
     assert not disk.exists()
 
@@ -163,21 +164,22 @@ def test_a_copy_is_not_hashed_again_and_one_that_is_altered_later_is_named(
     monkeypatch.setattr(
         verifying, "hash_file", lambda path, *how, **also: hashed.append(path) or take(path, *how, **also)
     )
-    near = local_corpus(trial.corpus, staging, lambda: None)
-    verify_corpus(near, lambda: None)
+    near = local_corpus(trial.corpus, staging, print)
+    verify_corpus(near, print)
     assert hashed == []
     shard = near.path / "shards" / "00000.arrow"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)
     with pytest.raises(AlteredError, match=rf"shard {shard} was altered"):
-        verify_corpus(local_corpus(trial.corpus, staging, lambda: None), lambda: None)
+        verify_corpus(local_corpus(trial.corpus, staging, print), print)
 
 
 def test_a_trial_that_is_to_end_does_not_copy_on(trial, disk, tmp_path, two_file_systems, monkeypatch):
     given = options_of(tmp_path, str(disk))
-    monkeypatch.setattr("ser_ray.sweep.running.worker._seldom", lambda condition: lambda: True)
+    asked = iter([False])  # to begin with, and then True
+    monkeypatch.setattr("ser_ray.sweep.running.worker._stop_check", lambda go_file: lambda: next(asked, True))
     assert run_trial(trial, 0.0, given, lambda report: None) is None
-    assert "asked to end: before its first step, while its corpus was being copied" in log_of(trial)
+    assert "stop requested: before its first step, while its corpus was being copied" in log_of(trial)
     assert not trial.folder.part("trials", trial.key).exists()
     assert not list(disk.rglob("corpus.json"))

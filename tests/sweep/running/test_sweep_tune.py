@@ -30,9 +30,9 @@ def scheduling(make_trial, tiny_config, tmp_path):
     return made
 
 
-def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure(scheduling):
-    scheduler = SimpleNamespace(on_trial_result=lambda controller, trial, result: TrialScheduler.STOP)
-    decide = tune._noting(scheduler, scheduling).on_trial_result
+def test_a_trial_is_not_stopped_after_its_last_epoch_or_for_what_is_no_figure(scheduling, monkeypatch):
+    monkeypatch.setattr(ASHAScheduler, "on_trial_result", lambda *_: TrialScheduler.STOP)
+    decide = tune._scheduler(Schedule(early_stopping="asha"), 20, scheduling).on_trial_result
     short, long = (SimpleNamespace(config={"trial": trial}) for trial in scheduling.queue.given.values())
     assert decide(None, short, {"epoch": 10}) == TrialScheduler.CONTINUE
     assert decide(None, long, {"epoch": 0, UNWRITABLE: "full"}) == TrialScheduler.CONTINUE
@@ -46,18 +46,18 @@ def test_the_reason_of_a_lost_trial_says_what_is_known_of_it(make_trial, tiny_co
     raised = RayTaskError("train", "traceback", NotADirectoryError("logs is a file"))
     assert tune._reason_of_loss(trial, raised) == "NotADirectoryError: logs is a file (3 times)"
     batch = "its batches are 3 x 0.08 s"
-    assert tune._reason_of_loss(trial, None) == f"its process was lost (3 times; killed, or out of memory? {batch})"
+    assert tune._reason_of_loss(trial, None) == f"its process died (3 times; killed, or out of memory? {batch})"
     low = OutOfMemoryError("Task was killed due to the node running low on memory.")
     assert tune._reason_of_loss(trial, low) == (
-        f"its node ran out of memory and Ray ended its process (3 times; {batch}: make them smaller)"
+        f"its node ran out of memory and Ray killed its process (3 times; {batch}: use smaller ones)"
     )
     log = trial.folder.log(trial.key)
     log.parent.mkdir(parents=True)
     log.write_text(f"trial {trial.key} on cpu: ...\nTimeout (0:30:00)!\nThread 0x1 (most recent call first):\n")
-    assert "gave no sign of life for schedule.silence_minutes (3 times" in tune._reason_of_loss(trial, None)
+    assert "reported no progress for schedule.silence_minutes (3 times" in tune._reason_of_loss(trial, None)
     with log.open("a") as file:
         file.write(f"trial {trial.key} on cpu: ...\n")
-    assert "its process was lost" in tune._reason_of_loss(trial, None)
+    assert "its process died" in tune._reason_of_loss(trial, None)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ from ser_ray.sweep.nodes.ray_folder import prepare_environment
 from ser_ray.sweep.nodes.stop import StopRequest
 from ser_ray.sweep.nodes.trial_resources import TrialResources
 from ser_ray.sweep.running import trainable, tune
-from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.queue import TrialQueue
-from ser_ray.sweep.running.worker import DeviceFaultError
+from ser_ray.sweep.running.worker import DeviceFaultError, WorkerOptions
 from ser_ray.sweep.spec.config import Schedule
 from ser_ray.trial.place import NOWHERE
 
@@ -61,7 +60,7 @@ class Told:
     """In the place of what a run makes of its trials' ends."""
 
     def __init__(self):
-        self.faults, self.failures, self.lefts, self.shares = [], {}, [], {}
+        self.faults, self.failures, self.lefts, self.shares, self.places = [], {}, [], {}, {}
 
     def started(self, key, kill):
         pass
@@ -162,7 +161,7 @@ def test_a_faulty_gpu_is_set_aside_and_named_and_its_trials_go_on_elsewhere(trai
 def test_a_trial_that_faults_wherever_it_is_put_fails_alone(train):
     noted, told = train(4, bad=(2,))
     ((key, reason),) = told.failures.items()
-    assert reason.startswith("its GPU was at fault 3 times (")
+    assert reason.startswith("GPU faults ended it 3 times (")
     assert reason.endswith("): CUDA error: uncorrectable ECC error encountered")
     assert len({one["gpu"] for one in noted if one["key"] == key}) >= 2
     assert len(told.shares) == 3
@@ -170,7 +169,7 @@ def test_a_trial_that_faults_wherever_it_is_put_fails_alone(train):
 
 def test_without_a_gpu_that_works_the_run_ends_and_its_trials_stay_open(train):
     noted, told = train(8, bad=("0", "1", "2", "3"))
-    assert told.stop.reason == "no GPU is left that works: look at them with ser-ray doctor"
+    assert told.stop.reason == "no working GPU is left: check them with ser-ray doctor"
     aside = [fault for _, fault in told.faults if fault.set_aside]
     assert {fault.gpu for fault in aside} == {one["gpu"] for one in noted} == {"0", "1", "2", "3"}
     assert not told.shares

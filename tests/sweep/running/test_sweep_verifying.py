@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from ser_ray.corpus import open_corpus
-from ser_ray.corpus.store.files import AlteredError
+from ser_ray.corpus.store import verifying
+from ser_ray.corpus.store.manifest import AlteredError
+from ser_ray.corpus.store.verifying import verification, verify_corpus
 from ser_ray.errors import InputError
 from ser_ray.results import SweepFolder, read_table
-from ser_ray.sweep.running import local_corpus
-from ser_ray.sweep.running.local_corpus import CorpusVerification, verify_corpus
-from ser_ray.sweep.running.options import WorkerOptions
 from ser_ray.sweep.running.trainable import ALTERED, PLACE, UNWRITABLE, train_one
-from ser_ray.sweep.running.worker import run_trial
+from ser_ray.sweep.running.worker import WorkerOptions, run_trial
 from ser_ray.sweep.spec.config import Resources
 from ser_ray.trial import search_trial
 from ser_ray.trial.place import Place, place_here
@@ -87,10 +86,10 @@ def test_a_trial_on_an_altered_corpus_leaves_no_figures_and_stays_open(trial, op
 
 
 def test_what_was_verified_before_does_not_hide_what_was_altered_since(trial, options):
-    verify_corpus(trial.corpus, lambda: None)
+    verify_corpus(trial.corpus, print)
     alter(trial.corpus)
     with pytest.raises(AlteredError):
-        verify_corpus(trial.corpus, lambda: None)
+        verify_corpus(trial.corpus, print)
 
 
 def test_the_option_leaves_the_corpus_unread_and_the_row_says_so(trial, options):
@@ -113,13 +112,13 @@ def test_a_worker_tells_the_driver_where_it_is_and_what_was_altered(trial, optio
 
 
 def test_the_driver_is_told_beside_other_work(corpus):
-    with CorpusVerification(corpus, print) as verification:
-        verification.wait(lambda: False)
+    with verification(corpus, print) as wait_for_it:
+        wait_for_it(lambda: False)
     alter(corpus)
-    with CorpusVerification(corpus, print) as verification, pytest.raises(AlteredError, match=r"00000.arrow"):
-        verification.wait(lambda: False)
-    with CorpusVerification(None, print) as verification:
-        verification.wait(lambda: False)
+    with verification(corpus, print) as wait_for_it, pytest.raises(AlteredError, match=r"00000.arrow"):
+        wait_for_it(lambda: False)
+    with verification(None, print) as wait_for_it:
+        wait_for_it(lambda: False)
 
 
 def test_a_run_that_ends_does_not_wait_for_it(corpus, monkeypatch):
@@ -130,10 +129,10 @@ def test_a_run_that_ends_does_not_wait_for_it(corpus, monkeypatch):
             begun.set()
             on_block()
 
-    monkeypatch.setattr(local_corpus, "verify_shards", for_ever)
-    with CorpusVerification(corpus, print) as verification:
+    monkeypatch.setattr(verifying, "verify_shards", for_ever)
+    with verification(corpus, print) as wait_for_it:
         assert begun.wait(10)
-        verification.wait(lambda: True)
+        wait_for_it(lambda: True)
 
 
 RUN = """
@@ -141,8 +140,8 @@ import sys
 from ser_ray import cli
 from ser_ray.sweep.running import driver as work
 if sys.argv[1] == "by a trial":
-    kind = work.CorpusVerification
-    work.CorpusVerification = lambda corpus, say: kind(None, say)
+    verify = work.verification
+    work.verification = lambda corpus, say: verify(None, say)
 sys.exit(cli.main(["sweep", *sys.argv[2:]]))
 """
 

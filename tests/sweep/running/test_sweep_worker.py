@@ -14,8 +14,7 @@ from ruamel.yaml import YAML
 
 from ser_ray.corpus import Corpus
 from ser_ray.results import read_table
-from ser_ray.sweep.running.options import WorkerOptions
-from ser_ray.sweep.running.worker import DeviceFaultError, one_line, run_trial, was_hung
+from ser_ray.sweep.running.worker import DeviceFaultError, WorkerOptions, one_line, run_trial, was_hung
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.trial import keyed_config
 from ser_ray.trial.log import starts
@@ -150,7 +149,7 @@ def test_a_trial_that_is_out_of_memory_says_batch_and_device_and_what_to_change(
     assert error.startswith("out of memory on this host's CPU, with batches of 3 x 0.08 s and ")
     assert "try a smaller training.batch_size or training.sequence_s, or fewer trials at once" in error
     assert trial.corpus.asked == 2
-    assert "trying once more from the last checkpoint" in trial.folder.log(trial.key).read_text()
+    assert "retrying once from the last checkpoint" in trial.folder.log(trial.key).read_text()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +188,7 @@ def test_memory_that_is_short_for_cuda_itself_is_said_as_any_other(trial, option
     monkeypatch.setattr("torch.cuda.get_device_name", no_context)
     assert run_trial(trial, 0.25, options, print) is None
     assert row_of(trial)["error"].startswith(
-        "out of memory on the GPU, of which a trial has 0.25, with batches of 3 x "
+        "out of memory on the GPU, of which this trial may use 0.25, with batches of 3 x "
     )
 
 
@@ -215,7 +214,7 @@ def test_a_trial_ends_when_its_run_is_to_end_and_goes_on_later(trial, options, m
     assert run_trial(long, 0.0, options, stop_soon) is None
     assert 2 <= attempts_made[-1] < 400
     assert not long.folder.part("trials", long.key).exists()
-    assert "asked to end: saved in epoch" in long.folder.log(long.key).read_text()
+    assert "stop requested: saved in epoch" in long.folder.log(long.key).read_text()
     saved = load_checkpoint(long.folder.checkpoints(long.key) / "last.pt")
     assert len(saved["epochs"]) == attempts_made[-1]
 
@@ -232,7 +231,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from types import SimpleNamespace
 from ser_ray.sweep.running import worker
-from ser_ray.sweep.running.options import WorkerOptions
+from ser_ray.sweep.running.worker import WorkerOptions
 from ser_ray.results import SweepFolder
 from ser_ray.trial import TrialConfig
 

@@ -134,7 +134,8 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("trial: {training: {dropout: 0}}", "unknown key dropout in trial.training; did you mean trial.model.dropout?"),
         ("trial: {corpus: x}", "s.yaml:2:9: unknown key corpus in trial; corpus belongs at the top of the file"),
         ("explore: [{model: [3]}]", "model in explore[0] is a section; explore one of its keys, such as"),
-        ("explore: [{search.methods: [[greedy]]}]", "search.methods in explore[0] cannot be explored: every search"),
+        ("explore: [{search.methods: [[greedy]]}]", "search.methods in explore[0] cannot be explored: all searches use "
+         "the same predictions"),
         # the wrong kind of value
         ("trial: {training: {epochs: '3'}}", 's.yaml:2:20: trial.training.epochs is "3", but must be a whole number of '
          "at least 1; write 3 without quotes"),
@@ -144,7 +145,7 @@ def test_explorable_are_the_fields_of_model_and_training():
          "above 0; write 1e-4 without quotes"),
         ("trial: {training: {learning_rate: true}}", "trial.training.learning_rate is true, but must be a number"),
         ("trial: {training: {sequence_s: [6, 20]}}", "trial.training.sequence_s is [6, 20], but must be a number above "
-         "0 and at most 86400; lists of values to try go under explore"),
+         "0 and at most 86400; put lists of values to try under explore"),
         # beyond all use: more than a table, a clock or a memory holds
         ("trial: {training: {seed: 9223372036854775808}}", "s.yaml:2:20: trial.training.seed is 9223372036854775808, "
          "but must be a whole number of at least 0 and at most 9e+18"),
@@ -156,7 +157,8 @@ def test_explorable_are_the_fields_of_model_and_training():
          " is 99999999999999999999, but must be a whole number of at least 1 and at most 1e+09"),
         ("schedule: {silence_minutes: 1e300}", "is 1e+300, but must be a number above 0 and at most 1e+06"),
         ("schedule: {max_hours: 1e300}", "must be a number above 0 or null and at most 1e+06"),
-        ("trial: {training: {epochs: " + "9" * 10_000 + "}}", "s.yaml:2:28: '" + "9" * 75 + " ... is no int of at most "
+        ("trial: {training: {epochs: " + "9" * 10_000 + "}}", "s.yaml:2:28: '" + "9" * 75 + " ... is not a valid int "
+         "of at most "
          "4300 digits"),
         ("trial: {training: {epochs: " + "9" * 1_000 + "}}", "trial.training.epochs is " + "9" * 76 + " ..., but must"),
         ('corpus: "a\\0b"', "but must be a folder of shards (a path of at most 4095 printable characters)"),
@@ -177,7 +179,7 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("trial: {training: {epochs: 0}}", "trial.training.epochs is 0, but must be a whole number of at least 1"),
         ("trial: {model: {dropout: 1}}", "trial.model.dropout is 1, but must be a number of at least 0 and below 1"),
         ("trial: {training: {sequence_s: .inf}}", "trial.training.sequence_s is inf, but must be a number above 0 and "
-         "at most 86400; infinite and undefined numbers are refused"),
+         "at most 86400; infinity and NaN are not allowed"),
         ("trial: {model: {pools: [10, 0, 8]}}", "trial.model.pools[1] is 0, but must be a whole number of at least 1"),
         ("replicates: 0", "s.yaml:2:1: replicates is 0, but must be a whole number of at least 1"),
         ("schedule: {max_trials: 0}", "schedule.max_trials is 0, but must be a whole number of at least 1 or null"),
@@ -215,21 +217,22 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("explore: [{model.kernels: [8, 6, 6]}]", "explore[0].model.kernels is [8, 6, 6], but each value of "
          "model.kernels is a list itself; write [[8, 6, 6]]"),
         ("explore:\n  - model.kernels: [[8, 6, 6], [4, 4, 4]]\n    model.pools: [[10, 8, 8]]",
-         "s.yaml:3:5: explore[0]: lists of one item go together and need equally many values, but model.kernels has "
-         "2, model.pools has 1; to combine each with each, give them items of their own"),
-        ("explore: [{design: {}, training.seed: [1]}]", "explore[0] has training.seed beside design; design stands "
-         "alone"),
-        ("explore: [{design: {}}, {model.pools: [[10, 8, 8]]}]", "s.yaml:2:26: model.pools is explored by explore[0] "
-         "already; explore each key once"),
-        ("explore: [{training.seed: [1]}, {training.seed: [2]}]", "training.seed is explored by explore[0] already"),
-        ("replicates: 2\nexplore: [{training.seed: [1, 2]}]", "s.yaml:3:12: training.seed is explored beside "
-         "replicates: 2; replicates are seeds, so keep one of the two"),
+         "s.yaml:3:5: explore[0]: lists in one item are paired and need the same number of values, but model.kernels "
+         "has 2, model.pools has 1; to combine all values, put each list in an item of its own"),
+        ("explore: [{design: {}, training.seed: [1]}]", "explore[0] has both training.seed and design; design must be "
+         "the only key"),
+        ("explore: [{design: {}}, {model.pools: [[10, 8, 8]]}]", "s.yaml:2:26: model.pools is already explored by "
+         "explore[0]; explore each key once"),
+        ("explore: [{training.seed: [1]}, {training.seed: [2]}]", "training.seed is already explored by explore[0]"),
+        ("replicates: 2\nexplore: [{training.seed: [1, 2]}]", "s.yaml:3:12: training.seed is explored although "
+         "replicates is 2; replicates are seeds, so use only one "
+         "of the two"),
         # ranges
         ("explore: [{training.seed: {from: 0, to: 5}}]", "explore[0].training.seed.step is missing, but must be a "
          "number"),
         ("explore: [{training.seed: {from: 0, to: x, step: 1}}]", 'explore[0].training.seed.to is "x", but must be a'),
-        ("explore: [{training.seed: {from: 0, to: 5, step: 0}}]", "but a range goes upwards: step above 0"),
-        ("explore: [{training.seed: {from: 5, to: 0, step: 1}}]", "but a range goes upwards: step above 0, to not "
+        ("explore: [{training.seed: {from: 0, to: 5, step: 0}}]", "but a range must increase: step above 0"),
+        ("explore: [{training.seed: {from: 5, to: 0, step: 1}}]", "but a range must increase: step above 0, to not "
          "below from"),
         ("explore: [{training.seed: {from: 0, to: 5, step: 2}}]", "explore[0].training.seed does not reach its end 5 "
          "in steps of 2; end at 4 or 6"),
@@ -326,14 +329,14 @@ def test_a_sweep_file_cannot_name_code(tmp_path, canary, place, code):
     said = str(refused.value)
     assert said.startswith(f"{file}:")
     assert "tag !" in said
-    assert "never names code or types to load; remove the tag" in said
+    assert "contains only strings, numbers, lists and mappings; remove the tag" in said
 
 
 @pytest.mark.parametrize("code", CODE)
 def test_neither_can_an_option(tmp_path, canary, code):
     file = tmp_path / "s.yaml"
     file.write_text("name: x")
-    with pytest.raises(InputError, match="never names code or types to load"):
+    with pytest.raises(InputError, match="contains only strings, numbers, lists and mappings; remove the tag"):
         load_sweep(file, [f"training.loss={code}"])
 
 
@@ -347,14 +350,14 @@ def test_words_that_look_like_code_are_words(read, canary):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("explore: [&x {training.seed: [1]}, {<<: *x}]", "merge keys (<<) are not read; write the keys out"),
-        ("trial: &x {model: *x}", "aliases (*) make this endless or above 200000 values"),
+        ("explore: [&x {training.seed: [1]}, {<<: *x}]", "merge keys (<<) are not supported; write the keys out"),
+        ("trial: &x {model: *x}", "aliases (*) make this recursive or larger than 200000 values"),
         (
             "\n".join(
                 ["trial:", "  a: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
                 + [f"  b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
             ),
-            "aliases (*) make this endless or above 200000 values",
+            "aliases (*) make this recursive or larger than 200000 values",
         ),
     ],
     ids=["merge", "endless", "bomb"],

@@ -94,7 +94,7 @@ def test_fields_are_drawn_independently_of_one_another():
          "such as {count: 20,"),
         ("{model.hidden: [8]}", "s.yaml:3:4: explore[0].KIND.count is missing, but must be a whole "
          "number of at least 1 and at most 100000"),
-        ("{count: 3}", "s.yaml:3:4: explore[0].KIND names no field; give it one, such as model.hidden: [64, 128, 256]"),
+        ("{count: 3}", "s.yaml:3:4: explore[0].KIND has no field; add one, such as model.hidden: [64, 128, 256]"),
         ("{count: 0, model.hidden: [8]}", "s.yaml:3:13: explore[0].KIND.count is 0, but must be a whole number of at "
          "least 1 and at most 100000"),
         ("{count: 1e6, model.hidden: [8]}", "explore[0].KIND.count is 1000000.0, but must be a whole number of at"),
@@ -129,7 +129,7 @@ def test_fields_are_drawn_independently_of_one_another():
         ("{count: 2, training.decay: {low: 0.5, high: 0.2}}", "low 0.5 is not below high 0.2; a single value is a"),
         ("{count: 2, training.decay: {low: 0, high: 0.5, log: 1}}", "decay.log is 1, but must be true or false"),
         ("{count: 2, training.decay: {low: 0, high: 0.5, log: true}}", "low is 0.0, but with log it must be above 0"),
-        ("{count: 2, training.decay: {low: 0.1, high: 0.5, log: true, step: 0.1}}", "log and step do not go together"),
+        ("{count: 2, training.decay: {low: 0.1, high: 0.5, log: true, step: 0.1}}", "log and step cannot be combined"),
         ("{count: 2, training.decay: {low: 0, high: 0.5, step: 0}}", "decay.step is 0, but must be a number above 0"),
         ("{count: 2, training.decay: {low: 0, high: 0.5, step: 0.2}}", "s.yaml:3:23: explore[0].KIND.training.decay: "
          "its high 0.5 is not reached from 0.0 in steps of 0.2; end at 0.4 or 0.6"),
@@ -158,7 +158,8 @@ def test_startup_is_the_guided_search_s_alone(read):
 def test_a_search_stands_alone_in_its_item(read):
     said = refusal(read, "- random: {count: 2, model.hidden: [8]}\n  model.dropout: [0.1]")
     assert said == (
-        "s.yaml:4:3: explore[0] has model.dropout beside random; random stands alone, give the rest an item of its own"
+        "s.yaml:4:3: explore[0] has both model.dropout and random; random must be the only key of its item, so move "
+        "the rest to another item"
     )
 
 
@@ -166,15 +167,15 @@ def test_a_guided_search_stands_alone_under_explore(read):
     said = refusal(read, "- model.dropout: [0, 0.5]\n- guided: {count: 2, model.hidden: [8]}")
     assert said == (
         "s.yaml:4:3: explore[1].guided proposes whole configurations and must be the only item of explore; "
-        "give it the other keys too, or use random, which multiplies with other items"
+        "move the other keys into it, or use random, which combines with other items"
     )
 
 
 def test_a_field_is_explored_once(read):
     said = refusal(read, "- model.hidden: [8, 9]\n- random: {count: 2, model.hidden: [8]}")
-    assert said == "s.yaml:4:22: model.hidden is explored by explore[0] already; explore each key once"
+    assert said == "s.yaml:4:22: model.hidden is already explored by explore[0]; explore each key once"
 
 
 def test_seeds_are_not_searched_beside_replicates(read):
-    with pytest.raises(InputError, match=r"^s\.yaml:3:32: training\.seed is explored beside replicates: 2"):
+    with pytest.raises(InputError, match=r"^s\.yaml:3:32: training\.seed is explored although replicates is 2"):
         read("name: x\nreplicates: 2\nexplore: [{random: {count: 2,  training.seed: [1, 2]}}]")

@@ -52,21 +52,22 @@ def test_the_document_itself_is_left_alone():
         ("training.epochs", "--set training.epochs: no '='; write --set KEY=VALUE"),
         ("training.epochs=", "--set training.epochs=: no value after '='; write null for none"),
         ("training.epochs=[", "--set training.epochs=[: not valid YAML"),
-        ("training.loss=!!python/name:os.system", "tag !!python/name:os.system is refused"),
+        ("training.loss=!!python/name:os.system", "tag !!python/name:os.system is not allowed"),
         ("training.epoch=3", "--set training.epoch=3: unknown key training.epoch; did you mean training.epochs?"),
         ("epochs=3", "--set epochs=3: unknown key epochs; did you mean training.epochs?"),
         ("max_hours=3", "unknown key max_hours; did you mean schedule.max_hours?"),
         ("zzz=3", "--set zzz=3: unknown key zzz (known: name, corpus, explore, replicates, model.channels,"),
         ("model=3", "--set model=3: model is a section; set one of its keys, such as trial.model.channels"),
         ("schedule={}", "schedule is a section; set one of its keys, such as schedule.early_stopping"),
-        ("explore.0.design=3", "explore is a list and set as a whole, such as --set 'explore=[{training.sequence_s"),
+        ("explore.0.design=3", "explore is a list and can only be set as a whole, such as --set "
+                               "'explore=[{training.sequence_s"),
         ("training.epochs='3'", "--set training.epochs='3': trial.training.epochs is \"3\", but must be a whole"),
         ("model.kernels=[8, 0, 6]", "--set model.kernels=[8, 0, 6]: trial.model.kernels[1] is 0, but must be a whole"),
         ("schedule.max_hours=none", "--set schedule.max_hours=none: schedule.max_hours is \"none\""),
         ("replicates=0", "--set replicates=0: replicates is 0, but must be a whole number of at least 1"),
         ("explore=[{training.seed: [a]}]", "--set explore=[{training.seed: [a]}]: explore[0].training.seed[0] is"),
         ("training.sequence_s=6", "--set training.sequence_s=6: training.sequence_s is explored in s.yaml:3:12, so "
-         "that this would change nothing; set explore"),
+                                  "setting it has no effect; set explore instead"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_the_option(assignment, message):
@@ -77,7 +78,7 @@ def test_a_mistake_names_the_option(assignment, message):
 
 
 def test_a_broken_section_in_the_file_is_not_papered_over():
-    with pytest.raises(InputError, match="trial is no mapping in the sweep file; mend that first"):
+    with pytest.raises(InputError, match="trial is not a mapping in the sweep file; correct that first"):
         changed("training.epochs=3", text="name: x\ntrial: 3")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_ray.sweep.planning.slots import at_once_on_a_gpu, search_actors, slots, taken
+from ser_ray.sweep.nodes.trial_resources import slots, taken
 from ser_ray.sweep.spec.config import Resources
 
 
@@ -66,25 +66,3 @@ def test_trials_fit_into_nodes_each_by_itself(nodes, cpus, gpus, expected):
 )
 def test_without_a_gpu_a_trial_takes_one_core(cpus, share, gpus, expected):
     assert taken(Resources(cpus=cpus, gpus=share), gpus) == expected
-
-
-@pytest.mark.parametrize(
-    ("asked", "cpus", "training", "actors"),
-    [
-        (None, 2.0, 2.0, 1),  # a laptop: one, beside the trials
-        (None, 64.0, 32.0, 32),
-        (None, 64.0, 0.0, 64),  # nothing is trained
-        (None, 4.0, 3.5, 1),
-        (3, 64.0, 64.0, 3),
-    ],
-)
-def test_searches_take_the_cores_that_trials_leave(asked, cpus, training, actors):
-    assert search_actors(asked, cpus, training) == actors
-
-
-@pytest.mark.parametrize(
-    ("gpus", "trials", "expected"),
-    [(0.25, 99, 4), (0.25, 3, 3), (0.3, 99, 3), (1.0, 99, 1), (2.0, 99, 1), (0.0, 99, 1), (0.25, 0, 1)],
-)
-def test_as_many_share_a_gpu_as_there_are_and_as_it_has_room_for(gpus, trials, expected):
-    assert at_once_on_a_gpu(gpus, trials) == expected
