@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ser_ray.errors import InputError
 from ser_ray.files import errors_naming, sync
 from ser_ray.results import read_table
-from ser_ray.sweep.planning.explore import CorpusFit, Setting, TrialFactory, resolver
+from ser_ray.sweep.planning.explore import Setting, TrialFactory, resolver
+from ser_ray.sweep.planning.fit import CorpusFit
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.sweep.spec.items import GuidedSearch
 from ser_ray.sweep.spec.space import Axis, Choices, Space, Span, size_of

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ser_ray.corpus import Corpus
 from ser_ray.results import SweepFolder, write_planned
-from ser_ray.sweep.planning.explore import Configuration, CorpusFit, TrialFactory, configurations, evenly_spread
+from ser_ray.sweep.planning.explore import Configuration, TrialFactory, configurations, evenly_spread
+from ser_ray.sweep.planning.fit import CorpusFit
 from ser_ray.sweep.planning.guided import Guided
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.trial import Trial, TrialConfig
