@@ -1,4 +1,4 @@
-"""Expand a sweep into configurations: items multiply, lists in one item go together; check that they fit a corpus."""
+"""Expand a sweep into its configurations: items multiply, lists within one item go together; create the trials."""
 
 import dataclasses
 import functools
