@@ -132,7 +132,7 @@ class Network(nn.Module):
     def _drops(self, draw: Draw | None) -> Iterator[Dropout | None]:
         """Yield the dropout of each part that has one, in their order: front end or first block, blocks, TCN layers."""
         config = self.config
-        rates = [*config.layer_dropouts, *(config.temporal_dropout for _ in config.dilations)]
+        rates = [*config.layer_dropouts, *([config.temporal_dropout] * len(config.dilations) if self.tcn else [])]
         if self.training and draw is None and any(rates):
             draw = Draw(seed=int(torch.randint(2**63 - 1, ())), step=0)
         for layer, rate in enumerate(rates):

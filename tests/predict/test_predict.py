@@ -13,6 +13,7 @@ from scipy.signal import resample_poly
 
 from ser_ray import postprocess, predict
 from ser_ray.errors import InputError
+from ser_ray.results.added_fields import ADDED_FIELDS
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.training.loop import train
 
@@ -145,6 +146,7 @@ def test_best_pt_describes_itself_in_plain_data(case):
             "hidden": 5,
             "lstm_layers": 2,
             "targets": ["arousal", "valence"],
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in ADDED_FIELDS["model"].items()},
         },
         "label_rate": 250.0,
         "sample_rate": 16000,

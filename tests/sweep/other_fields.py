@@ -9,7 +9,29 @@ OTHER_MODEL = {
     "hidden": 255,
     "lstm_layers": 1,
     "targets": ("valence", "arousal"),
+    "front_end": "filterbank",
+    "filters": 41,
+    "width_ms": 30.0,
+    "hop_ms": 5.0,
+    "filter_start": "random",
+    "filter_rate": 1.0,
+    "compression": "log",
+    "normalization": "running",
+    "average": 2,
+    "dropouts": (0.5, 0.5, 0.4),
+    "temporal": "bilstm",
+    "dilations": (1, 2),
+    "tcn_kernel": 3,
+    "causal": True,
+    "temporal_dropout": 0.1,
 }
+NEEDS = {
+    **{name: {"front_end": "filterbank"} for name in ("filters", "width_ms", "hop_ms", "filter_start", "filter_rate")},
+    **{name: {"temporal": "tcn"} for name in ("dilations", "tcn_kernel", "causal", "temporal_dropout")},
+}
+"""Fields of a part that is not the default, and what chooses that part."""
+TOGETHER = [name for name in OTHER_MODEL if NEEDS.get(name, {}).get("temporal") is None and name != "dropouts"]
+"""Fields of a model whose other values go together."""
 OTHER_TRAINING = {
     "epochs": 99,
     "patience": 3,
@@ -28,4 +50,5 @@ OTHER_TRAINING = {
     "seed": 1,
     "limit_recordings": 3,
     "limit_s": 30.0,
+    "clip_norm": 1.0,
 }

@@ -35,10 +35,10 @@ def slots(nodes: Iterable[tuple[float, float]], cpus: float, gpus: float) -> int
     """
     count = 0
     for cores, there in nodes:
-        fit = int(cores / cpus)
+        fit = cores / cpus  # infinite where only the GPUs of a node are asked for
         if gpus:
             fit = min(fit, int(there / gpus) if gpus >= 1 else int(there) * int(1 / gpus))
-        count += fit
+        count += int(fit)
     return count
 
 

@@ -132,7 +132,7 @@ def _print_devices(devices: "Sequence[DeviceHours]") -> None:
     table = Table(box=None, padding=(0, 1))
     table.add_column("device", overflow="fold")
     table.add_column("measured trials", justify="right")
-    table.add_column("immediately", justify="right")
+    table.add_column("at once", justify="right")
     table.add_column("hours", justify="right", no_wrap=True)
     for device in devices:
         measured = str(device.measured or "a step")

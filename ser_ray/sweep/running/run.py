@@ -90,7 +90,7 @@ def _prepare_folder(plan: Plan, trials: Sequence[Trial], options: RunOptions) ->
     except OSError as error:
         raise results_unwritable(folder.path, error) from error
     for source, count in sorted(Counter(taken.values()).items()):
-        print(f"{count} trials are taken over from {source}")
+        print(f"{counted(count, 'trial')} reused from {source}")
 
 
 def _remove_left(folder: Path, age_s: float) -> None:

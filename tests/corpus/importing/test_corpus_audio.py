@@ -81,7 +81,7 @@ def test_a_header_that_promises_more_than_there_is_or_can_be(tmp_path):
 
 
 def test_decoding_holds_the_samples_once(tmp_path):
-    samples = noise(10 * audio.BLOCK_S * 16000)
+    samples = noise(30 * audio.BLOCK_S * 16000)
     soundfile.write(tmp_path / "x.wav", samples, 16000)
     tracemalloc.start()
     decoded = decode(tmp_path / "x.wav").samples

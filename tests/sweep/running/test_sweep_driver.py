@@ -83,8 +83,12 @@ def stuck():
 
 def test_hours_that_are_over_end_the_run_and_it_waits_for_what_is_saved(stop, stuck):
     (training, over), lines = stuck, []
-    threading.Timer(0.2, over.set).start()
-    with announce_stop(stop, lines.append, lambda: SAVING):
+
+    def log(line):
+        lines.append(line)
+        over.set()  # what is saved is saved
+
+    with announce_stop(stop, log, lambda: SAVING):
         wait_for_training(training, stop, 1e-9)
     assert not training.running
     assert stop.reason == "schedule.max_hours (1e-09) is reached"

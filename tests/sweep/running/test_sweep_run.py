@@ -153,7 +153,7 @@ def test_run_again_does_nothing_twice(swept):
     before = {p: p.stat().st_mtime_ns for p in (results / "tiny").rglob("*.p*t*")}
     code, out = run(file, results)
     assert code == 1
-    assert "3 of 3 trials stand already" in out
+    assert "3 of 3 trials have already ended" in out
     assert "starting Ray" not in out
     assert not tmp.exists()
     assert {p: p.stat().st_mtime_ns for p in (results / "tiny").rglob("*.p*t*")} == before
@@ -236,7 +236,7 @@ def test_a_schedule_stops_trials_and_keeps_their_rows(tiny_corpus, tmp_path):
         assert row["ccc_test_mean"] is None
         assert row["error"] is None
     code, out = run(file, tmp_path, "--set", "schedule.early_stopping=asha", "--set", "schedule.grace_epochs=2")
-    assert "4 of 4 trials stand already" in out
+    assert "4 of 4 trials have already ended" in out
 
 
 def test_dry_run_lists_and_runs_nothing(tiny_corpus, tmp_path):

@@ -114,7 +114,7 @@ def test_who_runs_all_finds_nothing_to_do_and_clears_up(shared, file, tmp_path):
     folder, _ = shared
     code, out = end(start(file, folder.path.parent))
     assert code == 0, out
-    assert "3 of 3 trials stand already" in out
+    assert "3 of 3 trials have already ended" in out
     assert "starting Ray" not in out
     assert not folder.tmp.exists()
 

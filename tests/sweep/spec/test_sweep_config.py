@@ -165,7 +165,7 @@ def test_explorable_are_the_fields_of_model_and_training():
         ("corpus: " + "x" * 5_000, 's.yaml:2:1: corpus is "' + "x" * 75 + " ..., but must be a folder of shards (a "),
         ("trial: {training: {patience: none}}", 'trial.training.patience is "none", but must be a whole number of at '
          "least 1 or null; write null"),
-        ("trial: {model: {channels: 64}}", "trial.model.channels is 64, but must be a list of at least one, each a "
+        ("trial: {model: {channels: 64}}", "trial.model.channels is 64, but must be a list, each a "
          "whole number of at least 1; write [64]"),
         ("trial: {model: {targets: arousal}}", 'but must be a list of at least one, each one of arousal, valence; '
          "write [arousal]"),
