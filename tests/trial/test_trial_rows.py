@@ -108,6 +108,17 @@ def test_the_networks_size_is_in_the_row(make_trial):
     assert columns["pooling"] == "max"
 
 
+def test_what_another_network_does_not_have_is_null(make_trial):
+    model = ModelConfig(
+        front_end="filterbank", channels=(8,), kernels=(3,), pools=(4,), dropouts=(0.1, 0.2), temporal="tcn"
+    )
+    columns = configured_columns(make_trial(TrialConfig(model=model)))
+    assert (columns["model"], columns["design"]) == ("filterbank_tcn", "25/10ms 3/4")
+    assert (columns["dropout"], columns["lstm_layers"]) == (None, None)
+    assert columns["overlap_ratios"] == [pytest.approx(0.6), pytest.approx(1 / 3)]
+    assert make_table("trials", [columns]).num_rows == 1
+
+
 def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     trial = make_trial(tiny_config())
     columns = trained_columns(trial, TRAINED, CPU, place_here(CPU))
