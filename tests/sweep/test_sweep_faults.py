@@ -140,7 +140,7 @@ def test_two_signals_end_at_once(storm):
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)  # so that they cannot save
     process.send_signal(signal.SIGINT)
-    run_until(process, "ending    asked")
+    run_until(process, "ending    received")
     time.sleep(1.1)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
