@@ -188,19 +188,19 @@ def through_the_runner(corpus: Corpus, place: Path, count: int, gpus: float, tit
     """Run a sweep of stand-ins and print what each of its trials took, and the driver's memory."""
     from ser_ray.sweep.running import driver, tune
 
-    original, cluster = tune._train_one, driver.cluster
+    original, cluster = tune.train_one, driver.cluster
 
-    def train_one(config: Mapping[str, Any], options: WorkerOptions) -> None:
+    def train_one(config: Mapping[str, Any], options: WorkerOptions, report: Callable[[dict[str, Any]], None]) -> None:
         from ser_ray.trial import train
 
         train.train_trial = stand_in
-        original(config, options)
+        original(config, options, report)
 
     def with_gpus(address: str | None, log: Path | None = None, **options: Any) -> AbstractContextManager[Any]:
         # Ray gives out GPUs that it is told of; the stand-ins touch none
         return cluster(address, log, gpus=2 if gpus else 0)
 
-    tune._train_one, driver.cluster = train_one, with_gpus
+    tune.train_one, driver.cluster = train_one, with_gpus
     plan = make_run(corpus, place, count, gpus)
     memory = _Memory(plan.folder, count)
     begin = time.perf_counter()
@@ -208,7 +208,7 @@ def through_the_runner(corpus: Corpus, place: Path, count: int, gpus: float, tit
         with memory, contextlib.redirect_stdout(open("/dev/null", "w")):
             code = run_sweep(plan, RunOptions())
     finally:
-        tune._train_one, driver.cluster = original, cluster
+        tune.train_one, driver.cluster = original, cluster
     wall = time.perf_counter() - begin
     finished = len(plan.folder.keys("trials"))
     assert (code, finished) == (0, count), (code, finished)
