@@ -10,6 +10,8 @@ from pydantic.dataclasses import dataclass
 from ser_ray.overlap import overlap_ratio, receptive_field
 
 Count = Annotated[int, Strict(), Field(ge=1, le=10**9)]
+Reach = Annotated[int, Strict(), Field(ge=1, le=1000)]
+"""In frames; beyond it a layer would pad more than recordings have."""
 Rate = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Milliseconds = Annotated[float, Strict(), Field(gt=0, le=1000)]
 Pooling = Literal["max", "average", "stride"]
@@ -86,8 +88,8 @@ class ModelConfig:
     average: Count = 1
     dropouts: tuple[Rate, ...] | None = None
     temporal: Temporal = "lstm"
-    dilations: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 4, 8, 16)
-    tcn_kernel: Count = 5
+    dilations: Annotated[tuple[Reach, ...], Field(min_length=1)] = (1, 2, 4, 8, 16)
+    tcn_kernel: Reach = 5
     causal: Annotated[bool, Strict()] = False
     temporal_dropout: Rate = 0.3
 
@@ -154,7 +156,7 @@ class ModelConfig:
 
     @property
     def name(self) -> str:
-        """What kind of network it is, such as "conv_lstm", the paper's."""
+        """Kind of network: front end and temporal part, such as "conv_lstm", the paper's."""
         return f"{self.front_end}_{self.temporal}"
 
     @property

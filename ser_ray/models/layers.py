@@ -9,26 +9,16 @@ from ser_ray.models.dropout import Dropout
 
 
 class Layer(nn.Module):
-    """A layer whose step t depends on the steps t pool - pad_left to (t + 1) pool + pad_right - 1 of its input."""
+    """A layer whose step t depends on the steps t pool - pad_left to (t + 1) pool + pad_right - 1 of its input.
+
+    `layer(x, padding=None, dropout=None)` computes its output. `padding` are the zeros before and after; None pads a
+    whole input, so that the output has T / pool steps. Only layers that drop (`drops`) are given a dropout.
+    """
 
     pool: int = 1
     pad_left: int = 0
     pad_right: int = 0
     drops: bool = False
-    """Whether it has a dropout of its own."""
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch steps inputs"],
-        *,
-        padding: tuple[int, int] | None = None,
-        dropout: Dropout | None = None,
-    ) -> Float[Tensor, "batch pooled channels"]:
-        """Compute the layer's output.
-
-        `padding` are the zeros before and after; None pads a whole input, so that the output has T / pool steps.
-        """
-        raise NotImplementedError
 
 
 class Block(Layer):
@@ -63,7 +53,7 @@ class Block(Layer):
         padding: tuple[int, int] | None = None,
         dropout: Dropout | None = None,
     ) -> Float[Tensor, "batch pooled channels"]:
-        """Compute the block's output; see `Layer.forward`."""
+        """Compute the block's output; see `Layer`."""
         if padding is None:
             padding = self.pad_left, self.pad_right
         weight, bias = self.conv.weight, self.conv.bias
@@ -88,8 +78,8 @@ class Average(Layer):
         x: Float[Tensor, "batch steps inputs"],
         *,
         padding: tuple[int, int] | None = None,
-        dropout: Dropout | None = None,
+        dropout: None = None,
     ) -> Float[Tensor, "batch pooled channels"]:
-        """Compute the means; there is neither padding nor dropout."""
+        """Compute the means; steps need no padding."""
         rows, steps, channels = x.shape
         return x.reshape(rows, steps // self.pool, self.pool, channels).mean(dim=2)

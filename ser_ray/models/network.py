@@ -155,7 +155,7 @@ class Network(nn.Module):
         The values are those of one pass over the whole recording: `features` of all its samples.
         """
         layers, hop = self._layers_above(), self.config.hop
-        if self._is_stateless:
+        if self._is_stateless:  # apart, so that plain PyTorch rounds their chunks as it always did
             return _StatelessFeatures(self, read, frames)
 
         def read_samples(start: int, stop: int) -> Tensor:

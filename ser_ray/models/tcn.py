@@ -23,9 +23,9 @@ class TcnEntry(Layer):
         x: Float[Tensor, "batch steps inputs"],
         *,
         padding: tuple[int, int] | None = None,
-        dropout: Dropout | None = None,
+        dropout: None = None,
     ) -> Float[Tensor, "batch steps channels"]:
-        """Map each frame; there is neither padding nor dropout."""
+        """Map each frame, which needs no padding."""
         output: Tensor = self.linear(x)
         return output
 
@@ -52,7 +52,7 @@ class TcnLayer(Layer):
         padding: tuple[int, int] | None = None,
         dropout: Dropout | None = None,
     ) -> Float[Tensor, "batch pooled channels"]:
-        """Compute the layer's output; see `Layer.forward`."""
+        """Compute the layer's output; see `Layer`."""
         before, after = (self.pad_left, self.pad_right) if padding is None else padding
         own = x[:, self.pad_left - before : x.shape[1] - (self.pad_right - after)]
         convolved = self.conv(nn.functional.pad(x.transpose(1, 2), (before, after)))

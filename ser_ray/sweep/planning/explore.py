@@ -179,11 +179,11 @@ def _check_layers(sweep: SweepConfig, design: Design, index: int, place: str) ->
 
 def _place_of(sweep: SweepConfig, section: str, settings: tuple[Setting, ...], message: str) -> str:
     """Return the position of the first field that a message names."""
-    words = set(re.findall(r"\w+", message))
+    words = re.findall(r"\w+", message)
     for setting in settings:
         if setting.path.split(".")[1] in words:
             return setting.place
-    given = (field for field in sweep.trial.get(section, {}) if field in words)
+    given = (word for word in words if word in sweep.trial.get(section, {}))
     return sweep.source.where(("trial", section, *itertools.islice(given, 1)))
 
 

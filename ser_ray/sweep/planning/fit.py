@@ -72,7 +72,7 @@ class CorpusFit:
         if weights + short <= self._memory_bytes:
             path = "training.sequence_s"
         elif short > weights or 2 * model.convolution_parameters > model.parameters:
-            path = "model.channels"
+            path = "model.channels" if model.channels else "model.filters"
         else:
             path = "model.hidden"
         raise InputError(

@@ -64,3 +64,16 @@ def test_frames_that_are_not_the_corpuss_are_refused_with_the_fix(read, tiny_cor
 def test_fields_that_contradict_each_other_name_their_line(read, tiny_corpus, tmp_path):
     with pytest.raises(InputError, match=r":3:.* filter_rate 0 keeps filters as they start"):
         plan(read, tiny_corpus, tmp_path, "channels: [], kernels: [], pools: [], filter_start: random, filter_rate: 0")
+
+
+def test_a_message_names_the_place_of_the_field_that_it_names_first(read, tiny_corpus, tmp_path):
+    fields = "channels: [], kernels: [], pools: [], temporal: tcn,\n    lstm_layers: 3"
+    with pytest.raises(InputError, match=r":4:5: model: lstm_layers is of temporal lstm and bilstm"):
+        plan(read, tiny_corpus, tmp_path, fields)
+
+
+def test_a_filterbank_that_fits_in_no_memory_is_refused_by_its_filters(read, tiny_corpus, tmp_path):
+    fields = "channels: [], kernels: [], pools: [], width_ms: 2, hop_ms: 1, average: 4, temporal: tcn, hidden: 1"
+    fields += ", filters: 1000000000"
+    with pytest.raises(InputError, match=r"trial.model.filters: training .* parameters .*; make it smaller"):
+        plan(read, tiny_corpus, tmp_path, fields)
