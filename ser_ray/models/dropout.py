@@ -86,6 +86,17 @@ def _product(word: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
 
 def keep_mask(dropout: Dropout, rows: int, frames: int, channels: int, device: torch.device) -> Tensor:
     """Compute the mask of kept values in a layer's output, bool [B, T, C]; T is at most 2^32, C at most 2^18."""
+    if device.type == "cpu":
+        from ser_ray.models import kernels
+
+        mask = torch.empty(rows, frames, channels, dtype=torch.bool)
+        kernels.keep(mask.numpy(), dropout.layer, dropout.step, dropout.key, dropout.threshold)
+        return mask
+    return plain_keep_mask(dropout, rows, frames, channels, device)
+
+
+def plain_keep_mask(dropout: Dropout, rows: int, frames: int, channels: int, device: torch.device) -> Tensor:
+    """Compute the mask of `keep_mask` in plain PyTorch, on any device."""
     n = quads(channels)
     row, frame, quad = (torch.arange(size, device=device) for size in (rows, frames, n))
     counter = (
@@ -103,4 +114,5 @@ def drop(x: Tensor, dropout: Dropout | None) -> Tensor:
     if dropout is None:
         return x
     rows, frames, channels = x.shape
-    return torch.where(keep_mask(dropout, rows, frames, channels, x.device), x * dropout.scale, 0)
+    dropped = keep_mask(dropout, rows, frames, channels, x.device).logical_not_()
+    return (x * dropout.scale).masked_fill_(dropped, 0)  # NaN too, as the fused blocks never compute what is dropped

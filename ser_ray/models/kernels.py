@@ -58,6 +58,19 @@ def draw(words, quads, layer, frame, row, step, key):  # type: ignore[no-untyped
 
 
 @compiled
+def keep(mask, layer, step, key, threshold):  # type: ignore[no-untyped-def]
+    """Fill mask [B, F, C] with whether each value is kept by the dropout."""
+    B, F, C = mask.shape
+    n = (C + 3) // 4
+    words = np.zeros(4 * n, np.uint32)
+    for row in range(B):
+        for f in range(F):
+            draw(words, n, layer, f, row, step, key)
+            for c in range(C):
+                mask[row, f, c] = words[c] >= threshold
+
+
+@compiled
 def aligned(size, like):  # type: ignore[no-untyped-def]
     """Allocate zeros [size] that begin at a cache line."""
     raw = np.zeros(size + 64, like.dtype)

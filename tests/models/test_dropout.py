@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_ray.models import kernels
-from ser_ray.models.dropout import Draw, Dropout, keep_mask, philox, quads
+from ser_ray.models.dropout import Draw, Dropout, keep_mask, philox, plain_keep_mask, quads
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,12 @@ def test_the_kernel_draws_the_same_words(channels, layer, frame, row, step, seed
     counter = (torch.arange(n) | layer << 16, *(torch.tensor(v) for v in (frame, row, step)))
     expected = torch.cat([word.expand(n) for word in philox(counter, drop.key)])
     assert words.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 40, 64])
+def test_the_kernel_keeps_what_plain_pytorch_keeps(channels):
+    own = dropout(0.3, layer=2, seed=1 << 63 | 5, step=7)
+    assert torch.equal(keep_mask(own, 3, 11, channels, CPU), plain_keep_mask(own, 3, 11, channels, CPU))
 
 
 def test_masks_differ_by_seed_layer_step_row_and_frame_alone():

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ser_ray.models import ModelConfig, build
 from ser_ray.models.dropout import Draw
+from ser_ray.models.front_ends.front_end import FrontEndReader
 from ser_ray.training.evaluate import WaveformSource, predict_waveforms
 
 HEARS = {
@@ -55,6 +56,15 @@ def made(name, backend="auto", **others):
     return build(ModelConfig(**(HEARS | OPTIONS[name] | others)), backend)
 
 
+def added_product(_total, left, right, **_):
+    """Count the operations of a product that is added in place, which PyTorch's counter does not know."""
+    return 2 * left[0] * left[1] * right[1]
+
+
+# sums of statistics, which are products with weights, are not the network's
+COUNTED = {torch.ops.aten.addmm_: added_product, torch.ops.aten.bmm: lambda *_, **__: 0}
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_sizes_are_those_that_pytorch_counts(name):
     model = made(name).eval()
@@ -64,7 +74,7 @@ def test_sizes_are_those_that_pytorch_counts(name):
     convolutions = [*model.blocks.parameters(), *(model.front.parameters() if model.front else ())]
     assert sum(weight.numel() for weight in convolutions) == config.convolution_parameters
     frames = 16
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter, torch.no_grad():
         made(name, backend="reference")(torch.randn(1, frames * HOP), Draw(0, 0))
     # the counter knows no LSTM: each of its weights, biases aside, is used once in a frame
     recurrent = sum(w.numel() for w in model.lstm.parameters() if w.ndim == 2) if model.lstm else 0
@@ -90,6 +100,23 @@ def test_a_recording_in_chunks_has_the_bits_of_one_pass(name):
         with torch.no_grad():
             features = torch.cat([pieces.between(t, min(t + 7, frames)) for t in range(0, frames, 7)], dim=1)
             assert torch.equal(features, model.features(waveform[None]))
+
+
+@pytest.mark.parametrize("compression", ["log", "pcen"])
+def test_values_are_the_same_whether_they_are_kept_or_computed_twice(compression):
+    front = made("filterbank and TCN", compression=compression).eval().front
+    waveform, steps, block = torch.randn(1, 40 * front.hop), 40, 12
+    read = {
+        kept: FrontEndReader(front, lambda start, stop: waveform[:, start:stop], steps, block, kept)
+        for kept in (0, 20 * 6, 10**6)
+    }
+    with torch.no_grad():
+        blocks = {
+            kept: torch.cat([reader.block(t, min(t + block, steps)) for t in range(0, steps, block)], dim=1)
+            for kept, reader in read.items()
+        }
+    first, *others = blocks.values()
+    assert all(torch.equal(first, other) for other in others)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -58,3 +58,17 @@ def test_dropout_is_in_the_branch_alone_and_its_masks_are_of_the_layer():
     branch = layer(x) - x
     kept = keep_mask(dropout, 2, 20, 8, x.device)
     torch.testing.assert_close(layer(x, dropout=dropout), x + torch.where(kept, branch / 0.6, 0))
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(5, 1), (3, 4), (1, 2)])
+def test_gradients_are_those_of_an_independent_convolution(kernel, dilation):
+    torch.manual_seed(kernel)
+    layer = TcnLayer(4, kernel, dilation, causal=False).double()
+    x = torch.randn(3, 30, 4, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(3, 30, 4, dtype=torch.float64)
+    inputs = (x, layer.conv.weight, layer.conv.bias)
+    found = torch.autograd.grad((layer(x) * upstream).sum(), inputs)
+    padded = torch.nn.functional.pad(x.transpose(1, 2), (layer.pad_left, layer.pad_right))
+    expected = torch.autograd.grad(((x + layer.conv(padded).relu().transpose(1, 2)) * upstream).sum(), inputs)
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)

@@ -1,10 +1,12 @@
 """A filterbank on the waveform: the energy of pairs of a cosine and a sine filter, learned from where they start."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ser_ray.models.config import FilterStart
 
@@ -32,9 +34,53 @@ class Filterbank(nn.Module):
     ) -> Float[Tensor, "batch steps filters"]:
         """Compute the energies; `padding` are the zeros before and after, None pads a whole waveform."""
         before, after = (self.pad_left, self.pad_right) if padding is None else padding
-        windows = nn.functional.pad(x[..., 0], (before, after)).unfold(-1, self.weight.shape[1], self.pool)
-        cosine, sine = (windows @ self.weight.T).chunk(2, dim=-1)
-        return cosine.square() + sine.square()
+        steps = (x.shape[1] + before + after - self.weight.shape[1]) // self.pool + 1
+        parts = -(-self.weight.shape[1] // self.pool)
+        padded = nn.functional.pad(x[..., 0], (before, (steps + parts - 1) * self.pool - before - x.shape[1]))
+        energies: Tensor = _Energies.apply(padded.unflatten(1, (-1, self.pool)), self.weight)  # type: ignore[no-untyped-call]
+        return energies
+
+
+class _Energies(torch.autograd.Function):
+    """Energies of pairs of filters: [B, T + parts - 1, hop], [2 filters, width] -> [B, T, filters].
+
+    A filter is cut into parts of one hop. Its output is the sum of the products of its parts with the hops that they
+    meet, so that overlapping windows are never copied: (w * x)_t = sum over j of w_j . x_(t + j).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hops: Tensor, weight: Tensor) -> Tensor:
+        parts = torch.split(weight, hops.shape[2], dim=1)
+        steps = hops.shape[1] - len(parts) + 1
+        outputs = hops.new_zeros(len(hops), steps, len(weight))
+        for own, output in zip(hops, outputs, strict=True):
+            for j, part in enumerate(parts):
+                output.addmm_(_met(own, j, steps, part), part.T)
+        ctx.save_for_backward(hops, weight, outputs)
+        cosine, sine = outputs.chunk(2, dim=-1)
+        return torch.addcmul(cosine * cosine, sine, sine)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        hops, weight, outputs = ctx.saved_tensors
+        parts, steps = torch.split(weight, hops.shape[2], dim=1), outputs.shape[1]
+        d_outputs = (outputs.unflatten(2, (2, -1)) * (2 * grad).unsqueeze(2)).flatten(2)
+        d_hops = torch.zeros_like(hops) if ctx.needs_input_grad[0] else None
+        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        for row, (own, d_output) in enumerate(zip(hops, d_outputs, strict=True)):
+            for j, part in enumerate(parts):
+                if d_hops is not None:
+                    _met(d_hops[row], j, steps, part).addmm_(d_output, part)
+                if d_weight is not None:
+                    begin = j * hops.shape[2]
+                    d_weight[:, begin : begin + part.shape[1]].addmm_(d_output.T, _met(own, j, steps, part))
+        return d_hops, d_weight
+
+
+def _met(hops: Tensor, j: int, steps: int, part: Tensor) -> Tensor:
+    """Select what part j of a filter meets at each step: the j-th hop from there on, or the start of it."""
+    return hops[j : j + steps, : part.shape[1]]
 
 
 def mel_centres(filters: int, sample_rate_hz: float) -> Float[Tensor, " filters+2"]:

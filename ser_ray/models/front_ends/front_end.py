@@ -20,6 +20,8 @@ from ser_ray.models.layers import Block
 
 Read = Callable[[int, int], Tensor]
 """Reads the samples [B, stop - start] from a start to a stop."""
+KEPT_VALUES = 16_000_000
+"""Of a recording's compressed output, 64 MB in float32."""
 
 
 class FrontEnd(nn.Module):
@@ -79,23 +81,35 @@ class FrontEnd(nn.Module):
 class FrontEndReader:
     """The output of a front end over one recording of `steps` steps, read in consecutive blocks, without dropout.
 
-    If the normalisation is over the recording, its statistics are computed first, in a pass of their own.
+    If the normalisation is over the recording, its statistics are computed first, in a pass of their own. The values of
+    that pass are kept up to `kept_values`, by default about an hour of 40 channels, so that few recordings are computed twice.
     """
 
-    def __init__(self, front_end: FrontEnd, read: Read, steps: int, block_steps: int) -> None:
+    def __init__(
+        self, front_end: FrontEnd, read: Read, steps: int, block_steps: int, kept_values: int = KEPT_VALUES
+    ) -> None:
         self._front_end, self._read, self._steps = front_end, read, steps
         self._state: Shaped[Tensor, "1 channels"] | None = None
         self._running: Tensor | None = None
         self._moments: RecordingMoments | None = None
+        self._kept: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        kept = 0
         if front_end.normalization in ("recording", "recording_mean"):
             moments = RecordingMoments()
             for start in range(0, steps, block_steps):
-                moments.add(*self._compressed(start, min(start + block_steps, steps)))
+                x, heard = self._compressed(start, min(start + block_steps, steps))
+                moments.add(x, heard)
+                kept += x.numel()
+                if kept <= kept_values:
+                    self._kept[start] = x, heard, self._state
             self._moments, self._state = moments, None
 
     def block(self, start: int, stop: int) -> Float[Tensor, "1 steps channels"]:
         """Compute the next block; the first begins at 0, each other one where the one before ended."""
-        x, heard = self._compressed(start, stop)
+        if start in self._kept:
+            x, heard, self._state = self._kept.pop(start)
+        else:
+            x, heard = self._compressed(start, stop)
         if self._front_end.normalization == "running":
             x, self._running = normalize_running(x, heard, self._running)
         elif self._moments is not None:

@@ -4,9 +4,12 @@ Steps that are not counted have a share in no statistic, though they are normali
 whose samples are all equal, and in training frames without a label. Where nothing counts, everything does.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-5
 """Added to the variance: a constant channel becomes 0."""
@@ -17,18 +20,49 @@ Steps = Float[Tensor, "batch steps channels"]
 def sounding(waveform: Float[Tensor, "batch samples"], hop: int) -> Bool[Tensor, "batch steps"]:
     """Find the steps, each of `hop` samples, that are neither padding nor digital silence: their samples differ."""
     samples = waveform.reshape(len(waveform), -1, hop)
-    return torch.any(samples != samples[..., :1], dim=-1)
+    heard = samples[..., 0] != samples[..., -1]
+    if waveform.device.type != "cpu":  # where looking at the values of `heard` would stop the queue of work
+        return torch.any(samples != samples[..., :1], dim=-1)
+    unclear = samples[~heard]
+    heard[~heard] = torch.any(unclear != unclear[:, :1], dim=-1)
+    return heard
 
 
 def normalize_segment(x: Steps, counted: Bool[Tensor, "batch steps"], *, deviation: bool) -> Steps:
     """Subtract each channel's mean over the counted steps of its row; divide by the deviation, too, if asked for."""
-    weight = _counted_or_all(counted)[..., None].to(x.dtype)
-    n = weight.sum(dim=1, keepdim=True)
-    x = x - (x * weight).sum(dim=1, keepdim=True) / n
-    if not deviation:
-        return x
-    variance = (x.square() * weight).sum(dim=1, keepdim=True) / n
-    return x / (variance + EPSILON).sqrt()
+    weight = _counted_or_all(counted)[:, None].to(x.dtype)  # [B, 1, T]
+    weight /= weight.sum(dim=2, keepdim=True)
+    normalized: Tensor = _NormalizeSegment.apply(x, weight, deviation)  # type: ignore[no-untyped-call]
+    return normalized
+
+
+class _NormalizeSegment(torch.autograd.Function):
+    """Normalisation by weighted sums over the steps, with few passes over memory; weights [B, 1, T] add up to one.
+
+    With y = (x - m) / s and gradients g of y, those of x_t are (g_t - w_t sum(g) - w_t y_t sum(g y)) / s.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, deviation: bool) -> Tensor:
+        y = x - weight @ x
+        scale = None
+        if deviation:
+            scale = (weight @ y.square() + EPSILON).rsqrt()  # [B, 1, C]
+            y *= scale
+        ctx.save_for_backward(y, weight, scale)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        y, weight, scale = ctx.saved_tensors
+        steps = weight.transpose(1, 2)  # [B, T, 1]
+        share = grad.sum(dim=1, keepdim=True)
+        if scale is None:
+            return grad - steps * share, None, None
+        # weights are 0 or one number for each row, so that both shares are taken away in one product
+        shares = torch.addcmul(share, y, (grad * y).sum(dim=1, keepdim=True))
+        return torch.addcmul(grad, steps, shares, value=-1).mul_(scale), None, None
 
 
 def normalize_running(

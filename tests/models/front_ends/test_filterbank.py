@@ -91,3 +91,23 @@ def test_a_random_start_differs_from_seed_to_seed_and_a_mel_start_does_not():
     assert not torch.equal(Filterbank(4, 40, 16, RATE_HZ, "random").weight, random)
     assert torch.equal(Filterbank(4, 40, 16, RATE_HZ, "mel").weight, mel)
     assert torch.equal(mel_filters(4, 40, RATE_HZ).norm(dim=1) > 0, torch.ones(8, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("width", "hop"), [(40, 16), (33, 8), (16, 16), (7, 5)])
+def test_gradients_are_those_of_the_formula_on_copied_windows(width, hop):
+    torch.manual_seed(4)
+    bank = Filterbank(3, width, hop, RATE_HZ, "random").double()
+    waveform = torch.randn(2, 12 * hop, 1, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(2, 12, 3, dtype=torch.float64)
+    found = torch.autograd.grad((bank(waveform) * upstream).sum(), (waveform, bank.weight))
+    windows = torch.nn.functional.pad(waveform[..., 0], (bank.pad_left, bank.pad_right)).unfold(-1, width, hop)
+    cosine, sine = (windows @ bank.weight.T).chunk(2, dim=-1)
+    energies = cosine.square() + sine.square()
+    expected = torch.autograd.grad((energies * upstream).sum(), (waveform, bank.weight))
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_row_has_the_same_bits_beside_any_others():
+    waveform = torch.randn(4, 160 * 30, 1)
+    assert torch.equal(filterbank()(waveform)[2:3], filterbank()(waveform[2:3]))

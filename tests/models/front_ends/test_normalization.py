@@ -38,6 +38,15 @@ def test_a_segment_is_normalised_by_its_counted_steps(seed, share, deviation):
         np.testing.assert_allclose(found[row], literal(x[row], counted[row], deviation), atol=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("deviation", [False, True])
+def test_gradients_of_a_segment_are_numerical_ones(share, deviation):
+    x, counted = case(3, share)
+    x = torch.from_numpy(x[:, :12]).requires_grad_()
+    own = torch.from_numpy(counted[:, :12])
+    assert torch.autograd.gradcheck(lambda x: normalize_segment(x, own, deviation=deviation), (x,))
+
+
 @given(seed=st.integers(0, 999), share=st.sampled_from([0.0, 0.3, 1.0]), cut=st.integers(1, STEPS - 1))
 @settings(deadline=None, max_examples=30)
 def test_running_statistics_are_of_the_steps_so_far(seed, share, cut):
