@@ -3,9 +3,12 @@
 import os
 import shutil
 import subprocess
+from itertools import takewhile
 
 import pytest
 from launch_stand_ins import SCRIPT, UNTIL_OVER, array
+
+from ser_ray.slurm.request import LEAST_S
 
 
 def test_bash_and_shellcheck_have_nothing_to_say():
@@ -20,6 +23,16 @@ def test_it_ends_nobody_elses_ray():
     text = SCRIPT.read_text()
     assert "ray stop" not in text.replace("no ray stop", "")
     assert "symmetric" not in text
+
+
+def test_what_every_job_has_stands_above_the_first_command():
+    head = takewhile(lambda line: line.startswith("#"), SCRIPT.read_text().splitlines())  # sbatch reads no further
+    options = [line.removeprefix("#SBATCH --") for line in head if line.startswith("#SBATCH ")]
+    given = dict(option.partition("=")[::2] for option in options)
+    assert {"requeue", "no-kill", "open-mode", "ntasks-per-node"} <= given.keys()
+    assert not {"partition", "account", "time"} & given.keys(), "which are the site's"
+    to, _, seconds = given["signal"].partition("@")
+    assert (to, int(seconds) + 60 < LEAST_S) == ("B:USR1", True), "it comes up to a minute early"
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------

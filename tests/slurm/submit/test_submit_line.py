@@ -1,5 +1,7 @@
 """The line that `ser-ray submit` prints, and what becomes of it when sbatch is given it."""
 
+import argparse
+import dataclasses
 import subprocess
 import time
 
@@ -7,7 +9,33 @@ import pytest
 from submit_cases import line_of
 
 from ser_ray.errors import InputError
+from ser_ray.slurm.request import Request, add_options, read_request
 from ser_ray.slurm.sbatch import submit_job
+
+OPTIONS = {  # field of Request -> what the user gives, and what sbatch is given
+    "time": ("--time=1:00:00", "--time=1:00:00"),
+    "nodes": ("--nodes=2", "--nodes=2"),
+    "gpus_per_node": ("--gpus-per-node=a100:4", "--gpus-per-node=a100:4"),
+    "cpus_per_task": ("--cpus-per-task=8", "--cpus-per-task=8"),
+    "mem": ("--mem=8G", "--mem=8G"),
+    "partition": ("--partition=gpu,long", "--partition=gpu,long"),
+    "account": ("--account=we", "--account=we"),
+    "jobs": ("--array=4", "--array=0-3"),
+    "more": ("--sbatch=--constraint=a100", "--constraint=a100"),
+}
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Request), ids=lambda field: field.name)
+def test_every_field_of_a_request_reaches_sbatch_and_is_given_only_once(field):
+    given, option = OPTIONS[field.name]
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    request = read_request(parser.parse_args([given]))
+    assert getattr(request, field.name) != field.default
+    assert request.options == [option]
+    if field.name != "more":
+        with pytest.raises(InputError, match="but this command sets that option itself: use --"):
+            read_request(parser.parse_args([f"--sbatch={option}"]))
 
 
 def test_the_line_has_the_options_as_they_were_given(run, project, tiny_corpus):
