@@ -5,6 +5,11 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
+"""Raised only where a stored column would be misread, since its meaning or its unit is another; such rows are refused.
+
+A column that is added does not raise it. A part without that column counts as damaged (`read_part`), so a sweep that
+goes on makes the part again; `results/keep.py --add-columns` adds the column to kept rows.
+"""
 TARGETS = ("arousal", "valence")
 STATUSES = ("finished", "stopped", "failed")
 METHODS = ("greedy", "exhaustive")
