@@ -9,6 +9,7 @@ from corpus_cases import noise
 
 from ser_ray.corpus import open_corpus
 from ser_ray.corpus.importing.ingest import ImportConfig, import_corpus
+from ser_ray.corpus.layouts import LAYOUTS
 from ser_ray.errors import InputError
 
 
@@ -31,10 +32,7 @@ def refusal(table_source, tmp_path):
 
 
 def test_unknown_layout(refusal):
-    assert refusal(layout="recola2") == (
-        "layout is 'recola2', but must be one of auto, table, recola_avec, recola, recola46, sewa, muse, "
-        "msp_conversation, semaine, audformat"
-    )
+    assert refusal(layout="recola2") == f"layout is 'recola2', but must be one of auto, {', '.join(LAYOUTS)}"
 
 
 def test_no_table(table_source, refusal):

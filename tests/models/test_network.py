@@ -1,5 +1,6 @@
 import math
 import warnings
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from torch import nn
 
 from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig, build
+from ser_ray.models.config import Pooling
 from ser_ray.models.layers import Block
 from ser_ray.overlap import receptive_field
 
+POOLINGS = get_args(Pooling)
 # channels, kernel and pool of each layer
 small_layers = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)), min_size=1, max_size=3)
 # the fused blocks are compiled for the sizes of their layers, so few of them; test_conv_pool holds them in others
@@ -51,9 +54,15 @@ def literal_block(block, x):
                 total = total + weight[:, :, k] @ x[:, t + k - left]
         conv[:, t] = np.maximum(total, 0)
     windows = conv[:, : length // block.pool * block.pool].reshape(len(conv), -1, block.pool)
-    if block.pooling == "max":
-        return windows.max(-1)
-    return windows.mean(-1) if block.pooling == "average" else windows[:, :, 0]
+    match block.pooling:
+        case "max":
+            return windows.max(-1)
+        case "average":
+            return windows.mean(-1)
+        case "stride":
+            return windows[:, :, 0]
+        case other:
+            raise NotImplementedError(f"the formula of pooling {other}")
 
 
 def test_the_papers_network():
@@ -94,7 +103,7 @@ def test_the_odd_padding_is_on_the_right():
     assert block(pulse)[0, :, 0].nonzero().flatten().tolist() == [8]
 
 
-@given(small_networks("max", "average", "stride"))
+@given(small_networks(*POOLINGS))
 @settings(deadline=None, max_examples=50)
 def test_blocks_compute_their_formula(network):
     model = small_network(*network)
@@ -106,7 +115,7 @@ def test_blocks_compute_their_formula(network):
         np.testing.assert_allclose(model.features(waveform)[0].numpy().T, x, atol=1e-12)
 
 
-@given(small_networks("max", "average", "stride"))
+@given(small_networks(*POOLINGS))
 @settings(deadline=None, max_examples=30)
 def test_receptive_field_is_what_the_gradient_sees(network):
     model, (layers, pooling, _) = small_network(*network), network
@@ -139,7 +148,7 @@ def reader(waveform):
     return read, asked
 
 
-@given(small_networks("max", "average", "stride"), st.integers(1, 9), st.integers(1, 12))
+@given(small_networks(*POOLINGS), st.integers(1, 9), st.integers(1, 12))
 @settings(deadline=None, max_examples=50)
 def test_chunks_equal_the_whole_pass(network, chunk, frames):
     model = small_network(*network)
@@ -151,7 +160,7 @@ def test_chunks_equal_the_whole_pass(network, chunk, frames):
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-15)
 
 
-@given(small_networks("max", "average"), st.integers(0, 8), st.integers(1, 4))
+@given(small_networks(*(pooling for pooling in POOLINGS if pooling != "stride")), st.integers(0, 8), st.integers(1, 4))
 @settings(deadline=None, max_examples=50)
 def test_only_the_samples_that_the_frames_depend_on_are_asked_for(network, start, n):
     model, (layers, _, _) = small_network(*network), network
@@ -235,7 +244,7 @@ def test_part_frames_are_refused():
         ({"dropout": 1.0}, "less than 1"),
         ({"kernels": (8, 6, 0)}, "greater than or equal to 1"),
         ({"hidden": "256"}, "valid integer"),
-        ({"pooling": "median"}, "'max', 'average' or 'stride'"),
+        ({"pooling": "median"}, f"{', '.join(map(repr, POOLINGS[:-1]))} or {POOLINGS[-1]!r}"),
     ],
 )
 def test_configurations_that_make_no_network_are_refused(fields, message):

@@ -1,5 +1,6 @@
 import dataclasses
 import weakref
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from ser_ray.metrics import ccc
 from ser_ray.models import ModelConfig, build
+from ser_ray.models.config import Pooling
 from ser_ray.training import evaluate
 from ser_ray.training.evaluate import WaveformSource, delay, gold_of, predict_recordings, predict_waveforms, score
 from ser_ray.training.numerics import effective_precision, in_precision
@@ -92,7 +94,7 @@ def test_any_lstm_in_aligned_chunks_has_the_values_of_one_pass(hidden, layers, t
     np.testing.assert_array_equal(prediction, one_pass(model, waveform))
 
 
-@pytest.mark.parametrize("pooling", ["max", "average", "stride"])
+@pytest.mark.parametrize("pooling", get_args(Pooling))
 @pytest.mark.parametrize("chunk_frames", [7, 47, None])
 def test_plain_pytorch_in_chunks_has_the_values_of_one_pass_but_for_rounding(pooling, chunk_frames):
     config = ModelConfig(channels=(3, 4), kernels=(4, 6), pools=(8, 8), hidden=9, pooling=pooling)

@@ -1,8 +1,10 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
-from ser_ray.training.config import TrainingConfig
+from ser_ray.training.config import Optimizer, TrainingConfig
 from ser_ray.training.optimizers import RMSpropTF, make_optimizer
 
 
@@ -78,7 +80,7 @@ def test_rmsprops_weight_decay_is_part_of_the_gradient():
     torch.testing.assert_close(weight.detach(), expected, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_tf", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_no_weight_decays_unless_asked_for(optimizer):
     weight = nn.Parameter(torch.ones(3))
     made = make_optimizer(TrainingConfig(optimizer=optimizer), [weight])

@@ -1,12 +1,14 @@
 """Checkpoints that can be read and do not fit their training: the one before is gone on from, and nothing is lost."""
 
 import os
+from typing import get_args
 
 import pytest
 import torch
 from training_cases import run, stop_after
 
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint, save_last
+from ser_ray.training.config import Optimizer
 from ser_ray.training.loop import Supervision, TrainingInterruptedError
 
 pytestmark = pytest.mark.timeout(60, func_only=True)  # what waits for what never comes is ended
@@ -209,7 +211,7 @@ def test_a_file_system_in_trouble_is_no_damage(tiny_corpus, config, cut, monkeyp
     assert (cut / "last.pt").is_file()
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_tf", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 @pytest.mark.parametrize("blocks", [1, 3, 4, 6])
 def test_each_optimiser_goes_on_from_its_own_checkpoints(tiny_corpus, tiny_config, tmp_path, optimizer, blocks):
     config, logged = tiny_config(epochs=2, optimizer=optimizer, weight_decay=0.01), []
