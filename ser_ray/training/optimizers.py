@@ -76,7 +76,12 @@ class RMSpropTF(torch.optim.Optimizer):
 def make_optimizer(
     config: TrainingConfig, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 ) -> torch.optim.Optimizer:
-    """Make the optimiser that a configuration names, with its settings; groups of weights may have their own."""
+    """Make the optimiser that a configuration names, with its settings.
+
+    Each takes groups of weights, which may have their own `lr` and `weight_decay`, and steps without a closure. Its
+    first step makes all entries of its state, and the numbers in its groups never change: `check_content` of
+    training/state.py refuses other checkpoints.
+    """
     rate, weight_decay = config.learning_rate, config.weight_decay
     match config.optimizer:
         case "rmsprop":

@@ -5,6 +5,7 @@
 - cuda: Triton.
 
 All map [B, steps, channels] to [B, steps / pool, channels] with the same dropout masks; only rounding differs.
+The fused back ends, cpu and cuda, have max-pooling alone; the reference has every `Pooling`.
 """
 
 from typing import Protocol
