@@ -81,8 +81,8 @@ class FrontEnd(nn.Module):
 class FrontEndReader:
     """The output of a front end over one recording of `steps` steps, read in consecutive blocks, without dropout.
 
-    If the normalisation is over the recording, its statistics are computed first, in a pass of their own. The values of
-    that pass are kept up to `kept_values`, by default about an hour of 40 channels, so that few recordings are computed twice.
+    If the normalisation is over the recording, its statistics are computed first, in a pass of their own. That pass
+    keeps its first values, up to `kept_values`: by default about an hour of 40 channels.
     """
 
     def __init__(
