@@ -57,7 +57,7 @@ def load_last(
     moved to damaged-last.pt, so that it never replaces the previous one, and a line is logged. Raises OSError if the
     file system cannot read a checkpoint, or cannot move it.
     """
-    for name, instead in ((LAST, "the one before it"), (PREVIOUS, "none: training from the start")):
+    for name, instead in ((LAST, "resuming from the previous checkpoint"), (PREVIOUS, "training from the start")):
         path = folder / name
         try:
             content = load_checkpoint(path)
@@ -72,7 +72,7 @@ def load_last(
             except InputError as error:
                 reason = f"{path} does not fit this training ({error})"
         place = set_aside(path, folder / f"damaged-{name}")
-        log(f"{reason}; it is set aside as {place.name}; going on from {instead}")
+        log(f"{reason}; moved it to {place.name}; {instead}")
     return None
 
 
@@ -87,11 +87,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint on the CPU: weights and plain data only.
 
     Raises FileNotFoundError if there is none, OSError if the file system cannot read it, and InputError if the file is
-    damaged or no checkpoint of ser_ray.
+    damaged or not a checkpoint of ser_ray.
     """
     reason = irregular(path)
     if reason is not None:
-        raise InputError(f"{path} is no readable checkpoint ({reason})")
+        raise InputError(f"{path} is not a readable checkpoint ({reason})")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not check the checksums that it writes
             damaged = archive.testzip()
@@ -103,7 +103,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # unpickling damaged bytes may raise any exception, as its documentation says
         if isinstance(error, OSError) and error.errno in FILE_SYSTEM_ERRORS:
             raise  # the checkpoint may be intact, so it must not be set aside
-        raise InputError(f"{path} is no readable checkpoint ({error})") from error
+        raise InputError(f"{path} is not a readable checkpoint ({error})") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is no checkpoint of ser_ray")
+        raise InputError(f"{path} is not a checkpoint of ser_ray")
     return content

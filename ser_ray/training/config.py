@@ -26,7 +26,7 @@ class TrainingConfig:
 
     Args:
         epochs: the largest number of epochs.
-        patience: epochs without a better devel CCC after which training ends; None never ends it early.
+        patience: epochs without a better devel CCC after which training stops early; None disables early stopping.
         batch_size: segments in a batch.
         sequence_s: length of a training segment in seconds; a whole number of frames.
         loss: "ccc" for 1 - CCC pooled over the batch, "mse" for the mean squared error.
@@ -37,7 +37,7 @@ class TrainingConfig:
         weight_decay: this share of each weight is added to its gradient. With "adamw" each step shrinks the weight
             itself by this times the learning rate. 0 is the paper's setting.
         segments: "grid" cuts each recording at the same places in every epoch; "random" takes as many segments, each
-            beginning at a frame drawn anew in every epoch.
+            beginning at a frame that is drawn again in every epoch.
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
             moved back later by it. A whole number of frames; 0 is the paper's setting.
         precision: of the network, in training and in evaluation. "tf32" rounds products on GPUs that have it (elsewhere
@@ -46,8 +46,8 @@ class TrainingConfig:
             float32, with "float64" float64.
         deterministic: on a GPU, use only algorithms that give the same bits each time; False lets cuDNN choose by
             timing. A CPU is always deterministic.
-        clip_norm: a step's gradients are scaled down to this norm, over all weights, where theirs is larger; None never
-            is the paper's setting.
+        clip_norm: largest norm of a step's gradients, over all weights; larger gradients are scaled down to it. None,
+            the paper's setting, disables clipping.
         seed: of the weights, the segments and their order, and the dropout.
         limit_recordings: use at most this many recordings of each partition.
         limit_s: use only this many seconds from the start of each recording.

@@ -1,8 +1,8 @@
 """Predictions of whole recordings, without segmentation and in bounded memory, and their scores.
 
 Recordings are read, convolved and fed to the LSTM chunk by chunk. The convolutional part also computes the halo of each
-layer; the LSTM carries on its state. So waveforms and features of whole recordings are never in memory, and the values
-are those of one pass over each whole recording.
+layer; the LSTM keeps its state from chunk to chunk. So waveforms and features of whole recordings are never in memory,
+and the values are those of one pass over each whole recording.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Training of one network: epochs until the last or until patience ends, resumable after every step."""
+"""Training of one network: epochs until the last or until early stopping, resumable after every step."""
 
 import dataclasses
 import itertools
@@ -41,12 +41,12 @@ class TrainingDivergedError(RuntimeError):
 
 
 class TrainingInterruptedError(RuntimeError):
-    """A training that ended on a stop request; it is saved and can go on from there."""
+    """A training that ended on a stop request; it is saved and can resume from there."""
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """Callbacks by which a training is watched and ended from outside.
+    """Callbacks by which a training is monitored and stopped from outside.
 
     Args:
         alive: called after every step and every chunk of evaluation.
@@ -90,7 +90,7 @@ def train(
 ) -> TrainingResult:
     """Train a network on the train partition of a corpus; return the weights of the epoch that is best on devel.
 
-    Goes on from `checkpoints`/last.pt if it exists, or from the previous checkpoint if last.pt is damaged. It then ends
+    Resumes from `checkpoints`/last.pt if it exists, or from the previous checkpoint if last.pt is damaged. It then ends
     with exactly the weights of a run that was never interrupted (on a CPU of the same kind). `on_epoch` is called after
     each epoch, when its checkpoint is written, with the reports of all epochs so far.
 

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(storm):
     process.send_signal(signal.SIGTERM)
     code, out = end(process)
     assert code == 75, out
-    assert "last.pt is no readable checkpoint" in storm.folder.log(key).read_text()
+    assert "last.pt is not a readable checkpoint" in storm.folder.log(key).read_text()
     assert storm.epochs()[key] >= epochs - 1
 
 

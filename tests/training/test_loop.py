@@ -378,15 +378,15 @@ def test_damaged_checkpoints_are_named(tmp_path):
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"epoch": 1})
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"last.pt is no readable checkpoint \(File is not a zip file\)"):
+    with pytest.raises(InputError, match=r"last.pt is not a readable checkpoint \(File is not a zip file\)"):
         load_checkpoint(path)
     path.write_bytes(b"")
-    with pytest.raises(InputError, match="no readable checkpoint"):
+    with pytest.raises(InputError, match="not a readable checkpoint"):
         load_checkpoint(path)
     with zipfile.ZipFile(path, "w") as archive:  # whole, but its pickle asks for an object that it never made
         archive.writestr("last/data.pkl", b"\x80\x02h\x05.")
         archive.writestr("last/version", b"3\n")
-    with pytest.raises(InputError, match="no readable checkpoint"):
+    with pytest.raises(InputError, match="not a readable checkpoint"):
         load_checkpoint(path)
 
 
@@ -398,7 +398,7 @@ class Bomb:
 def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Bomb()}, tmp_path / "last.pt")
-    with pytest.raises(InputError, match="no readable checkpoint"):
+    with pytest.raises(InputError, match="not a readable checkpoint"):
         load_checkpoint(tmp_path / "last.pt")
     assert not (tmp_path / "exploded").exists()
 

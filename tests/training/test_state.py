@@ -105,7 +105,7 @@ UNFIT = {
     "a weight too many": with_weight(lambda weights, name: weights.update(another=weights[name])),
     "a weight of another shape": with_weight(lambda weights, name: weights.update({name: weights[name][:, :-1]})),
     "a weight of another type": with_weight(lambda weights, name: weights.update({name: weights[name].double()})),
-    "a weight that is no tensor": with_weight(lambda weights, name: weights.update({name: 0.5})),
+    "a weight that is not a tensor": with_weight(lambda weights, name: weights.update({name: 0.5})),
     "a weight that is NaN": with_weight(lambda weights, name: weights[name].view(-1)[3].fill_(float("nan"))),
     "a weight that is infinite": with_weight(lambda weights, name: weights[name].view(-1)[0].fill_(float("inf"))),
     "a best weight that is NaN": with_weight(lambda weights, name: weights[name].fill_(float("nan")), "best"),
@@ -115,7 +115,7 @@ UNFIT = {
     "the state of another optimiser": with_state(lambda state: state.update(square_avg=state.pop("exp_avg_sq"))),
     "a state of another shape": with_state(lambda state: state.update(exp_avg=torch.zeros(2))),
     "a state that is NaN": with_state(lambda state: state["exp_avg"].fill_(float("nan"))),
-    "a state that is no tensor": with_state(lambda state: state.update(exp_avg=1)),
+    "a state that is not a tensor": with_state(lambda state: state.update(exp_avg=1)),
     "another learning rate": lambda content: content["optimizer"]["param_groups"][0].update(lr=1.0),
     "other parameters": lambda content: content["optimizer"]["param_groups"][0].update(params=[0]),
     "an epoch without number": with_report(epoch="first"),
@@ -145,7 +145,7 @@ def test_the_checkpoint_before_one_that_does_not_fit_is_gone_on_from(tiny_corpus
     run(tiny_corpus, config, cut, Supervision(log=logged.append))
     (line,) = logged
     assert line.startswith(f"{cut / 'last.pt'} does not fit this training (")
-    assert line.endswith("; it is set aside as damaged-last.pt; going on from the one before it")
+    assert line.endswith("; moved it to damaged-last.pt; resuming from the previous checkpoint")
     assert "\n" not in line
     assert (cut / "damaged-last.pt").read_bytes() == unfit
     assert_same(load_checkpoint(cut / "last.pt"), whole)
@@ -177,7 +177,7 @@ def test_what_is_no_checkpoint_in_the_place_of_one_is_put_aside(tiny_corpus, con
     run(tiny_corpus, config, cut, Supervision(log=logged.append))
     assert [line.split()[0] for line in logged] == [str(cut / name) for name in names if name != "best.pt"]
     if "previous.pt" in names:
-        assert logged[-1].endswith("going on from none: training from the start")
+        assert logged[-1].endswith("; training from the start")
     assert_same(load_checkpoint(cut / "last.pt"), whole)
     best = load_checkpoint(cut / "best.pt")
     assert best["epoch"] == whole["best_epoch"]
@@ -232,7 +232,7 @@ def test_a_training_of_more_epochs_goes_on_from_one_of_fewer_and_not_the_other_w
     assert_same(load_checkpoint(tmp_path / "last.pt"), whole)
     save_last(tmp_path, load_checkpoint(tmp_path / "last.pt"))
     run(tiny_corpus, fewer, tmp_path, Supervision(log=logged.append))
-    assert "does not fit this training (it has 3 epochs, of a training of 2)" in logged[0]
+    assert "does not fit this training (it has 3 epochs, but this training has at most 2)" in logged[0]
 
 
 @pytest.mark.parametrize("change", ["weights", "model_config", "label_rate"])

@@ -109,7 +109,9 @@ def test_the_checkpoint_before_a_damaged_one_is_used(tiny_corpus, config, whole,
     logged = []
     found = load_last(tmp_path, logged.append)
     assert found["epochs"] == before["epochs"]
-    assert not logged or ("last.pt is no readable checkpoint" in logged[0] and "the one before it" in logged[0])
+    assert not logged or (
+        "last.pt is not a readable checkpoint" in logged[0] and "resuming from the previous checkpoint" in logged[0]
+    )
     run(tiny_corpus, config, tmp_path, Supervision(log=logged.append))
     for name in ("last.pt", "best.pt"):
         assert_same(whole[0] / name, tmp_path / name)
@@ -121,7 +123,7 @@ def test_where_no_checkpoint_is_whole_the_training_begins_again(tiny_corpus, con
     for name in ("last.pt", "previous.pt", "best.pt"):
         damage(tmp_path / name)
     run(tiny_corpus, config, tmp_path, Supervision(log=logged.append))
-    assert "previous.pt is no readable checkpoint" in logged[1]
+    assert "previous.pt is not a readable checkpoint" in logged[1]
     assert logged[1].endswith("training from the start")
     assert_same(whole[0] / "last.pt", tmp_path / "last.pt")
 
