@@ -31,52 +31,57 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ser-ray corpus", description="Make, describe and check corpora.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    made = commands.add_parser("synthetic", help="make a corpus of a synthetic voice")
-    made.add_argument("out", metavar="OUT", help="folder to make")
+    made = commands.add_parser("synthetic", help="make a corpus of synthetic voices")
+    made.add_argument("out", metavar="OUT", help="folder to create")
     made.add_argument("--size", choices=("demo", "paper"), default="paper", help="16 x 60 s, or 46 x 300 s (default)")
     made.add_argument("--recordings", type=int, nargs=3, metavar=("TRAIN", "DEVEL", "TEST"))
     made.add_argument("--seconds", type=float, metavar="S", help="length of each recording")
     made.add_argument("--seed", type=int, default=0, metavar="N")
 
     brought = commands.add_parser("import", help="make a corpus of your own recordings and labels")
-    brought.add_argument("layout", metavar="LAYOUT", help=f"how your data lies: {AUTO}, or {', '.join(LAYOUTS)}")
+    brought.add_argument("layout", metavar="LAYOUT", help=f"layout of your data: {AUTO}, or {', '.join(LAYOUTS)}")
     brought.add_argument("source", metavar="SRC", help="folder of your data")
-    brought.add_argument("out", metavar="OUT", help="folder to make")
-    brought.add_argument("--gold", metavar="METHOD", help=f"make gold from single raters: {', '.join(METHODS)}")
+    brought.add_argument("out", metavar="OUT", help="folder to create")
+    brought.add_argument(
+        "--gold", metavar="METHOD", help=f"how to compute gold from single raters: {', '.join(METHODS)}"
+    )
     brought.add_argument("--targets", nargs="+", default=(), metavar="TARGET", help="default: arousal valence")
-    brought.add_argument("--name", help="of the corpus; default: that of SRC")
+    brought.add_argument("--name", help="name of the corpus; default: that of SRC")
     brought.add_argument(
         "--alignment", choices=ALIGNMENTS, help="whether a frame carries the label at its start or its end"
     )
     brought.add_argument(
-        "--label-rate", type=float, metavar="HZ", help="bring labels to this rate, without looking ahead"
+        "--label-rate", type=float, metavar="HZ", help="resample labels to this rate, without using later labels"
     )
     brought.add_argument(
-        "--rater-lag", type=float, default=0.0, metavar="S", help="move labels ahead by so many seconds; default: 0"
+        "--rater-lag", type=float, default=0.0, metavar="S", help="move labels earlier by this many seconds; default: 0"
     )
     brought.add_argument(
-        "--time-unit", choices=TIME_UNITS, default="s", help="what times count (table); frames: at --label-rate"
+        "--time-unit",
+        choices=TIME_UNITS,
+        default="s",
+        help="unit of time stamps (layout table); frames: frame numbers at --label-rate",
     )
     brought.add_argument(
         "--channel",
         default="",
         metavar="CHANNEL",
-        help="of the audio: left, right, a number from 1, or mean; default: what suits each file",
+        help="audio channel: left, right, a number from 1, or mean; default: chosen for each file",
     )
     brought.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core")
 
-    mimic = commands.add_parser("mimic", help="write small made-up data in a layout, to try its import")
+    mimic = commands.add_parser("mimic", help="write a small synthetic example of a layout, to try its import")
     mimic.add_argument("layout", metavar="LAYOUT", choices=tuple(MIMICS), help=", ".join(MIMICS))
-    mimic.add_argument("out", metavar="OUT", help="folder to make")
+    mimic.add_argument("out", metavar="OUT", help="folder to create")
     mimic.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of each recording; default: 20")
     mimic.add_argument("--seed", type=int, default=0, metavar="N")
 
     described = commands.add_parser("info", help="describe a corpus")
     described.add_argument("corpus", metavar="DIR")
-    described.add_argument("--json", action="store_true", help="print the figures for programs")
-    described.add_argument("--picture", metavar="FILE", help="draw them on one page: a png, svg or pdf file")
+    described.add_argument("--json", action="store_true", help="print the figures as JSON")
+    described.add_argument("--picture", metavar="FILE", help="draw the figures on one page: a png, svg or pdf file")
 
-    checked = commands.add_parser("check", help="look at every byte, for what is wrong and what is suspicious")
+    checked = commands.add_parser("check", help="check every byte of a corpus; report errors and warnings")
     checked.add_argument("corpus", metavar="DIR")
     checked.add_argument("--jobs", type=int, metavar="N", help="processes; default: one per core for large corpora")
     return parser
@@ -117,14 +122,14 @@ def _import(arguments: argparse.Namespace) -> int:
             arguments.layout, arguments.source, arguments.out, config, name=arguments.name, jobs=arguments.jobs
         )
     except KeyboardInterrupt:
-        print("interrupted: what is written is kept, and the same command goes on from there", file=sys.stderr)
+        print("interrupted: written recordings are kept; run the same command again to resume", file=sys.stderr)
         return EXIT_GO_ON
     for warning in made.warnings[:SHOWN_WARNINGS]:
         print(f"warning: {escaped(warning)}")
     if len(made.warnings) > SHOWN_WARNINGS:
         print(f"warning: and {len(made.warnings) - SHOWN_WARNINGS} more")
     if made.kept:
-        print(f"went on with {made.kept} recordings that an interrupted import had written")
+        print(f"resumed an interrupted import: {made.kept} recordings were already written")
     _report(made.path)
     return 0
 
@@ -145,7 +150,7 @@ def _mimic(arguments: argparse.Namespace) -> int:
         MIMICS[arguments.layout](out, arguments.seconds, arguments.seed)
     except (OSError, soundfile.SoundFileError) as error:
         shutil.rmtree(out, ignore_errors=True)
-        raise InputError(f"{out} cannot be written ({error}): make room, or choose another place") from error
+        raise InputError(f"{out} cannot be written ({error}): free disk space, or choose another folder") from error
     files = [path for path in out.rglob("*") if path.is_file()]
     print(f"made {out}: {len(files)} files in the layout {arguments.layout}; no person was recorded or rated")
     print(f"next: ser-ray corpus import {arguments.layout} {out} CORPUS")

@@ -45,7 +45,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: in
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            f"one of {jobs} processes was killed, for want of memory perhaps: try again with a smaller --jobs"
+            f"one of {jobs} processes was killed (out of memory?): try again with a smaller --jobs"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

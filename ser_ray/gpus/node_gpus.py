@@ -60,7 +60,7 @@ class NodeGpus:
             if gpu in self.set_aside or (found is None and not set(self._ids) - self.set_aside - {gpu}):
                 return None
             (self._folder / f"aside-{gpu}").touch()
-        return f"{count} faults in a row; " + (found or "it computes rightly when it is tried by itself")
+        return f"{count} faults in a row; " + (found or "it computes correctly when it is tested alone")
 
     @property
     def set_aside(self) -> set[str]:

@@ -77,7 +77,7 @@ def computed_wrongly(device: Any) -> str | None:
         found = operation(*(operand.to(device) for operand in operands)).cpu().double()
         error = ((found - expected).abs().max() / expected.abs().max()).item()
         if not error < TOLERANCE:  # also true for NaN
-            return f"{name} is off by {error:.2g} of its largest value"
+            return f"{name} is wrong by {error:.2g} of its largest value"
     return _lstm_wrongly(device)
 
 
@@ -103,9 +103,9 @@ def _lstm_wrongly(device: Any) -> str | None:
     for gradient, right in zip(first, expected, strict=True):
         error = ((gradient.double() - right).abs().max() / right.abs().max()).item()
         if not error < LSTM_TOLERANCE:
-            return f"a step of an LSTM is off by {error:.2g} of its largest gradient"
+            return f"a step of an LSTM is wrong by {error:.2g} of its largest gradient"
     if not all(map(torch.equal, first, second)):
-        return "a step of an LSTM gives other gradients the second time"
+        return "a step of an LSTM gives different gradients when it is repeated"
     return None
 
 

@@ -45,7 +45,7 @@ def usable_gpus(
     found = visible.visible_gpus(output, list_gpus(), environment, probe_one=probe)
     result = found.result
     if result is None:
-        raise InputError(f"PyTorch cannot be imported ({output.error}); ser-ray doctor tells more")
+        raise InputError(f"PyTorch cannot be imported ({output.error}); run `ser-ray doctor` for details")
     wrong = [
         f"GPU {name} ({gpu.name}): {gpu.wrong}" for name, gpu in zip(found.names, result.gpus, strict=True) if gpu.wrong
     ]
@@ -69,9 +69,9 @@ def gpus_unusable(given: int, reason: str | None) -> InputError:
     """Return the error for a job that was given GPUs of which none can be used."""
     said = f" ({reason})" if reason else ""
     return InputError(
-        f"this job was given {given} GPU{'s' if given > 1 else ''}, but PyTorch can use none{said}; it is not spent on "
-        f"the CPU: take other nodes, or do as `ser-ray doctor` says there; to train on the CPU all the "
-        "same: --set resources.gpus=0"
+        f"this job was given {given} GPU{'s' if given > 1 else ''}, but PyTorch can use none{said}; training does not "
+        "fall back to the CPU: use other nodes, or follow the advice of `ser-ray doctor` there; to train on the CPU "
+        "anyway: --set resources.gpus=0"
     )
 
 

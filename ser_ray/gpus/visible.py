@@ -108,9 +108,9 @@ class ProbeResult:
     def reason_for_none(self) -> str | None:
         """Reason why PyTorch sees no GPU, in one line; None if unknown."""
         if self.crash:
-            return f"the process that tried them ended: {self.crash}"
+            return f"the process that tested them failed: {self.crash}"
         if self.cuda is None:
-            return "this PyTorch was built for CPUs alone"
+            return "this PyTorch was built without CUDA"
         return self.reason.split(". ")[0] if self.reason else None  # CUDA's message continues with advice
 
 

@@ -80,7 +80,7 @@ def with_column(batch, name, values):
 def said(folder, **options):
     """Return what a check says, without the folder and its last line."""
     *lines, last = check_corpus(folder, **options).lines()
-    assert last.startswith(f"{folder}: looked at ")
+    assert last.startswith(f"{folder}: checked ")
     return [line.replace(f"{folder}/", "") for line in lines]
 
 

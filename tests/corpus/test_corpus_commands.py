@@ -38,7 +38,7 @@ def test_import_with_options(table_source, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["import", "table", str(table_source.folder), str(out), "--gold", "mean", "--targets", "arousal"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "warning: there are no test recordings: scores will be on devel alone"
+    assert lines[0] == "warning: there are no test recordings: scores will be only for devel"
     assert lines[-1].startswith("next: ser-ray sweep sweeps/overlap.yaml --corpus ")  # designs take their hop from it
     corpus = open_corpus(out)
     expected = gold_standard(list(raters.values()), "mean")[:20].astype(np.float32)
@@ -72,10 +72,10 @@ def test_an_interrupted_import_is_told_and_gone_on_with(table_source, tmp_path, 
         assert main(command) == 75
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == "interrupted: what is written is kept, and the same command goes on from there\n"
+    assert said.err == "interrupted: written recordings are kept; run the same command again to resume\n"
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    kept = "went on with 2 recordings that an interrupted import had written"
+    kept = "resumed an interrupted import: 2 recordings were already written"
     assert lines[: len(lines) - 4] == ([kept] if written else [])
 
 
@@ -145,7 +145,7 @@ def test_synthetic_info_and_check(tmp_path, capsys):
     assert "No person was recorded" in said
     assert main(["check", str(out)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{out}: looked at 4 recordings (0.00 h, 4 with gold) in 1 shard (")
+    assert said.startswith(f"{out}: checked 4 recordings (0.00 h, 4 with gold) in 1 shard (")
     assert said.endswith("): 0 wrong, 0 warnings\n")
 
 
@@ -166,9 +166,9 @@ def test_check_finds_a_changed_byte(small_corpus, capsys):
     assert "00000.arrow was altered: its SHA-256 is" in capsys.readouterr().out
     shard.write_bytes(content[:-1])
     assert main(["check", str(small_corpus)]) == 1
-    assert "it was cut short or altered" in capsys.readouterr().out
+    assert "it is truncated or was altered" in capsys.readouterr().out
     (small_corpus / "corpus.json").unlink()
-    with pytest.raises(InputError, match="half-written"):
+    with pytest.raises(InputError, match="incomplete"):
         check_corpus(small_corpus)
 
 
@@ -198,7 +198,7 @@ def test_remarks(small_corpus):
     agreed = ccc(*corpus.ratings(recording)["arousal"])
     figures = corpus_figures(corpus)
     lines = remarks(corpus, figures)
-    assert f"arousal: up to 2 raters; two of them agree with CCC {agreed:.3f}" in lines
+    assert f"arousal: up to 2 raters; mean pairwise CCC {agreed:.3f}" in lines
     assert lines[-1] == "mine"
     assert figures["all"].targets["valence"].raters == 0
 
@@ -215,5 +215,5 @@ def test_mistakes_are_raised(tmp_path):
         main(["import", "nix", "a", str(tmp_path / "b")])
     with pytest.raises(InputError, match=r"seconds is 0\.0"):
         main(["synthetic", str(tmp_path / "b"), "--seconds", "0"])
-    with pytest.raises(InputError, match="no corpus"):
+    with pytest.raises(InputError, match="does not exist, so it is not a corpus"):
         main(["info", str(tmp_path / "b")])

@@ -39,7 +39,7 @@ def test_no_table(table_source, refusal):
     (table_source.folder / "recordings.csv").unlink()
     message = refusal()
     assert "looked for recordings.csv and partitions.csv" in message
-    assert "it holds audio/, labels/, raters/" in message
+    assert "it contains audio/, labels/, raters/" in message
     shutil.rmtree(table_source.folder)
     assert "it does not exist" in refusal()
     table_source.folder.mkdir()
@@ -76,7 +76,7 @@ def test_missing_audio(table_source, refusal):
     (table_source.folder / "audio" / "b.wav").unlink()
     assert refusal() == "SRC/audio/b.* is missing: audio of recording b (wav, flac, ogg, mp3, ...)"
     (table_source.folder / "audio" / "b.m4a").write_bytes(b"")
-    assert refusal() == "SRC/audio/b.m4a: this format is not read; convert it to wav or flac"
+    assert refusal() == "SRC/audio/b.m4a: this format is not supported; convert it to wav or flac"
 
 
 def test_two_audio_files_of_one_recording(table_source, refusal):
@@ -91,7 +91,7 @@ def test_unreadable_audio(table_source, refusal):
 
 def test_audio_of_zero_length(table_source, refusal):
     table_source.audio("b", noise(0))
-    assert refusal() == "SRC/audio/b.wav has zero length: it holds no samples"
+    assert refusal() == "SRC/audio/b.wav has zero length: it contains no samples"
 
 
 def test_silent_audio(table_source, refusal):
@@ -128,12 +128,12 @@ def test_partitions_without_recordings(table_source, refusal, partitions, messag
 def test_no_test_recordings_is_a_warning(table_source, tmp_path):
     table_source.table(["a,train,S", "b,train,S", "c,devel,S"])
     made = import_corpus("table", table_source.folder, tmp_path / "out")
-    assert made.warnings == ("there are no test recordings: scores will be on devel alone",)
+    assert made.warnings == ("there are no test recordings: scores will be only for devel",)
 
 
 def test_two_recordings_of_one_name(table_source, refusal):
     table_source.table(["a,train,S", "b,train,S", "c,devel,S", "a,test,S"])
-    assert refusal() == ("SRC/recordings.csv, line 5: recording 'a' stands in line 2 already; a name must be unique")
+    assert refusal() == ("SRC/recordings.csv, line 5: recording 'a' is already in line 2; a name must be unique")
 
 
 @pytest.mark.parametrize("name", ["", "x/a", "..\\a"])
@@ -196,10 +196,13 @@ def _one_row(times, values):
         (_repeated, "SRC/labels/b.csv, line 22: time 0.76 s after 0.76 s, the same time as the row before"),
         (_descending, "SRC/labels/b.csv, line 22: time 0.721 s after 0.76 s, a time before that of the row before"),
         (_uneven, "SRC/labels/b.csv, line 22: time 0.775 s after 0.76 s, irregular times: space the rows evenly"),
-        (_drifting, "irregular times: even rows would be at"),
-        (_late, "SRC/labels/b.csv, line 2: the first time is 0.02 s, but must be 0, or 0.04 where stamps mark the end"),
-        (_time_missing, "SRC/labels/b.csv, line 22: time is nan, but must be in seconds"),
-        (_one_row, "SRC/labels/b.csv has 1 row: it takes two to tell the rate"),
+        (_drifting, "irregular times: evenly spaced rows would have"),
+        (
+            _late,
+            "SRC/labels/b.csv, line 2: the first time is 0.02 s, but must be 0, or 0.04 where time stamps mark the end",
+        ),
+        (_time_missing, "SRC/labels/b.csv, line 22: time is nan, but must be a finite number of seconds"),
+        (_one_row, "SRC/labels/b.csv has 1 row, but the rate can only be determined from at least 2"),
     ],
 )
 def test_times(table_source, refusal, spoil, message):
@@ -211,8 +214,8 @@ def test_a_rate_of_its_own(table_source, refusal):
     times = np.arange(21) / 10
     table_source.labels("b", times, np.zeros((21, 2)))
     assert refusal() == (
-        "SRC/labels/b.csv has 10 labels per second, but SRC/labels/a.csv has 25: all recordings of a corpus share one "
-        "rate; --label-rate brings them to one"
+        "SRC/labels/b.csv has 10 labels per second, but SRC/labels/a.csv has 25: all recordings of a corpus must "
+        "have the same rate; resample them with --label-rate HZ"
     )
 
 
@@ -236,8 +239,8 @@ def test_labels_far_beyond_the_audio_are_a_warning(table_source, tmp_path):
     table_source.audio("b", noise(12800))
     made = import_corpus("table", table_source.folder, tmp_path / "out")
     (warning,) = made.warnings
-    assert warning.startswith("labels of b go on to 2.04 s, ")
-    assert warning.endswith("b.wav ends at 0.80 s: the rest is dropped")
+    assert warning.startswith("labels of b end at 2.04 s, but ")
+    assert warning.endswith("b.wav ends at 0.80 s: later labels are dropped")
 
 
 @pytest.mark.parametrize("text", ["nan", ""])
@@ -246,7 +249,7 @@ def test_labels_that_are_missing(table_source, refusal, text):
     table_source.label_text("b", "\n".join(["time,arousal,valence", *rows]))
     message = refusal()
     assert message.startswith("SRC/labels/b.csv, line 9: valence is nan at 0.28 s (2 such rows): every frame needs a")
-    assert "leave the file out" in message
+    assert "remove the file" in message
 
 
 def test_frames_that_no_rater_rates(table_source, refusal):
@@ -266,13 +269,13 @@ def test_a_rater_that_is_silent_for_a_while_is_told(table_source, tmp_path):
     values[3, 0] = np.nan
     table_source.raters("b", times, arousal_R1=values[:, 0], arousal_R2=values[:, 1])
     made = import_corpus("table", table_source.folder, tmp_path / "out")
-    assert made.warnings == ("R1 rated only a part of b: up to 1 of 51 frames are without them",)
+    assert made.warnings == ("R1 rated only a part of b: up to 1 of 51 frames lack their ratings",)
 
 
 @pytest.mark.parametrize(
     ("separator", "hint"),
     [
-        (";", "decimals take a point, not a comma"),
+        (";", "write decimals with a point, not a comma"),
         (",", "3 fields, but the header has 2 (decimals written with a comma?"),
     ],
 )
@@ -316,7 +319,7 @@ def test_targets_that_are_missing(table_source, refusal, tmp_path):
 def test_gold_of_raters_that_are_missing(table_source, refusal):
     message = refusal(gold="ewe")
     assert message.startswith("SRC: 4 mistakes")
-    assert "recording a has no raters' traces, of which gold standard ewe is made" in message
+    assert "recording a has no raters' traces, which gold standard ewe is computed from" in message
     assert refusal(gold="best") == "gold standard is 'best', but must be one of mean, ewe, ccc_centred"
 
 

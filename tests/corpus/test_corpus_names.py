@@ -34,7 +34,7 @@ def test_names_that_act_where_they_are_shown_are_refused(table_source, tmp_path,
     else:
         table_source.raters("a", times, **{f"arousal_{name}": values[:, 0]})
     table_source.table(rows, header)
-    with pytest.raises(InputError, match="has characters that are not seen") as caught:
+    with pytest.raises(InputError, match="contains unprintable characters") as caught:
         import_corpus("table", table_source.folder, tmp_path / "out", name=corpus)
     assert repr(name)[1:-1] in str(caught.value)
 

@@ -182,7 +182,7 @@ def test_a_corpus_elsewhere_is_the_same_corpus_or_refused(tmp_path):
     assert (there.path, there.fingerprint) == (tmp_path / "moved", corpus.fingerprint)
     np.testing.assert_array_equal(there.audio(corpus.recordings("train")[1]), audio_of(1))
     write(tmp_path / "other", 1)
-    with pytest.raises(InputError, match=rf"other holds another corpus \(fingerprint .*{corpus.fingerprint}\)"):
+    with pytest.raises(InputError, match=rf"other contains another corpus \(fingerprint .*{corpus.fingerprint}\)"):
         corpus.at(tmp_path / "other")
 
 

@@ -63,7 +63,7 @@ def test_nothing_to_do():
 
 def test_a_process_that_was_killed_is_told():
     with pytest.raises(
-        InputError, match=r"one of 2 processes was killed, for want of memory perhaps: try again with a smaller --jobs"
+        InputError, match=r"one of 2 processes was killed \(out of memory\?\): try again with a smaller --jobs"
     ):
         list(in_order(killed, range(3), 2))
 

@@ -21,7 +21,7 @@ from ser_ray.gpus.visible import Gpu, ProbeResult
 
 GB = 10**9
 GOOD = Gpu("H100", 80 * GB, 79 * GB, None)
-BAD = Gpu("H100", 80 * GB, 79 * GB, "a convolution is off by 0.2 of its largest value")
+BAD = Gpu("H100", 80 * GB, 79 * GB, "a convolution is wrong by 0.2 of its largest value")
 
 
 def none(probed=None, given=None, *, in_job=False, driver=None, visible=None):

@@ -95,4 +95,4 @@ def test_the_last_gpu_is_set_aside_only_if_it_computes_wrongly(tmp_path):
 
 def test_of_several_a_gpu_is_set_aside_though_it_computes_rightly_by_itself(gpus):
     gpus.fault("0", never)
-    assert gpus.fault("0", lambda: None) == "2 faults in a row; it computes rightly when it is tried by itself"
+    assert gpus.fault("0", lambda: None) == "2 faults in a row; it computes correctly when it is tested alone"

@@ -46,14 +46,14 @@ def test_a_device_that_errs_is_found_out(monkeypatch, name, said, error):
         return found if found.dtype == torch.float64 else found + error * found.abs().max()
 
     monkeypatch.setattr(room, name, wrong)
-    assert probe.computed_wrongly(CPU).startswith(f"{said} is off by ")
+    assert probe.computed_wrongly(CPU).startswith(f"{said} is wrong by ")
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("wrong", "a step of an LSTM is off by "),
-        ("unsteady", "a step of an LSTM gives other gradients the second time"),
+        ("wrong", "a step of an LSTM is wrong by "),
+        ("unsteady", "a step of an LSTM gives different gradients when it is repeated"),
     ],
 )
 def test_a_device_whose_lstm_errs_is_found_out(monkeypatch, kind, said):

@@ -77,10 +77,10 @@ def test_those_that_compute_as_many_as_given(environment, wrong, expected):
     [
         (answer(reason=f"{OLD}. Please update."), rf"\({OLD.replace('(', '.').replace(')', '.')}\); "),
         (answer("ECC", "busy or unavailable"), r"\(GPU 0 \(H100\): ECC; GPU 1 \(H100\): busy or unavailable\); "),
-        (answer(cuda=None), r"\(this PyTorch was built for CPUs alone\); "),
+        (answer(cuda=None), r"\(this PyTorch was built without CUDA\); "),
         (
             PythonOutput(answer().lines[:1], "no answer within 180 s", 180.0),
-            r"that tried them ended: no answer within 180 s",
+            r"that tested them failed: no answer within 180 s",
         ),
     ],
 )

@@ -198,7 +198,7 @@ def test_audio_that_int16_would_cut_off_or_lose(case, tmp_path, capsys, scale):
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
     assert err.startswith(f"warning: {case.audio / 'odd.wav'} ")
-    assert ("beyond full scale, to 8:" if scale > 1 else "so quiet that 16 bits would lose it") in err
+    assert ("exceeds full scale (its peak is 8):" if scale > 1 else "too quiet for 16 bits") in err
 
 
 def test_channels_that_cancel_are_named(case, tmp_path, capsys):

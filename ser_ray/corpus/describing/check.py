@@ -3,7 +3,7 @@
 wrong, so that no result of the corpus should be trusted (exit code 1):
     files that differ from the manifest or its schema; an index that does not fit them (lengths, mean and deviation of
     the samples, labels, partition); labels that are not numbers; and whatever makes devel or test easier than new
-    people would be: a speaker, a dyad (or session, or video), or the very same samples in more than one partition.
+    people would be: a speaker, a dyad (or session, or video), or identical samples in more than one partition.
 warning, legal but perhaps not intended (exit code 0):
     clipping, long silence, labels outside [-1, 1] or constant, the same samples twice in one partition (which counts
     them twice), files in shards/ that the manifest does not list.
@@ -85,7 +85,7 @@ def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
         if not (folder / MANIFEST).is_file():
             raise
         checked.add([CheckFinding("wrong", "corpus", str(error))])
-        checked.summary = f"{folder} cannot be opened, nothing else was looked at"
+        checked.summary = f"{folder} cannot be opened; nothing else was checked"
         return checked
     size_bytes = sum(shard.size_bytes for shard in corpus.manifest.shards)
     if jobs is None:
@@ -99,7 +99,7 @@ def check_corpus(path: str | Path, jobs: int | None = None) -> Checked:
     checked.add(_raters(corpus, {recording.name for recording in recordings}))
     hours = sum(recording.samples for recording in present) / corpus.sample_rate / 3600
     checked.summary = (
-        f"{folder}: looked at {_number(len(present), 'recording')} ({hours:.2f} h, "
+        f"{folder}: checked {_number(len(present), 'recording')} ({hours:.2f} h, "
         f"{sum(recording.labelled for recording in present)} with gold) in "
         f"{_number(len(corpus.manifest.shards), 'shard')} ({size_bytes / 1e9:.3g} GB)"
     )
@@ -141,7 +141,7 @@ def _check_recordings(corpus: Corpus, recordings: list[Recording], jobs: int, ch
         if other.partition == recording.partition:
             checked.add([CheckFinding("warning", "duplicate", f"{same}: they count twice in {other.partition}")])
         else:
-            message = f"{same} ({other.partition}): a recording must be in one partition alone"
+            message = f"{same} ({other.partition}): a recording must be in only one partition"
             checked.add([CheckFinding("wrong", "duplicate across partitions", message)])
 
 
@@ -161,31 +161,31 @@ def _index(corpus: Corpus, batches: dict[str, int]) -> Iterator[CheckFinding]:
             message = f"{name}: partition is {partition!r}, but must be one of {', '.join(PARTITIONS)}"
             yield CheckFinding("wrong", "partition", message)
         if shard not in places:
-            yield CheckFinding("wrong", "index", f"{name}: lies in {shard}, which {MANIFEST} does not list")
+            yield CheckFinding("wrong", "index", f"{name}: is in {shard}, which {MANIFEST} does not list")
         elif batches[shard] and not 0 <= batch < batches[shard]:
             yield CheckFinding(
-                "wrong", "index", f"{name}: is batch {batch} of {shard}, which has {batches[shard]}, from 0"
+                "wrong", "index", f"{name}: is batch {batch} of {shard}, which has {batches[shard]}, numbered from 0"
             )
         elif batch in places[shard]:
-            message = f"{name}: is batch {batch} of {shard}, as {places[shard][batch]} is"
+            message = f"{name}: is batch {batch} of {shard}, and so is {places[shard][batch]}"
             yield CheckFinding("wrong", "index", message)
         else:
             places[shard][batch] = name
     for shard, count in batches.items():
         for batch in range(count):
             if batch not in places[shard]:
-                message = f"batch {batch} of {shard} is no recording of {INDEX}"
+                message = f"batch {batch} of {shard} belongs to no recording in {INDEX}"
                 yield CheckFinding("wrong", "batch without recording", message)
 
 
 def _leaks(corpus: Corpus) -> Iterator[CheckFinding]:
-    """Yield speakers and dyads that are heard in more than one partition."""
+    """Yield speakers and dyads that are in more than one partition."""
     advice = "move all of them to one partition"
     for what, groups in (("speaker", shared_speakers(corpus)), ("dyad", shared_dyads(corpus))):
         for name, members in groups.items():
             who = f"speaker {name}" if what == "speaker" else name
             where = ", ".join(f"{recording.partition} ({recording.name})" for recording in members)
-            yield CheckFinding("wrong", f"{what} leak", f"{who} is heard in {where}: {advice}")
+            yield CheckFinding("wrong", f"{what} leak", f"{who} is in several partitions: {where}; {advice}")
 
 
 def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[CheckFinding]:
@@ -204,7 +204,7 @@ def _raters(corpus: Corpus, recordings: set[str]) -> Iterator[CheckFinding]:
         for rows in file.iter_batches(columns=["recording", "target"]):
             rated = set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
             for name, target in sorted(rated - known):
-                message = f"{path} tells of {target} in {name}, which the corpus does not hold"
+                message = f"{path} has a row of {target} in {name}, which the corpus does not contain"
                 yield CheckFinding("wrong", "raters", message)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         yield CheckFinding("wrong", "raters", f"{path} cannot be read ({error})")

@@ -10,7 +10,7 @@ from ser_ray.corpus.store.reader import Corpus
 LEARNED_FROM = ("train", "devel")
 """Partitions in which a target must not be constant: train is learned from, devel selects the epoch."""
 MOST_READ = 200
-"""Most recordings read for a range; labels on another scale leave [-1, 1] in nearly every recording."""
+"""Most recordings read for a range; labels on another scale exceed [-1, 1] in nearly every recording."""
 
 
 def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> bool:
@@ -27,7 +27,7 @@ def is_constant(corpus: Corpus, partition: str, target: str, limit: int | None =
 
 
 def range_beyond(corpus: Corpus, partition: str, target: str, limit: int | None = None) -> tuple[float, float] | None:
-    """Return the smallest and largest gold value of the first recording that leaves [-1, 1]; None where none does.
+    """Return the smallest and largest gold value of the first recording outside [-1, 1]; None if there is none.
 
     At most `limit`, and at most MOST_READ, of the partition's recordings are read.
     """
@@ -41,7 +41,11 @@ def constant_warnings(corpus: Corpus) -> list[str]:
     """Return a warning per partition and target with constant gold, with the import option that helps."""
     still = [(p, t) for t in corpus.targets for p in LEARNED_FROM if is_constant(corpus, p, t)]
     moving = [target for target in corpus.targets if target not in {still_target for _, still_target in still}]
-    fix = f"leave it out with --targets {' '.join(moving)}" if moving else "no target is left to train on: label anew"
+    fix = (
+        f"leave it out with --targets {' '.join(moving)}"
+        if moving
+        else "no other target is left to train on: correct the labels"
+    )
     return [
         f"gold of {target} is constant in {partition}: its CCC counts as 0 and lowers the mean CCC that chooses the "
         f"best epoch; {fix}"

@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 def summary(corpus: Corpus) -> str:
-    """Describe a corpus in two lines."""
+    """Summarise a corpus in two lines."""
     recordings = {p: corpus.recordings(p) for p in PARTITIONS}
     parts = [
         f"{p} {len(rows)} recordings{_labelled(rows)} {_hours(corpus, rows):.2f} h" for p, rows in recordings.items()
@@ -105,11 +105,11 @@ def remarks(corpus: Corpus, figures: Mapping[str, PartitionFigures]) -> list[str
         lines.append(f"autocorr.: of gold after {lags}, mean over recordings at least twice as long")
     for name, target in everyone.targets.items():
         if target.raters:
-            agreed = "" if math.isnan(target.agreement) else f"; two of them agree with CCC {target.agreement:.3f}"
+            agreed = "" if math.isnan(target.agreement) else f"; mean pairwise CCC {target.agreement:.3f}"
             lines.append(f"{name}: up to {target.raters} raters{agreed}")
     if any(target.raters > 1 for target in everyone.targets.values()):
         lines.append("raters' CCC: mean of all pairs; alpha: Cronbach's; both per recording, mean over recordings")
-    for what, leaks in (("speakers", shared_speakers(corpus)), ("those who speak together", shared_dyads(corpus))):
+    for what, leaks in (("speakers", shared_speakers(corpus)), ("dyads", shared_dyads(corpus))):
         if leaks:
             more = f" and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
             lines.append(f"warning: {what} in more than one partition: {', '.join(list(leaks)[:SHOWN])}{more}")
@@ -145,12 +145,12 @@ def _without_nan(value: Any) -> Any:
 
 
 def shared_speakers(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
-    """Find speakers heard in more than one partition; return one recording per partition for each."""
+    """Find speakers in more than one partition; return one recording per partition for each."""
     return _shared(corpus, lambda recording: recording.speaker)
 
 
 def shared_dyads(corpus: Corpus) -> dict[str, tuple[Recording, ...]]:
-    """Find dyads, as "COLUMN TEXT", heard in more than one partition; return one recording per partition for each."""
+    """Find dyads, as "COLUMN TEXT", in more than one partition; return one recording per partition for each."""
     return _shared(corpus, lambda recording: " ".join(extra_entry(recording, DYAD_COLUMNS)).strip())
 
 

@@ -112,12 +112,14 @@ def _length(recording: Recording, audio: NDArray[np.int16], hop: int) -> Iterato
 def _sound(recording: Recording, audio: NDArray[np.int16]) -> Iterator[CheckFinding]:
     share, run = clipping(audio)
     if share >= CLIPPED_SHARE and run >= CLIPPED_RUN:
-        at_once = f"up to {run} at once ({1000 * run / SAMPLE_RATE:.1f} ms)"
+        at_once = f"up to {run} in a row ({1000 * run / SAMPLE_RATE:.1f} ms)"
         message = f"{recording.name}: {share:.2%} of its samples are at full scale, {at_once}: clipped?"
         yield CheckFinding("warning", "clipping", message)
     share, longest_s = silence(audio)
     if longest_s >= SILENT_S or share >= SILENT_SHARE:
-        message = f"{recording.name}: silent for {longest_s:.1f} s at once and {share:.1%} in all (below -70 dBFS)"
+        message = (
+            f"{recording.name}: silent (below -70 dBFS) for up to {longest_s:.1f} s in a row and {share:.1%} in total"
+        )
         yield CheckFinding("warning", "silence", message)
 
 
@@ -165,8 +167,8 @@ def _gold(recording: Recording, target: str, column: Any) -> Iterator[CheckFindi
     """Check the gold standard of one target and yield the problems."""
     what = f"{recording.name}: gold of {target}"
     if column.is_valid != recording.labelled:
-        said = "labelled, but has none" if recording.labelled else "not labelled, but has some"
-        yield CheckFinding("wrong", "gold", f"{what}: the index says it is {said}")
+        said = "labelled, but the shard has no gold" if recording.labelled else "not labelled, but the shard has gold"
+        yield CheckFinding("wrong", "gold", f"{what}: the index says that the recording is {said}")
     if not column.is_valid:
         return
     gold = column.values.to_numpy(zero_copy_only=False)
@@ -177,13 +179,16 @@ def _gold(recording: Recording, target: str, column: Any) -> Iterator[CheckFindi
         yield CheckFinding(
             "wrong",
             "gold",
-            f"{what} is no number in {int((~known).sum())} of {gold.size} frames, first in frame {int(known.argmin())}",
+            f"{what} is NaN or infinite in {int((~known).sum())} of {gold.size} frames, first in frame "
+            f"{int(known.argmin())}",
         )
     if known.any():
         low, high = float(gold[known].min()), float(gold[known].max())
         yield from _range(what, low, high)
         if low == high:
-            yield CheckFinding("warning", "constant", f"{what} is {low:g} throughout: no CCC can be taken of it")
+            yield CheckFinding(
+                "warning", "constant", f"{what} is {low:g} in all frames: the CCC of constant gold is 0 or undefined"
+            )
 
 
 def _ratings(recording: Recording, who: str, column: Any) -> Iterator[CheckFinding]:

@@ -232,7 +232,7 @@ def _draw_histogram(
 
 
 def _draw_autocorrelation(panel: "Axes", curves: Mapping[str, NDArray[np.float64]]) -> None:
-    _label(panel, "lag [s]", "autocorrelation of gold", "How long labels last (mean over recordings)")
+    _label(panel, "lag [s]", "autocorrelation of gold", "Autocorrelation (mean over recordings)")
     drawn: Sequence[str] = [target for target, curve in curves.items() if curve.size]
     if not drawn:
         _write_note(panel, "no labelled recordings")

@@ -29,7 +29,7 @@ def gold_standard(ratings: ArrayLike, method: str = "ewe") -> Float64[NDArray[np
     - "ccc_centred", as in AVEC 2018 (Ringeval et al.): the unweighted mean of the centred traces plus a weighted mean
       of the raters' means; a rater's weight is its mean CCC with each of the others.
 
-    Where the weights of a frame's raters add up to 0 (such as all raters constant), they weigh the same.
+    Where the weights of a frame's raters add up to 0 (such as all raters constant), their weights are equal.
 
     Raises:
         InputError: if the shape, a value or the method is not as above.
@@ -112,7 +112,10 @@ def _checked(ratings: ArrayLike, method: str) -> NDArray[np.float64]:
         raise InputError(f"ratings have shape {traces.shape}, but must be [raters, frames], not empty")
     if np.isinf(traces).any():
         rater, frame = (int(i) for i in np.argwhere(np.isinf(traces))[0])
-        raise InputError(f"ratings hold {traces[rater, frame]} at rater {rater}, frame {frame}: not a number")
+        raise InputError(
+            f"ratings contain {traces[rater, frame]} at rater {rater}, frame {frame}, but must be finite, or NaN for "
+            "no rating"
+        )
     silent = np.isnan(traces)
     if silent.all(axis=1).any():
         raise InputError(

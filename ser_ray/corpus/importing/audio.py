@@ -45,16 +45,16 @@ def full_scale(peak: float, subtype: str) -> float:
 def level_warning(path: object, scale: float) -> str:
     """Return the warning for a recording whose peak, `scale`, was mapped to the largest int16."""
     if scale > 1:
-        return f"{path} goes beyond full scale, to {scale:.6g}: it is scaled down by that peak"
+        return f"{path} exceeds full scale (its peak is {scale:.6g}): its samples are divided by the peak"
     return (
-        f"{path} is so quiet that 16 bits would lose it (its peak is {20 * math.log10(scale):.1f} dB of full scale): "
-        "it is scaled up by its peak"
+        f"{path} is too quiet for 16 bits (its peak is {20 * math.log10(scale):.1f} dBFS): its samples are divided by "
+        "the peak"
     )
 
 
 BLOCK_S = 60
 MISSING_S = 0.1
-"""Length that may be missing from what the header announces, such as for an MP3 without its first frame."""
+"""Part of the length in the header that may be missing, such as the first frame of an MP3."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, 
     is resampled.
 
     Raises:
-        InputError: if the file cannot be read, lacks the channel, has fewer samples than it announces, or contains
+        InputError: if the file cannot be read, lacks the channel, has fewer samples than its header says, or contains
             values that are not numbers.
     """
     check_kind(Path(path))
@@ -102,7 +102,7 @@ def decode(path: str | Path, start_s: float = 0.0, stop_s: float | None = None, 
 
 
 def _decoded(file: soundfile.SoundFile, path: str | Path, first: int, last: int, channel: Channel) -> Decoded:
-    """Decode samples `first` to `last` at 16 kHz; a second pass is made only if the first shows a need."""
+    """Decode samples `first` to `last` at 16 kHz; a second pass is made only if the first shows that it is needed."""
     live = [channel - 1] if isinstance(channel, int) else _live_channels(file, path, first, last)
     dead = () if isinstance(channel, int) else tuple(n + 1 for n in range(file.channels) if n not in live)
     warnings = [_dead_warning(path, dead)] if dead else []
@@ -113,7 +113,7 @@ def _decoded(file: soundfile.SoundFile, path: str | Path, first: int, last: int,
         filled = _fill(samples, _at_16_khz(file, path, meter.mixed, first, last))
     taken, peak = meter.taken()
     if not math.isfinite(peak):
-        raise InputError(f"{path} holds samples whose mean over channels is beyond all numbers: write it again")
+        raise InputError(f"{path} contains samples whose mean over channels overflows: export it again")
     scale = full_scale(peak, file.subtype)
     if taken != live or scale != 1:
         filled = _fill(
@@ -136,8 +136,8 @@ def _fill(samples: NDArray[np.int16], blocks: Iterator[NDArray[np.float32]]) -> 
 
 def _dead_warning(path: str | Path, dead: tuple[int, ...]) -> str:
     numbers = " and ".join(map(str, dead))
-    which = f"channel {numbers}: it is" if len(dead) == 1 else f"channels {numbers}: they are"
-    return f"{path} holds nothing in {which} left out of the mean of channels"
+    which = f"channel {numbers}; it is" if len(dead) == 1 else f"channels {numbers}; they are"
+    return f"{path} has no signal in {which} left out of the mean of channels"
 
 
 class _Meter:
@@ -171,12 +171,12 @@ class _Meter:
         if powers.cancel:
             return [
                 f"{path} has channels that cancel each other (their mean is {powers.lost_db:.0f} dB below the "
-                f"loudest): channel {powers.loudest + 1} alone is taken"
+                f"loudest): only channel {powers.loudest + 1} is used"
             ]
         if powers.hardly_correlate:
             return [
                 f"{path} has channels that hardly correlate (r = {powers.correlation:.2f}; a speaker on each?): their "
-                "mean is taken; choose one with --channel left or right, or say --channel mean"
+                "mean is used; choose one with --channel left or right, or confirm the mean with --channel mean"
             ]
         return []
 
@@ -190,14 +190,14 @@ def _blocks(
     while left:  # not `file.blocks`, which fills missing samples with uninitialised memory
         block = file.read(min(size, left), dtype="float32", always_2d=True)
         if not np.isfinite(block).all():
-            raise InputError(f"{path} holds samples that are not numbers (NaN or infinity): write it again")
+            raise InputError(f"{path} contains samples that are NaN or infinite: export it again")
         left -= len(block)
         if len(block):
             yield block
         elif left > MISSING_S * file.samplerate:
             raise InputError(
-                f"{path} was cut short or has a wrong header: it announces {file.frames / file.samplerate:.2f} s, but "
-                f"{left / file.samplerate:.2f} s are missing; copy it again, or convert it to wav"
+                f"{path} is truncated or has a wrong header: the header says {file.frames / file.samplerate:.2f} s, "
+                f"but {left / file.samplerate:.2f} s are missing; copy it again, or convert it to wav"
             )
         else:
             return

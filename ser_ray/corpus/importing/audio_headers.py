@@ -23,12 +23,12 @@ MOST_FRAMES = 2**48
 ANNOUNCED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """libsndfile's log of truncated WAV, AIFF, AU, W64 and RF64 files."""
 NO_DATA = re.compile(r"^ *(?:data|SSND|Data Size) *: 0$", re.MULTILINE)
-"""libsndfile's log of a header that announces no samples."""
+"""libsndfile's log of a header that says that there are no samples."""
 SPHERE_BYTES = 1024
 COMPRESSED = re.compile(rb"\ANIST_1A\n.*\nsample_coding -s\d+ (\S*(?:shorten|wavpack|shortpack)\S*)", re.DOTALL)
 """Beginning of a sphere file whose samples libsndfile cannot decompress."""
 HEADER_BYTES = 4096
-"""More than headers and their tags take: a longer file contains samples even if its header announces none."""
+"""More than headers and their tags take: a longer file contains samples even if its header says that there are none."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def read_header(path: Path) -> Header:
     cut = ANNOUNCED.search(header.extra_info)
     if cut and int(cut[1]) > int(cut[2]) and 0 < int(cut[1]) < 0x7FFFFF00:  # a header written to a pipe has the maximum
         raise InputError(
-            f"{path} was cut short or has a wrong header: it announces {int(cut[1]):,} bytes of samples, but "
-            f"{int(cut[2]):,} are there; copy it again"
+            f"{path} is truncated or has a wrong header: the header says {int(cut[1]):,} bytes of samples, but the "
+            f"file has {int(cut[2]):,}; copy it again"
         )
     check_length(header.frames, header.samplerate, path)
     if header.format == MP3:
@@ -68,7 +68,7 @@ def read_header(path: Path) -> Header:
 def check_kind(path: Path) -> None:
     """Refuse a path on which libsndfile would block, and a raw file, whose rate it cannot know."""
     if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file (a pipe, socket or device?)"
+        kind = "a folder" if path.is_dir() else "not a regular file (a pipe, socket or device?)"
         raise InputError(f"{path} is {kind}: audio is read from files; write it to a wav file first")
     if path.suffix.lower() == ".raw":
         raise InputError(
@@ -88,31 +88,32 @@ def unreadable(path: Path, error: Exception) -> InputError:
     if coding:
         wav = shlex.quote(str(path.with_suffix(".wav")))
         return InputError(
-            f"{path} is a compressed sphere file ({coding[1].decode('ascii', 'replace')}), which is not read: convert "
-            f"it to wav with `sph2pipe -f wav {shlex.quote(str(path))} {wav}`"
+            f"{path} is a compressed sphere file ({coding[1].decode('ascii', 'replace')}), which is not supported: "
+            f"convert it to wav with `sph2pipe -f wav {shlex.quote(str(path))} {wav}`"
         )
     return InputError(f"{path} cannot be read as audio ({error})")
 
 
 def refuse_empty(path: Path, notes: str) -> NoReturn:
-    """Refuse a file whose header, perhaps wrongly, announces no samples; `notes` is libsndfile's log of the header."""
+    """Refuse a file whose header says, perhaps wrongly, that it is empty; `notes` is libsndfile's log of the header."""
     size = path.stat().st_size
     if NO_DATA.search(notes) and size > HEADER_BYTES:
         fixed = path.with_name(f"{path.stem}_fixed.wav")
         raise InputError(
-            f"{path} announces 0 bytes of samples in its header, but has {size:,} bytes (was it written to a pipe, or "
-            f"its recording broken off?): write the header again with `sox --ignore-length {shlex.quote(str(path))} "
+            f"{path} has a header that says 0 bytes of samples, but has {size:,} bytes (written to a pipe, or the "
+            f"recording was interrupted?): rewrite the header with `sox --ignore-length {shlex.quote(str(path))} "
             f"{shlex.quote(str(fixed))}`"
         )
-    raise InputError(f"{path} has zero length: it holds no samples")
+    raise InputError(f"{path} has zero length: it contains no samples")
 
 
 def check_length(frames: int, rate: int, path: str | Path) -> None:
     """Refuse an unknown length, and a rate that cannot be resampled."""
     if frames > MOST_FRAMES:
-        raise InputError(f"{path} does not tell how long it is (was it written to a pipe?): convert it to wav")
+        raise InputError(f"{path} does not state its length (was it written to a pipe?): convert it to wav")
     shared = math.gcd(rate, SAMPLE_RATE)
     if (rate // shared) * (SAMPLE_RATE // shared) > MOST_TAPS:
         raise InputError(
-            f"{path} has {rate} samples per second, too odd a rate to resample: convert it to 16 or 48 kHz"
+            f"{path} has {rate} samples per second, a rate that cannot be resampled to {SAMPLE_RATE}: convert it to "
+            "16 or 48 kHz"
         )

@@ -49,4 +49,4 @@ class ImportConfig:
         if self.time_unit not in TIME_UNITS:
             raise InputError(f"time unit is {self.time_unit!r}, but must be one of {', '.join(TIME_UNITS)}")
         if self.time_unit == "frames" and self.label_rate_hz is None:
-            raise InputError("time unit is frames: say how many there are in a second with --label-rate HZ")
+            raise InputError("time unit is frames: set the number of frames per second with --label-rate HZ")

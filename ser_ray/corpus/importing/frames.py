@@ -61,8 +61,8 @@ def to_frames(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64]
         begin += 1
     elif framing.alignment == "start" and not at_start:
         raise InputError(
-            f"{traces.path}, line {traces.lines[0]}: the first time is {traces.times_s[0]:g} s: no label stands at "
-            "the start of the first frame; import with --alignment end"
+            f"{traces.path}, line {traces.lines[0]}: the first time is {traces.times_s[0]:g} s, so there is no label "
+            "at the start of the first frame; import with --alignment end"
         )
     return {column: values[begin:] for column, values in traces.values.items()}
 
@@ -84,7 +84,7 @@ def _resampled(traces: Traces, framing: Framing) -> dict[str, NDArray[np.float64
 def at_instants(
     times_s: NDArray[np.float64], values: NDArray[np.float64], instants_s: NDArray[np.float64], step_s: float
 ) -> NDArray[np.float64]:
-    """Resample a trace at other rising times, `step_s` apart, without looking ahead of any of them: [instants].
+    """Resample a trace at other increasing times, `step_s` apart, without looking ahead of any of them: [instants].
 
     The value at an instant is the mean of the rows in the step that ends there. If the step has no rows, it is the last
     row before; if there is none yet, it is NaN. A trace whose rows are exactly at the instants is unchanged.
@@ -98,13 +98,15 @@ def at_instants(
 
 
 def check_order(traces: Traces) -> None:
-    """Refuse traces with fewer than two rows, or whose times do not rise, naming the line."""
+    """Refuse traces with fewer than two rows, or whose times do not increase, naming the line."""
     times, path = traces.times_s, traces.path
     if times.size < 2:
-        raise InputError(f"{path} has {times.size} row: it takes two to tell the rate")
+        raise InputError(f"{path} has {times.size} row, but the rate can only be determined from at least 2")
     if not np.isfinite(times).all():
         row = int(np.argmin(np.isfinite(times)))
-        raise InputError(f"{path}, line {traces.lines[row]}: time is {times[row]}, but must be in seconds")
+        raise InputError(
+            f"{path}, line {traces.lines[row]}: time is {times[row]}, but must be a finite number of seconds"
+        )
     steps = np.diff(times)
     _refuse_first(traces, steps == 0, "the same time as the row before: remove one of them")
     _refuse_first(traces, steps < 0, "a time before that of the row before: sort the rows by time")
@@ -131,7 +133,7 @@ def check_times(traces: Traces) -> int:
     check_order(traces)
     steps = np.diff(traces.times_s)
     step = float(np.median(steps))
-    resample = "or bring the labels to frames with --label-rate HZ"
+    resample = "or resample the labels with --label-rate HZ"
     _refuse_first(
         traces, steps > 1.5 * step, f"a gap in time: fill in the missing rows, split the recording there, {resample}"
     )
@@ -140,7 +142,7 @@ def check_times(traces: Traces) -> int:
 
 
 def _hop(traces: Traces, step: float) -> int:
-    """Return the samples per frame of traces whose times rise in even steps."""
+    """Return the samples per frame of traces whose times increase in even steps."""
     times = traces.times_s
     span = float(times[-1] - times[0])
     even = times[0] + span / (times.size - 1) * np.arange(times.size)
@@ -148,8 +150,8 @@ def _hop(traces: Traces, step: float) -> int:
     if jitter.max() > 0.5 * step:
         row = int(np.argmax(jitter))
         raise InputError(
-            f"{traces.path}, line {traces.lines[row]}: time {times[row]:g} s, irregular times: even rows would "
-            f"be at {even[row]:g} s here"
+            f"{traces.path}, line {traces.lines[row]}: time {times[row]:g} s, irregular times: evenly spaced rows "
+            f"would have {even[row]:g} s here"
         )
     rate = (times.size - 1) / span
     fitting = SAMPLE_RATE / max(1, round(SAMPLE_RATE / rate))
@@ -162,8 +164,8 @@ def _hop(traces: Traces, step: float) -> int:
     if min(abs(times[0]), abs(times[0] - hop / SAMPLE_RATE)) > 0.25 * step:
         raise InputError(
             f"{traces.path}, line {traces.lines[0]}: the first time is {times[0]:g} s, but must be 0, or "
-            f"{hop / SAMPLE_RATE:g} where stamps mark the end of a frame; cut the audio to where the labels begin and "
-            "count from there, or import with --label-rate"
+            f"{hop / SAMPLE_RATE:g} where time stamps mark the end of a frame; cut the audio so that it begins with "
+            "the labels and count times from there, or import with --label-rate"
         )
     return hop
 
@@ -176,7 +178,8 @@ def check_range(traces: Traces, columns: Iterable[str]) -> None:
             row = int(np.argmax(large))
             raise InputError(
                 f"{traces.path}, line {traces.lines[row]}: {column} is {traces.values[column][row]:g} at "
-                f"{traces.times_s[row]:g} s, but labels lie in [-1, 1] or thereabouts"
+                f"{traces.times_s[row]:g} s, but labels are expected in [-1, 1], and values beyond {LARGEST:g} are "
+                "refused"
             )
 
 
@@ -189,5 +192,5 @@ def check_numbers(traces: Traces, columns: Sequence[str]) -> None:
             raise InputError(
                 f"{traces.path}, line {traces.lines[row]}: {column} is {traces.values[column][row]} at "
                 f"{traces.times_s[row]:g} s ({int((~good).sum())} such rows): every frame needs a label; for a test "
-                "set without labels leave the file out"
+                "recording without labels, remove the file"
             )

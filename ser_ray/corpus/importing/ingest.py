@@ -123,7 +123,7 @@ def _with_channel(description: Description, config: ImportConfig) -> Description
 
 
 def _check_names(sources: Sequence[Source], corpus: str, folder: Path) -> None:
-    """Refuse names with characters that act on a terminal, such as escape sequences."""
+    """Refuse names with characters that control a terminal, such as escape sequences."""
     problems = Problems(folder)
     named = {("corpus", corpus): None, **{("recording", source.name): None for source in sources}}
     named |= {("speaker", source.speaker): None for source in sources}
@@ -148,7 +148,7 @@ def _check_partitions(sources: Sequence[Source], folder: Path) -> None:
 def _no_test(sources: Sequence[Source]) -> list[str]:
     if any(s.partition == "test" for s in sources):
         return []
-    return ["there are no test recordings: scores will be on devel alone"]
+    return ["there are no test recordings: scores will be only for devel"]
 
 
 def _framing(description: Description, config: ImportConfig) -> Framing:
@@ -203,7 +203,7 @@ class _Converted:
 
 
 def _convert(targets: Sequence[str], framing: Framing, method: str | None, source: Source) -> _Converted:
-    """Convert a recording's samples and labels; mistakes are returned, not raised, so that the others go on."""
+    """Convert a recording's samples and labels; mistakes are returned, not raised, so that the import continues."""
     try:
         gold = make_gold(source, targets, framing, method)
         decoded = decode(source.audio, source.start_s, source.stop_s, source.channel)
@@ -223,8 +223,8 @@ def _convert(targets: Sequence[str], framing: Framing, method: str | None, sourc
     silent = {row["rater"]: row["missing_frames"] for row in raters if row["missing_frames"] > mentioned}
     if silent:
         warnings.append(
-            f"{', '.join(silent)} rated only a part of {source.name}: up to {max(silent.values())} of "
-            f"{rated_frames} frames are without them"
+            f"{', '.join(silent)} rated only a part of {source.name}: up to {max(silent.values())} of {rated_frames} "
+            "frames lack their ratings"
         )
     left_out = (gold.first_frame, audio.size // framing.hop - len(gold.gold))
     if framing.resample and max(left_out) > framing.rate_hz * MENTIONED_S:
@@ -280,4 +280,5 @@ def _add(writer: CorpusWriter, source: Source, one: _Converted) -> None:
 def _what_is_kept(writer: CorpusWriter, recordings: int) -> str:
     if not writer.written:
         return ""
-    return f"\n{writer.written} of {recordings} recordings are kept in {writer.folder}: the same command goes on there"
+    kept = f"{writer.written} of {recordings} recordings are kept in {writer.folder}"
+    return f"\n{kept}: run the same command again to resume"

@@ -19,7 +19,9 @@ from ser_ray.plain_text import is_plain_name
 DEFAULT_TARGETS = ("arousal", "valence")
 DEFAULT_METHOD = "ewe"
 ONE_S = 1.0
-UNPRINTABLE = "has characters that are not seen (controls, line breaks, marks of direction): take them out of the name"
+UNPRINTABLE = (
+    "contains unprintable characters (control characters, line breaks, direction marks): remove them from the name"
+)
 Columns = Mapping[str, NDArray[np.float64]]
 
 
@@ -94,11 +96,11 @@ def check_labelled(source: Source, seen: LabelSummary, method: str | None, probl
     """Note a recording without labels that needs some."""
     training = source.partition != "test"
     if method is not None and not seen.rated and (training or seen.given):
-        problems.add(f"recording {source.name} has no raters' traces, of which gold standard {method} is made")
+        problems.add(f"recording {source.name} has no raters' traces, which gold standard {method} is computed from")
     elif training and not seen.given and not seen.rated:
         problems.add(
-            f"{source.partition} recording {source.name} has no labels: training needs those of train and devel; "
-            "add them, or move it to test"
+            f"{source.partition} recording {source.name} has no labels: training needs those of train and devel; add "
+            "them, or move the recording to test"
         )
 
 
@@ -114,7 +116,7 @@ def common_hop(seen: Iterable[LabelSummary], problems: Problems) -> int:
         if hop != common:
             problems.add(
                 f"{path} has {SAMPLE_RATE / hop:g} labels per second, but {example} has {SAMPLE_RATE / common:g}: all "
-                "recordings of a corpus share one rate; --label-rate brings them to one"
+                "recordings of a corpus must have the same rate; resample them with --label-rate HZ"
             )
     return common
 
@@ -168,7 +170,7 @@ def make_gold(source: Source, targets: Sequence[str], framing: Framing, method: 
         return None
     if not len(gold):
         where = f"{source.label_files[0]}: " if source.label_files else ""
-        lag = f" once they are moved earlier by the rater lag of {framing.lag_s:g} s" if framing.lag_s else ""
+        lag = f" after they are moved earlier by the rater lag of {framing.lag_s:g} s" if framing.lag_s else ""
         raise InputError(f"{where}no frame of recording {source.name} has labels of {' and '.join(targets)}{lag}")
     cut = {
         target: {rater: _stretch(trace, first, len(gold)) for rater, trace in by_rater.items()}

@@ -106,18 +106,18 @@ def check_mp3(path: Path, read: int) -> list[str]:
     if surplus > TAGGED_SAMPLES if counted.tag else abs(surplus) > guessed:
         why = "it has no Xing, Info or VBRI tag" + (", and a varying bit rate" if counted.bit_rates > 1 else "")
         if counted.tag:
-            why = f"its {counted.tag} tag counts fewer frames (is it several files in one?)"
+            why = f"its {counted.tag} tag counts fewer frames (were several files concatenated?)"
         wav = path.with_suffix(".wav")
         raise InputError(
-            f"{path} holds {counted.samples / rate_hz:.2f} s by its frames, but its decoder expects "
-            f"{read / rate_hz:.2f} s: {why}; convert it to wav, such as with "
-            f"`ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(wav))}`"
+            f"{path} has {counted.samples / rate_hz:.2f} s according to its frames, but its decoder expects "
+            f"{read / rate_hz:.2f} s: {why}; convert it to wav, such as with `ffmpeg -i {shlex.quote(str(path))} "
+            f"{shlex.quote(str(wav))}`"
         )
     if counted.delay_known or counted.first.layer != 3:
         return []
     return [
-        f"{path} does not tell its encoder's delay (it has no LAME tag): its audio comes late, by some "
-        f"{UNKNOWN_DELAY:,} samples ({1000 * UNKNOWN_DELAY / rate_hz:.0f} ms); take wav or flac files of the original"
+        f"{path} does not state its encoder's delay (it has no LAME tag): its audio is delayed by about "
+        f"{UNKNOWN_DELAY:,} samples ({1000 * UNKNOWN_DELAY / rate_hz:.0f} ms); use wav or flac files of the original"
     ]
 
 

@@ -63,7 +63,7 @@ def preview(
     problems = Problems(folder)
     overviews = []
     jobs = jobs if len(sources) > ALONE else 1
-    with Bar("looking at recordings", len(sources)) as bar:
+    with Bar("checking recordings", len(sources)) as bar:
         for source, overview in zip(sources, in_order(partial(_overview, framing), sources, jobs), strict=True):
             for message in overview.wrong:
                 problems.add(message)
@@ -85,7 +85,7 @@ def preview(
     for source, overview in zip(sources, overviews, strict=True):
         if overview.lacking_s > LABELS_MAY_END_EARLY_S:
             lasts = f"{source.audio} ends {overview.lacking_s:.2f} s before that"
-            warnings.append(f"recording {source.name} is to end at {source.stop_s:.2f} s, but {lasts}")
+            warnings.append(f"recording {source.name} should end at {source.stop_s:.2f} s, but {lasts}")
         with problems.collecting():
             warnings += _compare_lengths(source, overview, framing, hop)
     problems.refuse()
@@ -93,7 +93,7 @@ def preview(
     if len(rates) > 1:
         counts = {rate: sum(overview.rate_hz == rate for overview in overviews) for rate in rates}
         said = ", ".join(f"{count} at {rate} Hz" for rate, count in counts.items())
-        warnings.append(f"audio comes at several rates ({said}): all of it is brought to {SAMPLE_RATE} Hz")
+        warnings.append(f"audio has several sample rates ({said}): all of it is resampled to {SAMPLE_RATE} Hz")
     return Preview(
         hop,
         chosen,
@@ -136,7 +136,7 @@ def _compare_lengths(source: Source, overview: _Overview, framing: Framing, hop:
         if overview.labels.span_s[0] >= overview.seconds:
             raise InputError(
                 f"labels of {source.name} begin at {overview.labels.span_s[0]:.10g} s, but {source.audio} lasts "
-                f"{overview.seconds:.2f} s: their times must be in seconds from its begin"
+                f"{overview.seconds:.2f} s: their times must be in seconds from its beginning"
             )
     else:
         path, _, rows = min(overview.labels.files, key=lambda file: file[2])
@@ -151,12 +151,12 @@ def _compare_lengths(source: Source, overview: _Overview, framing: Framing, hop:
     if labelled_s > (COUNTED if every_second else MISREAD) * max(1.0, overview.seconds):
         raise InputError(
             f"labels of {source.name} last {labelled_s / overview.seconds:.3g} times as long as the audio: to "
-            f"{labelled_s:.10g} s, but {source.audio} lasts {overview.seconds:.2f} s; time must be in seconds from its "
-            "begin, or say what it counts: --time-unit ms, or --time-unit frames --label-rate HZ"
+            f"{labelled_s:.10g} s, but {source.audio} lasts {overview.seconds:.2f} s; time must be in seconds from "
+            "its beginning; for another unit, use --time-unit ms, or --time-unit frames --label-rate HZ"
         )
     if labelled_s > overview.seconds + LABELS_MAY_END_EARLY_S:
         return [
-            f"labels of {source.name} go on to {labelled_s:.2f} s, {source.audio} ends at {overview.seconds:.2f} s: "
-            "the rest is dropped"
+            f"labels of {source.name} end at {labelled_s:.2f} s, but {source.audio} ends at {overview.seconds:.2f} s: "
+            "later labels are dropped"
         ]
     return []

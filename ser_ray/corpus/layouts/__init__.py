@@ -66,11 +66,13 @@ def _find_layout(source: Path) -> tuple[str, Description]:
     if len(fitting) == 1:
         return fitting.popitem()
     if fitting:
-        raise InputError(f"{source} could be in the layout {' or '.join(fitting)}: name the one that it is in")
+        raise InputError(
+            f"{source} matches several layouts, {' and '.join(fitting)}: name one of them instead of {AUTO}"
+        )
     if wrong:
         raise InputError("\n".join(f"as {name}: {error}" for name, error in wrong.items()))
     searched = "\n".join(f"  {name}: {_looked_for(error)}" for name, error in other.items())
-    raise InputError(f"{source} is in no layout that is known; {contents(source)}\nlooked for\n{searched}")
+    raise InputError(f"{source} matches no known layout; {contents(source)}\nlooked for\n{searched}")
 
 
 def _looked_for(error: OtherLayoutError) -> str:

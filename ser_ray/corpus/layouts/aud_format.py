@@ -12,8 +12,7 @@ Partitions come from the splits of the label tables (train, dev, test), else fro
 the file, else from a column `split` or `partition`. Speakers and sexes come from columns of these names, sexes also
 from the fields of the scheme of speakers.
 
-Tables stored as pickles are not read, since a pickle can run any program; a pickle beside a table, as in a cache, is
-ignored.
+Tables stored as pickles are not read, since a pickle can execute any code; a pickle next to a table is ignored.
 """
 
 from collections import defaultdict
@@ -73,7 +72,7 @@ def read(source: Path) -> Description:
     problems.refuse()
     if not sources:
         raise InputError(
-            f"{source}: no two rows of {table_names(tables)} follow each other: they hold no labels over time"
+            f"{source}: no two rows of {table_names(tables)} are consecutive: they contain no labels over time"
         )
     notice = read_notice(source) or str(database.license or "")
     return Description(tuple(sources), notice, alignment="start", warnings=left_out_warning(short))
@@ -138,7 +137,7 @@ def _rows(source: Path, table: LabelTable, file: str) -> Traces:
     path = table_file(source, table.name)
     if not (np.diff(starts) > 0).all():
         row = int(np.argmin(np.diff(starts) > 0)) + 1
-        raise InputError(f"{path}: {file} has two rows from {starts[row]:g} s on: keep one")
+        raise InputError(f"{path}: {file} has two rows that start at {starts[row]:g} s: keep one")
     values = {column: frame[column].to_numpy(np.float64, na_value=np.nan)[order] for column in table.columns}
     return Traces(path, starts, values, range(1, starts.size + 1))
 

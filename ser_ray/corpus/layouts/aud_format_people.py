@@ -27,12 +27,15 @@ class Facts:
         """Return a file's partition; the splits of its label tables take precedence."""
         said = [self.splits[table] for table in tables if table in self.splits]
         if len(set(said)) > 1:
-            raise InputError(f"{source}: {file} is in tables of the splits {' and '.join(sorted(set(said)))}")
+            raise InputError(
+                f"{source}: {file} is in tables of several splits, {' and '.join(sorted(set(said)))}, but must be in "
+                "only one"
+            )
         value = said[0] if said else self.partitions.get(file)
         if value is None:
             raise InputError(
-                f"{source}: nothing says to which partition {file} belongs: give table {tables[0]} a split of the type "
-                f"train, dev or test, list the file in a table that has one, or add a column {' or '.join(PARTITIONS)}"
+                f"{source}: the partition of {file} is unknown: give table {tables[0]} a split of the type train, dev "
+                f"or test, list the file in a table that has one, or add a column {' or '.join(PARTITIONS)}"
             )
         return partition_named(value, f"{source}: {file}")
 

@@ -46,7 +46,7 @@ def others_deprecations() -> Iterator[None]:
 def open_database(source: Path) -> Iterator[Any]:
     """Open a database whose tables are read on first use.
 
-    A header with YAML tags and tables stored as pickles could run a program, so they are never read. The library would
+    A header with YAML tags and tables stored as pickles could execute code, so they are never read. The library would
     read both; it is therefore given a temporary folder with links to the other files.
 
     Raises:
@@ -106,8 +106,8 @@ def label_tables(database: Any, source: Path) -> list[LabelTable]:
             filewise.append(found)
     if filewise and not tables:
         raise InputError(
-            f"{source}: {table_names(filewise)} has one label per file ({', '.join(filewise[0].columns)}): this trains "
-            "on labels over time, which stand in a segmented table with a row per frame"
+            f"{source}: {table_names(filewise)} has one label per file ({', '.join(filewise[0].columns)}): ser_ray "
+            "trains on labels over time, which must be in a segmented table with a row per frame"
         )
     if not tables:
         known = ", ".join(database.tables) or "none at all"
@@ -140,8 +140,8 @@ def _columns(database: Any, table: Any, source: Path) -> tuple[dict[str, str], d
         others = [name for name in names if name not in ratings.get(target, {}).values()]
         if len(others) > 1:
             raise InputError(
-                f"{source / HEADER}: columns {' and '.join(others)} both hold {target}: give them "
-                "raters of the type human, or take all but one away"
+                f"{source / HEADER}: columns {' and '.join(others)} both contain {target}: give them raters of the "
+                "type human, or remove all but one"
             )
         if others:
             gold[target] = others[0]
@@ -155,8 +155,8 @@ def _check_frames(source: Path, table: LabelTable) -> None:
     lasting = (ends - starts)[np.isfinite(ends - starts)]
     if lasting.size and np.quantile(lasting, 0.9) > MOST_UNEVEN * np.quantile(lasting, 0.1):
         raise InputError(
-            f"{source}: table {table.name} has one label per segment of {lasting.min():g} to {lasting.max():g} s: this "
-            "trains on labels over time, a row per frame, all of the same length"
+            f"{source}: table {table.name} has one label per segment of {lasting.min():g} to {lasting.max():g} s: "
+            "ser_ray trains on labels over time, with a row per frame, all of the same length"
         )
 
 
@@ -172,7 +172,7 @@ def table_file(source: Path, table: str) -> Path:
             return path
     if (path := source / f"db.{table}.pkl").is_file():
         raise InputError(
-            f"{path} is a pickle, which could run any program when it is read: save the database with "
+            f"{path} is a pickle, which could execute arbitrary code when it is read: save the database with "
             "storage_format='parquet'"
         )
     raise InputError(f"{source}: table {table} has no file: db.{table}.parquet or .csv")

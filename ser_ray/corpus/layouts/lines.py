@@ -46,7 +46,7 @@ def is_number(text: str) -> bool:
 def to_number(text: str, where: str) -> float:
     """Parse the number in a field, or raise an InputError that begins with `where`."""
     if not is_number(text):
-        hint = "; decimals take a point, not a comma" if "," in text else ""
+        hint = "; write decimals with a point, not a comma" if "," in text else ""
         raise InputError(f"{where} is {text!r}, which is not a number{hint}")
     return float(text)
 
@@ -63,12 +63,12 @@ def to_traces(path: Path, lines: Sequence[Line], columns: Sequence[str], keep: M
     is the column of time stamps in seconds.
     """
     if not lines:
-        raise InputError(f"{path} holds no labels: it needs lines with {', '.join(columns)}")
+        raise InputError(f"{path} contains no labels: it needs lines with {', '.join(columns)}")
     for line in lines:
         if len(line.fields) != len(columns):
             raise InputError(
                 f"{path}, line {line.number}: {len(line.fields)} fields, but must be {len(columns)}: "
-                f"{', '.join(columns)}; mend the line, or take the file away"
+                f"{', '.join(columns)}; correct the line, or remove the file"
             )
     values = {column: _column(path, lines, columns.index(column), column) for column in (time, *keep)}
     return Traces(

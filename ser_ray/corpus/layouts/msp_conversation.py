@@ -127,7 +127,7 @@ def _source(
         raise InputError(f"{table} has no line for {conversation}: add one, such as {conversation};Train")
     if not files and place.partition != "test":
         raise InputError(
-            f"no rater has rated {part}, which is for {place.partition}: looked for Annotations/*/{part}_*.csv"
+            f"no rater has rated {part}, which is in partition {place.partition}: looked for Annotations/*/{part}_*.csv"
         )
     return Source(
         name=part,
@@ -147,8 +147,7 @@ def _warnings(files: Mapping[str, object], parts: Mapping[str, object], times: P
     if not unknown:
         return ()
     return (
-        f"ratings of parts of which {times / 'conversation_parts.txt'} does not say when they are, are left out: "
-        f"{', '.join(unknown)}",
+        f"ratings of parts that {times / 'conversation_parts.txt'} does not list are left out: {', '.join(unknown)}",
     )
 
 
@@ -171,8 +170,8 @@ def _trace(path: Path, rater: str) -> Traces:
     if beyond.size:
         row = int(beyond[0])
         raise InputError(
-            f"{path}, line {traces.lines[row]}: value is {values[row]:g}, but must be within -{FULL_SCALE:g} and "
-            f"{FULL_SCALE:g}; mend the line, or take the file away"
+            f"{path}, line {traces.lines[row]}: value is {values[row]:g}, but must be between -{FULL_SCALE:g} and "
+            f"{FULL_SCALE:g}; correct the line, or remove the file"
         )
     return replace(traces, values={rater: values / FULL_SCALE})
 

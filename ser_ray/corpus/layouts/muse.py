@@ -73,7 +73,7 @@ def read(source: Path) -> Description:
             short.extend(too_short)
     problems.refuse()
     if not sources:
-        raise InputError(f"{task / LABELS}: no segment of a video in {table} has two labels that follow each other")
+        raise InputError(f"{task / LABELS}: no segment of a video in {table} has two consecutive labels")
     unknown = sorted({video for paths in targets.values() for video in paths if video not in places})
     warnings = (*left_out_warning(short), *_warnings(silent, unknown, table))
     return Description(tuple(sources), read_notice(source), alignment="start", warnings=warnings)
@@ -81,9 +81,9 @@ def read(source: Path) -> Description:
 
 def _warnings(silent: Sequence[str], unknown: Sequence[str], table: Path) -> Iterator[str]:
     if silent:
-        yield f"test videos without label files are left out, as nothing tells their segments: {', '.join(silent)}"
+        yield f"test videos without label files are left out, as their segments are unknown: {', '.join(silent)}"
     if unknown:
-        yield f"videos that {table} does not name are left out: {', '.join(unknown)}"
+        yield f"videos that {table} does not list are left out: {', '.join(unknown)}"
 
 
 def _task(source: Path) -> Path:
@@ -92,7 +92,7 @@ def _task(source: Path) -> Path:
         return source
     tasks = sorted(path.parent for path in source.glob(f"*/{LABELS}") if path.is_dir())
     if len(tasks) > 1:
-        raise InputError(f"{source} holds {len(tasks)} tasks: import one of them, {' or '.join(map(str, tasks))}")
+        raise InputError(f"{source} contains {len(tasks)} tasks: import one of them, {' or '.join(map(str, tasks))}")
     return tasks[0] if tasks else source
 
 
@@ -183,13 +183,13 @@ def _read(path: Path) -> dict[str, Traces]:
 
 
 def _rows(traces: Traces, rows: NDArray[np.intp]) -> Traces:
-    """Select rows, whose time stamps must rise."""
+    """Select rows, whose time stamps must increase."""
     times = traces.times_s[rows]
     falling = np.flatnonzero(~(np.diff(times) > 0))
     if falling.size or not np.isfinite(times).all():
         row = int(rows[int(falling[0]) + 1]) if falling.size else int(rows[0])
         raise InputError(
-            f"{traces.path}, line {traces.lines[row]}: timestamp is {traces.times_s[row]:g}, but must rise within a "
-            "segment: sort the rows, and remove what stands there twice"
+            f"{traces.path}, line {traces.lines[row]}: timestamp is {traces.times_s[row]:g}, but must increase within "
+            "a segment: sort the rows and remove duplicates"
         )
     return Traces(traces.path, times, {"value": traces.values["value"][rows]}, [traces.lines[int(row)] for row in rows])

@@ -81,8 +81,8 @@ class Strays:
         if near is None:
             return ""
         if near.parent != self.folder:
-            return f"; there is {near}: move it to {self.folder}"
-        return f"; there is {near}: write {composed(near.stem)} in the table, or rename the file"
+            return f"; a similar file is {near}: move it to {self.folder}"
+        return f"; a similar file is {near}: write {composed(near.stem)} in the table, or rename the file"
 
     def warnings(self, what: str, without: Sequence[tuple[str, str]]) -> list[str]:
         """Return warnings about the files; `without` are partition and name of recordings that may lack them.
@@ -94,7 +94,7 @@ class Strays:
         for partition, name in without if left else ():
             near = self.nearest(name)
             if near in left:
-                said = f"{left.pop(near)} belongs to no recording: is it meant?"
+                said = f"but {left.pop(near)} belongs to no recording: rename it if it belongs to this one"
                 warnings.append(f"{partition} recording {name} has no {what}, {said}")
         if left and without:  # where all recordings have files, further files are no mistake
             rest = list(left.values())

@@ -46,7 +46,7 @@ def read_partitions(path: Path) -> dict[str, PartitionRow]:
                 raise InputError(f"{where}: {len(row.fields)} field, but a line needs a name and a partition")
             called = row.fields[name]
             if called in places:
-                raise InputError(f"{where}: {called!r} stands in {places[called].where} already; remove one")
+                raise InputError(f"{where}: {called!r} is already in {places[called].where}; remove one")
             who = row.fields[speaker] if speaker is not None and speaker < len(row.fields) else ""
             places[called] = PartitionRow(partition_named(row.fields[partition], where), who, where)
     problems.refuse()

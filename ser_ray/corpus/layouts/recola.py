@@ -87,7 +87,7 @@ def _warn_of_partitions(split: Split) -> list[str]:
         return []
     said = ", ".join(f"{name} {partition}" for name, partition in list(others.items())[:8])
     return [
-        f"people who were not in AVEC take the partition of the paper: {said}{', ...' if len(others) > 8 else ''}; for "
+        f"people who were not in AVEC get the partition of the paper: {said}{', ...' if len(others) > 8 else ''}; for "
         "another split write a table partitions.csv (name, partition)"
     ]
 
@@ -96,4 +96,4 @@ def _warn_of_dyads(sources: list[Source], info: Path) -> list[str]:
     alone = [source.name for source in sources if "dyad" not in source.extra]
     if not alone:
         return []
-    return [f"{info} does not say the dyad (Group_id) of {listed(alone)}: leaks between partitions may go unseen"]
+    return [f"{info} does not give the dyad (Group_id) of {listed(alone)}: leaks between partitions may go undetected"]

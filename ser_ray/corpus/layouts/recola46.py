@@ -75,8 +75,8 @@ def _how_to_extract(source: Path, videos: list[Path]) -> str:
     """Return the message for videos without audio, with a command that extracts all and overwrites nothing."""
     into, since = shlex.quote(str(source / AUDIO_FOLDERS[0])), shlex.quote(str(source / VIDEO))
     return (
-        f"{len(videos)} x video without audio, such as {videos[0]}: mp4 is not read as audio; extract 16 kHz mono wav "
-        f'with `mkdir -p {into} && for f in {since}/*.mp4; do ffmpeg -n -i "$f" -vn -ac 1 -ar 16000 '
+        f"{len(videos)} x video without audio file, such as {videos[0]}: audio is not read from mp4; extract 16 kHz "
+        f'mono wav with `mkdir -p {into} && for f in {since}/*.mp4; do ffmpeg -n -i "$f" -vn -ac 1 -ar 16000 '
         f'-c:a pcm_s16le {into}/"$(basename "$f" .mp4)".wav; done`'
     )
 
@@ -97,6 +97,6 @@ def _warn_of_missing(split: Split) -> list[str]:
     if split.own or not missing:
         return []
     return [
-        f"{len(missing)} of the paper's 46 people are not here ({listed(missing)}): numbers will not compare with the "
-        "paper's"
+        f"{len(missing)} of the paper's 46 people are missing ({listed(missing)}): results will not be comparable "
+        "with the paper's"
     ]

@@ -50,7 +50,7 @@ def read(source: Path) -> Description:
     problems.refuse()
     sources.sort(key=lambda recording: PARTITIONS.index(recording.partition))
     made = [name for name in ratings["arousal"].found if name not in gold["arousal"].found]
-    warning = f"gold of {listed(made)} will be made from raters, while that of the others is given"
+    warning = f"gold of {listed(made)} will be computed from raters, while that of the others is given"
     return Description(tuple(sources), read_notice(source), alignment="end", warnings=(warning,) if made else ())
 
 
@@ -96,7 +96,7 @@ def read_arff(path: Path, *, time: str, value: str, column: str) -> Traces:
     lines = [line for line in read_lines(path, ",") if not line.fields[0].startswith("%")]
     begin = next((place for place, line in enumerate(lines) if line.fields[0].lower() == "@data"), None)
     if begin is None:
-        raise InputError(f"{path} has no line @data, so that it is no ARFF file, or was cut short")
+        raise InputError(f"{path} has no line @data, so it is not an ARFF file, or it is truncated")
     attributes = _attributes(lines[:begin])
     for name in (time, value):
         if name.lower() not in attributes:

@@ -1,4 +1,4 @@
-"""Helpers of the RECOLA layouts: find files named after recordings, and report files without a partner."""
+"""Helpers of the RECOLA layouts: find files named after recordings, and report missing files."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -73,13 +73,13 @@ def label_files(name: str, kinds: Mapping[str, Files], *, needed_by: str = "") -
     if found and missing:
         there = " and ".join(map(str, found.values()))
         raise InputError(
-            f"{there} has no partner {missing[0]}: every labelled recording needs both targets; add the file, or "
-            "remove the other"
+            f"{missing[0]} is missing, but {there} exists: every labelled recording needs both targets; add the file, "
+            "or remove the other"
         )
     if missing and needed_by:
         raise InputError(
-            f"{needed_by} has no partner {missing[0]}: recordings of train and devel need labels; add the file, or "
-            "take the audio away"
+            f"{missing[0]} is missing: labels of {needed_by}; recordings of train and devel need labels; add the "
+            "file, or remove the audio"
         )
     return found
 
@@ -88,8 +88,7 @@ def audio_file(name: str, audio: Files, needed_by: object) -> Path:
     """Return the audio file of a recording, or raise an InputError that begins with `needed_by`."""
     if name not in audio.found:
         raise InputError(
-            f"{needed_by} names a recording whose audio {audio.path(name)} is missing: add it, or take the recording "
-            "out"
+            f"{needed_by} needs the audio {audio.path(name)}, which is missing: add it, or remove the recording"
         )
     return audio.found[name]
 
@@ -125,7 +124,7 @@ def read_raters(path: Path) -> Traces:
     """Read the traces of single raters from a file with a column time and one per rater."""
     traces = read_traces(path)
     if not traces.values:
-        raise InputError(f"{path} has no rater's column with numbers beside time")
+        raise InputError(f"{path} has no column of a rater, only time")
     return traces
 
 

@@ -41,9 +41,9 @@ def read_split(source: Path, present: Collection[str], problems: Problems) -> Sp
     for name in present:
         if name not in paper:
             problems.add(
-                f"{source}: recording {name!r} is none of the {len(paper)} people whose partition is known "
-                f"({listed(paper, 3)}): list all recordings in {table} (columns name and partition), or take its files "
-                "away"
+                f"{source}: recording {name!r} is not one of the {len(paper)} people whose partition is known "
+                f"({listed(paper, 3)}): list all recordings in {table} (columns name and partition), or remove its "
+                "files"
             )
     return Split({name: paper[name] for name in present if name in paper}, False)
 

@@ -79,14 +79,14 @@ def _source(source: Path, folder: Path, session: str, place: PartitionRow) -> So
         raise InputError(f"{place.where}: session {session} has no folder {folder / session}")
     audio = [path for path in sorted((folder / session).glob(AUDIO)) if not path.name.startswith(".")]
     if len(audio) != 1:
-        raise InputError(f"{folder / session} has {len(audio)} files {AUDIO}, but must have one: what the user says")
+        raise InputError(f"{folder / session} has {len(audio)} files {AUDIO}, but must have one, the audio of the user")
     gold = source / GOLD / session / "TU_VA.csv"
     rated = _rated(folder / session)
     files = ((gold,) if gold.is_file() else ()) + tuple(path for raters in rated.values() for path in raters.values())
     if not files and place.partition != "test":
         raise InputError(
             f"{gold} is missing, and {folder / session} has no ratings such as R1S1TUCPoDA.txt: labels of session "
-            f"{session}, which is for {place.partition}"
+            f"{session}, which is in partition {place.partition}"
         )
     return Source(
         name=session,
@@ -122,13 +122,15 @@ def _attribute(folder: Path, name: str) -> str:
     try:
         return ElementTree.parse(path).getroot().get(name, "")
     except ElementTree.ParseError as error:
-        raise InputError(f"{path} is no XML ({error}): take it away, and name speakers in partitions.csv") from error
+        raise InputError(
+            f"{path} is not valid XML ({error}): remove it, and name speakers in partitions.csv"
+        ) from error
 
 
 def _warnings(unnamed: Sequence[str], source: Path) -> tuple[str, ...]:
     if not unnamed:
         return ()
-    return (f"sessions that {source / 'partitions.csv'} does not name are left out: {', '.join(unnamed)}",)
+    return (f"sessions that {source / 'partitions.csv'} does not list are left out: {', '.join(unnamed)}",)
 
 
 def read_labels(gold: Path | None, rated: Mapping[str, Mapping[str, Path]]) -> Labelled:

@@ -42,7 +42,7 @@ def read(source: Path) -> Description:
     problems = Problems(source)
     for name, path in waves.items():
         if not (match := NAME.fullmatch(name)):
-            warnings.append(f"{path} is left out: its name is none like Train_01 or Devel_DE_01")
+            warnings.append(f"{path} is left out: its name is not like Train_01 or Devel_DE_01")
             continue
         with problems.collecting():
             sources.append(_source(source, path, partition_named(match["partition"], str(path)), match["culture"]))
@@ -60,7 +60,7 @@ def _source(folder: Path, audio: Path, partition: str, culture: str | None) -> S
     turns = folder / "turns" / f"{audio.stem}.csv"
     labelled = labels.is_file()
     if not labelled and partition != "test":
-        raise InputError(f"{labels} is missing: labels of {audio}, which is for {partition}")
+        raise InputError(f"{labels} is missing: labels of {audio}, which is in partition {partition}")
     extra = {"culture": culture} if culture else {}
     if turns.is_file():
         extra["turns_s"] = f"{_spoken_s(turns):.1f}"
@@ -91,7 +91,7 @@ def _spoken_s(path: Path) -> float:
     spoken = 0.0
     for line in without_header(read_lines(path, ";")):
         if len(line.fields) < 2:
-            raise InputError(f"{path}, line {line.number}: {len(line.fields)} field, but a turn has start;end")
+            raise InputError(f"{path}, line {line.number}: {len(line.fields)} field, but a turn needs two: start;end")
         start, end = (to_number(text, f"{path}, line {line.number}: turn") for text in line.fields[:2])
         spoken += end - start
     return spoken

@@ -25,19 +25,19 @@ class Stretch:
 
 
 def stretches(stamps: NDArray[np.float64], step: float) -> list[Stretch]:
-    """Cut rising time stamps, usually `step` apart, at their gaps, in order; some stretches may be too short to use."""
+    """Cut increasing time stamps, usually `step` apart, at their gaps; some stretches may be too short to use."""
     pieces = np.split(stamps, np.flatnonzero(np.diff(stamps) > LARGEST_STEP * step) + 1)
     return [Stretch(float(piece[0]), float(piece[-1]), piece.size) for piece in pieces if piece.size]
 
 
 def usual_step(stamps: Iterable[NDArray[np.float64]]) -> float:
-    """Return the median step between neighbouring time stamps of several rising columns; 0 where there is no step."""
+    """Return the median step between neighbouring time stamps of increasing columns; 0 where there is no step."""
     steps = np.concatenate([np.diff(column) for column in stamps])
     return float(np.median(steps)) if steps.size else 0.0
 
 
 def shared(stamps: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the time stamps that all columns have in common, rising."""
+    """Return the time stamps that all columns have in common, in increasing order."""
     common = stamps[0]
     for column in stamps[1:]:
         common = np.intersect1d(common, column)
@@ -72,6 +72,6 @@ def left_out_warning(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
     return (
-        f"stretches with fewer than {FEWEST_ROWS} labels are left out, as they tell no rate: {len(names)}, such as in "
-        f"{names[0]}",
+        f"stretches with fewer than {FEWEST_ROWS} labels are left out, as their rate cannot be determined: "
+        f"{len(names)}, such as in {names[0]}",
     )

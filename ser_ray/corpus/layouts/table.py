@@ -89,7 +89,7 @@ def _name(name: str, where: str, seen: dict[str, int], line: int) -> str:
     if not name or "/" in name or "\\" in name:
         raise InputError(f"{where}: name is {name!r}, but must be a file name without folder and suffix")
     if name in seen:
-        raise InputError(f"{where}: recording {name!r} stands in line {seen[name]} already; a name must be unique")
+        raise InputError(f"{where}: recording {name!r} is already in line {seen[name]}; a name must be unique")
     seen[name] = line
     return name
 
@@ -124,7 +124,7 @@ def _ratings(path: Path) -> dict[str, tuple[Traces, ...]]:
             by_target[target.lower()][rater] = column
     if not by_target:
         raise InputError(
-            f"{path} has the columns {', '.join(traces.values) or 'time alone'}, but a rater's column is named "
+            f"{path} has the columns {', '.join(traces.values) or 'time only'}, but a rater's column is named "
             "TARGET_RATER, such as arousal_R1"
         )
     return {

@@ -34,7 +34,7 @@ def audio_part(name: str, row: Mapping[str, str], where: str, files: NamedFiles,
     given = row.get("audio", "")
     start_s, stop_s = _seconds(row, "start", where), _seconds(row, "end", where)
     if start_s is not None and stop_s is not None and stop_s <= start_s:
-        raise InputError(f"{where}: end is {stop_s:g} s, but start is {start_s:g} s: it must end behind its start")
+        raise InputError(f"{where}: end is {stop_s:g} s, but start is {start_s:g} s: the end must be after the start")
     return {
         "audio": _given(given, where, files) if given else _named(name, files, strays),
         "channel": channel_named(row.get("channel", ""), f"{where} (rename the column if it means something else)"),
@@ -53,7 +53,7 @@ def _seconds(row: Mapping[str, str], column: str, where: str) -> float | None:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise InputError(
-            f"{where}: {column} is {text!r}, but must be seconds from the begin of the audio file, such as 12.5; "
+            f"{where}: {column} is {text!r}, but must be seconds from the beginning of the audio file, such as 12.5; "
             "rename the column if it means something else"
         )
     return value
@@ -69,7 +69,7 @@ def _given(value: str, where: str, files: NamedFiles) -> Path:
     found = [path for path in near if wanted in (composed(path.name), composed(path.stem))]
     if found:
         return _readable(found, value)
-    hint = f"; there is {near[0]}" if near else ""
+    hint = f"; a similar file is {near[0]}" if near else ""
     raise InputError(
         f"{where}: audio is {value!r}, but neither {files.folder} nor {files.folder.parent} has such a file{hint}; "
         "rename the column if it means something else"
@@ -90,7 +90,7 @@ def _readable(present: Sequence[Path], name: str) -> Path:
     suffixes = {*(suffix.lower() for suffix in soundfile.available_formats()), *FURTHER_SUFFIXES}
     readable = [path for path in present if path.suffix[1:].lower() in suffixes]
     if not readable:
-        raise InputError(f"{present[0]}: this format is not read; convert it to wav or flac")
+        raise InputError(f"{present[0]}: this format is not supported; convert it to wav or flac")
     if len(readable) > 1:
         raise InputError(f"audio of {name} is ambiguous: {' and '.join(map(str, readable))}; keep one")
     return readable[0]

@@ -42,7 +42,7 @@ def check_channel(channel: Channel, channels: int, path: object) -> None:
     """Refuse a channel that a file does not have."""
     if isinstance(channel, int) and channel > channels:
         has = "1 channel" if channels == 1 else f"{channels} channels"
-        raise InputError(f"{path} has {has}, but channel {channel} is asked for; channel must be {LEGAL}")
+        raise InputError(f"{path} has {has}, but channel {channel} is requested; channel must be {LEGAL}")
 
 
 def mono(block: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:

@@ -121,11 +121,11 @@ def require(source: Path, layout: str, wanted: Mapping[str, bool]) -> None:
 
 
 def contents(source: Path) -> str:
-    """Summarise the contents of a folder in a few words."""
+    """Summarise the contents of a folder for a message."""
     if not source.is_dir():
         return "it is a file" if source.exists() else "it does not exist"
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in source.iterdir())
-    return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+    return f"it contains {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
 
 
 NOTICE = "NOTICE"

@@ -62,7 +62,11 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         raise InputError(f"{path} has two columns {twice!r}: remove one")
     for line, row in numbered[1:]:
         if len(row) != len(header):
-            hint = " (decimals written with a comma? use points, or ; between the columns)" if separator == "," else ""
+            hint = (
+                (" (decimals written with a comma? write them with a point, or separate the columns by ;)")
+                if separator == ","
+                else ""
+            )
             raise InputError(f"{path}, line {line}: {len(row)} fields, but the header has {len(header)}{hint}")
     return header, [row for _, row in numbered[1:]], [line for line, _ in numbered[1:]]
 
@@ -96,6 +100,6 @@ def _numbers(path: Path, column: str, texts: Sequence[str], lines: Sequence[int]
         try:
             float(text or "nan")
         except ValueError as error:
-            hint = "; decimals take a point, not a comma" if "," in text else ""
+            hint = "; write decimals with a point, not a comma" if "," in text else ""
             raise InputError(f"{path}, line {line}: {column} is {text!r}, which is not a number{hint}") from error
     raise AssertionError("unreachable: numpy reads every number that float reads")

@@ -48,7 +48,7 @@ def local_corpus(
     given = os.path.expanduser(os.path.expandvars(staging))
     unset = re.search(r"\$\{?(\w+)", given)
     if unset or not os.path.isabs(given):
-        why = f"{unset[1]} is not set" if unset else f"that is {given}, not an absolute path,"
+        why = f"{unset[1]} is not set" if unset else f"this is {given}, not an absolute path,"
         log(f"resources.staging is {staging}, but {why} on this node: the corpus is read from {path}")
         return corpus
     folder = Path(given)
@@ -123,7 +123,7 @@ def _copy(
     shutil.rmtree(partial, ignore_errors=True)
     free = shutil.disk_usage(copy.parent).free - RESERVE_BYTES
     if size > free:
-        raise OSError(f"it takes {size / 1e9:.3g} GB, but {copy.parent} has {max(0, free) / 1e9:.3g} GB to spare")
+        raise OSError(f"it needs {size / 1e9:.3g} GB, but {copy.parent} has {max(0, free) / 1e9:.3g} GB available")
     log(f"copying corpus {manifest.name} ({size / 1e9:.3g} GB) to {copy}")
     progress = ByteLog("copied", size, log)
     wanted = {f"{SHARDS}/{shard.name}": shard.sha256 for shard in manifest.shards} | {INDEX: manifest.index_sha256}

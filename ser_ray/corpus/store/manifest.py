@@ -69,14 +69,14 @@ def _values(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise InputError(f"{path} has {size} bytes, which no corpus manifest has: {_AGAIN}")
+            raise InputError(f"{path} has {size} bytes, but a corpus manifest has at most {MOST_BYTES}: {_AGAIN}")
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:  # invalid UTF-8, invalid JSON, and too deeply nested brackets
         raise InputError(f"{path} is not a corpus manifest ({error}): {_AGAIN}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} is not a corpus manifest (it holds no object): {_AGAIN}")
+        raise InputError(f"{path} is not a corpus manifest (it is not a JSON object): {_AGAIN}")
     return values
 
 
@@ -84,7 +84,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     """Yield the invalid values of a manifest, which no import writes."""
     for key in ("name", "notice"):
         if not isinstance(getattr(manifest, key), str):
-            yield f"{key} is {_shown(getattr(manifest, key))}, but must be a text"
+            yield f"{key} is {_shown(getattr(manifest, key))}, but must be a string"
     rate = manifest.label_rate
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= SAMPLE_RATE:
         yield f"label_rate is {_shown(rate)}, but must be a number above 0, at most {SAMPLE_RATE}"
@@ -101,12 +101,12 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield f"index_sha256 is {_shown(manifest.index_sha256)}, but must be 64 hexadecimal digits"
     notes = manifest.preparation
     if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
-        yield f"preparation is {_shown(notes)}, but must be an object of texts"
+        yield f"preparation is {_shown(notes)}, but must be an object of strings"
     targets = manifest.targets
     if not all(isinstance(target, str) and target for target in targets) or len(set(targets)) < len(targets):
-        yield f"targets are {_shown(list(targets))}, but must be different names"
+        yield f"targets are {_shown(list(targets))}, but must be unique names"
     elif not all(is_plain_name(target) for target in targets):
-        yield f"targets are {_shown(list(targets))}, of which one cannot be shown"
+        yield f"targets are {_shown(list(targets))}, but must not contain unprintable characters"
     names: set[str] = set()
     for number, shard in enumerate(manifest.shards):
         yield from _shard_problems(f"shards[{number}]", shard, names)
@@ -118,9 +118,9 @@ def _shard_problems(where: str, shard: Shard, before: set[str]) -> Iterator[str]
     if not isinstance(shard.name, str) or not re.fullmatch(r"[^/\\\x00-\x1f]{1,255}", shard.name):
         yield f"{where}.name is {_shown(shard.name)}, but must be the name of a file in shards/"
     elif shard.name in (".", ".."):
-        yield f"{where}.name is {shard.name!r}, which is no file in shards/"
+        yield f"{where}.name is {shard.name!r}, but must be the name of a file in shards/"
     elif shard.name in before:
-        yield f"{where}.name is {_shown(shard.name)}, as that of a shard before it"
+        yield f"{where}.name is {_shown(shard.name)}, which is the name of an earlier shard; names must be unique"
     if not _is_hex(shard.sha256, 64):
         yield f"{where}.sha256 is {_shown(shard.sha256)}, but must be 64 hexadecimal digits"
     if not _is_integer(shard.size_bytes, 1, MOST_SHARD_BYTES):
@@ -170,14 +170,14 @@ def missing_corpus(folder: Path) -> str:
     """Return the message for a folder without a manifest."""
     if (folder / SHARDS).is_dir() or (folder / INDEX).is_file():
         return (
-            f"{folder} is a half-written corpus: it has shards but no {MANIFEST}, which is written "
-            "last. Delete it and import again"
+            f"{folder} is an incomplete corpus: it has shards but no {MANIFEST}, which is written last. Delete it and "
+            "import again"
         )
-    what = "is not a corpus" if folder.is_dir() else "does not exist: no corpus"
+    what = "is not a corpus" if folder.is_dir() else "does not exist, so it is not a corpus"
     return (
-        f"{folder} {what} (a folder with {MANIFEST}). Make one from your recordings with\n"
+        f"{folder} {what} (a folder with {MANIFEST}). Import your recordings with\n"
         f"  ser-ray corpus import table SRC {folder}\n"
-        "or a made-up one with\n"
+        "or make a synthetic corpus with\n"
         f"  ser-ray corpus synthetic {folder}"
     )
 
@@ -197,14 +197,14 @@ def check_size(folder: Path, shard: Shard) -> None:
     except FileNotFoundError as error:
         raise AlteredError(f"shard {path} is missing, but {MANIFEST} lists it: import the corpus again") from error
     except OSError as error:
-        raise InputError(f"shard {path} cannot be looked at ({error.strerror or error})") from error
+        raise InputError(f"shard {path} cannot be accessed ({error.strerror or error})") from error
     if not stat.S_ISREG(seen.st_mode):
-        raise AlteredError(f"shard {path} is no file: copy it again or import the corpus again")
+        raise AlteredError(f"shard {path} is not a regular file: copy it again or import the corpus again")
     size = seen.st_size
     if size != shard.size_bytes:
         raise AlteredError(
-            f"shard {path} has {size} bytes, but {MANIFEST} says {shard.size_bytes}: it was cut "
-            "short or altered; copy it again or import the corpus again"
+            f"shard {path} has {size} bytes, but {MANIFEST} says {shard.size_bytes}: it is truncated or was altered; "
+            "copy it again or import the corpus again"
         )
 
 

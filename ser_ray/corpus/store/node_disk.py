@@ -22,7 +22,7 @@ def node_folder(folder: Path) -> Path:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{place} is not a folder of this user's alone (chmod 700, or remove it)")
+        raise PermissionError(f"{place} is not a private folder of this user (chmod 700 it, or remove it)")
     return place
 
 

@@ -58,7 +58,7 @@ class Partial:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
-            raise InputError(f"another process is importing into this place ({folder}): wait for it") from error
+            raise InputError(f"another process is importing into this folder ({folder}): wait until it ends") from error
         except OSError as error:
             if error.errno not in NO_LOCKS:  # without locks, two imports at once are not detected
                 self._lock.close()
@@ -157,7 +157,7 @@ def check_free_bytes(seconds: Sequence[float], out: Path) -> None:
     if needed > free + there:
         raise InputError(
             f"{out} needs about {_size(needed)} for {len(seconds)} recordings, but {_size(free)} are free on the file "
-            f"system of {place}: choose another place, or make room"
+            f"system of {place}: choose another folder, or free disk space"
         )
 
 
@@ -172,9 +172,10 @@ def disk_errors_named(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_PLACE:
-            raise InputError(f"{out} cannot be made ({error}): choose another place") from error
+            raise InputError(f"{out} cannot be created ({error}): choose another folder") from error
         if error.errno not in FULL:
             raise
         raise InputError(
-            f"the disk of {out} is full ({error}): make room and run the same command again; what is written is kept"
+            f"the disk of {out} is full ({error}): free disk space and run the same command again; written recordings "
+            "are kept"
         ) from error

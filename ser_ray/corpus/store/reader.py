@@ -101,7 +101,9 @@ class Corpus:
         """
         found = read_manifest(path / MANIFEST).fingerprint
         if found != self.fingerprint:
-            raise InputError(f"{path} holds another corpus (fingerprint {found}) than {self.path} ({self.fingerprint})")
+            raise InputError(
+                f"{path} contains another corpus (fingerprint {found}) than {self.path} ({self.fingerprint})"
+            )
         return Corpus(path, self.manifest, self._index)
 
     def crop(
@@ -117,8 +119,8 @@ class Corpus:
         """
         if start_frame < 0 or n_frames < 1 or start_frame + n_frames > recording.frames:
             raise InputError(
-                f"frames {start_frame} to {start_frame + n_frames} reach outside recording "
-                f"{recording.name}, which has {recording.frames} frames"
+                f"frames {start_frame} to {start_frame + n_frames} are outside recording {recording.name}, which has "
+                f"{recording.frames} frames"
             )
         stop = start_frame + n_frames
         waveform = self.waveform(recording, start_frame * self.hop, stop * self.hop)
@@ -258,7 +260,7 @@ def read_index(folder: Path, manifest: Manifest) -> pa.Table:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise InputError(f"{folder} lacks {INDEX}: the corpus is not whole, import it again")
+        raise InputError(f"{folder} lacks {INDEX}: the corpus is incomplete; import it again")
     with reading_file(str(path)), pa.OSFile(str(path)) as file:
         # in Arrow's own memory: an Arrow thread that releases Python's memory at exit would abort the process
         content = file.read_buffer()
@@ -281,7 +283,7 @@ def read_index(folder: Path, manifest: Manifest) -> pa.Table:
     )
     if found != manifest.fingerprint:
         raise AlteredError(
-            f"{folder}: {MANIFEST} and {INDEX} do not belong together (fingerprint {found}, but "
-            f"{manifest.fingerprint} was written): one was altered, import the corpus again"
+            f"{folder}: {MANIFEST} and {INDEX} do not match (the contents have fingerprint {found}, but {MANIFEST} "
+            f"says {manifest.fingerprint}): one was altered; import the corpus again"
         )
     return index

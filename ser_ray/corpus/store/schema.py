@@ -112,10 +112,11 @@ def samples_per_frame(label_rate: float) -> int:
         near = " or ".join(f"{SAMPLE_RATE / hop:.6g} Hz ({hop} samples)" for hop in hops)
         usual = sorted(USUAL_RATES_HZ, key=lambda rate_hz: abs(math.log(rate_hz / label_rate)))[:3]
         fits = (
-            f"rates that fit nearby: {near}; networks are easily built for {', '.join(f'{one:g}' for one in usual)} Hz"
+            f"nearest valid rates: {near}; recommended rates, which allow many pool sizes: "
+            f"{', '.join(f'{one:g}' for one in usual)} Hz"
         )
     else:
-        fits = "it must be above 0, by 1e-6 at least"
+        fits = "it must be at least 1e-6"
     raise InputError(
         f"label rate is {label_rate:.6g} Hz, which is not a whole number of samples per frame at "
         f"{SAMPLE_RATE} Hz; {fits}"

@@ -117,23 +117,23 @@ class ShardMap:
         found, wanted = self._reader.schema, shard_schema(targets)
         if not found.equals(wanted):
             raise InputError(
-                f"shard {path} has the columns {_columns(found)}, but of targets {', '.join(targets)} it must have "
+                f"shard {path} has the columns {_columns(found)}, but for targets {', '.join(targets)} it must have "
                 f"{_columns(wanted)}: import the corpus again"
             )
 
     def batch(self, number: int) -> Any:
-        """Return the record batch of one recording, counted from 0; its columns are views of the map.
+        """Return the record batch of one recording, numbered from 0; its columns are views of the map.
 
         Raises:
             InputError: if there is no such batch, or its lists exceed its bounds.
         """
         if not 0 <= number < self.batches:
-            raise InputError(f"shard {self.path} has no batch {number}, but {self.batches}, from 0")
+            raise InputError(f"shard {self.path} has no batch {number}, only {self.batches}, numbered from 0")
         with reading_file(f"shard {self.path}, batch {number},"):
             batch = self._reader.get_batch(number)
             batch.validate()
         if batch.num_rows != 1 or batch.column("audio").null_count:
-            raise InputError(f"shard {self.path}: batch {number} does not hold one recording")
+            raise InputError(f"shard {self.path}: batch {number} does not contain exactly one recording")
         return batch
 
     def raters(self, number: int) -> Any:
@@ -162,7 +162,7 @@ def _check_ends(path: Path, content: mmap.mmap) -> None:
     whole = content[: len(MAGIC)] == MAGIC and content[-len(MAGIC) :] == MAGIC
     if not whole or not 0 < length <= len(content) - 2 * len(MAGIC) - 4:
         raise InputError(
-            f"shard {path} cannot be read (it is no whole Arrow file): copy it again or import the corpus again"
+            f"shard {path} cannot be read (it is not a complete Arrow file): copy it again or import the corpus again"
         )
 
 

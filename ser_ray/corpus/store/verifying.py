@@ -86,7 +86,7 @@ def verify_corpus(
 def verification(
     corpus: "Corpus | None", log: Callable[[str], object]
 ) -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """Verify a corpus, or none, beside other work; the end of the context stops that, done or not.
+    """Verify a corpus, or none, in the background; leaving the context stops that, finished or not.
 
     Yields:
         A function that waits until the corpus is verified or its argument, called repeatedly, returns True. It raises
@@ -214,7 +214,7 @@ class VerifiedShards:
         }
 
     def remember(self, manifest: Manifest, signatures: Mapping[str, Signature]) -> None:
-        """Record the signatures of verified shards; errors of the disk are ignored."""
+        """Record the signatures of verified shards; disk errors are ignored."""
         entries = {
             shard.name: {"signature": signatures[shard.name], "sha256": shard.sha256}
             for shard in manifest.shards

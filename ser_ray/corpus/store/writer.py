@@ -256,10 +256,10 @@ class CorpusWriter:
 def check_free(out: Path) -> None:
     """Refuse a path for a new corpus that is a file, a non-empty folder, or a mount point."""
     if out.is_mount():
-        raise InputError(f"{out} is the top of a file system, which cannot be made anew: choose a folder in it")
+        raise InputError(f"{out} is a mount point, which cannot be replaced: choose a folder in it")
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists():
         raise InputError(
-            f"{out} exists and is not empty: a corpus is never written over; choose another folder or delete it"
+            f"{out} exists and is not empty: a corpus overwrites nothing; choose another folder or delete it"
         )

@@ -1,8 +1,7 @@
 """A synthetic corpus: voices that follow latent arousal and valence, and simulated raters who follow the latent traces.
 
-It needs no data, is the same for the same seed, and has the shape of the paper's corpus. Results on it say nothing
-about people. It is for learning the program, for tests, and for finding out which effects an experimental design can
-detect.
+It needs no data, is the same for the same seed, and has the size of the paper's corpus. Results on it say nothing
+about people. It is for learning the program, for tests, and for power analyses of experimental designs.
 """
 
 import hashlib
@@ -198,7 +197,7 @@ def _rate(latent: NDArray[np.float64], rater: _Rater, rng: np.random.Generator) 
 
 
 def _random_walk(frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a smooth latent trace [frames] in [-1, 1] that wanders about 0 within some seconds."""
+    """Draw a smooth latent trace [frames] in [-1, 1] that varies around 0 within some seconds."""
     walk = _ornstein_uhlenbeck(frames, 8.0, rng)
     keep = float(np.exp(-1 / (0.5 * LABEL_RATE)))
     walk = one_pole(walk, keep)

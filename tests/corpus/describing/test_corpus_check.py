@@ -44,7 +44,7 @@ def test_a_sound_corpus(make, capsys):
     size = (folder / "shards" / "00000.arrow").stat().st_size / 1e9
     assert main(["check", str(folder)]) == 0
     assert capsys.readouterr().out == (
-        f"{folder}: looked at 3 recordings (0.00 h, 2 with gold) in 1 shard ({size:.3g} GB): 0 wrong, 0 warnings\n"
+        f"{folder}: checked 3 recordings (0.00 h, 2 with gold) in 1 shard ({size:.3g} GB): 0 wrong, 0 warnings\n"
     )
 
 
@@ -68,13 +68,13 @@ def test_several_processes_find_the_same(make):
 
 
 def test_what_is_no_corpus(tmp_path, make):
-    with pytest.raises(InputError, match="no corpus"):
+    with pytest.raises(InputError, match="does not exist, so it is not a corpus"):
         check_corpus(tmp_path / "nothing")
     folder = make()
     (folder / "index.parquet").unlink()
     (line, last) = check_corpus(folder).lines()
-    assert line == f"wrong: {folder} lacks index.parquet: the corpus is not whole, import it again"
-    assert last == f"{folder} cannot be opened, nothing else was looked at: 1 wrong, 0 warnings"
+    assert line == f"wrong: {folder} lacks index.parquet: the corpus is incomplete; import it again"
+    assert last == f"{folder} cannot be opened; nothing else was checked: 1 wrong, 0 warnings"
 
 
 def test_an_altered_byte(make):
@@ -100,7 +100,7 @@ def test_a_shard_cut_short(make):
     shard = folder / "shards" / "00000.arrow"
     shard.write_bytes(shard.read_bytes()[:-1])
     (line, _) = check_corpus(folder).lines()
-    assert "it was cut short or altered" in line
+    assert "it is truncated or was altered" in line
 
 
 def test_a_shard_that_is_no_arrow_file(make):
@@ -118,7 +118,7 @@ def test_a_shard_of_another_schema(make):
     assert line.startswith(
         "wrong: shard shards/00000.arrow has the columns audio large_list<item: int16>, gold_arousal"
     )
-    assert ", but of targets arousal, liking it must have audio large_list<item: int16>, gold_arousal" in line
+    assert ", but for targets arousal, liking it must have audio large_list<item: int16>, gold_arousal" in line
     assert line.endswith(": import the corpus again")
 
 
@@ -177,8 +177,8 @@ def test_a_batch_of_two_rows_and_one_without_audio(make):
 
     change_shard(folder, twice)
     assert said(folder) == [
-        "wrong: a: shard shards/00000.arrow: batch 0 does not hold one recording",
-        "wrong: b: shard shards/00000.arrow: batch 1 does not hold one recording",
+        "wrong: a: shard shards/00000.arrow: batch 0 does not contain exactly one recording",
+        "wrong: b: shard shards/00000.arrow: batch 1 does not contain exactly one recording",
     ]
 
 
@@ -186,14 +186,14 @@ def test_rows_of_the_index_without_a_batch_and_the_reverse(make):
     folder = make()
     change_index(folder, a={"batch": 3}, b={"shard": "00009.arrow"}, c={"batch": -1})
     assert said(folder) == [
-        "wrong: a: is batch 3 of 00000.arrow, which has 3, from 0",
-        "wrong: b: lies in 00009.arrow, which corpus.json does not list",
-        "wrong: c: is batch -1 of 00000.arrow, which has 3, from 0",
-        "wrong: batch 0 of 00000.arrow is no recording of index.parquet",
-        "wrong: batch 1 of 00000.arrow is no recording of index.parquet",
-        "wrong: batch 2 of 00000.arrow is no recording of index.parquet",
+        "wrong: a: is batch 3 of 00000.arrow, which has 3, numbered from 0",
+        "wrong: b: is in 00009.arrow, which corpus.json does not list",
+        "wrong: c: is batch -1 of 00000.arrow, which has 3, numbered from 0",
+        "wrong: batch 0 of 00000.arrow belongs to no recording in index.parquet",
+        "wrong: batch 1 of 00000.arrow belongs to no recording in index.parquet",
+        "wrong: batch 2 of 00000.arrow belongs to no recording in index.parquet",
     ]
-    assert check_corpus(folder).lines()[-1].startswith(f"{folder}: looked at 0 recordings ")
+    assert check_corpus(folder).lines()[-1].startswith(f"{folder}: checked 0 recordings ")
 
 
 def test_two_rows_of_one_batch(make):
@@ -201,9 +201,9 @@ def test_two_rows_of_one_batch(make):
     a, b, c = index_recordings(folder)
     seal(folder, [a, b, replace(c, batch=a.batch, mean=a.mean, std=a.std, labelled=True)])
     assert said(folder) == [
-        "wrong: c: is batch 0 of 00000.arrow, as a is",
-        "wrong: batch 2 of 00000.arrow is no recording of index.parquet",
-        "wrong: c (test) has the same 16000 samples as a (train): a recording must be in one partition alone",
+        "wrong: c: is batch 0 of 00000.arrow, and so is a",
+        "wrong: batch 2 of 00000.arrow belongs to no recording in index.parquet",
+        "wrong: c (test) has the same 16000 samples as a (train): a recording must be in only one partition",
     ]
 
 
@@ -220,8 +220,8 @@ def test_gold_and_index_disagree_whether_there_is_some(make):
     folder = make()
     change_index(folder, a={"labelled": False}, c={"labelled": True})
     assert said(folder) == [
-        f"wrong: {name}: gold of {target}: the index says it is {what}"
-        for name, what in (("a", "not labelled, but has some"), ("c", "labelled, but has none"))
+        f"wrong: {name}: gold of {target}: the index says that the recording is {what}"
+        for name, what in (("a", "not labelled, but the shard has gold"), ("c", "labelled, but the shard has no gold"))
         for target in ("arousal", "valence")
     ]
 
@@ -231,7 +231,7 @@ def test_gold_that_is_no_number(make, value):
     gold = gold_of(5)
     gold[[4, 9, 11], 1] = value
     assert only(make(row("d", "train", 5, gold=gold))) == (
-        "wrong: d: gold of valence is no number in 3 of 25 frames, first in frame 4"
+        "wrong: d: gold of valence is NaN or infinite in 3 of 25 frames, first in frame 4"
     )
 
 
@@ -246,9 +246,9 @@ def test_table_of_raters(make):
     _write_raters(folder, ["a", "b"])
     assert said(folder) == []
     _write_raters(folder, ["a", "nobody"])
-    assert only(folder) == "wrong: raters.parquet tells of arousal in nobody, which the corpus does not hold"
+    assert only(folder) == "wrong: raters.parquet has a row of arousal in nobody, which the corpus does not contain"
     _write_raters(folder, ["a"], "liking")
-    assert only(folder) == "wrong: raters.parquet tells of liking in a, which the corpus does not hold"
+    assert only(folder) == "wrong: raters.parquet has a row of liking in a, which the corpus does not contain"
     pq.write_table(pa.table({"recording": ["a"]}), folder / RATERS_FILE)
     assert only(folder).startswith("wrong: raters.parquet has the columns recording, but must have recording, target")
     (folder / RATERS_FILE).write_bytes(b"PAR?")

@@ -40,7 +40,7 @@ def test_constant_gold(make):
     gold = gold_of(5)
     gold[:, 0] = 0.25
     assert only(make(row("d", "train", 5, gold=gold))) == (
-        "warning: d: gold of arousal is 0.25 throughout: no CCC can be taken of it"
+        "warning: d: gold of arousal is 0.25 in all frames: the CCC of constant gold is 0 or undefined"
     )
 
 
@@ -62,7 +62,7 @@ def test_clipping(make):
     audio[5000:5007] = -32768
     audio[6000:6030:10] = -32767  # alone
     assert only(make(row("d", "train", 5, audio=audio))) == (
-        "warning: d: 0.09% of its samples are at full scale, up to 7 at once (0.4 ms): clipped?"
+        "warning: d: 0.09% of its samples are at full scale, up to 7 in a row (0.4 ms): clipped?"
     )
 
 
@@ -80,14 +80,14 @@ def test_silence(make):
     audio = noise(8 * 16000, 5)
     audio[16000:] = 300 + noise(7 * 16000, 6) // 5000  # an offset and four steps of noise
     whole = row("d", "train", 5, audio=audio, gold=gold_of(5, 200), ratings=None)
-    assert only(make(whole)) == "warning: d: silent for 7.0 s at once and 87.5% in all (below -70 dBFS)"
+    assert only(make(whole)) == "warning: d: silent (below -70 dBFS) for up to 7.0 s in a row and 87.5% in total"
 
 
 def test_a_silence_of_five_seconds_in_much_speech(make):
     audio = noise(16 * 16000, 5)
     audio[16000 : 6 * 16000] = 0
     assert only(make(row("d", "train", 5, audio=audio, gold=gold_of(5, 400), ratings=None))) == (
-        "warning: d: silent for 5.0 s at once and 31.2% in all (below -70 dBFS)"
+        "warning: d: silent (below -70 dBFS) for up to 5.0 s in a row and 31.2% in total"
     )
 
 
@@ -101,7 +101,7 @@ def test_silence_in_many_pieces(make):
     audio = noise(8 * 16000, 5)
     audio.reshape(-1, 16000)[:, 4800:] = 0
     assert only(make(row("d", "train", 5, audio=audio, gold=gold_of(5, 200), ratings=None))) == (
-        "warning: d: silent for 0.7 s at once and 70.0% in all (below -70 dBFS)"
+        "warning: d: silent (below -70 dBFS) for up to 0.7 s in a row and 70.0% in total"
     )
 
 
@@ -129,7 +129,7 @@ def test_clipping_and_silence_across_blocks():
 def test_a_speaker_in_two_partitions(make):
     folder = make(row("d", "test", 5, speaker="S1"), row("e", "devel", 6, speaker="S1"))
     assert only(folder) == (
-        "wrong: speaker S1 is heard in train (a), devel (e), test (d): move all of them to one partition"
+        "wrong: speaker S1 is in several partitions: train (a), devel (e), test (d); move all of them to one partition"
     )
 
 
@@ -138,7 +138,7 @@ def test_a_dyad_in_two_partitions(make, column):
     rows = [row(n, p, s, extra={column: d}) for n, p, s, d in [("d", "train", 5, "12"), ("e", "devel", 6, "12")]]
     alone = row("f", "test", 7, extra={column: "13"})
     assert only(make(*rows, alone)) == (
-        f"wrong: {column} 12 is heard in train (d), devel (e): move all of them to one partition"
+        f"wrong: {column} 12 is in several partitions: train (d), devel (e); move all of them to one partition"
     )
 
 
@@ -148,7 +148,7 @@ def test_the_same_samples_in_one_partition_and_in_two(make):
     almost[-1] += 1
     assert said(make(*rows, row("f", "devel", 7, audio=almost))) == [
         "warning: d (train) has the same 16000 samples as a: they count twice in train",
-        "wrong: e (test) has the same 16000 samples as a (train): a recording must be in one partition alone",
+        "wrong: e (test) has the same 16000 samples as a (train): a recording must be in only one partition",
     ]
 
 
@@ -157,6 +157,6 @@ def test_many_findings_are_counted(make):
     folder = make(*rows)
     lines = said(folder)
     assert len(lines) == SHOWN + 1
-    assert lines[0] == "warning: n0: gold of arousal is 0.5 throughout: no CCC can be taken of it"
+    assert lines[0] == "warning: n0: gold of arousal is 0.5 in all frames: the CCC of constant gold is 0 or undefined"
     assert lines[-1] == "warning: and 7 more of this kind (constant)"
     assert check_corpus(folder).lines()[-1].endswith(": 0 wrong, 12 warnings")

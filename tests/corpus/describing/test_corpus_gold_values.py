@@ -39,7 +39,7 @@ def still(*names, columns):
         ("c", [1], [("valence", "devel", "--targets arousal")]),
         ("ab", [0], [("arousal", "train", "--targets valence")]),
         ("abc", [0], [("arousal", "train", "--targets valence"), ("arousal", "devel", "--targets valence")]),
-        ("c", [0, 1], [("arousal", "devel", "label anew"), ("valence", "devel", "label anew")]),
+        ("c", [0, 1], [("arousal", "devel", "correct the labels"), ("valence", "devel", "correct the labels")]),
         ("a", [0], []),  # b moves
         ("d", [0, 1], []),  # test chooses nothing
     ],
@@ -93,4 +93,4 @@ def test_it_comes_before_what_is_said_of_single_recordings(labelled, table_sourc
         soundfile.write(path, noise(32000).astype(np.float32), 16000, subtype="FLOAT")
     said = labelled(still("c", columns=[1])).warnings
     assert "is constant in devel" in said[0]
-    assert ["goes beyond full scale" in line for line in said[1:]] == [True] * 4
+    assert ["exceeds full scale" in line for line in said[1:]] == [True] * 4

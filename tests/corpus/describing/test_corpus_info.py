@@ -260,9 +260,9 @@ def test_remarks(tmp_path):
     assert lines[0] == f"corpus mine in {tmp_path / 'c'}"
     assert lines[1] == "16000 Hz, 25 labels per second, one frame is 640 samples"
     agreed = figures["all"].targets["arousal"].agreement
-    assert f"arousal: up to 4 raters; two of them agree with CCC {agreed:.3f}" in lines
+    assert f"arousal: up to 4 raters; mean pairwise CCC {agreed:.3f}" in lines
     assert not any(line.startswith("valence: up to") for line in lines)
-    assert "warning: those who speak together in more than one partition: Group_ID 7" in lines
+    assert "warning: dyads in more than one partition: Group_ID 7" in lines
     assert not any("speakers in more" in line for line in lines)
     assert lines[-1] == "cite me"
 

@@ -49,7 +49,7 @@ def test_panels_and_their_labels(tmp_path):
         ("Agreement of raters, each recording", "", "mean CCC of two raters"),
         ("Labels: arousal", "gold of arousal", "frames [%]"),
         ("Labels: valence", "gold of valence", "frames [%]"),
-        ("How long labels last (mean over recordings)", "lag [s]", "autocorrelation of gold"),
+        ("Autocorrelation (mean over recordings)", "lag [s]", "autocorrelation of gold"),
     ]
     hours = 3010 / RATE / 3600
     assert figure.get_suptitle() == f"corpus mine: 6 recordings, {hours:.2f} h, 6 speakers, 250 labels per second"

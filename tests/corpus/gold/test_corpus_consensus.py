@@ -213,7 +213,7 @@ def test_mistakes():
 def test_ratings_of_which_no_gold_can_be_made(method):
     x = _ratings(3, 8)
     x[1, 2] = np.inf
-    with pytest.raises(InputError, match="inf at rater 1, frame 2: not a number"):
+    with pytest.raises(InputError, match="inf at rater 1, frame 2, but must be finite"):
         gold_standard(x, method)
     x = _ratings(3, 8)
     x[:, 4:6] = np.nan

@@ -58,13 +58,15 @@ def test_resampling_in_blocks_is_resampling_at_once(tmp_path, rate):
 
 def test_an_odd_rate_is_refused(tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(100), 44101)
-    with pytest.raises(ValueError, match=r"x.wav has 44101 samples per second, too odd a rate"):
+    with pytest.raises(
+        ValueError, match=r"x.wav has 44101 samples per second, a rate that cannot be resampled to 16000"
+    ):
         decode(tmp_path / "x.wav")
 
 
 def test_samples_that_are_not_numbers_are_refused(tmp_path):
     soundfile.write(tmp_path / "x.wav", np.array([0.0, np.nan]), 16000, subtype="FLOAT")
-    with pytest.raises(ValueError, match=r"x.wav holds samples that are not numbers"):
+    with pytest.raises(ValueError, match=r"x.wav contains samples that are NaN or infinite"):
         decode(tmp_path / "x.wav")
 
 
@@ -145,7 +147,7 @@ def test_a_file_that_was_cut_short(tmp_path):
     soundfile.write(path, noise(16000), 16000)
     path.write_bytes(path.read_bytes()[:20044])
     with pytest.raises(
-        InputError, match=r"x.wav was cut short .*announces 32,000 bytes of samples, but 20,000 are there"
+        InputError, match=r"x.wav is truncated .*the header says 32,000 bytes of samples, but the file has 20,000"
     ):
         read_header(path)
 
@@ -165,7 +167,7 @@ def test_other_files_that_were_cut_short(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     soundfile.write(path, noise(16000), 16000)
     path.write_bytes(path.read_bytes()[:20044])
-    with pytest.raises(InputError, match=rf"x.{suffix} was cut short .* but (19|20),\d+ are there"):
+    with pytest.raises(InputError, match=rf"x.{suffix} is truncated .* but the file has (19|20),\d+;"):
         read_header(path)
 
 
@@ -176,7 +178,7 @@ def test_an_mp3_that_was_cut_short(tmp_path):
     whole = decode(path).samples
     assert whole.size == 48000
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    with pytest.raises(InputError, match=r"x.mp3 was cut short .*announces 3.00 s, but [12].\d\d s are missing"):
+    with pytest.raises(InputError, match=r"x.mp3 is truncated .*the header says 3.00 s, but [12].\d\d s are missing"):
         decode(path)
     start = decode(path, 0.0, 0.5).samples.astype(int)
     np.testing.assert_allclose(start, whole[:8000].astype(int), atol=1)
@@ -204,13 +206,15 @@ def test_a_file_that_does_not_tell_its_length(tmp_path):
     content[22:26] = bytes(4)  # as from a pipe
     path.write_bytes(content)
     for read in (read_header, decode):
-        with pytest.raises(InputError, match=r"x.flac does not tell how long it is \(was it written to a pipe\?\)"):
+        with pytest.raises(InputError, match=r"x.flac does not state its length \(was it written to a pipe\?\)"):
             read(path)
 
 
 def test_a_rate_whose_filters_would_fill_the_memory(tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(100), 22254)
-    with pytest.raises(InputError, match=r"x.wav has 22254 samples per second, too odd a rate"):
+    with pytest.raises(
+        InputError, match=r"x.wav has 22254 samples per second, a rate that cannot be resampled to 16000"
+    ):
         read_header(tmp_path / "x.wav")
 
 
@@ -220,7 +224,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, reade
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as server:
         {"pipe": os.mkfifo, "folder": os.mkdir, "socket": server.bind}[kind]("x.wav")
-        with pytest.raises(InputError, match=r"x.wav is (a folder|no regular file .*): audio is read from files"):
+        with pytest.raises(InputError, match=r"x.wav is (a folder|not a regular file .*): audio is read from files"):
             reader(tmp_path / "x.wav")
 
 
@@ -247,7 +251,7 @@ def _with_sizes(path, riff, data):
 @pytest.mark.parametrize("riff", [0, 36, 6036, 0xFFFFFFFF])
 def test_a_header_that_announces_no_samples_is_told_from_an_empty_file(tmp_path, reader, riff):
     _with_sizes(tmp_path / "x.wav", riff, 0)
-    with pytest.raises(InputError, match=r"announces 0 bytes of samples in its header, but has 6,044 .*sox --ignore"):
+    with pytest.raises(InputError, match=r"has a header that says 0 bytes of samples, but has 6,044 .*sox --ignore"):
         reader(tmp_path / "x.wav")
     soundfile.write(tmp_path / "x.wav", noise(0), 16000)
     with pytest.raises(InputError, match="has zero length"):

@@ -98,7 +98,7 @@ def test_7501_rows_both_ways():
 def test_stamps_at_the_end_are_no_start():
     at_end = traces(np.arange(1, 51) * 0.04, np.arange(50))
     np.testing.assert_array_equal(to_frames(at_end, Framing(640, "end"))["c0"], np.arange(50))
-    message = r"x.csv, line 2: the first time is 0.04 s: no label stands at the start .* --alignment end"
+    message = r"x.csv, line 2: the first time is 0.04 s, so there is no label at the start .* --alignment end"
     with pytest.raises(InputError, match=message):
         to_frames(at_end, Framing(640, "start"))
 
@@ -122,7 +122,7 @@ def test_before_the_first_row_is_nothing():
     [
         ([0, 0.04, 0.04], "line 4: time 0.04 s after 0.04 s, the same time as the row before"),
         ([0, 0.04, 0.02], "line 4: time 0.02 s after 0.04 s, a time before that of the row before"),
-        ([0, np.nan, 0.04], "line 3: time is nan, but must be in seconds"),
+        ([0, np.nan, 0.04], "line 3: time is nan, but must be a finite number of seconds"),
         ([0], "has 1 row"),
     ],
 )

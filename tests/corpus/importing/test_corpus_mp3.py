@@ -77,7 +77,7 @@ def test_a_varying_bit_rate_without_tag_is_refused(tmp_path, read, level):
     expected = soundfile.info(path).frames / 16000
     with pytest.raises(InputError, match=r"no Xing, Info or VBRI tag, and a varying bit rate; convert it") as refused:
         read(path)
-    assert f"holds {frames * 576 / 16000:.2f} s by its frames, but its decoder expects {expected:.2f} s" in str(
+    assert f"has {frames * 576 / 16000:.2f} s according to its frames, but its decoder expects {expected:.2f} s" in str(
         refused.value
     )
     assert f"`ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.wav')))}`" in str(refused.value)
@@ -88,7 +88,7 @@ def test_several_files_in_one_are_refused(tmp_path, read):
     path = tmp_path / "x.mp3"
     write(path)
     path.write_bytes(path.read_bytes() * 3)
-    with pytest.raises(InputError, match=r"its Xing tag counts fewer frames \(is it several files in one\?\)"):
+    with pytest.raises(InputError, match=r"its Xing tag counts fewer frames \(were several files concatenated\?\)"):
         read(path)
 
 
@@ -96,7 +96,7 @@ def test_the_import_refuses_it_before_labels_are_compared(table_source, tmp_path
     (table_source.folder / "audio" / "a.wav").unlink()
     write(table_source.folder / "audio" / "a.mp3", seconds=6.0)
     without_tag(table_source.folder / "audio" / "a.mp3")
-    with pytest.raises(InputError, match=r"a.mp3 holds 6.\d\d s by its frames"):
+    with pytest.raises(InputError, match=r"a.mp3 has 6.\d\d s according to its frames"):
         import_corpus("table", table_source.folder, tmp_path / "out")
 
 
@@ -113,7 +113,7 @@ def test_a_delay_that_nothing_tells_of_is_warned_of(tmp_path, rate):
     late = decode(path)
     (said,) = late.warnings
     milliseconds = round(1000 * 1105 / rate)
-    assert "x.mp3 does not tell its encoder's delay (it has no LAME tag): its audio comes late, by some 1,105 " in said
+    assert "x.mp3 does not state its encoder's delay (it has no LAME tag): its audio is delayed by about 1,105 " in said
     assert f"({milliseconds} ms)" in said
     measured = np.argmax(np.abs(late.samples.astype(int))) - np.argmax(np.abs(tagged.samples.astype(int)))
     assert measured / 16000 == pytest.approx(1105 / rate, abs=2e-4)
@@ -125,4 +125,4 @@ def test_a_tag_of_an_encoder_that_does_not_name_itself(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b"LAME3.100", bytes(9), 1))
     assert not count_frames(path).delay_known
-    assert "does not tell its encoder's delay" in decode(path).warnings[0]
+    assert "does not state its encoder's delay" in decode(path).warnings[0]

@@ -76,7 +76,7 @@ def test_several_rates_are_a_warning(previewed, table_source):
     for name in "bc":
         table_source.audio(name, noise(88_200), 44_100)
     assert previewed().warnings == (
-        "audio comes at several rates (2 at 16000 Hz, 2 at 44100 Hz): all of it is brought to 16000 Hz",
+        "audio has several sample rates (2 at 16000 Hz, 2 at 44100 Hz): all of it is resampled to 16000 Hz",
     )
 
 
@@ -88,9 +88,10 @@ def test_mistakes_in_labels_and_audio_are_told_at_once(refusal, table_source):
     lines = refusal().splitlines()
     assert lines[0] == "SRC: 4 mistakes"
     assert lines[1:4] == [
-        "  SRC/labels/a.csv has 1 row: it takes two to tell the rate",
-        "  SRC/audio/a.wav has zero length: it holds no samples",
-        "  train recording b has no labels: training needs those of train and devel; add them, or move it to test",
+        "  SRC/labels/a.csv has 1 row, but the rate can only be determined from at least 2",
+        "  SRC/audio/a.wav has zero length: it contains no samples",
+        "  train recording b has no labels: training needs those of train and devel; add them, or move the "
+        "recording to test",
     ]
     assert lines[4].startswith("  SRC/audio/c.wav cannot be read as audio")
 
@@ -123,8 +124,8 @@ def test_times_in_another_unit(refusal, table_source, framing):
     assert refusal(framing=framing).splitlines()[:2] == [
         "SRC: 4 mistakes",
         f"  labels of a last {float(end) / 2:.3g} times as long as the audio: to {end} s, but SRC/audio/a.wav lasts "
-        "2.00 s; time must be in seconds from its begin, or say what it counts: --time-unit ms, or --time-unit frames "
-        "--label-rate HZ",
+        "2.00 s; time must be in seconds from its beginning; for another unit, use --time-unit ms, or --time-unit "
+        "frames --label-rate HZ",
     ]
 
 
@@ -176,8 +177,8 @@ def test_times_of_a_clock(refusal, table_source):
     times, values = table_source.traces()
     table_source.labels("b", 1.7e9 + times, values)
     assert refusal(framing=RESAMPLED) == (
-        "labels of b begin at 1700000000 s, but SRC/audio/b.wav lasts 2.00 s: their times must be in seconds from its "
-        "begin"
+        "labels of b begin at 1700000000 s, but SRC/audio/b.wav lasts 2.00 s: their times must be in seconds from "
+        "its beginning"
     )
 
 
@@ -186,7 +187,7 @@ def test_labels_that_go_on(previewed, table_source, framing):
     table_source.audio("b", noise(12_800))
     (warning,) = previewed(framing=framing).warnings
     end = "2.04" if framing.hop == 0 else "2.00"
-    assert re.fullmatch(rf"labels of b go on to {end} s, .*b.wav ends at 0.80 s: the rest is dropped", warning)
+    assert re.fullmatch(rf"labels of b end at {end} s, but .*b.wav ends at 0.80 s: later labels are dropped", warning)
 
 
 def test_the_file_with_the_fewest_rows_is_named(refusal, table_source):
@@ -213,8 +214,8 @@ def test_a_lag_longer_than_the_labels(table_source, tmp_path, rate):
         str(caught.value)
         .splitlines()[1]
         .endswith(
-            "labels/a.csv: no frame of recording a has labels of arousal and valence once they are moved earlier by "
-            "the rater lag of 19 s"
+            "labels/a.csv: no frame of recording a has labels of arousal and valence after they are moved earlier "
+            "by the rater lag of 19 s"
         )
     )
 
@@ -238,7 +239,9 @@ def test_gold_beyond_all_bounds(table_source, tmp_path, rate):
     times, values = table_source.traces()
     values[3, 1] = 1e39
     table_source.labels("b", times, values)
-    with pytest.raises(InputError, match=r"labels/b.csv, line 5: valence is 1e\+39 at 0.12 s, but labels lie in \[-1"):
+    with pytest.raises(
+        InputError, match=r"labels/b.csv, line 5: valence is 1e\+39 at 0.12 s, but labels are expected in \[-1"
+    ):
         import_corpus("table", table_source.folder, tmp_path / "out", ImportConfig(label_rate_hz=rate))
 
 
@@ -256,20 +259,20 @@ def test_a_notice_in_another_encoding(table_source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dead", "said"), [([2], "channel 3: it is left"), ([2, 7], "channels 3 and 8: they are left")]
+    ("dead", "said"), [([2], "channel 3; it is left"), ([2, 7], "channels 3 and 8; they are left")]
 )
 def test_dead_channels_are_told(table_source, tmp_path, dead, said):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000, 1)).repeat(8, axis=1)
     samples[:, dead] = 0.25
     soundfile.write(table_source.folder / "audio" / "b.wav", samples, 16_000)
     made = import_corpus("table", table_source.folder, tmp_path / "out")
-    assert made.warnings == (f"{table_source.folder}/audio/b.wav holds nothing in {said} out of the mean of channels",)
+    assert made.warnings == (f"{table_source.folder}/audio/b.wav has no signal in {said} out of the mean of channels",)
 
 
 def test_labels_of_a_very_short_recording_are_not_suspected(previewed, table_source):
     table_source.audio("b", noise(100))
     (warning,) = previewed().warnings
-    assert warning.startswith("labels of b go on to 2.04 s")
+    assert warning.startswith("labels of b end at 2.04 s")
 
 
 def test_a_recording_that_begins_behind_its_audio(table_source):
@@ -309,7 +312,7 @@ def test_irregular_labels_that_end_early_are_told(table_source, tmp_path, end_s,
 
 
 @pytest.mark.parametrize(
-    ("silent", "said"), [(26, ("R1 rated only a part of a: up to 26 of 51 frames are without them",)), (25, ())]
+    ("silent", "said"), [(26, ("R1 rated only a part of a: up to 26 of 51 frames lack their ratings",)), (25, ())]
 )
 def test_irregular_ratings_that_begin_late_are_told(table_source, tmp_path, silent, said):
     times, values = table_source.traces()

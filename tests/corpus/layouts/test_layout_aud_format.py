@@ -103,7 +103,7 @@ def test_partitions_may_stand_in_another_table_or_a_column(changed):
         database.drop_tables("all")
 
     message = refusal(lambda: read(changed(nowhere)), folder)
-    assert "SRC: nothing says to which partition audio/a 1.wav belongs: give table emotion.train a split of" in message
+    assert "SRC: the partition of audio/a 1.wav is unknown: give table emotion.train a split of" in message
 
     def unknown(database):
         database["files"]["partition"] = audformat.Column()
@@ -214,7 +214,7 @@ def test_one_label_per_file_is_refused(changed, folder):
         database.drop_tables([f"emotion.{split}" for split in ("train", "dev", "test")])
 
     assert refusal(lambda: read(changed(filewise)), folder) == (
-        "SRC: table files has one label per file (arousal): this trains on labels over time, which stand in a "
+        "SRC: table files has one label per file (arousal): ser_ray trains on labels over time, which must be in a "
         "segmented table with a row per frame"
     )
 
@@ -238,8 +238,8 @@ def test_one_label_per_utterance_is_refused(changed, folder):
         database["emotion.dev"]["arousal"].set([0.1, 0.2, 0.3])
 
     assert refusal(lambda: read(changed(utterances)), folder) == (
-        "SRC: table emotion.dev has one label per segment of 0.4 to 1.3 s: this trains on labels over time, a row per "
-        "frame, all of the same length"
+        "SRC: table emotion.dev has one label per segment of 0.4 to 1.3 s: ser_ray trains on labels over time, with "
+        "a row per frame, all of the same length"
     )
 
 
@@ -249,8 +249,8 @@ def test_two_columns_of_one_target(changed, folder):
         database["emotion.train"]["again"].set(0.5)
 
     assert refusal(lambda: read(changed(twice)), folder) == (
-        "SRC/db.yaml: columns arousal and again both hold arousal: give them raters of the type human, or take all but "
-        "one away"
+        "SRC/db.yaml: columns arousal and again both contain arousal: give them raters of the type human, or remove "
+        "all but one"
     )
 
 
@@ -285,7 +285,9 @@ def test_no_pickle_is_read(changed, tmp_path):
     assert labels_of(read(folder).sources[0]).ratings
     (folder / "db.emotion.dev.csv").unlink()
     message = refusal(lambda: read(folder), folder)
-    assert message.startswith("SRC/db.emotion.dev.pkl is a pickle, which could run any program when it is read: save")
+    assert message.startswith(
+        "SRC/db.emotion.dev.pkl is a pickle, which could execute arbitrary code when it is read: save"
+    )
     assert not (tmp_path / "sung").exists()
 
 

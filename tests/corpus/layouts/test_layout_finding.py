@@ -81,7 +81,7 @@ def test_a_folder_in_no_layout(tmp_path):
     with pytest.raises(InputError) as caught:
         read_layout("auto", tmp_path)
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{tmp_path} is in no layout that is known; it holds labels.txt, mine/"
+    assert lines[0] == f"{tmp_path} matches no known layout; it contains labels.txt, mine/"
     assert lines[1] == "looked for"
     assert [line.split(":")[0].strip() for line in lines[2:]] == list(LAYOUTS)
     assert "  table: recordings.csv and partitions.csv (columns name, partition, speaker)" in lines
@@ -101,5 +101,5 @@ def test_a_mistake_in_the_layout_that_fits(tmp_path):
 def test_two_layouts_that_fit(tmp_path):
     for layout in ("table", "muse"):
         MIMICS[layout](tmp_path, 6.0, 0)
-    with pytest.raises(InputError, match="could be in the layout table or muse: name the one"):
+    with pytest.raises(InputError, match="matches several layouts, table and muse: name one of them instead of auto"):
         read_layout("auto", tmp_path)

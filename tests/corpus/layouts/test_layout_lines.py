@@ -57,10 +57,10 @@ def test_traces_name_the_line_that_is_wrong(tmp_path):
     assert made.times_s.tolist() == [0, 1]
     assert list(made.lines) == [1, 3]
     say = lambda text: refusal(lambda: traces(text), tmp_path)  # noqa: E731
-    assert say("") == "SRC/a.csv holds no labels: it needs lines with name, time, arousal"
-    assert say("x;0;1\nx;1\n").startswith("SRC/a.csv, line 2: 2 fields, but must be 3: name, time, arousal; mend")
+    assert say("") == "SRC/a.csv contains no labels: it needs lines with name, time, arousal"
+    assert say("x;0;1\nx;1\n").startswith("SRC/a.csv, line 2: 2 fields, but must be 3: name, time, arousal; correct")
     assert say("x;0;1\nx;1;0,5\n") == (
-        "SRC/a.csv, line 2: arousal is '0,5', which is not a number; decimals take a point, not a comma"
+        "SRC/a.csv, line 2: arousal is '0,5', which is not a number; write decimals with a point, not a comma"
     )
     assert say("x;0;1\n\nx;late;1\n") == "SRC/a.csv, line 3: time is 'late', which is not a number"
 
@@ -88,7 +88,7 @@ def test_mistakes_in_partitions_are_shown_at_once(tmp_path):
     path.write_text("name,partition\na,train\na,devel\nb,tset\nc\n")
     message = refusal(lambda: read_partitions(path), tmp_path)
     assert message.splitlines()[0] == "SRC/p.csv: 3 mistakes"
-    assert "SRC/p.csv, line 3: 'a' stands in SRC/p.csv, line 2 already; remove one" in message
+    assert "SRC/p.csv, line 3: 'a' is already in SRC/p.csv, line 2; remove one" in message
     assert "SRC/p.csv, line 4: partition is 'tset', but must be one of train" in message
     assert "SRC/p.csv, line 5: 1 field, but a line needs a name and a partition" in message
     path.write_text("\n")
@@ -114,7 +114,7 @@ def test_stretches_that_are_too_short_are_counted_but_left_out():
     assert [name for name, _ in numbered("a", found[:1])] == ["a"]
     assert numbered("a", found[1:2]) == []
     assert left_out_warning([]) == ()
-    assert left_out_warning(["a", "b"])[0].endswith("as they tell no rate: 2, such as in a")
+    assert left_out_warning(["a", "b"])[0].endswith("as their rate cannot be determined: 2, such as in a")
 
 
 def test_rows_of_a_stretch_count_from_its_begin(tmp_path):

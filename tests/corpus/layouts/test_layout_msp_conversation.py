@@ -101,7 +101,7 @@ def test_ratings_of_unknown_parts_are_named_in_a_warning(folder):
     arousal = folder / "Annotations" / "Arousal"
     shutil.copy(arousal / "MSP-Conversation_0002_1_001.csv", arousal / "MSP-Conversation_0002_9_001.csv")
     (warning,) = read(folder).warnings
-    assert warning.endswith("does not say when they are, are left out: MSP-Conversation_0002_9")
+    assert warning.endswith("does not list are left out: MSP-Conversation_0002_9")
 
 
 def test_another_layout(tmp_path, folder):
@@ -119,7 +119,7 @@ def test_another_layout(tmp_path, folder):
     (folder / "partitions.txt").write_text("MSP-Conversation_0001;Train\n")
     assert refusal(lambda: read(folder), folder) == (
         "SRC/Annotations has no file named like Arousal/MSP-Conversation_0047_2_001.csv (conversation, part, rater); "
-        "it holds Arousal/"
+        "it contains Arousal/"
     )
 
 
@@ -131,7 +131,9 @@ def test_missing_partners_are_named_all_at_once(folder):
     message = refusal(lambda: read(folder), folder)
     assert "SRC: 3 mistakes" in message
     assert "SRC/Audio/MSP-Conversation_0002.wav is missing: audio of the part MSP-Conversation_0002_1" in message
-    assert "no rater has rated MSP-Conversation_0047_1, which is for devel: looked for Annotations/*/" in message
+    assert (
+        "no rater has rated MSP-Conversation_0047_1, which is in partition devel: looked for Annotations/*/" in message
+    )
     assert (
         "SRC/partitions.txt has no line for MSP-Conversation_0105: add one, such as MSP-Conversation_0105;Train"
         in message
@@ -152,13 +154,13 @@ def test_malformed_times_name_the_line(folder):
 @pytest.mark.parametrize(
     ("line", "text", "said"),
     [
-        (15, "0.2,0,7", "line 15: 3 fields, but must be 2: time, value; mend the line, or take the file away"),
-        (12, "0.1;3", "line 12: 1 fields, but must be 2: time, value; mend the line, or take the file away"),
+        (15, "0.2,0,7", "line 15: 3 fields, but must be 2: time, value; correct the line, or remove the file"),
+        (12, "0.1;3", "line 12: 1 fields, but must be 2: time, value; correct the line, or remove the file"),
         (11, "0.1,high", "line 11: value is 'high', which is not a number"),
         (
             13,
             "0.1,-100.5",
-            "line 13: value is -100.5, but must be within -100 and 100; mend the line, or take the file",
+            "line 13: value is -100.5, but must be between -100 and 100; correct the line, or remove the file",
         ),
     ],
 )
@@ -173,4 +175,4 @@ def test_a_file_with_a_preamble_alone(folder):
     path = folder / "Annotations" / "Dominance" / "MSP-Conversation_0047_1_001.csv"
     path.write_text("Time of Rating,x\n%%%%%%,%%%%%%\n")
     message = refusal(by_name(read(folder))["MSP-Conversation_0047_1"].labels, folder)
-    assert message.endswith("_001.csv holds no labels: it needs lines with time, value")
+    assert message.endswith("_001.csv contains no labels: it needs lines with time, value")

@@ -25,7 +25,7 @@ def test_recordings_are_the_segments_of_the_mimic(mimic):
     assert set(sources) == {"1_1", "1_2_1", "1_2_2", "1_3", *(f"{v}_{s}" for v in ("2", "5", "11") for s in (1, 2, 3))}
     assert (description.alignment, description.label_rate_hz, description.notice) == ("start", None, NOTICE)
     assert description.warnings == (
-        "stretches with fewer than 2 labels are left out, as they tell no rate: 4, such as in 1_4",
+        "stretches with fewer than 2 labels are left out, as their rate cannot be determined: 4, such as in 1_4",
     )
     for source in sources.values():
         video, segment = source.name.split("_")[:2]
@@ -90,8 +90,8 @@ def test_no_segment_is_long_enough(folder, arousal):
         for target in ("arousal", "valence"):
             (arousal.parent / target / f"{video}.csv").write_text("timestamp,segment_id,value\n500,1,0.5\n")
     assert refusal(lambda: read(folder), folder) == (
-        f"SRC/{TASK}/label_segments: no segment of a video in SRC/{TASK}/metadata/partition.csv has two labels that "
-        "follow each other"
+        f"SRC/{TASK}/label_segments: no segment of a video in SRC/{TASK}/metadata/partition.csv has two consecutive "
+        "labels"
     )
 
 
@@ -121,7 +121,7 @@ def test_a_table_may_name_speakers(folder):
     table.write_text("id,speaker,partition\n1,anna,train\n5,anna,devel\n11,,test\n")
     description = read(folder)
     assert {s.extra["video"]: s.speaker for s in description.sources} == {"1": "anna", "5": "anna", "11": "11"}
-    assert description.warnings[-1] == f"videos that {table} does not name are left out: 2"
+    assert description.warnings[-1] == f"videos that {table} does not list are left out: 2"
 
 
 @pytest.mark.parametrize("place", WHOLE)
@@ -159,7 +159,7 @@ def test_another_layout(tmp_path, folder):
     assert "it does not exist" in refusal(lambda: read(tmp_path / "nowhere"), tmp_path)
     shutil.copytree(folder / TASK, folder / "c3_muse_stress")
     assert refusal(lambda: read(folder), folder) == (
-        f"SRC holds 2 tasks: import one of them, SRC/{TASK} or SRC/c3_muse_stress"
+        f"SRC contains 2 tasks: import one of them, SRC/{TASK} or SRC/c3_muse_stress"
     )
 
 
@@ -168,7 +168,7 @@ def test_no_targets(folder):
     shutil.rmtree(labels / "arousal")
     shutil.rmtree(labels / "valence")
     assert refusal(lambda: read(folder), folder) == (
-        f"SRC/{TASK}/label_segments has no folder of a target with CSV files, such as arousal/1.csv; it holds "
+        f"SRC/{TASK}/label_segments has no folder of a target with CSV files, such as arousal/1.csv; it contains "
         "raw_annotations/"
     )
 
@@ -195,7 +195,7 @@ def test_test_videos_may_lack_files(folder, arousal):
     description = read(folder)
     assert "11" not in {source.extra["video"] for source in description.sources}
     assert description.warnings[-1] == (
-        "test videos without label files are left out, as nothing tells their segments: 11"
+        "test videos without label files are left out, as their segments are unknown: 11"
     )
 
 
@@ -211,6 +211,6 @@ def test_malformed_labels_name_the_line(folder, arousal):
     edit(arousal / "5.csv", 1, "timestamp,segment,value")
     message = refusal(lambda: read(folder), folder)
     assert "SRC: 3 mistakes" in message
-    assert f"arousal/1.csv, line 3: timestamp is {rows[1].split(',')[0]}, but must rise within a segment" in message
+    assert f"arousal/1.csv, line 3: timestamp is {rows[1].split(',')[0]}, but must increase within a segment" in message
     assert "arousal/2.csv, line 4: value is 'abc', which is not a number" in message
     assert "arousal/5.csv lacks the column segment_id; it has timestamp, segment, value" in message

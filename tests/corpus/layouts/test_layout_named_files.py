@@ -25,7 +25,8 @@ def test_labels_beside_a_test_recording(table_source, made, other):
     (labels / "d.csv").rename(labels / f"{other}.csv")
     imported = made()
     assert (
-        f"test recording d has no labels, labels/{other}.csv belongs to no recording: is it meant?" in imported.warnings
+        f"test recording d has no labels, but labels/{other}.csv belongs to no recording: rename it if it belongs to "
+        "this one" in imported.warnings
     )
     assert "test 1 recordings (0 labelled)" in summary(open_corpus(imported.path))
 
@@ -38,7 +39,8 @@ def test_a_typing_mistake_and_a_stranger(table_source, made):
     (labels / "d.csv").rename(labels / "recordnig_5.csv")
     (labels / "other.csv").write_bytes((labels / "a.csv").read_bytes())
     assert made().warnings == (
-        "test recording recording_5 has no labels, labels/recordnig_5.csv belongs to no recording: is it meant?",
+        "test recording recording_5 has no labels, but labels/recordnig_5.csv belongs to no recording: rename it if "
+        "it belongs to this one",
         "labels of no recording: labels/other.csv",
     )
 
@@ -48,7 +50,8 @@ def test_raters_likewise(table_source, made):
     for name in ("a", "B"):
         table_source.raters(name, times, arousal_R1=values[:, 0], arousal_R2=values[:, 1])
     assert (
-        "train recording b has no raters' file, raters/B.csv belongs to no recording: is it meant?" in made().warnings
+        "train recording b has no raters' file, but raters/B.csv belongs to no recording: rename it if it belongs to "
+        "this one" in made().warnings
     )
 
 
@@ -76,7 +79,7 @@ def test_two_encodings_of_one_name_clash(table_source, made):
     table_source.table(["a,train,Sa", "b,train,Sb", "c,devel,Sc", f"{nfc},test,S", f"{nfd},test,S"])
     for name in (nfc, nfd):
         table_source.audio(name, noise(32000))
-    with pytest.raises(InputError, match="stands in line 5 already") as caught:
+    with pytest.raises(InputError, match="is already in line 5") as caught:
         made()
     assert "audio of Zoë is ambiguous" in str(caught.value)
     table_source.table(["a,train,Sa", "b,train,Sb", "c,devel,Sc", f"{nfc},test,S"])
@@ -101,7 +104,9 @@ def test_two_encodings_of_one_name_clash(table_source, made):
 def test_missing_audio_is_answered_with_the_nearest_name(table_source, made, name, there):
     table_source.table(["a,train,Sa", "b,train,Sb", "c,devel,Sc", f"{name},test,Sd"])
     table_source.audio(there, noise(32000))
-    with pytest.raises(InputError, match=rf"audio of recording {name} .*; there is .*/{there}.wav: write {there} in"):
+    with pytest.raises(
+        InputError, match=rf"audio of recording {name} .*; a similar file is .*/{there}.wav: write {there} in"
+    ):
         made()
 
 
@@ -109,5 +114,5 @@ def test_audio_in_a_folder_below(table_source, made):
     below = table_source.folder / "audio" / "session1"
     below.mkdir()
     (table_source.folder / "audio" / "d.wav").rename(below / "d.wav")
-    with pytest.raises(InputError, match=r"; there is .*session1/d.wav: move it to .*audio"):
+    with pytest.raises(InputError, match=r"; a similar file is .*session1/d.wav: move it to .*audio"):
         made()

@@ -57,7 +57,7 @@ def test_recordings_and_partitions(mimic):
     assert description.alignment == "end"
     assert description.notice == NOTICE
     assert description.warnings == (
-        "people who were not in AVEC take the partition of the paper: P17 train, P43 devel, P48 test; for another "
+        "people who were not in AVEC get the partition of the paper: P17 train, P43 devel, P48 test; for another "
         "split write a table partitions.csv (name, partition)",
     )
     for recording in description.sources:
@@ -120,8 +120,8 @@ def test_own_table_makes_any_names_legal(folder):
 def test_mistakes_in_the_own_table(folder, refused):
     (folder / "partitions.csv").write_text("name,partition\nP16,train\nP99,devel\n")
     assert refused() == (
-        "SRC/partitions.csv, line 3 names a recording whose audio SRC/RECOLA-Audio-recordings/P99.wav is missing: add "
-        "it, or take the recording out"
+        "SRC/partitions.csv, line 3 needs the audio SRC/RECOLA-Audio-recordings/P99.wav, which is missing: add it, "
+        "or remove the recording"
     )
     (folder / "partitions.csv").write_text("name,partition\nP16,learn\n")
     assert "SRC/partitions.csv, line 2: partition is 'learn', but must be one of train" in refused()
@@ -130,8 +130,8 @@ def test_mistakes_in_the_own_table(folder, refused):
 def test_nobody_knows_the_partition(folder, refused):
     shutil.copy(folder / AUDIO / "P16.wav", folder / AUDIO / "P99.wav")
     assert refused() == (
-        "SRC: recording 'P99' is none of the 46 people whose partition is known (P13, P14, P15, ...): list all "
-        "recordings in SRC/partitions.csv (columns name and partition), or take its files away"
+        "SRC: recording 'P99' is not one of the 46 people whose partition is known (P13, P14, P15, ...): list all "
+        "recordings in SRC/partitions.csv (columns name and partition), or remove its files"
     )
 
 
@@ -143,12 +143,12 @@ def test_missing_partners(folder, refused):
     message = refused().splitlines()
     assert message == [
         "SRC: 3 mistakes",
-        f"  SRC/{RATINGS}/arousal/P16.csv has no partner SRC/{RATINGS}/valence/P16.csv: every labelled recording needs "
-        "both targets; add the file, or remove the other",
-        f"  SRC/{RATINGS}/arousal/P17.csv names a recording whose audio SRC/{AUDIO}/P17.wav is missing: add it, or "
-        "take the recording out",
-        f"  SRC/{AUDIO}/P19.wav has no partner SRC/{RATINGS}/arousal/P19.csv: recordings of train and devel need "
-        "labels; add the file, or take the audio away",
+        f"  SRC/{RATINGS}/valence/P16.csv is missing, but SRC/{RATINGS}/arousal/P16.csv exists: every labelled "
+        "recording needs both targets; add the file, or remove the other",
+        f"  SRC/{RATINGS}/arousal/P17.csv needs the audio SRC/{AUDIO}/P17.wav, which is missing: add it, or remove "
+        "the recording",
+        f"  SRC/{RATINGS}/arousal/P19.csv is missing: labels of SRC/{AUDIO}/P19.wav; recordings of train and devel "
+        "need labels; add the file, or remove the audio",
     ]
 
 
@@ -164,7 +164,8 @@ def test_wrong_folder(folder, refused):
     message = refused()
     assert "SRC is not in the layout recola: looked for RECOLA-Audio-recordings/*.wav, RECOLA-Annotation/" in message
     assert (
-        "missing: RECOLA-Annotation/emotional_behaviour/arousal/*.csv; it holds NOTICE, RECOLA-Annotation/" in message
+        "missing: RECOLA-Annotation/emotional_behaviour/arousal/*.csv; it contains NOTICE, RECOLA-Annotation/"
+        in message
     )
 
 
@@ -183,7 +184,7 @@ def test_tables_of_users(folder, text, extra):
 
 def test_unknown_dyads_are_warned_of(folder):
     (folder / USERS).write_text("User;Group_id\nP17;1\nP19;\nP43;3\nP48;4\n")
-    assert f"{folder / USERS} does not say the dyad (Group_id) of P16, P19: leaks" in read(folder).warnings[-1]
+    assert f"{folder / USERS} does not give the dyad (Group_id) of P16, P19: leaks" in read(folder).warnings[-1]
     (folder / USERS).unlink()
     assert "of P16, P17, P19, P43, P48" in read(folder).warnings[-1]
     assert read(folder).sources[0].extra == {}

@@ -33,8 +33,8 @@ def test_recordings_and_partitions(mimic):
     assert description.alignment == "end"
     assert description.notice == NOTICE
     assert description.warnings == (
-        "41 of the paper's 46 people are not here (P16, P17, P20, P21, P22, P23, P24, P25, ...): numbers will not "
-        "compare with the paper's",
+        "41 of the paper's 46 people are missing (P16, P17, P20, P21, P22, P23, P24, P25, ...): results will not be "
+        "comparable with the paper's",
     )
     for recording in description.sources:
         assert recording.audio == mimic / AUDIO / f"{recording.name}.wav"
@@ -84,10 +84,10 @@ def test_variants_of_the_files(tmp_path, header, separator, ending):
         ("0,0.1\n0.04,0.1,0.2\n", r"P16.csv, line 2: 3 fields, but must be 2: time, arousal"),
         ("0,0.1\n0.04\n", r"P16.csv, line 2: 1 fields, but must be 2"),
         ("0,0,0,1\n0,04,0,1\n", r"P16.csv, line 1: 4 fields, but must be 2"),
-        ("time;gold\n0;0.1\n0,04;0.1\n", r"line 3: time is '0,04', which is not a number; decimals take a point"),
+        ("time;gold\n0;0.1\n0,04;0.1\n", r"line 3: time is '0,04', which is not a number; write decimals with a point"),
         ("0;0.1\n0.04;loud\n", r"line 2: arousal is 'loud', which is not a number"),
-        ("time;gold\n", r"P16.csv holds no labels"),
-        ("", r"P16.csv holds no labels"),
+        ("time;gold\n", r"P16.csv contains no labels"),
+        ("", r"P16.csv contains no labels"),
     ],
 )
 def test_malformed_files(tmp_path, text, message):
@@ -116,7 +116,9 @@ def test_video_alone_is_answered_with_a_command_that_works(folder, refused, tmp_
     for path in (folder / VIDEO).iterdir():
         path.rename(path.with_suffix(".mp4"))
     message = refused()
-    assert message.startswith("5 x video without audio, such as SRC/Video_recordings_MP4/P13.mp4: mp4 is not read as")
+    assert message.startswith(
+        "5 x video without audio file, such as SRC/Video_recordings_MP4/P13.mp4: audio is not read from mp4"
+    )
     command = re.search(r"`(.+)`", message)[1].replace("SRC", str(folder))
     assert 'ffmpeg -n -i "$f" -vn -ac 1 -ar 16000 -c:a pcm_s16le' in command
     stand_in = tmp_path / "bin" / "ffmpeg"  # copies its input, the third argument, to its output, the last
@@ -135,7 +137,7 @@ def test_some_videos_without_audio(folder, refused):
     for name in ("P15", "P18"):
         (folder / VIDEO / f"{name}.mp4").write_bytes(b"video")
     (folder / AUDIO / "P18.wav").unlink()
-    assert refused().startswith("1 x video without audio, such as SRC/Video_recordings_MP4/P18.mp4")
+    assert refused().startswith("1 x video without audio file, such as SRC/Video_recordings_MP4/P18.mp4")
 
 
 def test_whole_46_are_not_warned_of(folder):
@@ -167,18 +169,18 @@ def test_missing_partners(folder, refused):
         (folder / GOLD / target / "P13.csv").unlink()  # of test, which may go without
     assert refused().splitlines() == [
         "SRC: 3 mistakes",
-        f"  SRC/{GOLD}/arousal/P14.csv names a recording whose audio SRC/{AUDIO}/P14.wav is missing: add it, or take "
-        "the recording out",
-        f"  SRC/{GOLD}/valence/P15.csv has no partner SRC/{GOLD}/arousal/P15.csv: every labelled recording needs both "
-        "targets; add the file, or remove the other",
-        f"  SRC/{AUDIO}/P18.wav has no partner SRC/{GOLD}/arousal/P18.csv: recordings of train and devel need labels; "
-        "add the file, or take the audio away",
+        f"  SRC/{GOLD}/arousal/P14.csv needs the audio SRC/{AUDIO}/P14.wav, which is missing: add it, or remove the "
+        "recording",
+        f"  SRC/{GOLD}/arousal/P15.csv is missing, but SRC/{GOLD}/valence/P15.csv exists: every labelled recording "
+        "needs both targets; add the file, or remove the other",
+        f"  SRC/{GOLD}/arousal/P18.csv is missing: labels of SRC/{AUDIO}/P18.wav; recordings of train and devel need "
+        "labels; add the file, or remove the audio",
     ]
 
 
 def test_unknown_names(folder, refused):
     shutil.copy(folder / AUDIO / "P15.wav", folder / AUDIO / "P33.wav")
-    assert "recording 'P33' is none of the 46 people whose partition is known (P13, P14, P15, ...)" in refused()
+    assert "recording 'P33' is not one of the 46 people whose partition is known (P13, P14, P15, ...)" in refused()
     assert "list all recordings in SRC/partitions.csv" in refused()
 
 
@@ -187,5 +189,5 @@ def test_wrong_folder(folder, refused):
     assert refused() == (
         "SRC is not in the layout recola46: looked for *.wav in one of Audio_recordings/, recordings_audio/, audio/, "
         f"Video_recordings_MP4/, {GOLD}/arousal/*.csv, {GOLD}/valence/*.csv; missing: *.wav in one of "
-        f"Audio_recordings/, recordings_audio/, audio/, Video_recordings_MP4/; it holds NOTICE, {GOLD}/"
+        f"Audio_recordings/, recordings_audio/, audio/, Video_recordings_MP4/; it contains NOTICE, {GOLD}/"
     )

@@ -89,7 +89,7 @@ def test_comments_in_any_encoding(tmp_path):
 
 
 def test_no_data(refusal):
-    assert refusal(HEADER + GOLD) == "SRC/train_1.arff has no line @data, so that it is no ARFF file, or was cut short"
+    assert refusal(HEADER + GOLD) == "SRC/train_1.arff has no line @data, so it is not an ARFF file, or it is truncated"
     assert "has no line @data" in refusal("")
 
 
@@ -106,4 +106,4 @@ def test_malformed_rows(refusal):
     assert re.search(r"train_1.arff, line 7: 2 fields, but must be 3", refusal(begin + "a,0.04\n"))
     assert re.search(r"train_1.arff, line 8: 4 fields, but must be 3", refusal(begin + "\na,0.04,0,2\n"))
     assert re.search(r"line 7: goldstandard is 'x', which is not a number", refusal(begin + "a,0.04,x\n"))
-    assert "SRC/train_1.arff holds no labels" in refusal(HEADER + GOLD + "@data\n")
+    assert "SRC/train_1.arff contains no labels" in refusal(HEADER + GOLD + "@data\n")

@@ -118,7 +118,7 @@ def test_labelled_test_recordings(folder):
 def test_test_recordings_with_ratings_alone_are_warned_of(folder):
     for target in ("arousal", "valence"):
         shutil.copy(folder / RATINGS / target / "dev_1.csv", folder / RATINGS / target / "test_1.csv")
-    assert read(folder).warnings == ("gold of test_1 will be made from raters, while that of the others is given",)
+    assert read(folder).warnings == ("gold of test_1 will be computed from raters, while that of the others is given",)
     assert labels_of(folder, "test_1").gold == ()
 
 
@@ -140,15 +140,15 @@ def test_wrong_folder(folder, refused, tmp_path):
     shutil.rmtree(folder / GOLD / "valence")
     assert refused() == (
         "SRC is not in the layout recola_avec: looked for recordings_audio/*.wav, "
-        "ratings_gold_standard/arousal/*.arff, ratings_gold_standard/valence/*.arff; "
-        "missing: ratings_gold_standard/valence/*.arff; "
-        "it holds NOTICE, ratings_gold_standard/, ratings_individual/, recordings_audio/"
+        "ratings_gold_standard/arousal/*.arff, ratings_gold_standard/valence/*.arff; missing: "
+        "ratings_gold_standard/valence/*.arff; it contains NOTICE, ratings_gold_standard/, ratings_individual/, "
+        "recordings_audio/"
     )
     shutil.rmtree(folder)
     assert "missing: recordings_audio/*.wav and ratings_gold_standard/arousal/*.arff" in refused()
     assert refused().endswith("it does not exist")
     folder.mkdir()
-    with pytest.raises(InputError, match="it holds my data/"):
+    with pytest.raises(InputError, match="it contains my data/"):
         read(tmp_path)
 
 
@@ -161,21 +161,21 @@ def test_missing_partners(folder, refused):
     message = refused().splitlines()
     assert message[0] == "SRC: 4 mistakes"
     assert (
-        "  SRC/ratings_individual/valence/dev_1.csv has no partner SRC/ratings_individual/arousal/dev_1.csv: every "
-        "labelled recording needs both targets; add the file, or remove the other"
+        "  SRC/ratings_individual/arousal/dev_1.csv is missing, but SRC/ratings_individual/valence/dev_1.csv "
+        "exists: every labelled recording needs both targets; add the file, or remove the other"
     ) in message
     assert (
-        "  SRC/ratings_gold_standard/arousal/dev_2.arff names a recording whose audio SRC/recordings_audio/dev_2.wav "
-        "is missing: add it, or take the recording out"
+        "  SRC/ratings_gold_standard/arousal/dev_2.arff needs the audio SRC/recordings_audio/dev_2.wav, which is "
+        "missing: add it, or remove the recording"
     ) in message
     assert (
-        "  SRC/recordings_audio/train_1.wav has no partner SRC/ratings_gold_standard/arousal/train_1.arff: recordings "
-        "of train and devel need labels; add the file, or take the audio away"
+        "  SRC/ratings_gold_standard/arousal/train_1.arff is missing: labels of SRC/recordings_audio/train_1.wav; "
+        "recordings of train and devel need labels; add the file, or remove the audio"
     ) in message
     assert any(
         line.startswith(
-            "  SRC/ratings_gold_standard/arousal/train_2.arff has no partner "
-            "SRC/ratings_gold_standard/valence/train_2.arff"
+            "  SRC/ratings_gold_standard/valence/train_2.arff is missing, but "
+            "SRC/ratings_gold_standard/arousal/train_2.arff exists"
         )
         for line in message
     )
@@ -198,5 +198,5 @@ def test_two_files_of_one_recording(folder, refused):
 
 def test_ratings_without_raters(folder):
     (folder / RATINGS / "arousal" / "train_1.csv").write_text("time\n0\n0.04\n")
-    with pytest.raises(InputError, match=r"train_1.csv has no rater's column with numbers beside time"):
+    with pytest.raises(InputError, match=r"train_1.csv has no column of a rater, only time"):
         labels_of(folder, "train_1")

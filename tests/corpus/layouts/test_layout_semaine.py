@@ -17,7 +17,7 @@ SECONDS, SEED = 3.0, 3
 def test_recordings_are_those_of_the_mimic(mimic):
     description = read(mimic)
     assert (description.alignment, description.label_rate_hz, description.notice) == ("end", None, NOTICE)
-    assert description.warnings == (f"sessions that {mimic / 'partitions.csv'} does not name are left out: 31",)
+    assert description.warnings == (f"sessions that {mimic / 'partitions.csv'} does not list are left out: 31",)
     assert [(s.name, s.partition, s.speaker, s.extra["character"]) for s in description.sources] == [
         ("3", "train", "user_of_recording_1", "Poppy"),
         ("4", "train", "user_of_recording_1", "Spike"),
@@ -90,7 +90,7 @@ def test_what_is_said_of_the_operator_is_no_label(folder):
     for path in (folder / "Sessions").glob("4/*TU*.txt"):
         path.unlink()
     assert len(list((folder / "Sessions").glob("4/*TO*.txt"))) == 6
-    assert "labels of session 4, which is for train" in refusal(lambda: read(folder), folder)
+    assert "labels of session 4, which is in partition train" in refusal(lambda: read(folder), folder)
 
 
 def test_another_layout(tmp_path):
@@ -118,10 +118,10 @@ def test_missing_partners_are_named_all_at_once(folder):
     (folder / "partitions.csv").write_text("name,partition\n3,train\n10,devel\n77,test\n")
     message = refusal(lambda: read(folder), folder)
     assert "SRC: 3 mistakes" in message
-    assert "SRC/Sessions/3 has 0 files *User HeadMounted*.wav, but must have one: what the user says" in message
+    assert "SRC/Sessions/3 has 0 files *User HeadMounted*.wav, but must have one, the audio of the user" in message
     assert (
-        "SRC/TrainingInput/10/TU_VA.csv is missing, and SRC/Sessions/10 has no ratings such as R1S1TUCPoDA.txt: labels "
-        "of session 10, which is for devel" in message
+        "SRC/TrainingInput/10/TU_VA.csv is missing, and SRC/Sessions/10 has no ratings such as R1S1TUCPoDA.txt: "
+        "labels of session 10, which is in partition devel" in message
     )
     assert "SRC/partitions.csv, line 4: session 77 has no folder SRC/Sessions/77" in message
 
@@ -136,4 +136,4 @@ def test_malformed_files_name_the_line(folder):
     edit(folder / "TrainingInput" / "3" / "TU_VA.csv", 2, "0.02,0.1")
     assert refusal(read_labels, folder).startswith("SRC/TrainingInput/3/TU_VA.csv, line 2: 2 fields, but the header")
     (folder / "Sessions" / "4" / "session.xml").write_text("<session")
-    assert "SRC/Sessions/4/session.xml is no XML" in refusal(lambda: read(folder), folder)
+    assert "SRC/Sessions/4/session.xml is not valid XML" in refusal(lambda: read(folder), folder)

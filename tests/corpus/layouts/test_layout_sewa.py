@@ -69,19 +69,19 @@ def test_other_files_are_named_in_a_warning(folder):
     description = read(folder)
     assert len(description.sources) == len(RECORDINGS)
     assert description.warnings == (
-        f"{folder / 'audio' / 'intro.wav'} is left out: its name is none like Train_01 or Devel_DE_01",
+        f"{folder / 'audio' / 'intro.wav'} is left out: its name is not like Train_01 or Devel_DE_01",
     )
 
 
 def test_another_layout(tmp_path):
     (tmp_path / "audio").mkdir()
     assert refusal(lambda: read(tmp_path), tmp_path) == (
-        "SRC is not in the layout sewa: looked for audio/, labels/; missing: labels/; it holds audio/"
+        "SRC is not in the layout sewa: looked for audio/, labels/; missing: labels/; it contains audio/"
     )
     (tmp_path / "labels").mkdir()
     (tmp_path / "audio" / "P16.wav").write_bytes(b"")
     assert refusal(lambda: read(tmp_path), tmp_path) == (
-        "SRC/audio has no recording named like Train_01.wav or Devel_DE_01.wav; it holds P16.wav"
+        "SRC/audio has no recording named like Train_01.wav or Devel_DE_01.wav; it contains P16.wav"
     )
 
 
@@ -90,7 +90,9 @@ def test_missing_partners_are_named_all_at_once(folder):
     (folder / "audio" / "Train_02.wav").unlink()
     message = refusal(lambda: read(folder), folder)
     assert "SRC: 2 mistakes" in message
-    assert "SRC/labels/Devel_01.csv is missing: labels of SRC/audio/Devel_01.wav, which is for devel" in message
+    assert (
+        "SRC/labels/Devel_01.csv is missing: labels of SRC/audio/Devel_01.wav, which is in partition devel" in message
+    )
     assert "SRC/audio/Train_02.wav is missing: audio of the labels SRC/labels/Train_02.csv" in message
 
 
@@ -100,18 +102,19 @@ def test_malformed_labels_name_the_line(folder):
         return refusal(by_name(read(folder))[name].labels, folder)
 
     assert say("Train_01", 3, "'Train_01';0.2;0,1;0;0") == (
-        "SRC/labels/Train_01.csv, line 3: arousal is '0,1', which is not a number; decimals take a point, not a comma"
+        "SRC/labels/Train_01.csv, line 3: arousal is '0,1', which is not a number; write decimals with a point, not "
+        "a comma"
     )
     assert say("Train_02", 7, "'Train_02';0.6;0.1") == (
-        "SRC/labels/Train_02.csv, line 7: 3 fields, but must be 5: name, timestamp, arousal, valence, liking; mend the "
-        "line, or take the file away"
+        "SRC/labels/Train_02.csv, line 7: 3 fields, but must be 5: name, timestamp, arousal, valence, liking; "
+        "correct the line, or remove the file"
     )
     assert say("Devel_HU_02", 1, "name;time;arousal;valence;liking") == (
         "SRC/labels/Devel_HU_02.csv has no column timestamp, only name, time, arousal, valence, liking"
     )
     (folder / "labels" / "Devel_01.csv").write_text("")
     assert refusal(by_name(read(folder))["Devel_01"].labels, folder).startswith(
-        "SRC/labels/Devel_01.csv holds no labels"
+        "SRC/labels/Devel_01.csv contains no labels"
     )
 
 
@@ -119,5 +122,5 @@ def test_malformed_turns_name_the_line(folder):
     edit(folder / "turns" / "Train_01.csv", 1, "0.5")
     edit(folder / "turns" / "Devel_HU_02.csv", 2, "0.5;end")
     message = refusal(lambda: read(folder), folder)
-    assert "SRC/turns/Train_01.csv, line 1: 1 field, but a turn has start;end" in message
+    assert "SRC/turns/Train_01.csv, line 1: 1 field, but a turn needs two: start;end" in message
     assert "SRC/turns/Devel_HU_02.csv, line 2: turn is 'end', which is not a number" in message

@@ -68,7 +68,7 @@ def test_columns_in_capitals_and_paths(table, table_source):
 
 def test_the_option_is_for_recordings_that_name_no_channel(table):
     rows = ["a,train,A,talk,,0,2", "b,train,B,talk,1,2,4", "c,devel,C,talk,mean,4,6", "d,test,D,,,,"]
-    with pytest.raises(InputError, match=r"d.wav has 1 channel, but channel 2 is asked for"):
+    with pytest.raises(InputError, match=r"d.wav has 1 channel, but channel 2 is requested"):
         table(*rows, channel=2)
     corpus, audio, warnings = table(*rows[:3], "d,test,D,talk,,6,8", channel=2)
     np.testing.assert_array_equal(audio["a"], RIGHT[:32000])
@@ -91,17 +91,20 @@ def test_speakers_on_channels_that_nobody_chose_from(table):
     ("row", "said"),
     [
         ("a,train,A,talk,both,,", r"line 2 \(rename .*\): channel is 'both', but must be left, right, a number"),
-        ("a,train,A,talk,3,,", r"talk.wav has 2 channels, but channel 3 is asked for"),
+        ("a,train,A,talk,3,,", r"talk.wav has 2 channels, but channel 3 is requested"),
         ("a,train,A,talk,,x,", r"line 2: start is 'x', but must be seconds .* such as 12.5; rename the column if"),
         ("a,train,A,talk,,-1,", r"line 2: start is '-1', but must be seconds"),
         ("a,train,A,talk,,,inf", r"line 2: end is 'inf', but must be seconds"),
         ("a,train,A,talk,,,0:02", r"line 2: end is '0:02', but must be seconds"),
-        ("a,train,A,talk,,3,3", r"line 2: end is 3 s, but start is 3 s: it must end behind its start"),
+        ("a,train,A,talk,,3,3", r"line 2: end is 3 s, but start is 3 s: the end must be after the start"),
         ("a,train,A,talk,,12,", r"recording a begins at 12.00 s, but .*talk.wav lasts 10.00 s"),
         ("a,train,A,walk.wav,,,", r"line 2: audio is 'walk.wav', but neither .*/audio nor .* has such a file; rename"),
-        ("a,train,A,talk.flac,,,", r"line 2: audio is 'talk.flac', .* has such a file; there is .*/audio/talk.wav;"),
+        (
+            "a,train,A,talk.flac,,,",
+            r"line 2: audio is 'talk.flac', .* has such a file; a similar file is .*/audio/talk.wav;",
+        ),
         ("a,train,A,../audio,,,", r"line 2: audio is '../audio', but neither"),
-        ("a,train,A,recordings.csv,,,", r"recordings.csv: this format is not read; convert it to wav or flac"),
+        ("a,train,A,recordings.csv,,,", r"recordings.csv: this format is not supported; convert it to wav or flac"),
     ],
 )
 def test_what_names_no_audio_is_refused(table, row, said):
@@ -112,7 +115,7 @@ def test_what_names_no_audio_is_refused(table, row, said):
 def test_an_end_behind_that_of_the_file_is_told(table):
     _, audio, warnings = table("a,train,A,talk,1,8.5,12", "b,train,B,,,,", "c,devel,C,,,,", "d,test,D,talk,1,8,10.5")
     assert [w.replace("SRC", "") for w in warnings] == [warnings[0]]
-    assert "recording a is to end at 12.00 s, but " in warnings[0]
+    assert "recording a should end at 12.00 s, but " in warnings[0]
     assert "talk.wav ends 2.00 s before that" in warnings[0]
     np.testing.assert_array_equal(audio["d"], LEFT[128000:])
 

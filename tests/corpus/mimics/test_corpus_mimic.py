@@ -90,7 +90,9 @@ def test_files_that_find_no_room(tmp_path, largest, said):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
     try:
-        with pytest.raises(InputError, match=rf"out cannot be written \({said}\): make room, or choose another place"):
+        with pytest.raises(
+            InputError, match=rf"out cannot be written \({said}\): free disk space, or choose another folder"
+        ):
             main(["mimic", "table", str(tmp_path / "out")])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

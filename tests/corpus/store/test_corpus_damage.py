@@ -138,19 +138,19 @@ def test_files_in_each_others_place_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": 3}, "name is 3, but must be a text"),
+        ({"name": 3}, "name is 3, but must be a string"),
         ({"label_rate": -25.0}, "label_rate is -25.0, but must be a number above 0"),
         ({"label_rate": float("nan")}, "label_rate is nan"),
         ({"label_rate": 10**400}, r"label_rate is 1000.*\.\.\., but must be a number"),
         ({"label_rate": True}, "label_rate is True"),
         ({"label_rate": 30}, "label rate is 30 Hz, which is not a whole number"),
         ({"sample_rate": 44100}, "sample_rate is 44100, but must be 16000"),
-        ({"targets": ["arousal", "arousal"]}, "targets are .*, but must be different names"),
-        ({"targets": [["arousal"], 3]}, "targets are .*, but must be different names"),
+        ({"targets": ["arousal", "arousal"]}, "targets are .*, but must be unique names"),
+        ({"targets": [["arousal"], 3]}, "targets are .*, but must be unique names"),
         ({"targets": 3}, "is not a corpus manifest"),
         ({"fingerprint": "xyz"}, "fingerprint is 'xyz', but must be 16 hexadecimal digits"),
         ({"index_sha256": "00"}, "index_sha256 is '00'"),
-        ({"preparation": [1]}, "preparation is .*, but must be an object of texts"),
+        ({"preparation": [1]}, "preparation is .*, but must be an object of strings"),
         ({"schema_version": "3"}, r"schema_version is '3'"),
         ({"schema_version": -1}, r"schema_version is -1"),
         ({"shards": {}, "unknown": 1}, "unexpected keyword argument 'unknown'"),
@@ -168,7 +168,7 @@ def test_a_manifest_that_no_import_writes_is_refused_by_key(small_corpus, change
     [
         ({"name": "../../elsewhere.arrow"}, "must be the name of a file in shards/"),
         ({"name": "/etc/passwd"}, "must be the name of a file in shards/"),
-        ({"name": ".."}, "is no file in shards/"),
+        ({"name": ".."}, "but must be the name of a file in shards/"),
         ({"name": "a\n\x1b[2J"}, r"name is 'a\\n\\x1b\[2J'"),
         ({"name": None}, "name is None"),
         ({"sha256": "F" * 64}, "must be 64 hexadecimal digits"),
@@ -192,7 +192,10 @@ def test_a_shard_that_is_listed_twice_is_refused(small_corpus):
     manifest = small_corpus / "corpus.json"
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**values, "shards": values["shards"] * 2}))
-    with pytest.raises(InputError, match=r"shards\[1\].name is '00000.arrow', as that of a shard before it"):
+    with pytest.raises(
+        InputError,
+        match=r"shards\[1\].name is '00000.arrow', which is the name of an earlier shard; names must be unique",
+    ):
         open_corpus(small_corpus)
 
 

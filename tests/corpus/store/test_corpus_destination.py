@@ -32,12 +32,12 @@ def test_up_from_a_folder_that_is_not_there(table_source, tmp_path):
 
 def test_below_a_file(table_source, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file/out cannot be made \(.*Not a directory.*\): choose another place"):
+    with pytest.raises(InputError, match=r"file/out cannot be created \(.*Not a directory.*\): choose another folder"):
         import_corpus("table", table_source.folder, tmp_path / "file" / "out")
 
 
 def test_a_name_too_long(table_source, tmp_path):
-    with pytest.raises(InputError, match=r"o+ cannot be made \(.*File name too long.*\): choose another place"):
+    with pytest.raises(InputError, match=r"o+ cannot be created \(.*File name too long.*\): choose another folder"):
         import_corpus("table", table_source.folder, tmp_path / ("o" * 250))
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
@@ -45,14 +45,14 @@ def test_a_name_too_long(table_source, tmp_path):
 def test_the_top_of_a_file_system(table_source, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "out")
-    with pytest.raises(InputError, match="out is the top of a file system, which cannot be made anew: choose a folder"):
+    with pytest.raises(InputError, match="out is a mount point, which cannot be replaced: choose a folder"):
         import_corpus("table", table_source.folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG])
 def test_no_place(number):
     with (
-        pytest.raises(InputError, match=r"^x/out cannot be made \(.+\): choose another place$"),
+        pytest.raises(InputError, match=r"^x/out cannot be created \(.+\): choose another folder$"),
         disk_errors_named(Path("x/out")),
     ):
         raise OSError(number, os.strerror(number))
@@ -71,7 +71,7 @@ def test_room_is_counted_with_what_is_written(tmp_path, monkeypatch, seconds, fr
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     out = tmp_path / "not" / "there" / "out"
-    with pytest.raises(InputError, match=rf"{said}.* on the file system of {tmp_path}: choose another place, or make"):
+    with pytest.raises(InputError, match=rf"{said}.* on the file system of {tmp_path}: choose another folder, or free"):
         check_free_bytes([seconds / 2, seconds / 2], out)
     (tmp_path / ".out.partial" / "shards").mkdir(parents=True)
     (tmp_path / ".out.partial" / "shards" / "00000.arrow").write_bytes(b"1")

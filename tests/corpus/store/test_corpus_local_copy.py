@@ -135,7 +135,7 @@ def test_what_a_killed_copier_left_is_not_trusted(source, disk):
         lines_until(killed, "MIDDLE")
     (partial,) = place(disk).glob("*.partial")
     spoil(sorted((partial / "shards").glob("*.arrow"))[0])
-    with pytest.raises(InputError, match="is a half-written corpus"):
+    with pytest.raises(InputError, match="is an incomplete corpus"):
         open_corpus(partial)
     assert local_copy(source, disk, print) == copy_of(source, disk)
     assert_equal(source, copy_of(source, disk))
@@ -259,9 +259,9 @@ def test_a_disk_with_too_few_free_bytes_is_left_alone(source, disk, monkeypatch)
     said = []
     assert local_copy(source, disk, said.append) == source
     (line,) = said
-    assert line.startswith("corpus c is not copied: it takes 0.000")
+    assert line.startswith("corpus c is not copied: it needs 0.000")
     assert f"but {place(disk)} has " in line
-    assert line.endswith(f" GB to spare; it is read from {source}")
+    assert line.endswith(f" GB available; it is read from {source}")
     assert not copy_of(source, disk).exists()
     free.free += 1
     assert local_copy(source, disk, said.append) == copy_of(source, disk)
@@ -309,5 +309,5 @@ def test_a_place_that_others_could_have_prepared_is_not_used(source, disk, tmp_p
         place(disk).chmod(0o755)
     said = []
     assert local_copy(source, disk, said.append) == source
-    assert f"{place(disk)} is not a folder of this user's alone (chmod 700, or remove it)" in said[0]
+    assert f"{place(disk)} is not a private folder of this user (chmod 700 it, or remove it)" in said[0]
     assert files(disk) == []

@@ -110,7 +110,7 @@ def test_a_writer_that_ends_with_a_shard_taken_over_and_the_old_journal_loses_no
 def test_a_disk_that_fills_up(source, tmp_path, monkeypatch, number):
     full = OSError(number, os.strerror(number))
     said = interrupted(source, tmp_path / "out", 2, monkeypatch, full, InputError)
-    assert re.match(r"the disk of .*out is full .*make room and run the same command again", said)
+    assert re.match(r"the disk of .*out is full .*free disk space and run the same command again", said)
     assert import_corpus("table", source.folder, tmp_path / "out", name="n").kept == 2
 
 
@@ -133,7 +133,7 @@ def test_two_at_once(source, tmp_path):
     options = {"name": "n", "label_rate": 25.0, "targets": ("arousal",), "plan": plan}
     with CorpusWriter(tmp_path / "out", **options) as one:
         with (
-            pytest.raises(InputError, match=r"another process is importing into this place \(.*\.out\.partial\)"),
+            pytest.raises(InputError, match=r"another process is importing into this folder \(.*\.out\.partial\)"),
             CorpusWriter(tmp_path / "out", **options),
         ):
             pass
@@ -165,7 +165,7 @@ def test_a_process_that_is_ended(tmp_path, number):
     _, said = process.communicate(timeout=60)
     assert process.returncode == (-number if number == signal.SIGKILL else 75)
     if number != signal.SIGKILL:
-        assert said == "interrupted: what is written is kept, and the same command goes on from there\n"
+        assert said == "interrupted: written recordings are kept; run the same command again to resume\n"
     assert not (tmp_path / "out").exists()
     made = import_corpus("table", source.folder, tmp_path / "out", name="n", jobs=1)
     assert made.kept >= 3
@@ -232,7 +232,9 @@ def test_after_some_mistakes_no_more_is_converted(source, tmp_path):
         import_corpus("table", source.folder, tmp_path / "out", name="n")
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("source: 5 mistakes")
-    assert lines[-1] == (f"2 of 11 recordings are kept in {tmp_path}/.out.partial: the same command goes on there")
+    assert lines[-1] == (
+        f"2 of 11 recordings are kept in {tmp_path}/.out.partial: run the same command again to resume"
+    )
     assert [name for name in names if f"labels/{name}.csv" in str(caught.value)] == ["n0", "n1", "n2", "n4", "n5"]
 
 

@@ -176,7 +176,7 @@ def test_writing_is_whole_or_nothing(tmp_path):
 
 
 def test_writing_over_something_is_refused(small_corpus, tmp_path):
-    with pytest.raises(InputError, match="small exists and is not empty: a corpus is never written over"):
+    with pytest.raises(InputError, match="small exists and is not empty: a corpus overwrites nothing"):
         CorpusWriter(small_corpus, name="c", label_rate=25, targets=())
     (tmp_path / "empty").mkdir()
     with CorpusWriter(tmp_path / "empty", name="c", label_rate=25, targets=("arousal",)) as writer:
@@ -201,14 +201,18 @@ def test_audio_that_cannot_be_used_is_refused(tmp_path, audio, message):
 
 
 def test_label_rate_must_fit(tmp_path):
-    with pytest.raises(InputError, match=r"30 Hz, .* fit nearby: 30.0188 Hz \(533 samples\) or 29.9625 Hz \(534"):
+    with pytest.raises(
+        InputError, match=r"30 Hz, .* nearest valid rates: 30.0188 Hz \(533 samples\) or 29.9625 Hz \(534"
+    ):
         CorpusWriter(tmp_path / "c", name="c", label_rate=30, targets=())
-    with pytest.raises(InputError, match=r"label rate is 0 Hz.*must be above 0"):
+    with pytest.raises(InputError, match=r"label rate is 0 Hz.*must be at least 1e-6"):
         CorpusWriter(tmp_path / "c", name="c", label_rate=0, targets=())
 
 
 def test_missing_corpus(tmp_path):
-    with pytest.raises(InputError, match=r"(?s)nowhere does not exist: no corpus.*ser-ray corpus import table SRC .*"):
+    with pytest.raises(
+        InputError, match=r"(?s)nowhere does not exist, so it is not a corpus.*ser-ray corpus import table SRC .*"
+    ):
         open_corpus(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"is not a corpus \(a folder with corpus.json\)(?s:.*)corpus synthetic"):
         open_corpus(tmp_path)
@@ -216,7 +220,7 @@ def test_missing_corpus(tmp_path):
 
 def test_half_written_corpus(small_corpus):
     (small_corpus / "corpus.json").unlink()
-    with pytest.raises(InputError, match=r"small is a half-written corpus: .* no corpus.json"):
+    with pytest.raises(InputError, match=r"small is an incomplete corpus: .* no corpus.json"):
         open_corpus(small_corpus)
 
 
@@ -228,7 +232,7 @@ def test_missing_index_and_shard(small_corpus):
     with pytest.raises(InputError, match=r"index.parquet was altered: its SHA-256 is \w+, but corpus.json says"):
         open_corpus(small_corpus)
     (small_corpus / "index.parquet").unlink()
-    with pytest.raises(InputError, match=r"lacks index.parquet: the corpus is not whole"):
+    with pytest.raises(InputError, match=r"lacks index.parquet: the corpus is incomplete"):
         open_corpus(small_corpus)
 
 
@@ -236,9 +240,9 @@ def test_shard_cut_short(small_corpus):
     shard = small_corpus / "shards" / "00000.arrow"
     unopened = open_corpus(small_corpus)
     shard.write_bytes(shard.read_bytes()[:-64])
-    with pytest.raises(InputError, match=r"00000.arrow has \d+ bytes, but corpus.json says \d+: it was cut short"):
+    with pytest.raises(InputError, match=r"00000.arrow has \d+ bytes, but corpus.json says \d+: it is truncated"):
         open_corpus(small_corpus)
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="is truncated"):
         unopened.crop(unopened.recordings("train")[0], 0, 1)
 
 
@@ -275,7 +279,7 @@ def test_manifest_that_was_altered(small_corpus):
     _change(small_corpus, name="other", notice="other")
     assert open_corpus(small_corpus).name == "other"
     _change(small_corpus, targets=["valence", "arousal"])
-    with pytest.raises(InputError, match="do not belong together"):
+    with pytest.raises(InputError, match="do not match"):
         open_corpus(small_corpus)
 
 
@@ -290,7 +294,7 @@ def test_rates_that_are_offered_are_accepted(rate):
 
 
 def test_rates_that_networks_are_easily_built_for_are_offered():
-    with pytest.raises(InputError, match="networks are easily built for 32, 25, 40 Hz"):
+    with pytest.raises(InputError, match="recommended rates, which allow many pool sizes: 32, 25, 40 Hz"):
         samples_per_frame(29.97)
 
 

@@ -87,7 +87,7 @@ def test_variables_are_those_of_the_node(trial, disk, two_file_systems, monkeypa
     [
         ("$NOT_HERE/x", "NOT_HERE is not set on this node"),
         ("/x/${NOT_HERE}", "NOT_HERE is not set on this node"),
-        ("$RELATIVE", "that is here, not an absolute path, on this node"),
+        ("$RELATIVE", "this is here, not an absolute path, on this node"),
     ],
 )
 def test_where_the_folder_means_nothing_the_corpus_is_read_where_it_lies(trial, monkeypatch, given, why):
@@ -135,7 +135,7 @@ def test_with_too_few_free_bytes_it_trains_all_the_same_and_logs_why(
     monkeypatch.setattr("ser_ray.corpus.store.local_copy.RESERVE_BYTES", 2**60)
     assert run_trial(trial, 0.0, options_of(tmp_path, str(disk)), lambda report: None) is None
     assert trial.folder.part("predictions", trial.key).exists()
-    assert "corpus tiny is not copied: it takes " in log_of(trial)
+    assert "corpus tiny is not copied: it needs " in log_of(trial)
     assert f"it is read from {trial.corpus.path}" in log_of(trial)
 
 
