@@ -19,6 +19,7 @@ FrontEnd = Literal["conv", "filterbank"]
 FilterStart = Literal["mel", "random"]
 Compression = Literal["none", "log", "pcen"]
 Normalization = Literal["none", "recording", "recording_mean", "running"]
+Statistics = Literal["segment", "recording"]
 Temporal = Literal["lstm", "bilstm", "tcn"]
 Backend = Literal["auto", "reference", "fused"]
 """What computes the blocks: "auto" is the fastest of the device; no key depends on it."""
@@ -58,8 +59,10 @@ class ModelConfig:
         compression: of the front end's output: "log", or "pcen" for per-channel energy normalisation with learned
             exponents (Wang et al. 2017).
         normalization: of the front end's output, after compression, per channel: "recording" subtracts the mean over
-            the recording and divides by the deviation (in training: over the segment), "recording_mean" subtracts the
-            mean alone, "running" is "recording" over what was heard so far, for streams.
+            the recording and divides by the deviation, "recording_mean" subtracts the mean alone, "running" is
+            "recording" over what was heard so far, for streams.
+        statistics: what a training segment is normalised by over the recording: its own statistics ("segment"), or
+            those of its whole recording ("recording"), computed at the start of each epoch, as when predicting.
         average: number of steps of the blocks' output that are averaged to one frame.
         dropouts: probabilities for the front end and each further block, in place of `dropout`.
         temporal: "lstm" as in the paper, "bilstm" in both directions, "tcn" for residual dilated convolutions.
@@ -85,6 +88,7 @@ class ModelConfig:
     filter_rate: Annotated[float, Strict(), Field(ge=0, le=100)] = 0.1
     compression: Compression = "none"
     normalization: Normalization = "none"
+    statistics: Statistics = "segment"
     average: Count = 1
     dropouts: tuple[Rate, ...] | None = None
     temporal: Temporal = "lstm"
@@ -116,6 +120,11 @@ class ModelConfig:
                     yield f"{name} is of {part} {chosen}, but {part} is {given}: set {part}, or leave {name} out"
         if self.temporal == "tcn" and self.lstm_layers != 2:
             yield "lstm_layers is of temporal lstm and bilstm; a tcn has a layer per dilation: set dilations"
+        if self.statistics == "recording" and not self.normalizes_recordings:
+            yield (
+                "statistics recording is of normalization recording and recording_mean, but normalization is "
+                f"{self.normalization}: set normalization, or leave statistics out"
+            )
         if self.front_end == "filterbank":
             yield from self._filterbank_problems()
         if self.dropouts is not None and len(self.dropouts) != len(self.layers):
@@ -172,6 +181,11 @@ class ModelConfig:
         return self.front_end != "conv" or self.compression != "none" or self.normalization != "none"
 
     @property
+    def normalizes_recordings(self) -> bool:
+        """Whether the normalisation is by statistics of the whole recording."""
+        return self.normalization in ("recording", "recording_mean")
+
+    @property
     def fusible(self) -> bool:
         """Whether the fused back ends compute its blocks; they have max-pooling alone."""
         return self.pooling == "max" and bool(self.channels)
@@ -199,6 +213,11 @@ class ModelConfig:
     def features(self) -> int:
         """Channels that the temporal part is given."""
         return self.channels[-1] if self.channels else self.filters
+
+    @property
+    def front_end_channels(self) -> int:
+        """Channels of the front end's output."""
+        return self.filters if self.front_end == "filterbank" else self.channels[0]
 
     @property
     def convolution_parameters(self) -> int:

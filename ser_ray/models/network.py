@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor, nn
 
 from ser_ray.errors import InputError
@@ -79,14 +79,16 @@ class Network(nn.Module):
         waveform: Shaped[Tensor, "batch samples"],
         draw: Draw | None = None,
         mask: Bool[Tensor, "batch frames"] | None = None,
+        statistics: Float64[Tensor, "batch 2 filters"] | None = None,
     ) -> Float[Tensor, "batch frames targets"]:
         """Predict samples / hop frames for each waveform, with the LSTM's state starting at zero.
 
-        In train mode, `draw` determines the dropout masks (None lets PyTorch's global generator choose), and frames
-        where `mask` is False have no share in the statistics of a normalisation. Raises InputError if the samples are
-        no whole number of frames.
+        In train mode, `draw` determines the dropout masks (None lets PyTorch's global generator choose). A
+        normalisation over the recording is by `statistics`, those of each row's recording (see
+        `recording_statistics`), or for None by the segment's, in which frames where `mask` is False have no share.
+        Raises InputError if the samples are no whole number of frames.
         """
-        predictions, _ = self.recur(self.features(waveform, draw, mask))
+        predictions, _ = self.recur(self.features(waveform, draw, mask, statistics))
         return predictions
 
     def features(
@@ -94,6 +96,7 @@ class Network(nn.Module):
         waveform: Shaped[Tensor, "batch samples"],
         draw: Draw | None = None,
         mask: Bool[Tensor, "batch frames"] | None = None,
+        statistics: Float64[Tensor, "batch 2 filters"] | None = None,
     ) -> Float[Tensor, "batch frames channels"]:
         """Compute the input of the recurrent part: the output of the convolutional part, a TCN included."""
         hop, samples = self.config.hop, waveform.shape[-1]
@@ -110,7 +113,7 @@ class Network(nn.Module):
             x = x.unsqueeze(-1)  # [B, samples, 1]
         else:
             counted = None if mask is None else mask.repeat_interleave(hop // self.front.hop, dim=1)
-            x = self.front(x, counted, next(drops))
+            x = self.front(x, counted, next(drops), statistics)
         for layer in self._layers_above():
             x = layer(x, dropout=next(drops) if layer.drops else None)
         return x
@@ -157,15 +160,29 @@ class Network(nn.Module):
         layers, hop = self._layers_above(), self.config.hop
         if self._is_stateless:  # apart, so that plain PyTorch rounds their chunks as it always did
             return _StatelessFeatures(self, read, frames)
+        if self.front is not None:
+            block = BLOCK_FRAMES * hop // self.front.hop
+            reader = self._front_end_reader(self.front, read, frames)
+            return layered(Steps(reader.block, block, frames * hop // self.front.hop), layers, block)
 
-        def read_samples(start: int, stop: int) -> Tensor:
+        def samples(start: int, stop: int) -> Tensor:
+            return read(start, stop).to(self.head.weight.dtype)[..., None]
+
+        return layered(Steps(samples, BLOCK_FRAMES * hop, frames * hop), layers, BLOCK_FRAMES * hop)
+
+    def recording_statistics(self, read: Read, frames: int) -> Float64[Tensor, "2 filters"]:
+        """Compute what a normalisation over the recording takes from one of `frames` frames: mean and deviation."""
+        assert self.front is not None
+        statistics = self._front_end_reader(self.front, read, frames, kept_values=0).statistics
+        assert statistics is not None, "the network has another normalisation"
+        return statistics[0]
+
+    def _front_end_reader(self, front: FrontEnd, read: Read, frames: int, **options: int) -> FrontEndReader:
+        def samples(start: int, stop: int) -> Tensor:
             return read(start, stop).to(self.head.weight.dtype)
 
-        first = 1 if self.front is None else self.front.hop
-        block, total = BLOCK_FRAMES * hop // first, frames * hop // first
-        if self.front is None:
-            return layered(Steps(lambda start, stop: read_samples(start, stop)[..., None], block, total), layers, block)
-        return layered(Steps(FrontEndReader(self.front, read_samples, total, block).block, block, total), layers, block)
+        steps, block = (n * self.config.hop // front.hop for n in (frames, BLOCK_FRAMES))
+        return FrontEndReader(front, samples, steps, block, **options)
 
     def features_between(
         self, read: Read, frames: int, start_frame: int, end_frame: int

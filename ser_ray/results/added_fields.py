@@ -17,6 +17,7 @@ ADDED_FIELDS: Mapping[str, Mapping[str, Any]] = {
         "filter_rate": 0.1,
         "compression": "none",
         "normalization": "none",
+        "statistics": "segment",
         "average": 1,
         "dropouts": None,
         "temporal": "lstm",

@@ -33,7 +33,15 @@ from ser_ray.training.numerics import in_precision, prepare_process, weights_dty
 from ser_ray.training.optimizers import make_optimizer
 from ser_ray.training.resident import ResidentBatches, free_bytes, resident_bytes, stays_resident
 from ser_ray.training.segments import MappedBatches, cut_segments, recordings_of, segments_of_epoch, shuffled_batches
-from ser_ray.training.state import EpochReport, check_content, identity, plain_reports, read_reports
+from ser_ray.training.state import (
+    CheckpointMismatchError,
+    EpochReport,
+    check_content,
+    identity,
+    plain_reports,
+    read_reports,
+)
+from ser_ray.training.statistics import RecordingStatistics
 
 
 class TrainingDivergedError(RuntimeError):
@@ -135,6 +143,7 @@ class _Run:
         self.devel_gold = gold_of(corpus, self.devel, self.targets)
         torch.manual_seed(config.seed)
         self.model = build(model_config, backend).to(device, weights_dtype(config.precision))
+        self.statistics = RecordingStatistics(self.model, corpus, recordings)
         self.optimizer = make_optimizer(config, self.model.parameter_groups(config.learning_rate))
         self.loss = LOSSES[config.loss]
         gold = (gold_of(corpus, [recording], self.targets)[0] for recording in recordings if recording.labelled)
@@ -193,12 +202,13 @@ class _Run:
         config = self.config
         own = segments_of_epoch(self.grid, self.sequence_frames, config, epoch)
         batches = shuffled_batches(own, config.batch_size, config.seed, epoch)
+        self.statistics.begin_epoch(self.supervision.alive)
         for segments in itertools.islice(batches, len(self.losses), None):
             draw = Draw(config.seed, (epoch - 1) * self.steps_per_epoch + len(self.losses))
             batch = self.batches.batch(segments)
             self.optimizer.zero_grad(set_to_none=True)
             with in_precision(config.precision, self.device):
-                prediction = self.model(batch.waveform, draw, batch.mask)
+                prediction = self.model(batch.waveform, draw, batch.mask, self.statistics.of(segments))
             loss = self.loss(prediction, batch.gold, batch.mask)
             loss.backward()  # type: ignore[no-untyped-call]
             if config.clip_norm is not None:
@@ -211,6 +221,7 @@ class _Run:
                     f"the training diverged; a learning rate below {config.learning_rate:g} may help"
                 )
             self._on_block()
+        self.statistics.end_epoch()
 
     def _on_block(self) -> None:
         """Call `alive`, save if it is due, and end on a stop request; called between two blocks of work."""
@@ -233,6 +244,7 @@ class _Run:
             "best": self.best_weights,
             "losses": self.losses,
             "seconds": seconds,
+            "statistics": self.statistics.values,
             "training": self.identity,
         }
         save_last(self.checkpoints, content)
@@ -265,6 +277,8 @@ class _Run:
                 max_epochs=self.config.epochs,
                 identity=self.identity,
             )
+            if not self.statistics.fits(content.get("statistics"), begun=bool(content.get("losses"))):
+                raise CheckpointMismatchError("statistics are not those of this training's recordings")
 
         remove_half_written(self.checkpoints)
         content = load_last(self.checkpoints, self.supervision.log, check)
@@ -280,6 +294,8 @@ class _Run:
         self.best_weights = content["best"]
         # version 0.1.0 did not store the progress within an epoch
         self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
+        if (statistics := content.get("statistics")) is not None:
+            self.statistics.values = statistics.to(self.device)
 
     def result(self) -> TrainingResult:
         if not self._best_is_kept():

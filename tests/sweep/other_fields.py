@@ -17,6 +17,7 @@ OTHER_MODEL = {
     "filter_rate": 1.0,
     "compression": "log",
     "normalization": "running",
+    "statistics": "recording",
     "average": 2,
     "dropouts": (0.5, 0.5, 0.4),
     "temporal": "bilstm",
@@ -26,11 +27,16 @@ OTHER_MODEL = {
     "temporal_dropout": 0.1,
 }
 NEEDS = {
+    "statistics": {"normalization": "recording"},
     **{name: {"front_end": "filterbank"} for name in ("filters", "width_ms", "hop_ms", "filter_start", "filter_rate")},
     **{name: {"temporal": "tcn"} for name in ("dilations", "tcn_kernel", "causal", "temporal_dropout")},
 }
 """Fields of a part that is not the default, and what chooses that part."""
-TOGETHER = [name for name in OTHER_MODEL if NEEDS.get(name, {}).get("temporal") is None and name != "dropouts"]
+TOGETHER = [
+    name
+    for name in OTHER_MODEL
+    if NEEDS.get(name, {}).get("temporal") is None and name not in ("dropouts", "statistics")
+]
 """Fields of a model whose other values go together."""
 OTHER_TRAINING = {
     "epochs": 99,

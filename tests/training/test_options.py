@@ -10,10 +10,13 @@ from training_cases import run, stop_after
 
 from ser_ray import predict
 from ser_ray.models import ModelConfig
+from ser_ray.models.front_ends.normalization import EPSILON
 from ser_ray.models.network import build
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.training.evaluate import predict_recordings
 from ser_ray.training.loop import TrainingInterruptedError
+from ser_ray.training.segments import Segment
+from ser_ray.training.statistics import RecordingStatistics
 
 FILTERBANK = {
     "front_end": "filterbank",
@@ -33,6 +36,7 @@ FILTERBANK = {
 }
 MODELS = {
     "filterbank and TCN": ModelConfig(**FILTERBANK),
+    "statistics of recordings": ModelConfig(**FILTERBANK | {"statistics": "recording", "compression": "pcen"}),
     "pcen, running, frozen filters": ModelConfig(
         **FILTERBANK | {"compression": "pcen", "normalization": "running", "filter_rate": 0.0, "causal": True}
     ),
@@ -73,6 +77,32 @@ def test_a_trained_model_predicts_audio_as_in_evaluation(tiny_corpus, config, tm
     recording = tiny_corpus.recordings("devel")[0]
     (expected,) = predict_recordings(trained.model, tiny_corpus, [recording])
     np.testing.assert_array_equal(predict.predict_audio(loaded, tiny_corpus.audio(recording)), expected)
+
+
+@pytest.mark.parametrize("normalization", ["recording", "recording_mean"])
+def test_a_segment_is_normalised_by_all_of_its_recording(tiny_corpus, normalization):
+    torch.manual_seed(0)
+    model = build(
+        ModelConfig(**FILTERBANK | {"statistics": "recording", "normalization": normalization, "dropout": 0.0})
+    )
+    recordings = tiny_corpus.recordings("train")
+    statistics = RecordingStatistics(model, tiny_corpus, recordings)
+    assert statistics.of([Segment(recordings[0], 0, 4)]) is None
+    statistics.begin_epoch(lambda: None)
+    front, hop, start, length = model.front, model.config.hop, 5, 12
+    for recording in recordings:
+        samples = torch.from_numpy(tiny_corpus.waveform(recording, 0, recording.samples))[None]
+        with torch.no_grad():
+            whole = front.compression(front.analysis(samples[..., None]))[0]
+            own = samples[:, start * hop : (start + length) * hop]
+            found = front(own, None, None, statistics.of([Segment(recording, start, length)]))[0]
+        scale = (whole.var(dim=0, correction=0) + EPSILON).sqrt() if normalization == "recording" else 1.0
+        steps = hop // front.hop
+        expected = ((whole - whole.mean(dim=0)) / scale)[start * steps : (start + length) * steps]
+        inner = slice(2, -2)  # at its ends a filter sees what is before and after the segment
+        torch.testing.assert_close(found[inner], expected[inner], rtol=1e-4, atol=1e-4)
+    statistics.end_epoch()
+    assert statistics.of([Segment(recordings[0], 0, 4)]) is None
 
 
 def test_filters_move_by_their_rate_and_frozen_ones_stay(tiny_corpus, tiny_config, tmp_path):

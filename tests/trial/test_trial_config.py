@@ -21,6 +21,7 @@ OTHERS = {
     "filter_rate": {"front_end": "filterbank", "filter_rate": 1.0},
     "compression": {"compression": "log"},
     "normalization": {"normalization": "running"},
+    "statistics": {"normalization": "recording", "statistics": "recording"},
     "average": {"average": 2},
     "dropouts": {"dropouts": (0.5, 0.5, 0.5)},
     "temporal": {"temporal": "bilstm"},

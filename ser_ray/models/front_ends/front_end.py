@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor, nn
 
 from ser_ray.models.config import SAMPLES_PER_MS, Backend, ModelConfig
@@ -12,6 +12,7 @@ from ser_ray.models.front_ends.compression import LogCompression, Pcen
 from ser_ray.models.front_ends.filterbank import Filterbank
 from ser_ray.models.front_ends.normalization import (
     RecordingMoments,
+    normalize_by,
     normalize_running,
     normalize_segment,
     sounding,
@@ -55,12 +56,18 @@ class FrontEnd(nn.Module):
         waveform: Float[Tensor, "batch samples"],
         counted: Bool[Tensor, "batch steps"] | None = None,
         dropout: Dropout | None = None,
+        statistics: Float64[Tensor, "batch 2 channels"] | None = None,
     ) -> Float[Tensor, "batch steps channels"]:
-        """Compute the output for whole segments; steps that are not counted have no share in statistics."""
+        """Compute the output for whole segments; steps that are not counted have no share in statistics.
+
+        A normalisation over the recording takes `statistics`, of each row's recording, or the segment's own for None.
+        """
         with torch.autocast(waveform.device.type, enabled=False):
             x, _ = self.compress(self.analysis(waveform[..., None]))
             if self.normalization == "none":
                 return drop(x, dropout)
+            if statistics is not None:
+                return drop(normalize_by(x, statistics, deviation=self.normalization == "recording"), dropout)
             heard = sounding(waveform, self.hop)
             heard = heard if counted is None else heard & counted
             if self.normalization == "running":
@@ -91,7 +98,7 @@ class FrontEndReader:
         self._front_end, self._read, self._steps = front_end, read, steps
         self._state: Shaped[Tensor, "1 channels"] | None = None
         self._running: Tensor | None = None
-        self._moments: RecordingMoments | None = None
+        self.statistics: Float64[Tensor, "1 2 channels"] | None = None
         self._kept: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
         kept = 0
         if front_end.normalization in ("recording", "recording_mean"):
@@ -102,7 +109,7 @@ class FrontEndReader:
                 kept += x.numel()
                 if kept <= kept_values:
                     self._kept[start] = x, heard, self._state
-            self._moments, self._state = moments, None
+            self.statistics, self._state = moments.statistics()[None], None
 
     def block(self, start: int, stop: int) -> Float[Tensor, "1 steps channels"]:
         """Compute the next block; the first begins at 0, each other one where the one before ended."""
@@ -112,8 +119,8 @@ class FrontEndReader:
             x, heard = self._compressed(start, stop)
         if self._front_end.normalization == "running":
             x, self._running = normalize_running(x, heard, self._running)
-        elif self._moments is not None:
-            x = self._moments.normalize(x, deviation=self._front_end.normalization == "recording")
+        elif self.statistics is not None:
+            x = normalize_by(x, self.statistics, deviation=self._front_end.normalization == "recording")
         return x
 
     def _compressed(self, start: int, stop: int) -> tuple[Tensor, Tensor]:

@@ -102,15 +102,18 @@ class RecordingMoments:
             block = torch.stack([torch.full_like(rows[:1].sum(0), len(rows)), rows.sum(0), rows.square().sum(0)])
             sums[:] = [block if not sums else sums[0] + block]
 
-    def normalize(self, x: Float[Tensor, "1 steps channels"], *, deviation: bool) -> Float[Tensor, "1 steps channels"]:
-        """Normalise steps of the recording."""
+    def statistics(self) -> Float64[Tensor, "2 channels"]:
+        """Compute mean and deviation of each channel."""
         sums = self._counted[0] if self._counted[0][0, 0] > 0 else self._all[0]  # [3, C]
         mean = sums[1] / sums[0]
-        x = x - mean.to(x.dtype)
-        if not deviation:
-            return x
         variance = (sums[2] / sums[0] - mean.square()).clamp(min=0)
-        return x / (variance + EPSILON).sqrt().to(x.dtype)
+        return torch.stack([mean, (variance + EPSILON).sqrt()])
+
+
+def normalize_by(x: Steps, statistics: Float64[Tensor, "batch 2 channels"], *, deviation: bool) -> Steps:
+    """Subtract the mean of each row's recording; divide by its deviation, too, if asked for."""
+    mean, scale = statistics.to(x.dtype)[:, :, None].unbind(1)  # [B, 1, C] each
+    return (x - mean) / scale if deviation else x - mean
 
 
 def _counted_or_all(counted: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch steps"]:
