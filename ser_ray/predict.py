@@ -43,7 +43,7 @@ def predict_audio(
 
     >>> from ser_ray.models import ModelConfig, build
     >>> config = ModelConfig(channels=(2, 2), kernels=(8, 8), pools=(20, 32), hidden=2)
-    >>> model = TrainedModel(build(config), config, label_rate=25.0, shift_frames=0)  # or load_model("results/overlap")
+    >>> model = TrainedModel(build(config), config, label_rate=25.0, shift_frames=(0, 0))  # or load_model("results/x")
     >>> predict_audio(model, np.arange(-16_000, 16_000, dtype=np.int16)).shape  # 2 s
     (50, 2)
     """

@@ -27,13 +27,13 @@ class TrainedModel:
     """A network with the weights of its best epoch, and the settings that its predictions need.
 
     The network is on the CPU when just loaded. Predictions have `label_rate` frames per second and are moved later by
-    `shift_frames`, the label shift of the training; the targets of `config` name their columns.
+    `shift_frames`, the label shift of each target in training; the targets of `config` name their columns.
     """
 
     model: "Network"
     config: ModelConfig
     label_rate: float
-    shift_frames: int
+    shift_frames: tuple[int, ...]
 
 
 def load_model(path: str | Path) -> TrainedModel:
@@ -50,7 +50,12 @@ def load_model(path: str | Path) -> TrainedModel:
         config = ModelConfig(**content["model_config"])
         if (content["sample_rate"], samples_per_frame(content["label_rate"])) != (SAMPLE_RATE, config.hop):
             raise ValueError(f"its frames of {config.hop} samples do not match its rates")
-        shift_frames = whole_frames(content["label_shift_s"], content["label_rate"], "label_shift_s")
+        shifts = content["label_shift_s"]
+        if not isinstance(shifts, list):  # checkpoints of before had one shift for all targets
+            shifts = [shifts] * len(config.targets)
+        if len(shifts) != len(config.targets):
+            raise ValueError(f"it has {len(shifts)} label shifts for {len(config.targets)} targets")
+        shift_frames = tuple(whole_frames(shift, content["label_rate"], "label_shift_s") for shift in shifts)
         held = sum(weight.numel() for weight in content["model"].values())
         if held != config.parameters:  # checked before building: the described network may fit in no memory
             raise ValueError(f"it has {config.parameters:,} parameters, but the file contains {held:,}")

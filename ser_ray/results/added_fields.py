@@ -26,7 +26,7 @@ ADDED_FIELDS: Mapping[str, Mapping[str, Any]] = {
         "causal": False,
         "temporal_dropout": 0.3,
     },
-    "training": {"clip_norm": None},
+    "training": {"clip_norm": None, "estimate_delay": False},
 }
 
 

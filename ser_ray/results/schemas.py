@@ -78,6 +78,7 @@ TRIALS = pa.schema(
         ("max_epochs", _INT),  # as configured
         ("epochs", _INT),  # as trained
         ("best_epoch", _INT),  # counted from 1
+        *((f"delay_{target}_s", _FLOAT) for target in TARGETS),  # label shift in training, as set or estimated
         ("parameters", _INT),
         ("receptive_field_ms", _FLOAT),
         *((column, _FLOAT) for column in (*CCC_COLUMNS, *CROSSFIT_COLUMNS)),

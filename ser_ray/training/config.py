@@ -40,6 +40,8 @@ class TrainingConfig:
             beginning at a frame that is drawn again in every epoch.
         label_shift_s: annotation delay to compensate: labels are moved earlier by this in training, and predictions
             moved back later by it. A whole number of frames; 0 is the paper's setting.
+        estimate_delay: estimate the annotation delay of each target from the train partition (training/delay.py), and
+            compensate it as label_shift_s does, which is then left at 0.
         precision: of the network, in training and in evaluation. "tf32" rounds products on GPUs that have it (elsewhere
             it is float32). "bf16" is bfloat16 up to the LSTM's output (float32 on CPUs without AVX-512). "float64" is
             slow and serves to compare kinds of CPU, since it makes their rounding differences negligible. The loss is
@@ -71,6 +73,12 @@ class TrainingConfig:
     limit_recordings: Count | None = None
     limit_s: Positive | None = None
     clip_norm: Positive | None = None
+    estimate_delay: Annotated[bool, Strict()] = False
+
+    def __post_init__(self) -> None:
+        """Refuse fields that contradict each other."""
+        if self.estimate_delay and self.label_shift_s:
+            raise ValueError(f"label_shift_s {self.label_shift_s:g} and estimate_delay true are both set: keep one")
 
 
 def whole_frames(seconds: float, label_rate: float, name: str) -> int:

@@ -50,16 +50,17 @@ def predict_recordings(
     corpus: Corpus,
     recordings: Sequence[Recording],
     *,
-    shift_frames: int = 0,
+    shift_frames: Sequence[int] | None = None,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> list[Float32[NDArray[np.float32], "_ targets"]]:
     """Predict whole recordings [frames, targets], on the recordings' own time.
 
-    The network is in eval mode meanwhile. Predictions are moved later by the training's label shift, with the first one
-    repeated. `on_chunk` is called after each chunk.
+    The network is in eval mode meanwhile. Predictions are moved later by the training's label shift, one for each
+    target, with the first one repeated; None moves nothing. `on_chunk` is called after each chunk.
     """
     sources = [WaveformSource(recording.frames, partial(corpus.waveform, recording)) for recording in recordings]
-    return [delay(prediction, shift_frames) for prediction in predict_waveforms(model, sources, on_chunk=on_chunk)]
+    shifts = shift_frames or [0] * len(model.config.targets)
+    return [delay(prediction, shifts) for prediction in predict_waveforms(model, sources, on_chunk=on_chunk)]
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,11 @@ def _advance(model: Network, in_rows: dict[int, _Trace], state: LstmState, chunk
 
 
 def delay(
-    trace: Float32[NDArray[np.float32], "length targets"], frames: int
+    trace: Float32[NDArray[np.float32], "length targets"], frames: Sequence[int]
 ) -> Float32[NDArray[np.float32], "length targets"]:
-    """Move a trace later by a number of frames, with its first value repeated."""
-    if frames == 0:
-        return trace
-    return np.concatenate([np.repeat(trace[:1], min(frames, len(trace)), axis=0), trace[: max(0, len(trace) - frames)]])
+    """Move each target's trace later by its number of frames, with its first value repeated."""
+    sources = np.arange(len(trace))[:, None] - np.asarray(frames)
+    return np.take_along_axis(trace, sources.clip(min=0), axis=0)
 
 
 def gold_of(

@@ -27,6 +27,7 @@ from ser_ray.training.checkpoint import (
     save_last,
 )
 from ser_ray.training.config import TrainingConfig, whole_frames
+from ser_ray.training.delay import shift_frames
 from ser_ray.training.evaluate import Scores, gold_of, predict_recordings, score
 from ser_ray.training.loss import LOSSES, largest_loss
 from ser_ray.training.numerics import in_precision, prepare_process, weights_dtype
@@ -76,12 +77,14 @@ class TrainingResult:
     Args:
         model: with the weights of the best epoch by devel CCC before post-processing.
         best_epoch: counted from 1.
+        shift_frames: label shift of each target.
         backend: of the convolutional blocks, "reference" or "fused".
     """
 
     model: Network
     epochs: tuple[EpochReport, ...]
     best_epoch: int
+    shift_frames: tuple[int, ...]
     backend: str
 
 
@@ -134,8 +137,8 @@ class _Run:
         self.identity = identity(model_config, config, corpus.fingerprint)
         self.targets = model_config.targets
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
-        self.shift_frames = whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s")
-        recordings = recordings_of(corpus, "train", config)
+        self.recordings = recordings = recordings_of(corpus, "train", config)
+        self.shift_frames = shift_frames(config, corpus, recordings, self.targets)
         self.grid = cut_segments(recordings, self.sequence_frames)
         self.steps_per_epoch = math.ceil(len(self.grid) / config.batch_size)
         self.batches = self._batches(recordings)
@@ -245,6 +248,7 @@ class _Run:
             "losses": self.losses,
             "seconds": seconds,
             "statistics": self.statistics.values,
+            "shift_frames": self.shift_frames,
             "training": self.identity,
         }
         save_last(self.checkpoints, content)
@@ -261,7 +265,7 @@ class _Run:
             "model_config": {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()},
             "label_rate": self.corpus.label_rate,
             "sample_rate": self.corpus.sample_rate,
-            "label_shift_s": self.config.label_shift_s,
+            "label_shift_s": [frames / self.corpus.label_rate for frames in self.shift_frames],
         }
 
     def resume(self) -> None:
@@ -277,6 +281,8 @@ class _Run:
                 max_epochs=self.config.epochs,
                 identity=self.identity,
             )
+            if self.config.estimate_delay and not _are_shifts(content.get("shift_frames"), len(self.targets)):
+                raise CheckpointMismatchError("shift_frames is not a number of frames for each target")
             if not self.statistics.fits(content.get("statistics"), begun=bool(content.get("losses"))):
                 raise CheckpointMismatchError("statistics are not those of this training's recordings")
 
@@ -294,6 +300,10 @@ class _Run:
         self.best_weights = content["best"]
         # version 0.1.0 did not store the progress within an epoch
         self.losses, self.seconds_before = content.get("losses", []), content.get("seconds", 0.0)
+        # an estimate may round differently on another kind of CPU; the training goes on with the one that it began with
+        if self.config.estimate_delay and tuple(content["shift_frames"]) != self.shift_frames:
+            self.shift_frames = tuple(content["shift_frames"])
+            self.batches = self._batches(self.recordings)
         if (statistics := content.get("statistics")) is not None:
             self.statistics.values = statistics.to(self.device)
 
@@ -303,7 +313,7 @@ class _Run:
         self.model.load_state_dict(self.best_weights)
         with in_precision(self.config.precision, self.device):
             backend = self.model.backend_on(self.device)
-        return TrainingResult(self.model, tuple(self.epochs), self.best_epoch, backend)
+        return TrainingResult(self.model, tuple(self.epochs), self.best_epoch, self.shift_frames, backend)
 
     def _best_is_kept(self) -> bool:
         """Check that best.pt contains the best epoch: it may be damaged, or written by a killed run."""
@@ -319,6 +329,10 @@ class _Run:
             return load_checkpoint(self.checkpoints / BEST)
         except (FileNotFoundError, InputError):
             return {}
+
+
+def _are_shifts(found: object, targets: int) -> bool:
+    return isinstance(found, list | tuple) and len(found) == targets and all(type(f) is int and f >= 0 for f in found)
 
 
 def _is_equal(found: object, own: torch.Tensor) -> bool:

@@ -47,11 +47,12 @@ class ResidentBatches:
         corpus: Corpus,
         recordings: Sequence[Recording],
         sequence_frames: int,
-        shift_frames: int,
+        shift_frames: Sequence[int],
         target_columns: Sequence[int],
         device: torch.device,
     ) -> None:
-        self._frames, self._shift = sequence_frames, shift_frames
+        self._frames = sequence_frames
+        self._shifts = torch.tensor(list(shift_frames), device=device)
         self._numbers = {recording.name: number for number, recording in enumerate(recordings)}
         self._ends = np.cumsum([recording.frames for recording in recordings]).tolist()
         self._mean = torch.tensor([r.mean for r in recordings], dtype=torch.float32, device=device)
@@ -78,7 +79,7 @@ class ResidentBatches:
         waveform -= self._mean[number, None]
         waveform *= self._scale[number, None]
         waveform.masked_fill_((step >= length)[..., None], 0)
-        labelled = frame + self._shift
-        gold = self._gold[labelled.clamp(max=last)]  # [B, T, targets]
-        gold.masked_fill_(((step >= length) | (labelled >= end))[..., None], float("nan"))
+        labelled = frame[..., None] + self._shifts  # [B, T, targets]
+        gold = self._gold.gather(0, labelled.clamp(max=last).flatten(0, 1)).view(labelled.shape)
+        gold.masked_fill_((step >= length)[..., None] | (labelled >= end[..., None]), float("nan"))
         return Batch(waveform.flatten(1), gold, gold.isfinite().all(dim=-1))

@@ -99,34 +99,36 @@ def shuffled_batches(segments: Sequence[Segment], batch_size: int, seed: int, ep
 class MappedBatches:
     """Makes batches [B, sequence_frames] from the corpus's memory map.
 
-    Labels are moved earlier: frame t is trained on the label at t + shift_frames. `target_columns` are the corpus's
-    targets that the model predicts.
+    Labels are moved earlier: frame t is trained on the label of each target at t + its shift. `target_columns` are the
+    corpus's targets that the model predicts.
     """
 
     def __init__(
         self,
         corpus: Corpus,
         sequence_frames: int,
-        shift_frames: int,
+        shift_frames: Sequence[int],
         target_columns: Sequence[int],
         device: torch.device,
     ) -> None:
         self._corpus, self._device = corpus, device
-        self._frames, self._shift, self._columns = sequence_frames, shift_frames, list(target_columns)
+        self._frames, self._shifts, self._columns = sequence_frames, list(shift_frames), list(target_columns)
 
     def batch(self, segments: Sequence[Segment]) -> Batch:
         """Make one batch of segments on the device, with short ones padded.
 
         Frames are masked without a label, past the segment's end, or if the shifted label is past the recording's end.
         """
-        corpus, frames, shift = self._corpus, self._frames, self._shift
+        corpus, frames, furthest = self._corpus, self._frames, max(self._shifts)
         waveform = torch.zeros(len(segments), frames * corpus.hop)
         gold = torch.full((len(segments), frames, len(self._columns)), float("nan"))
         for row, segment in enumerate(segments):
-            ahead = min(segment.frames + shift, segment.recording.frames - segment.start_frame)
+            ahead = min(segment.frames + furthest, segment.recording.frames - segment.start_frame)
             audio, labels = corpus.crop(segment.recording, segment.start_frame, ahead)
-            audio, labels = audio[: segment.frames * corpus.hop], labels[shift : shift + segment.frames]
+            audio = audio[: segment.frames * corpus.hop]
             waveform[row, : audio.size] = torch.from_numpy(audio)
-            gold[row, : len(labels)] = torch.from_numpy(labels[:, self._columns])
+            for target, (column, shift) in enumerate(zip(self._columns, self._shifts, strict=True)):
+                own = labels[shift : shift + segment.frames, column]
+                gold[row, : len(own), target] = torch.from_numpy(own)
         mask = gold.isfinite().all(dim=-1)
         return Batch(waveform.to(self._device), gold.to(self._device), mask.to(self._device))

@@ -47,7 +47,7 @@ def configured_columns(trial: Trial) -> dict[str, Any]:
         "lstm_layers": None if model.temporal == "tcn" else model.lstm_layers,
         "dropout": model.dropout if model.dropouts is None else None,
         "sequence_s": training.sequence_s,
-        "label_shift_s": training.label_shift_s,
+        "label_shift_s": None if training.estimate_delay else training.label_shift_s,
         "batch_size": training.batch_size,
         "loss": training.loss,
         "optimizer": training.optimizer,
@@ -92,6 +92,10 @@ def trained_columns(trial: Trial, trained: "TrainingResult", device: "torch.devi
     return {
         "epochs": len(reports),
         "best_epoch": trained.best_epoch,
+        **{
+            f"delay_{target}_s": frames / corpus.label_rate
+            for target, frames in zip(trial.config.model.targets, trained.shift_frames, strict=True)
+        },
         "train_seconds": train_seconds + sum(report.evaluate_seconds for report in reports),
         "samples_per_second": samples * len(reports) / train_seconds,
         "peak_memory_bytes": peak,

@@ -10,7 +10,6 @@ import torch
 from ser_ray import results
 from ser_ray.corpus import Corpus
 from ser_ray.models.config import Backend
-from ser_ray.training.config import whole_frames
 from ser_ray.training.evaluate import gold_of, predict_recordings
 from ser_ray.training.loop import Supervision, TrainingInterruptedError, train
 from ser_ray.training.numerics import in_precision
@@ -72,13 +71,12 @@ def train_trial(
         backend=backend,
         supervision=watch,
     )
-    shift_frames = whole_frames(config.training.label_shift_s, corpus.label_rate, "training.label_shift_s")
     tables = []
     for partition in SCORED_PARTITIONS:
         recordings = recordings_of(corpus, partition, config.training)
         with in_precision(config.training.precision, device):
             predictions = predict_recordings(
-                trained.model, corpus, recordings, shift_frames=shift_frames, on_chunk=look_up
+                trained.model, corpus, recordings, shift_frames=trained.shift_frames, on_chunk=look_up
             )
         gold = gold_of(corpus, recordings, config.model.targets)
         tables += [

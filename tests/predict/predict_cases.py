@@ -42,7 +42,7 @@ class Case:
 
     def expected(self, partition="devel", shift_frames=SHIFT_FRAMES):
         recordings = self.corpus.recordings(partition)[:1]
-        return predict_recordings(self.network, self.corpus, recordings, shift_frames=shift_frames)[0]
+        return predict_recordings(self.network, self.corpus, recordings, shift_frames=(shift_frames, shift_frames))[0]
 
     def edit(self, **changes):
         """Write best.pt again with other content; None removes an entry."""

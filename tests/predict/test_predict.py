@@ -35,7 +35,7 @@ def test_a_recording_of_the_corpus_is_predicted_as_in_evaluation(case, tmp_path,
 
 def test_the_label_shift_is_undone(case):
     trained = predict.load_model(case.model)
-    assert trained.shift_frames == SHIFT_FRAMES
+    assert trained.shift_frames == (SHIFT_FRAMES, SHIFT_FRAMES)
     shifted = predict.predict_audio(trained, case.corpus.audio(case.recording()))
     raw = case.expected(shift_frames=0)
     np.testing.assert_array_equal(shifted[SHIFT_FRAMES:], raw[:-SHIFT_FRAMES])
@@ -150,7 +150,7 @@ def test_best_pt_describes_itself_in_plain_data(case):
         },
         "label_rate": 250.0,
         "sample_rate": 16000,
-        "label_shift_s": 0.02,
+        "label_shift_s": [0.02, 0.02],
     }
 
 

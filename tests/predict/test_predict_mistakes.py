@@ -81,6 +81,8 @@ def test_a_best_pt_without_description(case):
         {"label_rate": "250"},
         {"sample_rate": 8000},
         {"label_shift_s": 0.001},
+        {"label_shift_s": [0.02]},
+        {"label_shift_s": [0.02, "0.02"]},
         {"model_config": {"channels": [3, 4]}},
         {"model_config": {"attention": 8}},
         {"model_config": [1]},

@@ -22,7 +22,18 @@ PROMISED_TRIALS = {
     **dict.fromkeys(["kernels", "pools", "channels"], pa.list_(INT)),
     "overlap_ratios": pa.list_(FLOAT),
     **dict.fromkeys(["hidden", "batch_size", "seed", "epochs", "best_epoch", "parameters", "peak_memory_bytes"], INT),
-    **dict.fromkeys(["dropout", "sequence_s", "label_shift_s", "learning_rate", "weight_decay"], FLOAT),
+    **dict.fromkeys(
+        [
+            "dropout",
+            "sequence_s",
+            "label_shift_s",
+            "delay_arousal_s",
+            "delay_valence_s",
+            "learning_rate",
+            "weight_decay",
+        ],
+        FLOAT,
+    ),
     **dict.fromkeys(["receptive_field_ms", "train_seconds", "search_seconds", "samples_per_second"], FLOAT),
     **dict.fromkeys(["started_at", "ended_at"], pa.timestamp("us")),
     **{

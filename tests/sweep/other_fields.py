@@ -57,4 +57,7 @@ OTHER_TRAINING = {
     "limit_recordings": 3,
     "limit_s": 30.0,
     "clip_norm": 1.0,
+    "estimate_delay": True,
 }
+TRAINING_TOGETHER = [name for name in OTHER_TRAINING if name != "estimate_delay"]
+"""Fields of a training whose other values go together."""

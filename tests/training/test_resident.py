@@ -39,7 +39,9 @@ def assert_same_bits(one, other):
         assert torch.equal(a.isnan(), b.isnan()), name
 
 
-def both(corpus, recordings, *shape, device=CPU):
+def both(corpus, recordings, frames, shift, columns, device=CPU):
+    """Both makers of batches; the shift of the second target is 2 frames longer."""
+    shape = frames, [shift + 2 * column for column in columns], columns
     return MappedBatches(corpus, *shape, device), ResidentBatches(corpus, recordings, *shape, device)
 
 

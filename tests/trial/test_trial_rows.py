@@ -38,7 +38,7 @@ def report(epoch, mean, *, best, seconds=(8.0, 2.0)):
 
 REPORTS = (report(1, 0.2, best=True), report(2, 0.5, best=True), report(3, 0.4, best=False))
 
-TRAINED = TrainingResult(model=None, epochs=REPORTS, best_epoch=2, backend="fused")
+TRAINED = TrainingResult(model=None, epochs=REPORTS, best_epoch=2, shift_frames=(5, 7), backend="fused")
 CPU = torch.device("cpu")
 
 
@@ -124,6 +124,7 @@ def test_the_training_is_in_the_row(make_trial, tiny_config, tiny_corpus):
     columns = trained_columns(trial, TRAINED, CPU, place_here(CPU))
     assert set(columns) <= set(SCHEMAS["trials"].names)
     assert (columns["epochs"], columns["best_epoch"]) == (3, 2)
+    assert (columns["delay_arousal_s"], columns["delay_valence_s"]) == (0.02, 0.028)
     assert columns["train_seconds"] == 30.0
     samples = sum(recording.samples for recording in tiny_corpus.recordings("train"))
     assert columns["samples_per_second"] == pytest.approx(3 * samples / 24)
