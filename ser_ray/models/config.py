@@ -30,7 +30,7 @@ SAMPLES_PER_MS = 16
 PCEN_PARAMETERS = 3
 """Learned exponents and bias per channel."""
 
-_OF_FILTERBANK = ("filters", "width_ms", "hop_ms", "filter_start", "filter_rate")
+_OF_FILTERBANK = ("filters", "width_ms", "hop_ms", "energy_steps", "filter_start", "filter_rate")
 _OF_TCN = ("dilations", "tcn_kernel", "causal", "temporal_dropout")
 
 
@@ -54,6 +54,7 @@ class ModelConfig:
         filters: pairs of a filterbank.
         width_ms: length of a filterbank's filters.
         hop_ms: step of a filterbank.
+        energy_steps: number of a filterbank's steps whose energies are averaged to one, before the compression.
         filter_start: "mel" starts from windowed tones that are evenly spaced in mel; "random" from noise.
         filter_rate: learning rate of a filterbank, as a multiple of the training's; 0 keeps the filters as they start.
         compression: of the front end's output: "log", or "pcen" for per-channel energy normalisation with learned
@@ -84,6 +85,7 @@ class ModelConfig:
     filters: Count = 40
     width_ms: Milliseconds = 25.0
     hop_ms: Milliseconds = 10.0
+    energy_steps: Count = 1
     filter_start: FilterStart = "mel"
     filter_rate: Annotated[float, Strict(), Field(ge=0, le=100)] = 0.1
     compression: Compression = "none"
@@ -150,13 +152,23 @@ class ModelConfig:
     def layers(self) -> tuple[tuple[int, int], ...]:
         """(Kernel, pool) of the front end and each further block, as the overlap rule has them.
 
-        A filterbank has windows of its width that are its hop apart, as a kernel of width - hop + 1 before a pool.
+        A filterbank has windows of its width that are its hop apart, as a kernel of width - hop + 1 before a pool of
+        hop times energy_steps.
         """
         blocks = tuple(zip(self.kernels, self.pools, strict=True))
         if self.front_end == "conv":
             return blocks
-        width, hop = round(self.width_ms * SAMPLES_PER_MS), round(self.hop_ms * SAMPLES_PER_MS)
-        return ((width - hop + 1, hop), *blocks)
+        return ((self.filter_samples - self.filter_hop + 1, self.filter_hop * self.energy_steps), *blocks)
+
+    @property
+    def filter_samples(self) -> int:
+        """Length of a filterbank's filters."""
+        return round(self.width_ms * SAMPLES_PER_MS)
+
+    @property
+    def filter_hop(self) -> int:
+        """Samples between two outputs of a filterbank's filters."""
+        return round(self.hop_ms * SAMPLES_PER_MS)
 
     @property
     def hop(self) -> int:
@@ -172,7 +184,8 @@ class ModelConfig:
     def design(self) -> str:
         """Kernel and pool of each block, such as "8/10 6/8 6/8", after the width and hop of a filterbank: "25/10ms"."""
         blocks = [f"{kernel}/{pool}" for kernel, pool in zip(self.kernels, self.pools, strict=True)]
-        filterbank = [f"{self.width_ms:g}/{self.hop_ms:g}ms"] if self.front_end == "filterbank" else []
+        averaged = f"x{self.energy_steps}" if self.energy_steps > 1 else ""
+        filterbank = [f"{self.width_ms:g}/{self.hop_ms:g}ms{averaged}"] if self.front_end == "filterbank" else []
         return " ".join([*filterbank, *blocks])
 
     @property
@@ -226,7 +239,7 @@ class ModelConfig:
         first, channels = 1, self.filters
         if self.front_end == "filterbank":
             first = self.filters
-            total += 2 * self.filters * round(self.width_ms * SAMPLES_PER_MS)
+            total += 2 * self.filters * self.filter_samples
         else:
             channels = self.channels[0]
         total += PCEN_PARAMETERS * channels if self.compression == "pcen" else 0
@@ -256,9 +269,8 @@ class ModelConfig:
         """Multiply-adds of one output frame in the forward pass; the duration of a step grows with them."""
         total, inputs, steps, outputs = 0, 1, self.hop, self.hidden
         if self.front_end == "filterbank":
-            width, hop = round(self.width_ms * SAMPLES_PER_MS), round(self.hop_ms * SAMPLES_PER_MS)
-            inputs, steps = self.filters, self.hop // hop
-            total += steps * 2 * self.filters * width
+            total += self.hop // self.filter_hop * 2 * self.filters * self.filter_samples
+            inputs, steps = self.filters, self.hop // self.layers[0][1]
         for filters, kernel, pool in zip(self.channels, self.kernels, self.pools, strict=True):
             pooled = steps // pool
             total += (pooled if self.pooling == "stride" else steps) * kernel * inputs * filters

@@ -13,6 +13,7 @@ ADDED_FIELDS: Mapping[str, Mapping[str, Any]] = {
         "filters": 40,
         "width_ms": 25.0,
         "hop_ms": 10.0,
+        "energy_steps": 1,
         "filter_start": "mel",
         "filter_rate": 0.1,
         "compression": "none",

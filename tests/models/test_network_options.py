@@ -35,6 +35,7 @@ LSTM = {"temporal": "lstm", "dilations": (1, 2, 4, 8, 16)}
 ABOVE = {"channels": (7,), "kernels": (3,), "pools": (2,), "average": 2}
 OPTIONS = {
     "filterbank and TCN": {},
+    "energies averaged": {"energy_steps": 2, "average": 2},
     "pcen": {"compression": "pcen"},
     "running": {"normalization": "running"},
     "mean alone": {"normalization": "recording_mean"},

@@ -13,6 +13,7 @@ OTHER_MODEL = {
     "filters": 41,
     "width_ms": 30.0,
     "hop_ms": 5.0,
+    "energy_steps": 2,
     "filter_start": "random",
     "filter_rate": 1.0,
     "compression": "log",
@@ -28,7 +29,10 @@ OTHER_MODEL = {
 }
 NEEDS = {
     "statistics": {"normalization": "recording"},
-    **{name: {"front_end": "filterbank"} for name in ("filters", "width_ms", "hop_ms", "filter_start", "filter_rate")},
+    **{
+        name: {"front_end": "filterbank"}
+        for name in ("filters", "width_ms", "hop_ms", "energy_steps", "filter_start", "filter_rate")
+    },
     **{name: {"temporal": "tcn"} for name in ("dilations", "tcn_kernel", "causal", "temporal_dropout")},
 }
 """Fields of a part that is not the default, and what chooses that part."""

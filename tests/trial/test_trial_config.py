@@ -17,6 +17,7 @@ OTHERS = {
     "filters": {"front_end": "filterbank", "filters": 41},
     "width_ms": {"front_end": "filterbank", "width_ms": 30.0},
     "hop_ms": {"front_end": "filterbank", "hop_ms": 5.0},
+    "energy_steps": {"front_end": "filterbank", "energy_steps": 2},
     "filter_start": {"front_end": "filterbank", "filter_start": "random"},
     "filter_rate": {"front_end": "filterbank", "filter_rate": 1.0},
     "compression": {"compression": "log"},

@@ -15,14 +15,17 @@ LOWEST_HZ, HIGHEST_SHARE = 60.0, 0.95
 
 
 class Filterbank(nn.Module):
-    """Energies of filters: [B, T, 1] -> [B, T / hop, filters], the window of each step centred on its hop.
+    """Energies of filters: [B, T, 1] -> [B, T / pool, filters], the window of each hop centred on it.
 
-    With filters c and s of a pair, its energy is (c * x)^2 + (s * x)^2, a sum over the pair's squared outputs.
+    With filters c and s of a pair, its energy is (c * x)^2 + (s * x)^2, a sum over the pair's squared outputs. The
+    energies of `average` hops are averaged; a pool is that many hops.
     """
 
-    def __init__(self, filters: int, width: int, hop: int, sample_rate_hz: float, start: FilterStart) -> None:
+    def __init__(
+        self, filters: int, width: int, hop: int, sample_rate_hz: float, start: FilterStart, average: int = 1
+    ) -> None:
         super().__init__()
-        self.pool = hop
+        self.hop, self.average, self.pool = hop, average, hop * average
         self.pad_left = (width - hop) // 2
         self.pad_right = width - hop - self.pad_left
         weight = mel_filters(filters, width, sample_rate_hz) if start == "mel" else torch.randn(2 * filters, width)
@@ -34,11 +37,13 @@ class Filterbank(nn.Module):
     ) -> Float[Tensor, "batch steps filters"]:
         """Compute the energies; `padding` are the zeros before and after, None pads a whole waveform."""
         before, after = (self.pad_left, self.pad_right) if padding is None else padding
-        steps = (x.shape[1] + before + after - self.weight.shape[1]) // self.pool + 1
-        parts = -(-self.weight.shape[1] // self.pool)
-        padded = nn.functional.pad(x[..., 0], (before, (steps + parts - 1) * self.pool - before - x.shape[1]))
-        energies: Tensor = _Energies.apply(padded.unflatten(1, (-1, self.pool)), self.weight)  # type: ignore[no-untyped-call]
-        return energies
+        steps = (x.shape[1] + before + after - self.weight.shape[1]) // self.hop + 1
+        parts = -(-self.weight.shape[1] // self.hop)
+        padded = nn.functional.pad(x[..., 0], (before, (steps + parts - 1) * self.hop - before - x.shape[1]))
+        energies: Tensor = _Energies.apply(padded.unflatten(1, (-1, self.hop)), self.weight)  # type: ignore[no-untyped-call]
+        if self.average == 1:
+            return energies
+        return energies.view(len(x), -1, self.average, energies.shape[2]).mean(dim=2)
 
 
 class _Energies(torch.autograd.Function):

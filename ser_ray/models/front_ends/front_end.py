@@ -38,8 +38,9 @@ class FrontEnd(nn.Module):
         self.analysis: Block | Filterbank
         if config.front_end == "filterbank":
             channels = config.filters
+            rate_hz = 1000 * SAMPLES_PER_MS
             self.analysis = Filterbank(
-                channels, kernel + self.hop - 1, self.hop, 1000 * SAMPLES_PER_MS, config.filter_start
+                channels, config.filter_samples, config.filter_hop, rate_hz, config.filter_start, config.energy_steps
             )
             self.analysis.weight.requires_grad_(config.filter_rate > 0)
         else:

@@ -112,12 +112,15 @@ def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple
     if isinstance(item, Design):
         place = where(("explore", index, "design"))
         _check_layers(sweep, item, index, place)
-        average = sweep.given("model.average", 1)
-        filterbank = sweep.given("model.front_end") == "filterbank"
-        return [
-            tuple(Setting(path, value, place) for path, value in _design_fields(*design, filterbank=filterbank).items())
-            for design in _designed(item, (item.hop or hop) // average, index, place)
-        ]
+        designs = _designed(item, (item.hop or hop) // sweep.given("model.average", 1), index, place)
+        if sweep.given("model.front_end") == "filterbank":
+            steps = sweep.given("model.energy_steps", 1)
+            made = [_filterbank_fields(*design, steps) for design in designs if design[1][0] % steps == 0]
+            if not made:
+                raise InputError(f"{place}: no first pool is a multiple of model.energy_steps {steps}: set it to 1")
+        else:
+            made = [{"model.kernels": kernels, "model.pools": pools} for kernels, pools in designs]
+        return [tuple(Setting(path, value, place) for path, value in fields.items()) for fields in made]
     if isinstance(item, GuidedSearch):
         return []
     if isinstance(item, RandomSearch):
@@ -130,13 +133,12 @@ def _choices(sweep: SweepConfig, index: int, item: Item, hop: int) -> list[tuple
     return list(zip(*columns, strict=True))
 
 
-def _design_fields(kernels: tuple[int, ...], pools: tuple[int, ...], *, filterbank: bool) -> dict[str, Any]:
-    """Return the values of a design's fields; the first kernel and pool may be those of a filterbank."""
-    if not filterbank:
-        return {"model.kernels": kernels, "model.pools": pools}
+def _filterbank_fields(kernels: tuple[int, ...], pools: tuple[int, ...], energy_steps: int) -> dict[str, Any]:
+    """Return the fields of a design whose first kernel and pool are a filterbank's, as in `ModelConfig.layers`."""
+    hop = pools[0] // energy_steps
     return {
-        "model.width_ms": (kernels[0] + pools[0] - 1) / SAMPLES_PER_MS,
-        "model.hop_ms": pools[0] / SAMPLES_PER_MS,
+        "model.width_ms": (kernels[0] + hop - 1) / SAMPLES_PER_MS,
+        "model.hop_ms": hop / SAMPLES_PER_MS,
         "model.kernels": kernels[1:],
         "model.pools": pools[1:],
     }

@@ -110,6 +110,7 @@ def _check_hop(model: ModelConfig, hop: int) -> None:
     if model.hop == hop:
         return
     parts = [f"hop_ms {model.hop_ms:g}"] if model.front_end == "filterbank" else []
+    parts += [f"energy_steps {model.energy_steps}"] if model.energy_steps > 1 else []
     parts += [f"pools {list(model.pools)}", f"average {model.average}"]
     rest = model.hop // model.average
     fix = f"average {hop // rest} fits" if hop % rest == 0 else "change hop_ms or the pools"

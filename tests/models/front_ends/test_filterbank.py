@@ -66,6 +66,15 @@ def test_energies_are_their_formula(width, hop, start):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+def test_averaged_energies_are_means_of_consecutive_steps():
+    waveform = torch.randn(2, 24 * 160, 1)
+    torch.manual_seed(3)
+    averaged = Filterbank(40, 400, 160, RATE_HZ, "mel", average=3).requires_grad_(False)
+    assert averaged.pool == 480
+    expected = filterbank()(waveform).unflatten(1, (8, 3)).mean(dim=2)
+    torch.testing.assert_close(averaged(waveform), expected)
+
+
 @pytest.mark.parametrize("k", [3, 20, 39])
 def test_a_tone_is_loudest_in_its_own_filter_whatever_its_phase(k):
     time = torch.arange(16_000) / RATE_HZ

@@ -38,6 +38,15 @@ def test_an_average_takes_its_part_of_the_hop(read):
     assert [(model.hop_ms, model.width_ms, model.kernels) for model in found] == [(10, 12.5, ()), (10, 25, ())]
 
 
+def test_averaged_energies_are_part_of_the_first_pool(read):
+    sweep = read(SWEEP.format(model="channels: [], average: 2, energy_steps: 4", layers=1))
+    found = [configuration.trial.model for configuration in configurations(sweep, 640)]
+    assert [(model.hop_ms, model.layers[0][1], model.kernels) for model in found] == [(5, 320, ()), (5, 320, ())]
+    assert [model.overlap_ratios[0] for model in found] == pytest.approx([0.2, 0.6], abs=0.01)
+    with pytest.raises(InputError, match=r"no first pool is a multiple of model.energy_steps 3: set it to 1"):
+        configurations(read(SWEEP.format(model="channels: [], average: 2, energy_steps: 3", layers=1)), 640)
+
+
 def test_layers_of_another_number_than_channels_are_refused(read):
     with pytest.raises(InputError, match=r"has 2 layers, the first of them the filterbank, but trial.model.channels"):
         configurations(read(SWEEP.format(model="channels: [8, 8]", layers=2)), 640)
