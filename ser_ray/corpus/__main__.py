@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
 
     made = commands.add_parser("synthetic", help="make a corpus of synthetic voices")
     made.add_argument("out", metavar="OUT", help="folder to create")
-    made.add_argument("--size", choices=("demo", "paper"), default="paper", help="16 x 60 s, or 46 x 300 s (default)")
+    sizes = "16 recordings of 60 s, 16 of 120 s, or 46 of 300 s (default)"
+    made.add_argument("--size", choices=("demo", "small", "paper"), default="paper", help=sizes)
     made.add_argument("--recordings", type=int, nargs=3, metavar=("TRAIN", "DEVEL", "TEST"))
     made.add_argument("--seconds", type=float, metavar="S", help="length of each recording")
     made.add_argument("--seed", type=int, default=0, metavar="N")
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 def _synthetic(arguments: argparse.Namespace) -> int:
     from ser_ray.corpus.synthetic.generate import BUILT_IN, make_synthetic
 
-    name = "synthetic" if arguments.size == "paper" else "synthetic-demo"
+    name = "synthetic" if arguments.size == "paper" else f"synthetic-{arguments.size}"
     size = BUILT_IN[name]
     out = make_synthetic(
         arguments.out,

@@ -93,6 +93,7 @@ def test_recordings_come_back_from_the_index(rows):
 def test_the_fingerprint_of_a_corpus_that_exists_does_not_change(tmp_path):
     # keys of trials that people have trained hang on it
     assert open_corpus(built_in("synthetic-demo", tmp_path)).fingerprint == "239938ae6ca7874c"
+    assert open_corpus(built_in("synthetic-small", tmp_path)).fingerprint == "90a3bc6a2cc61bf6"
 
 
 def test_the_fingerprint_of_given_rows_does_not_change():

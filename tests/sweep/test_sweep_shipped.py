@@ -14,7 +14,7 @@ from ser_ray.trial import TrialConfig
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 GOLDEN = Path(__file__).with_name("overlap_trials.csv")
-TRIALS = {"demo": 6, "label_shift": 48, "overlap": 315, "paper": 5, "sequence_length": 24}
+TRIALS = {"demo": 4, "label_shift": 48, "overlap": 315, "paper": 5, "sequence_length": 24}
 
 
 def plan_of(name, corpus):
@@ -109,5 +109,5 @@ def test_sequence_length_and_label_shift_span_what_they_promise(corpus):
 def test_demo_is_small(corpus):
     plan = plan_of("demo", corpus)
     assert len(plan.trials) >= 4
-    assert plan.config.corpus == "synthetic-demo"
+    assert plan.config.corpus == "synthetic-small"
     assert max(trial.config.model.parameters for trial in plan.trials) < ModelConfig().parameters / 8

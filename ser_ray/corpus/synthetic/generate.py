@@ -61,6 +61,7 @@ class SyntheticConfig:
 
 BUILT_IN: Mapping[str, SyntheticConfig] = {
     "synthetic": SyntheticConfig(),
+    "synthetic-small": SyntheticConfig(recordings=(8, 4, 4), seconds=120.0),
     "synthetic-demo": SyntheticConfig(recordings=(8, 4, 4), seconds=60.0),
 }
 """Names of corpora that a sweep may give instead of a folder."""

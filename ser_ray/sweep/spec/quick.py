@@ -97,7 +97,7 @@ def _fewer(sweep: SweepConfig) -> tuple[SweepConfig, list[str]]:
         lines.append(f"replicates: {sweep.replicates} -> 1")
     if sweep.schedule.early_stopping != "none":
         lines.append(f"schedule.early_stopping: {sweep.schedule.early_stopping} -> none")
-    corpus = "synthetic-demo" if sweep.corpus == "synthetic" else sweep.corpus
+    corpus = "synthetic-demo" if sweep.corpus in ("synthetic", "synthetic-small") else sweep.corpus
     if corpus != sweep.corpus:
         lines.append(f"corpus: {sweep.corpus} -> {corpus}")
     for item in sweep.explore:

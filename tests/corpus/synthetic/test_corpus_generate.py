@@ -167,7 +167,9 @@ def test_a_place_without_a_whole_corpus_is_refused(demo, tmp_path):
 
 
 def test_mistakes(tmp_path):
-    with pytest.raises(InputError, match=r"built-in corpus is 'recola', but must be one of synthetic, synthetic-demo"):
+    with pytest.raises(
+        InputError, match=r"built-in corpus is 'recola', but must be one of synthetic, synthetic-small, synthetic-demo"
+    ):
         built_in("recola", tmp_path)
     with pytest.raises(InputError, match=r"recordings are \[1, 0, 1\], but must be three numbers"):
         make_synthetic(tmp_path / "c", recordings=(1, 0, 1))
