@@ -3,8 +3,8 @@
     python results/summary.py [--devel] results/NAME...
 
 A row for each configuration, whatever its corpus and seed, of the finished trials of all given sweeps together (with
-few speakers there is one sweep per draw). CCC of arousal / valence, raw and after the exhaustive search, are means over
-the trials. An ensemble is the mean of the raw predictions of a sweep's trials, searched like a trial. Intervals are 95 %
+few speakers there is one sweep per draw). CCC of arousal / valence, raw and after the exhaustive search, are means of
+the trials. An ensemble is the mean of the raw predictions of a sweep, searched like a trial. Intervals are 95 %
 percentiles over 2,000 bootstrap samples of the recordings, the same for all trials. With --devel test is not read.
 """
 
