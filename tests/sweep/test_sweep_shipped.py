@@ -14,7 +14,7 @@ from ser_ray.trial import TrialConfig
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 GOLDEN = Path(__file__).with_name("overlap_trials.csv")
-TRIALS = {"demo": 4, "label_shift": 48, "overlap": 315, "paper": 5, "sequence_length": 24}
+TRIALS = {"demo": 4, "label_shift": 48, "overlap": 315, "paper": 5, "recommended": 5, "sequence_length": 24}
 
 
 def plan_of(name, corpus):
@@ -68,7 +68,8 @@ def test_quick_leaves_at_most_four_short_trials_of_each(name, corpus):
 @pytest.mark.parametrize("name", TRIALS)
 def test_each_takes_any_frame_rate_that_its_designs_can_make(name, stand_in):
     sewa = stand_in(hop=1600, label_rate=10.0)
-    overrides = [] if name in ("overlap", "demo") else ["model.pools=[10, 16, 10]"]
+    fields = {"overlap": [], "demo": [], "recommended": ["model.energy_steps=10"]}
+    overrides = fields.get(name, ["model.pools=[10, 16, 10]"])
     assert make_plan(load_sweep(SWEEPS / f"{name}.yaml", overrides), sewa).trials
 
 
