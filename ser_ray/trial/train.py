@@ -11,10 +11,11 @@ from ser_ray import results
 from ser_ray.corpus import Corpus
 from ser_ray.models.config import Backend
 from ser_ray.training.evaluate import gold_of, predict_recordings
-from ser_ray.training.loop import Supervision, TrainingInterruptedError, train
+from ser_ray.training.loop import train
 from ser_ray.training.numerics import in_precision
 from ser_ray.training.segments import recordings_of
 from ser_ray.training.state import EpochReport
+from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 from ser_ray.trial.config import Trial
 from ser_ray.trial.place import Place, place_here
 from ser_ray.trial.rows import (

@@ -14,11 +14,12 @@ from ser_ray.errors import InputError
 from ser_ray.models import ModelConfig
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from ser_ray.training.config import TrainingConfig
-from ser_ray.training.loop import TrainingDivergedError, train
+from ser_ray.training.loop import train
 from ser_ray.training.loss import LOSSES, ccc_loss
 from ser_ray.training.numerics import effective_precision, prepare_process
 from ser_ray.training.resident import ResidentBatches, stays_resident
 from ser_ray.training.segments import shuffled_batches
+from ser_ray.training.supervision import TrainingDivergedError
 
 needs_bf16 = pytest.mark.skipif(effective_precision("bf16", CPU) != "bf16", reason="this CPU's LSTM has no bfloat16")
 

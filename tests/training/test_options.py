@@ -14,9 +14,9 @@ from ser_ray.models.front_ends.normalization import EPSILON
 from ser_ray.models.network import build
 from ser_ray.training.checkpoint import load_checkpoint
 from ser_ray.training.evaluate import predict_recordings
-from ser_ray.training.loop import TrainingInterruptedError
 from ser_ray.training.segments import Segment
 from ser_ray.training.statistics import RecordingStatistics
+from ser_ray.training.supervision import TrainingInterruptedError
 
 FILTERBANK = {
     "front_end": "filterbank",

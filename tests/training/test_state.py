@@ -9,7 +9,7 @@ from training_cases import run, stop_after
 
 from ser_ray.training.checkpoint import load_checkpoint, save_checkpoint, save_last
 from ser_ray.training.config import Optimizer
-from ser_ray.training.loop import Supervision, TrainingInterruptedError
+from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
 pytestmark = pytest.mark.timeout(60, func_only=True)  # what waits for what never comes is ended
 

@@ -12,7 +12,7 @@ from training_cases import run, stop_after
 
 from ser_ray.errors import InputError
 from ser_ray.training.checkpoint import load_checkpoint, load_last, save_last
-from ser_ray.training.loop import Supervision, TrainingInterruptedError
+from ser_ray.training.supervision import Supervision, TrainingInterruptedError
 
 
 def assert_same(one, other):

@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from ser_ray.training.loop import Supervision, train
+from ser_ray.training.loop import train
+from ser_ray.training.supervision import Supervision
 
 CPU = torch.device("cpu")
 

@@ -27,8 +27,8 @@ from ser_ray.trial.place import Place, place_here
 if TYPE_CHECKING:
     import torch
 
-    from ser_ray.training.loop import Supervision
     from ser_ray.training.state import EpochReport
+    from ser_ray.training.supervision import Supervision
 
 POLL_S = 1.0
 """Interval at which a trial checks for a stop request and gives a sign of life."""
@@ -97,7 +97,7 @@ def run_trial(
         with _output_in(trial.folder.log(trial.key)) as log, _watched(log, options.silence_s) as alive:
             import torch
 
-            from ser_ray.training.loop import Supervision
+            from ser_ray.training.supervision import Supervision
 
             # by the trial's share, not by the GPUs that are visible: Ray leaves them visible to processes that got none
             device = torch.device("cuda:0" if gpus else "cpu")
@@ -126,7 +126,7 @@ def _train_or_fail(
 ) -> None:
     """Train a trial; any exception of it ends that trial alone, with the reason in its row."""
     from ser_ray.training.device_errors import classify_error
-    from ser_ray.training.loop import TrainingInterruptedError
+    from ser_ray.training.supervision import TrainingInterruptedError
     from ser_ray.trial import train_trial
 
     def check() -> None:
