@@ -14,6 +14,10 @@ Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 LARGEST_SEED = 9 * 10**18
 """Keeps a seed, and those of its replicates, within 64 bits, as in the tables."""
+LONGEST_DELAY_S, DELAY_WINDOW_S = 10.0, 2.0
+"""Of an estimated delay: the longest, and the length of the windows whose energies are compared with the labels."""
+LEAST_DELAY_S = LONGEST_DELAY_S + DELAY_WINDOW_S
+"""Length of a recording from which a delay can be estimated."""
 Loss = Literal["ccc", "mse"]
 Optimizer = Literal["rmsprop", "rmsprop_tf", "adam", "adamw"]
 Segments = Literal["grid", "random"]

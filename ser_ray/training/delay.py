@@ -20,14 +20,17 @@ from ser_ray.errors import InputError
 from ser_ray.models.config import SAMPLES_PER_MS
 from ser_ray.models.front_ends.compression import LOG_FLOOR
 from ser_ray.models.front_ends.filterbank import Filterbank
-from ser_ray.training.config import TrainingConfig, whole_frames
+from ser_ray.training.config import (
+    DELAY_WINDOW_S,
+    LEAST_DELAY_S,
+    LONGEST_DELAY_S,
+    TrainingConfig,
+    whole_frames,
+)
 from ser_ray.training.evaluate import gold_of
 
-LONGEST_S = 10.0
 STEP_S = 0.2
-"""Candidate delays are 0 to LONGEST_S, this far apart; between them a parabola is laid through the best three."""
-WINDOW_S = 2.0
-"""Energies are averaged over windows of this length, centred on their frame."""
+"""Candidate delays, from 0 on, are this far apart; between them a parabola is laid through the best three."""
 FILTERS, LEAST_WIDTH, BLOCK_FRAMES = 40, 400, 4096
 """Of the energies: filters, their least length in samples, frames computed at a time."""
 RIDGE = 0.1
@@ -47,18 +50,18 @@ class Delay:
 
 
 def estimate_delays(corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str]) -> tuple[Delay, ...]:
-    """Estimate the delay of each target, from 0 to LONGEST_S.
+    """Estimate the delay of each target, from 0 to LONGEST_DELAY_S.
 
     A target that the energies hardly predict has the mean delay of the others. Raises InputError where no recording is
     long enough, or no target can be predicted.
     """
-    lags = np.round(np.arange(0, LONGEST_S + STEP_S / 2, STEP_S) * corpus.label_rate).astype(int)
+    lags = np.round(np.arange(0, LONGEST_DELAY_S + STEP_S / 2, STEP_S) * corpus.label_rate).astype(int)
     longest = int(lags[-1])
     folds = list(_folds(corpus, recordings, targets, longest))
     if len(folds) < 2:
         raise InputError(
-            f"training.estimate_delay is true, but no labelled train recording is longer than {LONGEST_S:g} s by "
-            "enough to estimate it: set label_shift_s instead"
+            f"training.estimate_delay is true, but no labelled train recording has {LEAST_DELAY_S:g} s: "
+            "set label_shift_s instead"
         )
     found = []
     for column in range(len(targets)):
@@ -69,7 +72,7 @@ def estimate_delays(corpus: Corpus, recordings: Sequence[Recording], targets: Se
     if not own:
         raise InputError(
             "training.estimate_delay is true, but the labels of no target follow the audio at any delay up to "
-            f"{LONGEST_S:g} s: set label_shift_s instead"
+            f"{LONGEST_DELAY_S:g} s: set label_shift_s instead"
         )
     mean = sum(own) / len(own)
     return tuple(
@@ -102,7 +105,7 @@ class _Fold:
 
 def _folds(corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str], longest: int) -> Iterator[_Fold]:
     """Yield one fold for each recording that is longer than the longest delay, or several of the only one."""
-    window = round(WINDOW_S * corpus.label_rate)
+    window = round(DELAY_WINDOW_S * corpus.label_rate)
     usable = [recording for recording in recordings if recording.labelled and recording.frames >= longest + window]
     for recording in usable:
         features = ndimage.uniform_filter1d(_log_energies(corpus, recording), window, axis=0, mode="nearest")

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,10 @@ class StandIn:
     label_rate: float = 25.0
     sample_rate: int = 16000
     targets: tuple[str, ...] = ("arousal", "valence")
+
+    def recordings(self, partition: str) -> tuple[Any, ...]:
+        """One recording of 300 s."""
+        return (SimpleNamespace(frames=round(300 * self.label_rate), labelled=True),)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 from ser_ray.corpus import CorpusWriter, open_corpus
 from ser_ray.corpus.synthetic.generate import make_synthetic
 from ser_ray.errors import InputError
-from ser_ray.training.config import TrainingConfig
-from ser_ray.training.delay import LONGEST_S, estimate_delays, shift_frames
+from ser_ray.training.config import LONGEST_DELAY_S, TrainingConfig
+from ser_ray.training.delay import estimate_delays, shift_frames
 
 TARGETS = ("arousal", "valence")
 RATE_HZ = 25
@@ -91,9 +91,10 @@ def test_labels_that_follow_nothing_are_refused(speech, tmp_path):
 
 def test_recordings_that_are_too_short_are_refused(speech):
     few = [
-        dataclasses.replace(recording, frames=round(LONGEST_S * RATE_HZ)) for recording in speech.recordings("train")
+        dataclasses.replace(recording, frames=round(LONGEST_DELAY_S * RATE_HZ))
+        for recording in speech.recordings("train")
     ]
-    with pytest.raises(InputError, match=r"no labelled train recording is longer than 10 s .* set label_shift_s"):
+    with pytest.raises(InputError, match=r"no labelled train recording has 12 s: set label_shift_s"):
         estimate_delays(speech, few, TARGETS)
 
 

@@ -13,14 +13,14 @@ from ser_ray.sweep.planning.explore import Configuration
 from ser_ray.sweep.spec.config import SweepConfig
 from ser_ray.sweep.spec.items import RandomSearch
 from ser_ray.sweep.spec.space import WHOLE_FRAMES
-from ser_ray.training.config import TrainingConfig, segment_bytes, weights_bytes
+from ser_ray.training.config import LEAST_DELAY_S, TrainingConfig, segment_bytes, weights_bytes
 
 
 class CorpusFit:
     """Checks configurations against a corpus, each model and each training once.
 
     Its checks raise InputError: for pools that do not multiply to the corpus's hop, times that are not whole frames of
-    it, targets that it lacks, and networks that do not fit into this machine's memory.
+    it, targets that it lacks, delays that it is too short for, and networks that do not fit into this machine's memory.
     """
 
     def __init__(self, config: SweepConfig, corpus: Corpus) -> None:
@@ -38,6 +38,7 @@ class CorpusFit:
         if training not in self._seen:
             for path in WHOLE_FRAMES:
                 self._check_whole_frames(path, getattr(training, path.split(".")[1]), functools.partial(place, path))
+            self._check_delay(training, functools.partial(place, "training.estimate_delay"))
             self._seen.add(training)
         if (model, training.sequence_s) not in self._seen:
             self._check_memory(configuration)
@@ -90,6 +91,18 @@ class CorpusFit:
             raise InputError(
                 f"{place()}: {seconds:g} s are {frames:g} frames of this corpus "
                 f"({self._corpus.label_rate:g} a second), but must be whole frames; nearest: {fitting}"
+            )
+
+    def _check_delay(self, training: TrainingConfig, place: Callable[[], str]) -> None:
+        if not training.estimate_delay:
+            return
+        recordings = [r for r in self._corpus.recordings("train")[: training.limit_recordings] if r.labelled]
+        longest_s = max((recording.frames for recording in recordings), default=0) / self._corpus.label_rate
+        if min(longest_s, training.limit_s or longest_s) < LEAST_DELAY_S:
+            limited = f", and limit_s is {training.limit_s:g}" if training.limit_s else ""
+            raise InputError(
+                f"{place()}: a delay is estimated from train recordings of at least {LEAST_DELAY_S:g} s, but the "
+                f"longest labelled one has {longest_s:g} s{limited}; set training.label_shift_s instead"
             )
 
     def _place(self, configuration: Configuration, path: str) -> str:

@@ -171,6 +171,18 @@ def test_other_frame_rates_have_other_whole_frames(read, stand_in):
         make_plan(read("name: x\ntrial: {training: {label_shift_s: 0.04}}"), tenth)
 
 
+def test_a_delay_that_no_recording_is_long_enough_to_estimate_is_refused(read, corpus, tiny_corpus):
+    message = r"2:20: trial.training.estimate_delay: .* of at least 12 s, but the longest labelled one has"
+    text = "name: x\ntrial: {training: {estimate_delay: true%s}}"
+    assert make_plan(read(text % ""), corpus).trials
+    with pytest.raises(InputError, match=message + r" 300 s, and limit_s is 11; set training.label_shift_s instead"):
+        make_plan(read(text % ", limit_s: 11"), corpus)
+    fields = "{model: {pools: [2, 4, 8], kernels: [2, 2, 2]}, training: {sequence_s: 0.08, estimate_delay: true}}"
+    short = f"name: x\ntrial: {fields}"
+    with pytest.raises(InputError, match=r"estimate_delay: .* has 0.\d+ s; set training.label_shift_s instead"):
+        make_plan(read(short), tiny_corpus)
+
+
 def test_the_nearest_times_that_are_offered_are_accepted(read, stand_in):
     thirds = stand_in(label_rate=30.0)
     text = "name: x\ntrial: {training: {sequence_s: %s}}"
