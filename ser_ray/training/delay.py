@@ -6,7 +6,8 @@ neither far ahead nor far back, and the delay is the one at which recordings lef
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,8 @@ RIDGE = 0.1
 """Penalty, as a share of the features' mean variance."""
 LEAST_CORRELATION = 0.1
 """Of labels with their predictions; below it the target has no delay of its own."""
+MOST_S = 14_400.0
+"""Seconds of audio that are read; of a longer partition every second, third, ... recording, to bound memory."""
 FOLDS_OF_ONE = 5
 """Parts of a recording that are left out in turn where there is only one."""
 
@@ -81,12 +84,22 @@ def estimate_delays(corpus: Corpus, recordings: Sequence[Recording], targets: Se
 
 
 def shift_frames(
-    config: TrainingConfig, corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[str]
+    config: TrainingConfig,
+    corpus: Corpus,
+    recordings: Sequence[Recording],
+    targets: Sequence[str],
+    log: Callable[[str], None],
 ) -> tuple[int, ...]:
-    """Return the label shift of each target in frames: the configured one, or the estimated delay."""
+    """Return the label shift of each target in frames: the configured one, or the estimated delay, which is logged."""
     if not config.estimate_delay:
         return (whole_frames(config.label_shift_s, corpus.label_rate, "training.label_shift_s"),) * len(targets)
-    return tuple(delay.frames for delay in estimate_delays(corpus, recordings, targets))
+    delays = estimate_delays(corpus, recordings, targets)
+    said = [
+        f"{target} {delay.frames / corpus.label_rate:.2f} s (correlation {delay.correlation:.2f})"
+        for target, delay in zip(targets, delays, strict=True)
+    ]
+    log(f"labels follow the audio by {', '.join(said)}")
+    return tuple(delay.frames for delay in delays)
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,8 @@ def _folds(corpus: Corpus, recordings: Sequence[Recording], targets: Sequence[st
     """Yield one fold for each recording that is longer than the longest delay, or several of the only one."""
     window = round(DELAY_WINDOW_S * corpus.label_rate)
     usable = [recording for recording in recordings if recording.labelled and recording.frames >= longest + window]
+    frames = sum(recording.frames for recording in usable)
+    usable = usable[:: max(1, math.ceil(frames / (MOST_S * corpus.label_rate)))]
     for recording in usable:
         features = ndimage.uniform_filter1d(_log_energies(corpus, recording), window, axis=0, mode="nearest")
         features = np.concatenate([features, np.ones((len(features), 1))], axis=1)

@@ -114,7 +114,7 @@ class _Run:
         self.targets = model_config.targets
         self.sequence_frames = whole_frames(config.sequence_s, corpus.label_rate, "training.sequence_s")
         self.recordings = recordings = recordings_of(corpus, "train", config)
-        self.shift_frames = shift_frames(config, corpus, recordings, self.targets)
+        self.shift_frames = shift_frames(config, corpus, recordings, self.targets, self.supervision.log)
         self.grid = cut_segments(recordings, self.sequence_frames)
         self.steps_per_epoch = math.ceil(len(self.grid) / config.batch_size)
         self.batches = self._batches(recordings)

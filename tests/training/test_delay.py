@@ -1,6 +1,7 @@
 """Estimated delays of labels: planted ones are found, whatever is around them, and what has none is said."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -100,8 +101,14 @@ def test_recordings_that_are_too_short_are_refused(speech):
 
 def test_a_configured_shift_is_that_of_all_targets(speech):
     recordings = speech.recordings("train")
-    assert shift_frames(TrainingConfig(label_shift_s=2.0), speech, recordings, TARGETS) == (50, 50)
-    estimated = shift_frames(TrainingConfig(estimate_delay=True), speech, recordings, TARGETS[::-1])
+    said = []
+    assert shift_frames(TrainingConfig(label_shift_s=2.0), speech, recordings, TARGETS, said.append) == (50, 50)
+    assert said == []
+    estimated = shift_frames(TrainingConfig(estimate_delay=True), speech, recordings, TARGETS[::-1], said.append)
+    assert re.fullmatch(
+        r"labels follow the audio by valence \d\.\d\d s \(correlation 0\.\d\d\), arousal \d\.\d\d s \(correlation .*",
+        said[0],
+    )
     assert estimated[::-1] == tuple(np.rint(delays(speech) * RATE_HZ))
     with pytest.raises(ValueError, match="label_shift_s 2 and estimate_delay true are both set: keep one"):
         TrainingConfig(label_shift_s=2.0, estimate_delay=True)
