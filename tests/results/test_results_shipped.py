@@ -35,4 +35,4 @@ def test_shipped_rows_have_the_columns_of_this_version(path, name):
 
 
 def test_there_are_shipped_folders():
-    assert len(SHIPPED) == 12
+    assert len(SHIPPED) == 20
