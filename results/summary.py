@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("summary.py takes [--devel] results/NAME...")
     trials: defaultdict[str, list[tuple[SweepFolder, str]]] = defaultdict(list)
     for folder in map(open_sweep, paths):
-        for row in read_table(folder, "trials", columns=["key", "status", "config", "design"]).to_pylist():
+        for row in read_table(folder, "trials", columns=["key", "status", "config"]).to_pylist():
             if row["status"] == "finished":
                 trials[configuration(row["config"])].append((folder, row["key"]))
-    varied = [name for name in trials_fields(trials) if len({json.loads(text).get(name) for text in trials}) > 1]
+    varied = [name for name in fields_of(trials) if len({json.loads(text).get(name) for text in trials}) > 1]
     heads = [f"{part}{kind}" for part in parts for kind in (" raw", "", " interval", " ensemble", " ensemble interval")]
     print(f"| {' | '.join(['configuration', 'n', *heads])} |\n|{'---|' * (2 + len(heads))}")
     for text, members in trials.items():
@@ -60,7 +60,7 @@ def configuration(config: str) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
-def trials_fields(texts: Iterable[str]) -> list[str]:
+def fields_of(texts: Iterable[str]) -> list[str]:
     """List the fields of several configurations."""
     return sorted({name for text in texts for name in json.loads(text)})
 
