@@ -46,5 +46,13 @@ def results_cannot_be_written(error: BaseException, folder: Path) -> TypeGuard[O
 def results_unwritable(folder: Path, error: OSError) -> InputError:
     """Make the user's error message for a sweep's folder that cannot be written."""
     return InputError(
-        f"results cannot be written to {folder}: {error.strerror or error}; choose another folder with --results DIR"
+        f"results cannot be written to {folder}: {system_reason(error)}; choose another folder with --results DIR"
     )
+
+
+def system_reason(error: OSError) -> str:
+    """Return the system's words for an error, such as "No space left on device".
+
+    Libraries that write files, such as Arrow, have texts of their own in `strerror`.
+    """
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from ser_ray.errors import InputError, results_cannot_be_written
+from ser_ray.errors import InputError, results_cannot_be_written, system_reason
 from ser_ray.results import SweepFolder, compact_tables, read_table, read_trial
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
 from ser_ray.sweep.planning.plan import Plan
@@ -146,7 +146,7 @@ class TrialEvents:
                 self.failed(key, reason)
 
     def _not_searched(self, key: str, error: OSError) -> None:
-        self.unwritable(key, f"{error.strerror or error} ({self._folder.path})")
+        self.unwritable(key, f"{system_reason(error)} ({self._folder.path})")
         self._progress.left(key)
 
     def maintain(self) -> None:
@@ -167,7 +167,7 @@ class TrialEvents:
         try:
             draw(self._board)
         except OSError as error:
-            self._progress.log(f"DISK      no more TensorBoard files are written: {error.strerror or error}")
+            self._progress.log(f"DISK      no more TensorBoard files are written: {system_reason(error)}")
             self._board = None
 
 

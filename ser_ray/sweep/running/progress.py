@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ser_ray.errors import is_unwritable
+from ser_ray.errors import is_unwritable, system_reason
 from ser_ray.plain_text import escaped
 from ser_ray.report.terminal import PlainConsole
 from ser_ray.sweep.nodes.heartbeat import Pace
@@ -120,7 +120,7 @@ class Progress:
             if self._log_fails:
                 return
             self._log_fails = True
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             self.log(f"DISK      the sweep's log cannot be written: {reason} ({self._path})")
             self._on_unwritable(reason)
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ser_ray.errors import is_unwritable, names_place_in, results_unwritable
+from ser_ray.errors import is_unwritable, names_place_in, results_unwritable, system_reason
 from ser_ray.files import write_text
 from ser_ray.plain_text import counted
 from ser_ray.report.logs import last_lines
@@ -63,7 +63,7 @@ def run_sweep(plan: Plan, options: RunOptions) -> int:
         except OSError as error:
             if not (is_unwritable(error) and names_place_in(folder.path, error)):
                 raise
-            print(f"{MAKE_ROOM} ({error.strerror}: {error.filename})")
+            print(f"{MAKE_ROOM} ({system_reason(error)}: {error.filename})")
     with contextlib.suppress(KeyboardInterrupt):  # the run is over, and its outcome is still printed
         _tidy(folder, options.share)
     return _exit_code(plan, [*trials, *proposed])

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ser_ray.errors import system_reason
 from ser_ray.results import read_table
 from ser_ray.sweep.nodes.stop import MAKE_ROOM, StopRequest
 from ser_ray.sweep.nodes.trial_resources import GpuShares, TrialResources
@@ -79,7 +80,7 @@ class Scheduling:
         try:
             trial = self.queue.next()
         except OSError as error:  # a proposal that cannot be recorded counts as not made
-            self.stop.request(f"{MAKE_ROOM} ({error.strerror or error}: {error.filename})")
+            self.stop.request(f"{MAKE_ROOM} ({system_reason(error)}: {error.filename})")
             trial = None
         if trial is not None:
             return {"trial": trial, "gpus": gpus, "avoid": tuple(self._fault_places.get(trial.key, ()))}
@@ -159,7 +160,7 @@ class Scheduling:
         try:
             write_unfinished(trial, status, error, place or self.events.place(trial.key))
         except OSError as unwritable:  # the trial stays open; its row is written when it ends in this way again
-            self.events.unwritable(trial.key, f"{unwritable.strerror or unwritable} ({trial.folder.path})")
+            self.events.unwritable(trial.key, f"{system_reason(unwritable)} ({trial.folder.path})")
             self.events.left(trial.key)
         else:
             then()

@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_ray import kernel_cache, provenance
 from ser_ray.corpus.progress import Bar
-from ser_ray.errors import InputError, results_cannot_be_written
+from ser_ray.errors import InputError, results_cannot_be_written, system_reason
 from ser_ray.files import write_text
 from ser_ray.postprocess.config import SearchConfig
 from ser_ray.results import METHODS, SweepFolder, ccc_column, compact_tables, crossfit_column, open_sweep, read_table
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _record(folder, config, options.keys)
     except OSError as error:
         raise InputError(
-            f"results cannot be written to {folder.path}: {error.strerror or error}; free disk space or get write "
+            f"results cannot be written to {folder.path}: {system_reason(error)}; free disk space or get write "
             "permission, and run the same command again"
         ) from error
     print(f"searching {len(keys)} trials again: {_as_text(config)}", flush=True)
@@ -111,7 +111,7 @@ class _Again:
                     self.done.append(key)
                 elif results_cannot_be_written(error, self._folder.path):
                     # no fault of the trial, which is still to be searched
-                    stop.request(f"{MAKE_ROOM} ({error.strerror})")
+                    stop.request(f"{MAKE_ROOM} ({system_reason(error)})")
                 else:
                     self.failed[key] = error
                 bar.advance()

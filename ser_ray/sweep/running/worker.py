@@ -17,7 +17,7 @@ from ser_ray import provenance
 from ser_ray.corpus.store.local_copy import local_corpus
 from ser_ray.corpus.store.manifest import AlteredError
 from ser_ray.corpus.store.verifying import verify_corpus
-from ser_ray.errors import InputError, results_cannot_be_written
+from ser_ray.errors import InputError, results_cannot_be_written, system_reason
 from ser_ray.models.config import Backend
 from ser_ray.sweep.nodes.stop import is_gone
 from ser_ray.trial import Trial, write_unfinished
@@ -112,7 +112,7 @@ def run_trial(
     except OSError as error:
         if not results_cannot_be_written(error, trial.folder.path):
             raise
-        return f"{error.strerror or error} ({trial.folder.path})"
+        return f"{system_reason(error)} ({trial.folder.path})"
     return None
 
 

@@ -285,7 +285,7 @@ def test_results_that_cannot_be_written_any_more_end_the_run_wherever_it_is(make
     monkeypatch.setattr(Driver, "run", breaks(error))
     assert run_sweep(plan, RunOptions()) == 75
     out = capsys.readouterr().out
-    assert f"{stopping.MAKE_ROOM} (in trouble: {error.filename})" in out
+    assert f"{stopping.MAKE_ROOM} ({os.strerror(error.errno)}: {error.filename})" in out
 
 
 def test_an_error_of_another_place_is_not_taken_for_it(make_plan, monkeypatch):

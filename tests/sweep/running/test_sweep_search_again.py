@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -224,7 +225,7 @@ def test_results_that_turn_unwritable_are_no_fault_of_a_trial(folder, monkeypatc
     assert search_again.main([str(folder.path)]) == 75
     out = capsys.readouterr().out
     assert "ending    results cannot be written: free disk space or get write permission, and run the same" in out
-    assert "(in trouble" in out
+    assert f"({os.strerror(error.errno)}" in out
     assert "1 of 2 trials are not yet searched again: run the same command to continue" in out
     assert "FAILED" not in out
 
