@@ -34,6 +34,8 @@ def read_draws(path: Path, corpus: Corpus) -> Mapping[str, Sequence[str]]:
     """Read the train recordings of each draw; raise InputError where the corpus lacks one."""
     known = {recording.name for recording in corpus.recordings("train")}
     draws: defaultdict[str, list[str]] = defaultdict(list)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: need a table with the columns draw and recording")
     with path.open(newline="") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             if row.get("draw") is None or row.get("recording") not in known:
@@ -42,6 +44,8 @@ def read_draws(path: Path, corpus: Corpus) -> Mapping[str, Sequence[str]]:
                     f"found {', '.join(map(str, row.values()))}"
                 )
             draws[row["draw"]].append(row["recording"])
+    if not draws:
+        raise InputError(f"{path} has no rows: need the columns draw and recording, a row for each train recording")
     return draws
 
 

@@ -46,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def score(corpus: Corpus) -> Mapping[str, tuple[float, float, float]]:
     """Return the CCC on test before and after the search, and the delay, of each target."""
+    for partition in ("train", "devel", "test"):
+        if not any(recording.labelled for recording in corpus.recordings(partition)):
+            raise InputError(
+                f"{corpus.path} has no labelled recordings in {partition}: all three partitions are needed"
+            )
     features = {
         recording.name: functionals(corpus, recording)
         for partition in ("train", "devel", "test")

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("summary.py takes [--devel] results/NAME...")
     trials: defaultdict[str, list[tuple[SweepFolder, str]]] = defaultdict(list)
     for folder in map(open_sweep, paths):
+        if not folder.keys("predictions"):
+            raise InputError(f"{folder.path} has no predictions, as kept rows have none: name the sweep's own folder")
         for row in read_table(folder, "trials", columns=["key", "status", "config"]).to_pylist():
             if row["status"] == "finished":
                 trials[configuration(row["config"])].append((folder, row["key"]))

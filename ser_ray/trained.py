@@ -1,6 +1,7 @@
 """A trained model loaded from its best.pt: the choice of the file, the network in it, and its post-processing."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ def load_model(path: str | Path) -> TrainedModel:
             shifts = [shifts] * len(config.targets)
         if len(shifts) != len(config.targets):
             raise ValueError(f"it has {len(shifts)} label shifts for {len(config.targets)} targets")
+        if not all(0 <= shift < math.inf for shift in shifts):
+            raise ValueError(f"label shifts {shifts} must be seconds of at least 0")
         shift_frames = tuple(whole_frames(shift, content["label_rate"], "label_shift_s") for shift in shifts)
         held = sum(weight.numel() for weight in content["model"].values())
         if held != config.parameters:  # checked before building: the described network may fit in no memory

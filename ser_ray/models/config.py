@@ -195,7 +195,7 @@ class ModelConfig:
 
     @property
     def normalizes_recordings(self) -> bool:
-        """Whether the normalisation is by statistics of the whole recording."""
+        """Check whether the normalisation is by statistics of the whole recording."""
         return self.normalization in ("recording", "recording_mean")
 
     @property

@@ -70,7 +70,9 @@ def estimate_delays(corpus: Corpus, recordings: Sequence[Recording], targets: Se
     for column in range(len(targets)):
         correlations = np.array([_correlation(folds, int(lag), column) for lag in lags])
         best = int(correlations.argmax())
-        found.append((_summit(correlations, best) * STEP_S * corpus.label_rate, float(correlations[best])))
+        # at the longest delay there is no summit to tell: the labels may follow later still
+        correlation = float(correlations[best]) if best < len(lags) - 1 else 0.0
+        found.append((_summit(correlations, best) * STEP_S * corpus.label_rate, correlation))
     own = [frames for frames, correlation in found if correlation >= LEAST_CORRELATION]
     if not own:
         raise InputError(

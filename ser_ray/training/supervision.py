@@ -1,4 +1,4 @@
-"""How a training is watched and ended from outside, and the errors by which it ends early."""
+"""Watch a training and end it from outside: its callbacks, and the errors by which it ends early."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

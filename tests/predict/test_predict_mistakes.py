@@ -82,6 +82,8 @@ def test_a_best_pt_without_description(case):
         {"sample_rate": 8000},
         {"label_shift_s": 0.001},
         {"label_shift_s": [0.02]},
+        {"label_shift_s": [0.02, -0.02]},
+        {"label_shift_s": [0.02, float("inf")]},
         {"label_shift_s": [0.02, "0.02"]},
         {"model_config": {"channels": [3, 4]}},
         {"model_config": {"attention": 8}},

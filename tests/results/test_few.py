@@ -31,6 +31,13 @@ def test_each_draw_has_its_train_recordings_and_all_others(tiny_corpus, tmp_path
                 np.testing.assert_array_equal(few["b"].gold(own), tiny_corpus.gold(other))
 
 
+def test_draws_that_are_missing_or_empty_are_refused(tiny_corpus, tmp_path):
+    with pytest.raises(InputError, match=r"draws.csv has no rows"):
+        made(tiny_corpus, tmp_path)
+    with pytest.raises(InputError, match=r"none.csv is not a file"):
+        main([str(tiny_corpus.path), str(tmp_path / "none.csv"), str(tmp_path / "out")])
+
+
 @pytest.mark.parametrize("row", ["1,nobody", "1", ",,"])
 def test_a_recording_that_the_corpus_lacks_is_named_with_its_line(tiny_corpus, tmp_path, row):
     with pytest.raises(InputError, match=r"draws.csv:2: need a draw and one of the train recordings"):

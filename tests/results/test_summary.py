@@ -82,6 +82,13 @@ def test_test_is_not_read_where_a_setting_is_chosen(sweep, capsys):
     assert not [column for column in row if "test" in column]
 
 
+def test_kept_rows_are_refused(sweep):
+    for part in sweep.path.glob("predictions/*"):
+        part.unlink()
+    with pytest.raises(InputError, match="has no predictions, as kept rows have none"):
+        summary["main"]([str(sweep.path)])
+
+
 def test_without_a_sweep_it_says_what_it_takes():
     with pytest.raises(InputError, match=r"takes \[--devel\] results/NAME"):
         summary["main"](["--devel"])

@@ -90,6 +90,11 @@ def test_labels_that_follow_nothing_are_refused(speech, tmp_path):
         delays(constant)
 
 
+def test_delays_beyond_the_longest_are_refused(speech, tmp_path):
+    with pytest.raises(InputError, match=r"at any delay up to 10 s: set label_shift_s instead"):
+        delays(rewritten(speech, tmp_path / "c", lambda gold: later(gold, 9.0, 9.0)))
+
+
 def test_recordings_that_are_too_short_are_refused(speech):
     few = [
         dataclasses.replace(recording, frames=round(LONGEST_DELAY_S * RATE_HZ))
