@@ -127,4 +127,6 @@ def _check_hop(model: ModelConfig, hop: int) -> None:
     parts += [f"pools {list(model.pools)}", f"average {model.average}"]
     rest = model.hop // model.average
     fix = f"average {hop // rest} fits" if hop % rest == 0 else "change hop_ms or the pools"
+    if model.energy_steps > 1 and hop % rest:
+        fix = "change energy_steps, hop_ms or the pools"
     raise InputError(f"{', '.join(parts)} make frames of {model.hop} samples, but this corpus has {hop}; {fix}")

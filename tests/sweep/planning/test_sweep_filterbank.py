@@ -66,6 +66,9 @@ def test_a_label_names_the_filterbank(read, tiny_corpus, tmp_path):
 def test_frames_that_are_not_the_corpuss_are_refused_with_the_fix(read, tiny_corpus, tmp_path):
     with pytest.raises(InputError, match=r"pools \[\], average 1 make frames of 16 .* has 64; average 4 fits"):
         plan(read, tiny_corpus, tmp_path, "channels: [], kernels: [], pools: [], width_ms: 2, hop_ms: 1")
+    averaged = "channels: [], kernels: [], pools: [], width_ms: 2, hop_ms: 1, energy_steps: 3"
+    with pytest.raises(InputError, match=r"energy_steps 3, .* has 64; change energy_steps, hop_ms or the pools"):
+        plan(read, tiny_corpus, tmp_path, averaged)
     with pytest.raises(InputError, match=r"average 1 make frames of 160 .* has 64; change hop_ms or the pools"):
         plan(read, tiny_corpus, tmp_path, "channels: [], kernels: [], pools: []")
 
